@@ -1,0 +1,108 @@
+// Text to vectors: the one door of this folder. Owns the models, the batch queue and the executors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace vecino::encoder {
+
+// What a loaded model is; from its manifest.
+struct ModelInfo {
+  std::string name;             // folder name under the model root
+  int dimension = 0;            // floats in a vector
+  int max_tokens = 0;           // window, special tokens included
+  std::string pooling;          // "mean" or "cls"
+  bool normalize = false;       // vectors have length 1
+  std::string precision;        // "fp32"
+  std::string hash;             // SHA-256 of manifest.json, lower-case hex
+  std::string query_prompt;     // put before queries
+  std::string document_prompt;  // put before documents
+};
+
+enum class InputType { kDocument, kQuery };
+enum class Truncate { kAuto, kError };
+
+// The query lane is served before the bulk lane.
+enum class Lane { kQuery, kBulk };
+
+struct EmbedOptions {
+  InputType input_type = InputType::kDocument;
+  Truncate truncate = Truncate::kAuto;
+  Lane lane = Lane::kBulk;
+  absl::Time deadline = absl::InfiniteFuture();
+  std::stop_token stop;  // asks to give up: the caller has gone
+};
+
+// What became of one text.
+struct EmbedResult {
+  absl::Status status;        // INVALID_ARGUMENT: not UTF-8, or too long under Truncate::kError
+  std::vector<float> vector;  // `dimension` floats, empty unless status is OK
+  int token_count = 0;        // prompt and special tokens included, before any cut
+  bool truncated = false;
+};
+
+struct EncoderOptions {
+  std::string model_root;               // every folder in it with a manifest.json is a model
+  int executors = 0;                    // threads that run models, one core each; 0: one per core
+  int batch_tokens = 1024;              // padded tokens in one batch, at most
+  int64_t queue_tokens = 4 << 20;       // tokens that may wait; beyond it RESOURCE_EXHAUSTED
+  // Called with facts worth a log line (model loaded, executor chosen, folder refused and why); may be null.
+  std::function<void(std::string_view)> log;
+};
+
+// Counters since start, and gauges of now.
+struct EncoderStats {
+  int64_t queued_tokens = 0;      // gauge
+  int64_t queue_capacity = 0;     // tokens
+  int executors = 0;
+  int64_t texts = 0;              // embedded
+  int64_t tokens = 0;             // embedded, without padding
+  int64_t padded_tokens = 0;      // embedded, with padding
+  int64_t batches = 0;
+  double tokenize_seconds = 0;    // CPU time of callers
+  double compute_seconds = 0;     // wall time of executors, summed
+  int64_t rejected = 0;           // calls refused because the queue was full
+};
+
+// Thread safety: all methods are safe from any thread.
+class Encoder {
+ public:
+  virtual ~Encoder() = default;
+
+  // The loaded models in order of name.
+  virtual std::vector<ModelInfo> Models() const = 0;
+
+  // NOT_FOUND, listing the models there are.
+  virtual absl::StatusOr<ModelInfo> Model(std::string_view name) const = 0;
+
+  // Embeds `texts` with the model `model`; blocks until all are done. Same length and order as
+  // `texts`; a text's own fault is in its result, and the others are embedded all the same.
+  // The vector of a text does not depend on what else is in the call or the queue (fp32: within 1e-5).
+  // NOT_FOUND: unknown model. RESOURCE_EXHAUSTED: the queue is full; nothing was embedded.
+  // DEADLINE_EXCEEDED, CANCELLED: given up before the model ran on all of them.
+  virtual absl::StatusOr<std::vector<EmbedResult>> Embed(std::string_view model, std::span<const std::string_view> texts,
+                                                         const EmbedOptions& options) = 0;
+
+  virtual EncoderStats Stats() const = 0;
+
+  // Refuses new calls with UNAVAILABLE and waits for those under way. Idempotent. Blocks.
+  virtual void Shutdown() = 0;
+};
+
+// Loads every model folder under options.model_root: checks the SHA-256 of every file against its manifest and
+// runs its golden sentences. A folder that fails is left out and the reason logged; the error is
+// returned only when the root cannot be read or options are out of range. Blocks for seconds.
+absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& options);
+
+}  // namespace vecino::encoder

@@ -1,0 +1,32 @@
+// A document as it is stored. This is the one storage type the RPC layer may see.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace vecino::storage {
+
+// One version of one document. A plain value: no locking, no ownership outside itself.
+struct Document {
+  std::string id;        // 1 to 512 bytes of UTF-8
+  std::string text;      // UTF-8, may be empty
+  std::string metadata;  // JSON text of one object, or empty for none
+
+  // The vector as it is indexed (already normalised under cosine). Empty when it was not asked for.
+  std::vector<float> vector;
+
+  // Sequence number of the write that made this version; the label inside every index.
+  uint64_t sequence = 0;
+  int64_t create_time_us = 0;  // microseconds since the Unix epoch; of the id's first version
+  int64_t update_time_us = 0;  // of this version
+};
+
+// Which parts of a document a read fetches. Id, sequence and times always come.
+struct DocumentParts {
+  bool text = true;
+  bool metadata = true;
+  bool vector = false;
+};
+
+}  // namespace vecino::storage
