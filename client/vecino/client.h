@@ -1,0 +1,240 @@
+// Vecino's C++ client: plain values over one gRPC channel. No proto or gRPC type is in this header.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace vecino {
+
+// gRPC's canonical codes, by number.
+enum class Code {
+  kOk = 0, kCancelled = 1, kUnknown = 2, kInvalidArgument = 3, kDeadlineExceeded = 4, kNotFound = 5,
+  kAlreadyExists = 6, kPermissionDenied = 7, kResourceExhausted = 8, kFailedPrecondition = 9, kAborted = 10,
+  kOutOfRange = 11, kUnimplemented = 12, kInternal = 13, kUnavailable = 14, kDataLoss = 15, kUnauthenticated = 16,
+};
+
+// The code's name, such as "NOT_FOUND".
+std::string_view CodeName(Code code);
+
+// How a call ended. A plain value.
+class Status {
+ public:
+  Status() = default;
+  Status(Code code, std::string message, std::string field = {});
+
+  bool ok() const { return code_ == Code::kOk; }
+  Code code() const { return code_; }
+  const std::string& message() const { return message_; }
+  // The request field at fault, as the server named it in BadRequest details; often empty.
+  const std::string& field() const { return field_; }
+  // "NOT_FOUND: …", with the field where there is one.
+  std::string ToString() const;
+
+ private:
+  Code code_ = Code::kOk;
+  std::string message_;
+  std::string field_;
+};
+
+// A value or the status that says why there is none.
+template <typename T>
+class Result {
+ public:
+  Result(T value) : value_(std::move(value)) {}              // NOLINT: implicit by design
+  Result(Status status) : value_(std::move(status)) {}       // NOLINT
+  bool ok() const { return std::holds_alternative<T>(value_); }
+  // OK when there is a value.
+  Status status() const { return ok() ? Status() : std::get<Status>(value_); }
+  // Require ok().
+  T& value() & { return std::get<T>(value_); }
+  const T& value() const& { return std::get<T>(value_); }
+  T&& value() && { return std::get<T>(std::move(value_)); }
+  T& operator*() & { return value(); }
+  const T& operator*() const& { return value(); }
+  T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
+
+ private:
+  std::variant<T, Status> value_;
+};
+
+enum class Metric { kCosine, kDot, kL2 };
+enum class InputType { kDocument, kQuery };
+enum class Truncate { kAuto, kError };
+
+struct Collection {
+  std::string id;
+  int dimension = 0;  // 0 on creation: the model's
+  Metric metric = Metric::kCosine;
+  std::string model;  // name without `models/`; empty: vectors only
+  std::string model_hash;
+  int shard_count = 0;  // 0 on creation: the server's default, 2
+  std::string index_kind;  // "flat"; empty on creation: the server's default
+  std::string etag;
+  std::chrono::system_clock::time_point create_time;
+};
+
+struct ShardStats {
+  int shard = 0;
+  int64_t live_documents = 0, last_sequence_number = 0, tail_rows = 0;
+  int segments = 0;
+};
+
+struct CollectionStats {
+  int64_t live_documents = 0, deleted_rows = 0, tail_rows = 0, tail_bytes = 0, segment_bytes = 0;
+  int segments = 0;
+  std::vector<ShardStats> shards;
+};
+
+struct Document {
+  std::string id;
+  std::string text;
+  std::string metadata_json;  // one JSON object, or empty
+  std::vector<float> vector;  // empty: made from the text, or not asked for
+  int64_t version = 0;
+  std::chrono::system_clock::time_point create_time, update_time;
+};
+
+// Which parts of a document a read returns besides id, version and times.
+struct ReadMask {
+  bool text = true, metadata = true, vector = false;
+};
+
+struct WriteToken {
+  int shard = 0;
+  int64_t sequence_number = 0;
+};
+
+struct WriteResult {
+  Status status;
+  WriteToken token;
+  int token_count = 0;
+  bool truncated = false;
+};
+
+struct DocumentPage {
+  std::vector<Document> documents;
+  std::string next_page_token;  // empty after the last page
+};
+
+struct Query {
+  // Exactly one kind: a text, a vector, or the id of a stored document.
+  static Query Text(std::string text);
+  static Query Vector(std::vector<float> vector);
+  static Query DocumentId(std::string id);
+  enum class Kind { kText, kVector, kDocumentId } kind = Kind::kText;
+  std::string text_or_id;
+  std::vector<float> vector;
+};
+
+struct SearchOptions {
+  int top_k = 10;
+  ReadMask read_mask;
+  std::vector<WriteToken> write_tokens;
+  Truncate truncate = Truncate::kAuto;
+};
+
+struct SearchHit {
+  Document document;
+  float score = 0;
+};
+
+struct SearchResponse {
+  std::vector<SearchHit> hits;
+  bool higher_is_better = true;
+  int query_token_count = 0;
+  bool query_truncated = false;
+  std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0};
+};
+
+struct Embedding {
+  std::vector<float> vector;
+  int token_count = 0;
+  bool truncated = false;
+};
+
+struct Model {
+  std::string name;
+  int dimension = 0, max_tokens = 0;
+  std::string pooling;
+  bool normalize = false;
+  std::string precision, hash, query_prompt, document_prompt;
+};
+
+struct ServerStatus {
+  std::string version, data_dir, cpu;
+  std::chrono::system_clock::time_point start_time;
+  std::chrono::microseconds load_duration{0};
+  int64_t collections = 0, documents = 0, queued_requests = 0, queue_capacity = 0, encoder_queued_tokens = 0,
+          encoder_queue_capacity_tokens = 0, resident_bytes = 0;
+  int workers = 0, encoder_executors = 0;
+};
+
+struct ClientOptions {
+  std::string server = "127.0.0.1:7700";
+  std::chrono::milliseconds timeout{30'000};  // deadline of each call, all its attempts together
+  // Retries on UNAVAILABLE (and on RESOURCE_EXHAUSTED when the server says when to come back), with
+  // exponential backoff and full jitter between these bounds. Every call here is safe to repeat.
+  int max_attempts = 5;
+  std::chrono::milliseconds initial_backoff{50};
+  std::chrono::milliseconds max_backoff{2'000};
+};
+
+// Thread safety: all methods are safe from any thread at once and block until the reply, the deadline, or
+// the last attempt. None throws.
+class Client {
+ public:
+  // Does not connect yet; the first call does.
+  explicit Client(ClientOptions options = {});
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // UNAVAILABLE when no server answers within `timeout`.
+  Status WaitForReady(std::chrono::milliseconds timeout);
+  // grpc.health.v1 for `service` ("" is the server as a whole): "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN".
+  Result<std::string> Health(const std::string& service = "");
+  Result<ServerStatus> GetServerStatus();
+
+  Result<Collection> CreateCollection(const Collection& collection, bool validate_only = false);
+  Result<Collection> GetCollection(const std::string& id);
+  // All of them, through as many pages as it takes.
+  Result<std::vector<Collection>> ListCollections();
+  Status DeleteCollection(const std::string& id, const std::string& etag = {});
+  Result<CollectionStats> GetCollectionStats(const std::string& id);
+
+  // One document.
+  Result<WriteResult> Upsert(const std::string& collection, const Document& document, Truncate truncate = Truncate::kAuto);
+  // At most 1,000 documents; one result each, in order.
+  Result<std::vector<WriteResult>> UpsertBatch(const std::string& collection, const std::vector<Document>& documents,
+                                               Truncate truncate = Truncate::kAuto);
+  Result<Document> Get(const std::string& collection, const std::string& id, const ReadMask& mask = {});
+  // At most 1,000 ids; nullopt where one does not exist.
+  Result<std::vector<std::optional<Document>>> GetBatch(const std::string& collection, const std::vector<std::string>& ids,
+                                                        const ReadMask& mask = {});
+  Status Delete(const std::string& collection, const std::string& id);
+  Result<std::vector<WriteResult>> DeleteBatch(const std::string& collection, const std::vector<std::string>& ids);
+  Result<DocumentPage> List(const std::string& collection, int page_size, const std::string& page_token = {},
+                            const ReadMask& mask = {});
+  Result<int64_t> Count(const std::string& collection);
+
+  Result<SearchResponse> Search(const std::string& collection, const Query& query, const SearchOptions& options = {});
+
+  Result<std::vector<Embedding>> Embed(const std::string& model, const std::vector<std::string>& texts,
+                                       InputType input_type = InputType::kDocument, Truncate truncate = Truncate::kAuto);
+  Result<std::vector<Model>> ListModels();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace vecino

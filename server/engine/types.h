@@ -1,0 +1,134 @@
+// The engine's own vocabulary for requests and replies: plain values, no proto, no locking.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "storage/document.h"
+
+namespace vecino::engine {
+
+// Limits on what callers may send; each is named in the error that enforces it.
+struct Limits {
+  static constexpr int kMaxDimension = 16384;
+  static constexpr int kMaxShards = 64;
+  static constexpr int kMaxTopK = 1000;
+  static constexpr int kMaxBatch = 1000;              // documents, ids or texts in one call
+  static constexpr size_t kMaxDocumentIdBytes = 512;
+  static constexpr size_t kMaxTextBytes = 1 << 20;
+  static constexpr size_t kMaxMetadataBytes = 64 << 10;  // as JSON text
+  static constexpr int kMaxMetadataDepth = 32;
+};
+
+enum class Metric { kCosine, kDot, kL2 };
+enum class IndexKind { kFlat };
+enum class Truncate { kAuto, kError };
+
+// Whether a higher score is more similar.
+constexpr bool HigherIsBetter(Metric metric) { return metric != Metric::kL2; }
+
+// How long a call may take and whether its caller is still there. Checked between stages.
+struct CallContext {
+  absl::Time deadline = absl::InfiniteFuture();
+  std::stop_token stop;
+};
+
+struct CollectionSpec {
+  std::string id;
+  int dimension = 0;  // 0: the model's
+  Metric metric = Metric::kCosine;
+  std::string model;  // name without `models/`; empty: the collection takes vectors only
+  int shard_count = 2;
+  IndexKind index_kind = IndexKind::kFlat;
+};
+
+struct CollectionInfo {
+  CollectionSpec spec;     // with every default filled in
+  std::string model_hash;  // of the model when the collection was created, empty without one
+  std::string etag;
+  absl::Time create_time;
+};
+
+struct ShardStats {
+  int shard = 0;
+  int64_t live_documents = 0;
+  uint64_t last_sequence = 0;
+  int64_t tail_rows = 0;  // rows not yet in a segment, dead ones included
+  int segments = 0;
+  int64_t deleted_rows = 0;  // dead rows in tails and segments
+  int64_t tail_bytes = 0;
+  int64_t segment_bytes = 0;
+};
+
+struct CollectionStats {
+  std::vector<ShardStats> shards;  // in shard order; totals are their sums
+};
+
+struct WriteToken {
+  int shard = 0;
+  uint64_t sequence = 0;
+};
+
+// One document to write. `document.id` names it; sequence and times are ignored.
+// `document.vector` empty: it is made from the text.
+struct DocumentWrite {
+  storage::Document document;
+  bool must_exist = false;  // NOT_FOUND unless the id exists
+};
+
+// What became of one write of a batch.
+struct WriteResult {
+  absl::Status status;
+  WriteToken token;  // valid when status is OK
+  int64_t create_time_us = 0;
+  int64_t update_time_us = 0;
+  int token_count = 0;
+  bool truncated = false;
+};
+
+// Names what is at fault in a bad request: attached to INVALID_ARGUMENT statuses so that the RPC layer can fill
+// BadRequest details. Path as in the contract, such as `documents[3].vector`.
+absl::Status InvalidField(std::string_view field, std::string_view message);
+
+// The field named by InvalidField, or empty.
+std::string FieldOf(const absl::Status& status);
+
+struct TextQuery {
+  std::string text;
+  Truncate truncate = Truncate::kAuto;
+};
+struct VectorQuery {
+  std::vector<float> vector;
+};
+struct DocumentQuery {
+  std::string id;
+};
+
+struct SearchRequest {
+  std::variant<TextQuery, VectorQuery, DocumentQuery> query;
+  int top_k = 10;
+  storage::DocumentParts parts;
+  std::vector<WriteToken> tokens;  // the search sees at least these
+};
+
+struct SearchHit {
+  storage::Document document;
+  float score = 0;
+};
+
+struct SearchResult {
+  std::vector<SearchHit> hits;  // best first; equal scores by ascending sequence
+  Metric metric = Metric::kCosine;
+  int query_token_count = 0;
+  bool query_truncated = false;
+  absl::Duration embed_time, search_time, fetch_time;
+};
+
+}  // namespace vecino::engine
