@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace vecino {
@@ -41,7 +42,10 @@ class Metrics {
   // block for long, and must stay callable until RemoveCallbacks.
   virtual void gauge(std::string_view name, std::string_view help, const MetricLabels& labels,
                      std::function<double()> read) = 0;
-  // Drops every gauge callback; call it before what they read is destroyed.
+  // The same for a count that only rises and is kept elsewhere, such as bytes read since start.
+  virtual void counter_from(std::string_view name, std::string_view help, const MetricLabels& labels,
+                            std::function<double()> read) = 0;
+  // Drops every callback; call it before what they read is destroyed. Waits for a callback under way.
   virtual void RemoveCallbacks() = 0;
 
   // The Prometheus text exposition, version 0.0.4.

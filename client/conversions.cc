@@ -1,0 +1,219 @@
+#include "client/conversions.h"
+
+#include <bit>
+#include <cstring>
+
+#include "client/error_details.h"
+#include "client/metadata_json.h"
+#include "client/utf8.h"
+
+namespace vecino::internal {
+namespace {
+
+// Vectors as bytes are little-endian on the wire; every target of the client is.
+static_assert(std::endian::native == std::endian::little);
+
+// The last part of `models/{model}` and the like.
+std::string LastPart(const std::string& name) { return name.substr(name.rfind('/') + 1); }
+
+v1::Metric ToProto(Metric metric) {
+  switch (metric) {
+    case Metric::kCosine: return v1::METRIC_COSINE;
+    case Metric::kDot: return v1::METRIC_DOT;
+    case Metric::kL2: return v1::METRIC_L2;
+  }
+  return v1::METRIC_UNSPECIFIED;
+}
+
+Metric FromProto(v1::Metric metric) {
+  if (metric == v1::METRIC_DOT) return Metric::kDot;
+  if (metric == v1::METRIC_L2) return Metric::kL2;
+  return Metric::kCosine;
+}
+
+}  // namespace
+
+std::string CollectionName(std::string_view collection) {
+  return "collections/" + std::string(collection);
+}
+
+std::string DocumentName(std::string_view collection, std::string_view document) {
+  return CollectionName(collection) + "/documents/" + std::string(document);
+}
+
+Status CheckUtf8(std::string_view text, const std::string& field) {
+  if (IsValidUtf8(text)) return Status();
+  return Status(Code::kInvalidArgument, field + " is not valid UTF-8", field);
+}
+
+Status ToProto(const Document& document, const std::string& field, v1::Document* message) {
+  if (Status status = CheckUtf8(document.id, field + ".id"); !status.ok()) return status;
+  if (Status status = CheckUtf8(document.text, field + ".text"); !status.ok()) return status;
+  message->set_id(document.id);
+  message->set_text(document.text);
+  if (!document.metadata_json.empty()) {
+    const Status status =
+        FromJson(document.metadata_json, field + ".metadata", message->mutable_metadata());
+    if (!status.ok()) return status;
+  }
+  if (!document.vector.empty()) ToProto(document.vector, message->mutable_vector());
+  return Status();
+}
+
+v1::Collection ToProto(const Collection& collection) {
+  v1::Collection message;
+  message.set_dimension(collection.dimension);
+  message.set_metric(ToProto(collection.metric));
+  if (!collection.model.empty()) {
+    message.mutable_embedding()->set_model("models/" + collection.model);
+  }
+  message.set_shard_count(collection.shard_count);
+  if (collection.index_kind == "flat") {
+    message.mutable_index_policy()->set_kind(v1::IndexPolicy::KIND_FLAT);
+  }
+  return message;
+}
+
+v1::TruncateMode ToProto(Truncate truncate) {
+  return truncate == Truncate::kError ? v1::TRUNCATE_MODE_ERROR : v1::TRUNCATE_MODE_AUTO;
+}
+
+google::protobuf::FieldMask ToProto(const ReadMask& mask) {
+  google::protobuf::FieldMask message;
+  if (mask.text) message.add_paths("text");
+  if (mask.metadata) message.add_paths("metadata");
+  if (mask.vector) message.add_paths("vector");
+  if (message.paths_size() == 0) message.add_paths("id");  // an empty mask stands for the default
+  return message;
+}
+
+void ToProto(const std::vector<float>& vector, v1::Vector* message) {
+  message->mutable_values()->Assign(vector.begin(), vector.end());
+}
+
+std::vector<float> FromProto(const v1::Vector& message) {
+  if (message.float32_le().empty()) return {message.values().begin(), message.values().end()};
+  std::vector<float> vector(message.float32_le().size() / sizeof(float));
+  std::memcpy(vector.data(), message.float32_le().data(), vector.size() * sizeof(float));
+  return vector;
+}
+
+std::chrono::system_clock::time_point FromProto(const google::protobuf::Timestamp& message) {
+  return std::chrono::system_clock::time_point(std::chrono::seconds(message.seconds()) +
+                                               std::chrono::nanoseconds(message.nanos()));
+}
+
+std::chrono::microseconds FromProto(const google::protobuf::Duration& message) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::seconds(message.seconds()) + std::chrono::nanoseconds(message.nanos()));
+}
+
+Document FromProto(const v1::Document& message) {
+  Document document;
+  document.id = message.id();
+  document.text = message.text();
+  document.metadata_json = ToJson(message.metadata());
+  document.vector = FromProto(message.vector());
+  document.version = message.version();
+  document.create_time = FromProto(message.create_time());
+  document.update_time = FromProto(message.update_time());
+  return document;
+}
+
+Collection FromProto(const v1::Collection& message) {
+  Collection collection;
+  collection.id = LastPart(message.name());
+  collection.dimension = message.dimension();
+  collection.metric = FromProto(message.metric());
+  collection.model = LastPart(message.embedding().model());
+  collection.model_hash = message.embedding().model_hash();
+  collection.shard_count = message.shard_count();
+  if (message.index_policy().kind() == v1::IndexPolicy::KIND_FLAT) collection.index_kind = "flat";
+  collection.etag = message.etag();
+  collection.create_time = FromProto(message.create_time());
+  return collection;
+}
+
+CollectionStats FromProto(const v1::CollectionStats& message) {
+  CollectionStats stats;
+  stats.live_documents = message.live_documents();
+  stats.deleted_rows = message.deleted_rows();
+  stats.tail_rows = message.tail_rows();
+  stats.tail_bytes = message.tail_bytes();
+  stats.segment_bytes = message.segment_bytes();
+  stats.segments = message.segments();
+  for (const v1::ShardStats& shard : message.shards()) {
+    stats.shards.push_back({.shard = shard.shard(),
+                            .live_documents = shard.live_documents(),
+                            .last_sequence_number = shard.last_sequence_number(),
+                            .tail_rows = shard.tail_rows(),
+                            .segments = shard.segments()});
+  }
+  return stats;
+}
+
+WriteToken FromProto(const v1::WriteToken& message) {
+  return {.shard = message.shard(), .sequence_number = message.sequence_number()};
+}
+
+WriteResult FromProto(const v1::BatchWriteResult& message) {
+  return {.status = FromRpc(message.status()),
+          .token = FromProto(message.write_token()),
+          .token_count = message.token_count(),
+          .truncated = message.truncated()};
+}
+
+SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
+  SearchResponse response;
+  response.hits.reserve(message.hits_size());
+  for (const v1::SearchHit& hit : message.hits()) {
+    response.hits.push_back({.document = FromProto(hit.document()), .score = hit.score()});
+  }
+  response.metric = FromProto(message.metric());
+  response.higher_is_better = message.higher_is_better();
+  response.query_token_count = message.query_token_count();
+  response.query_truncated = message.query_truncated();
+  response.embed_time = FromProto(message.timings().embed());
+  response.search_time = FromProto(message.timings().search());
+  response.fetch_time = FromProto(message.timings().fetch());
+  return response;
+}
+
+Embedding FromProto(const v1::Embedding& message) {
+  return {.vector = FromProto(message.vector()),
+          .token_count = message.token_count(),
+          .truncated = message.truncated()};
+}
+
+Model FromProto(const v1::Model& message) {
+  return {.name = LastPart(message.name()),
+          .dimension = message.dimension(),
+          .max_tokens = message.max_tokens(),
+          .pooling = message.pooling(),
+          .normalize = message.normalize(),
+          .precision = message.precision(),
+          .hash = message.model_hash(),
+          .query_prompt = message.query_prompt(),
+          .document_prompt = message.document_prompt()};
+}
+
+ServerStatus FromProto(const v1::GetServerStatusResponse& message) {
+  ServerStatus status;
+  status.version = message.version();
+  status.data_dir = message.data_dir();
+  status.cpu = message.cpu();
+  status.start_time = FromProto(message.start_time());
+  status.load_duration = FromProto(message.load_duration());
+  status.collections = message.collections();
+  status.documents = message.documents();
+  status.queued_requests = message.queued_requests();
+  status.queue_capacity = message.queue_capacity();
+  status.encoder_queued_tokens = message.encoder_queued_tokens();
+  status.encoder_queue_capacity_tokens = message.encoder_queue_capacity_tokens();
+  status.resident_bytes = message.resident_bytes();
+  status.workers = message.workers();
+  status.encoder_executors = message.encoder_executors();
+  return status;
+}
+
+}  // namespace vecino::internal

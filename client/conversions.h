@@ -1,0 +1,51 @@
+// The client's plain values to and from the contract's messages.
+#pragma once
+
+#include <google/protobuf/duration.pb.h>
+#include <google/protobuf/field_mask.pb.h>
+#include <google/protobuf/timestamp.pb.h>
+#include <vecino/v1/admin_service.pb.h>
+#include <vecino/v1/collection.pb.h>
+#include <vecino/v1/document.pb.h>
+#include <vecino/v1/document_service.pb.h>
+#include <vecino/v1/embedding_service.pb.h>
+#include <vecino/v1/search_service.pb.h>
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/vecino/client.h"
+
+namespace vecino::internal {
+
+// `collections/{id}` and `collections/{id}/documents/{id}`.
+std::string CollectionName(std::string_view collection);
+std::string DocumentName(std::string_view collection, std::string_view document);
+
+// INVALID_ARGUMENT naming `field` when `text` is not UTF-8.
+Status CheckUtf8(std::string_view text, const std::string& field);
+
+// `field` is the path of the document in its request, such as `documents[3]`, for errors: text or id
+// that is not UTF-8, metadata that is no JSON object. *message is undefined after an error.
+Status ToProto(const Document& document, const std::string& field, v1::Document* message);
+v1::Collection ToProto(const Collection& collection);
+v1::TruncateMode ToProto(Truncate truncate);
+google::protobuf::FieldMask ToProto(const ReadMask& mask);
+void ToProto(const std::vector<float>& vector, v1::Vector* message);
+
+Document FromProto(const v1::Document& message);
+Collection FromProto(const v1::Collection& message);
+CollectionStats FromProto(const v1::CollectionStats& message);
+WriteToken FromProto(const v1::WriteToken& message);
+WriteResult FromProto(const v1::BatchWriteResult& message);
+SearchResponse FromProto(const v1::SearchDocumentsResponse& message);
+Embedding FromProto(const v1::Embedding& message);
+Model FromProto(const v1::Model& message);
+ServerStatus FromProto(const v1::GetServerStatusResponse& message);
+std::vector<float> FromProto(const v1::Vector& message);
+std::chrono::system_clock::time_point FromProto(const google::protobuf::Timestamp& message);
+std::chrono::microseconds FromProto(const google::protobuf::Duration& message);
+
+}  // namespace vecino::internal

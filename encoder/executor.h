@@ -1,0 +1,33 @@
+// Token ids to vectors: what runs a model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "absl/status/status.h"
+
+namespace vecino::encoder {
+
+// Thread safety: none; one executor belongs to one thread.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Embeds a batch. rows: B >= 1 rows, each of 1 to max_tokens ids of the model's vocabulary.
+  // vectors: room for B x dimension floats, row-major, in the order of `rows`.
+  // Computes on the calling thread and blocks until done. Never throws.
+  // INTERNAL: the model failed; `vectors` then holds nothing of use, and the executor stays usable.
+  virtual absl::Status Run(std::span<const std::span<const int32_t>> rows,
+                           std::span<float> vectors) = 0;
+};
+
+// A model in memory, from which executors that share its weights are made.
+// Thread safety: all methods are safe from any thread. It outlives its executors.
+class ExecutorFactory {
+ public:
+  virtual ~ExecutorFactory() = default;
+  virtual std::unique_ptr<Executor> MakeExecutor() const = 0;
+};
+
+}  // namespace vecino::encoder

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Turns a sentence-transformers directory of a BERT architecture into a model folder for vecinod.
+
+Needs Python 3 with torch and numpy (Debian: python3-torch, python3-numpy). docs/encoder.md describes the folder.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+
+import torch
+
+from bert_module import build_module, script_module
+from eager_bert import EagerBert
+from golden_sentences import GOLDEN_SENTENCES
+from reference_tokenizer import ReferenceTokenizer
+from source_folder import SourceError, read_source
+from weights import WeightsError, read_weights
+
+FORMAT_VERSION = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# The exported graph against the eager model, per float; far above rounding, far below a wrong weight.
+TOLERANCE = 1e-5
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write(path, text):
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _make_golden(source, weights, scripted):
+    """Ids and vectors of the golden sentences by the reference tokenizer and the eager model."""
+    tokenizer = ReferenceTokenizer(source.vocabulary, source.tokenizer)
+    eager = EagerBert(source.config, weights, source.pooling, source.normalize)
+    golden = []
+    for text in GOLDEN_SENTENCES:
+        ids = tokenizer.encode(text, source.max_tokens)
+        vector = eager.embed(ids)
+        with torch.no_grad():
+            ours = scripted(torch.tensor([ids]), torch.tensor([len(ids)]))[0]
+        difference = (ours - vector).abs().max().item()
+        if not difference <= TOLERANCE:
+            raise SourceError(f"the exported graph differs from the eager model by {difference} on {text[:40]!r}")
+        golden.append({"text": text, "ids": ids, "vector": [float(f"{x:.9g}") for x in vector.tolist()]})
+    return golden
+
+
+def _fill(folder, name, source, weights_sha256):
+    weights = read_weights(source.weights_path)
+    try:
+        scripted = script_module(build_module(source, weights))
+    except (KeyError, RuntimeError) as error:
+        raise SourceError(f"{source.weights_path}: the weights do not fit config.json: {error}") from error
+    scripted.save(os.path.join(folder, "model.pt"))
+    _write(os.path.join(folder, "vocab.txt"), "".join(token + "\n" for token in source.vocabulary))
+    golden = _make_golden(source, weights, scripted)
+    _write(os.path.join(folder, "golden.json"), json.dumps({"sentences": golden}) + "\n")
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "architecture": "bert",
+        "dimension": source.config["hidden_size"],
+        "max_tokens": source.max_tokens,
+        "pooling": source.pooling,
+        "normalize": source.normalize,
+        "prompts": source.prompts,
+        "precision": "fp32",
+        "tokenizer": source.tokenizer,
+        "vocab_size": len(source.vocabulary),
+        "files": {
+            file: {
+                "sha256": _sha256(os.path.join(folder, file)),
+                "bytes": os.path.getsize(os.path.join(folder, file)),
+            }
+            for file in ("model.pt", "vocab.txt", "golden.json")
+        },
+        "source": {"weights_file": os.path.basename(source.weights_path), "weights_sha256": weights_sha256},
+    }
+    _write(os.path.join(folder, "manifest.json"), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    for file in os.listdir(folder):
+        _sync(os.path.join(folder, file))
+
+
+def export(source_directory, out_directory, sha256=None, replace=False):
+    """Writes the model folder `out_directory`, whole or not at all; raises SourceError or WeightsError."""
+    out_directory = os.path.abspath(out_directory)
+    parent, name = os.path.split(out_directory)
+    if not NAME.fullmatch(name):
+        raise SourceError(f"{name!r} cannot name a model: letters, digits, '.', '_' and '-', at most 128")
+    if os.path.exists(out_directory) and not replace:
+        raise SourceError(f"{out_directory} exists; remove it or pass --replace")
+    source = read_source(source_directory)
+    weights_sha256 = _sha256(source.weights_path)
+    if sha256 is not None and sha256.lower() != weights_sha256:
+        raise SourceError(f"{source.weights_path}: SHA-256 is {weights_sha256}, expected {sha256.lower()}")
+    os.makedirs(parent, exist_ok=True)
+    # A leading dot keeps the server from taking a half-written folder for a model.
+    work = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
+    try:
+        os.chmod(work, 0o755)
+        _fill(work, name, source, weights_sha256)
+        _sync(work)
+        if os.path.exists(out_directory):
+            old = tempfile.mkdtemp(prefix=f".{name}.old.", dir=parent)
+            os.rename(out_directory, os.path.join(old, name))
+            os.rename(work, out_directory)
+            shutil.rmtree(old)
+        else:
+            os.rename(work, out_directory)
+        _sync(parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="a sentence-transformers directory")
+    parser.add_argument("out", help="the model folder to write; its last part is the model's name")
+    parser.add_argument("--sha256", help="what the SHA-256 of the weights file must be")
+    parser.add_argument("--replace", action="store_true", help="replace the model folder if it exists")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    try:
+        export(options.source, options.out, options.sha256, options.replace)
+    except (SourceError, WeightsError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    print(f"Model folder written: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

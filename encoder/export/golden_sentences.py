@@ -1,0 +1,45 @@
+"""Sentences that a loaded model must tokenize and embed as the exporter did.
+
+They hold only characters whose category, case and decomposition are the same in every version of Unicode since 3.2.
+"""
+
+GOLDEN_SENTENCES = [
+    "",
+    " \t\n ",
+    "a",
+    "I",
+    "42",
+    "?!",
+    "chess",
+    "play chess against the computer",
+    "fear of spiders",
+    "A man is playing a guitar.",
+    "The quick brown fox jumps over the lazy dog.",
+    "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG!",
+    "Multi-protocol instant messaging client, with plug-ins (GTK+ 3.0)",
+    "libstdc++-12-dev: GNU Standard C++ Library v3 (development files)",
+    "https://www.example.org/path?query=1&lang=en#top",
+    "user@example.com wrote: \"it's 3.14159, isn't it?\"",
+    "3 x 4 = 12; 10% of $1,000.00 is $100.00",
+    "Caf\u00e9 na\u00efve fa\u00e7ade \u00c5ngstr\u00f6m \u00dcber Stra\u00dfe",
+    "cafe\u0301 with a combining accent",
+    "\u041c\u043e\u0441\u043a\u0432\u0430 \u2014 \u0441\u0442\u043e\u043b\u0438\u0446\u0430 \u0420\u043e\u0441\u0441\u0438\u0438",
+    "\u0395\u03bb\u03bb\u03b7\u03bd\u03b9\u03ba\u03ac \u03ba\u03b5\u03af\u03bc\u03b5\u03bd\u03b1",
+    "\u4e2d\u6587\u5206\u8bcd and English",
+    "\u3053\u3093\u306b\u3061\u306f\u4e16\u754c",
+    "\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd",
+    "zero\u200bwidth, soft\u00adhyphen, no\u00a0break",
+    "\u201ccurly quotes\u201d \u2026 and \u2018single\u2019 \u2013 dashes \u2014",
+    "tab\tand\nnewline\r\nand \x07bell",
+    "[CLS] inside text [SEP] and [MASK] and [cls]",
+    "x" * 100,
+    "x" * 101,
+    "antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis",
+    "a b c d e f g h i j k l m n o p q r s t u v w x y z",
+    "an adult male person (as opposed to a woman)",
+    "arachnophobia; an abnormal fear of spiders",
+    "Vecino stores documents and their vectors durably, keeps an index of them in memory, and answers a question"
+    " put in plain words with the documents that are nearest in meaning. ",
+    "It measures the recall of its own answers. " * 8,
+    "Longer than any window: every word of this sentence counts, and what does not fit is cut from the end. " * 30,
+]

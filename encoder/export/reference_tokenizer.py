@@ -1,0 +1,87 @@
+"""BERT's WordPiece, written to be read. It makes the golden ids, which the server's tokenizer must match.
+
+It uses Python's Unicode tables, which may be older or newer than the server's: feed it only characters on which
+all versions agree.
+"""
+
+import re
+import unicodedata
+
+_SPECIAL = re.compile(r"(\[PAD\]|\[UNK\]|\[CLS\]|\[SEP\]|\[MASK\])")
+_CJK = (
+    (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
+)
+
+
+def _is_control(char):
+    return char not in "\t\n\r" and unicodedata.category(char) in ("Cc", "Cf", "Cn", "Co", "Cs")
+
+
+def _is_space(char):
+    return char in " \t\n\r" or unicodedata.category(char) == "Zs"
+
+
+def _is_punctuation(char):
+    code = ord(char)
+    ascii_symbol = 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126
+    return ascii_symbol or unicodedata.category(char).startswith("P")
+
+
+class ReferenceTokenizer:
+    """Text to ids, with [CLS] and [SEP]."""
+
+    def __init__(self, vocabulary, options):
+        self._ids = {token: number for number, token in enumerate(vocabulary)}
+        self._options = options
+
+    def _normalize(self, text):
+        if self._options["clean_text"]:
+            text = "".join(
+                " " if _is_space(c) else c for c in text if c not in "\0\ufffd" and not _is_control(c)
+            )
+        if self._options["handle_chinese_chars"]:
+            text = "".join(f" {c} " if any(a <= ord(c) <= b for a, b in _CJK) else c for c in text)
+        if self._options["strip_accents"]:
+            text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+        return text.lower() if self._options["lowercase"] else text
+
+    def _words(self, text):
+        for run in text.split():
+            word = ""
+            for char in run:
+                if _is_punctuation(char):
+                    if word:
+                        yield word
+                    yield char
+                    word = ""
+                else:
+                    word += char
+            if word:
+                yield word
+
+    def _pieces(self, word):
+        """Longest match first; [UNK] when a part of the word is not in the vocabulary."""
+        if len(word) > self._options["max_word_chars"]:
+            return [self._ids["[UNK]"]]
+        ids, begin = [], 0
+        while begin < len(word):
+            for end in range(len(word), begin, -1):
+                piece = word[begin:end] if begin == 0 else "##" + word[begin:end]
+                if piece in self._ids:
+                    ids.append(self._ids[piece])
+                    begin = end
+                    break
+            else:
+                return [self._ids["[UNK]"]]
+        return ids
+
+    def encode(self, text, max_tokens):
+        """Ids of `text`, at most max_tokens, cut from the end with [SEP] kept."""
+        ids = []
+        for part in _SPECIAL.split(text):
+            if _SPECIAL.fullmatch(part):
+                ids.append(self._ids[part])
+            else:
+                ids += [i for word in self._words(self._normalize(part)) for i in self._pieces(word)]
+        return [self._ids["[CLS]"], *ids[: max_tokens - 2], self._ids["[SEP]"]]

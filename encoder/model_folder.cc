@@ -1,0 +1,229 @@
+#include "encoder/model_folder.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace vecino::encoder {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kFormatVersion = 1;
+constexpr int64_t kMaxManifestBytes = 1 << 20;
+constexpr int64_t kMaxFileBytes = int64_t{16} << 30;  // far above any BERT
+constexpr int kMaxDimension = 65536;
+constexpr int kMaxTokens = 65536;
+
+absl::StatusOr<std::string> Sha256(std::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned int size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    return absl::InternalError("OpenSSL cannot compute SHA-256");
+  }
+  return absl::BytesToHexString(
+      std::string_view(reinterpret_cast<const char*>(digest.data()), size));
+}
+
+absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path, int64_t max_bytes) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return absl::NotFoundError(absl::StrCat(path.string(), ": no such file"));
+  }
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
+  if (error) return absl::DataLossError(absl::StrCat(path.string(), ": ", error.message()));
+  if (size > max_bytes) {
+    return absl::DataLossError(
+        absl::StrCat(path.string(), ": ", size, " bytes; at most ", max_bytes, " are expected"));
+  }
+  std::string bytes(static_cast<size_t>(size), '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(bytes.data(), size)) {
+    return absl::DataLossError(absl::StrCat(path.string(), ": cannot read ", size, " bytes"));
+  }
+  return bytes;
+}
+
+// Reads a file that the manifest lists with its size and hash.
+absl::StatusOr<std::string> ReadListedFile(const std::filesystem::path& folder, const char* name,
+                                           const json& manifest) {
+  const json& entry = manifest.at("files").at(name);
+  const auto expected_bytes = entry.at("bytes").get<int64_t>();
+  const auto expected_hash = entry.at("sha256").get<std::string>();
+  absl::StatusOr<std::string> bytes =
+      ReadFile(folder / name, std::clamp<int64_t>(expected_bytes, 0, kMaxFileBytes));
+  if (!bytes.ok()) return bytes;
+  const absl::StatusOr<std::string> hash = Sha256(*bytes);
+  if (!hash.ok()) return hash.status();
+  if (*hash != absl::AsciiStrToLower(expected_hash)) {
+    return absl::DataLossError(absl::StrCat((folder / name).string(), ": SHA-256 is ", *hash,
+                                            ", manifest.json says ", expected_hash,
+                                            "; export or download the model again"));
+  }
+  return bytes;
+}
+
+absl::Status CheckKnown(const json& manifest, const json::json_pointer& key,
+                        std::initializer_list<std::string_view> known) {
+  const auto value = manifest.at(key).get<std::string>();
+  if (std::find(known.begin(), known.end(), value) != known.end()) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat("manifest.json: ", key.to_string(), " '", value,
+                                               "' is not known to this version of Vecino"));
+}
+
+absl::Status CheckFormat(const json& manifest) {
+  const int version = manifest.at("format_version").get<int>();
+  if (version != kFormatVersion) {
+    return absl::UnimplementedError(absl::StrCat("manifest.json: format_version ", version,
+                                                 "; this version of Vecino reads ",
+                                                 kFormatVersion));
+  }
+  for (const auto& [key, known] :
+       {std::pair<const char*, std::initializer_list<std::string_view>>{"/architecture", {"bert"}},
+        {"/pooling", {"mean", "cls"}},
+        {"/precision", {"fp32"}},
+        {"/tokenizer/type", {"wordpiece"}}}) {
+    if (absl::Status status = CheckKnown(manifest, json::json_pointer(key), known); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> GetInRange(const json& manifest, const char* key, int low, int high) {
+  const auto value = manifest.at(key).get<int64_t>();
+  if (value < low || value > high) {
+    return absl::DataLossError(absl::StrCat("manifest.json: ", key, " is ", value,
+                                            "; it must be in [", low, ", ", high, "]"));
+  }
+  return static_cast<int>(value);
+}
+
+absl::Status FillFromManifest(const json& manifest, ModelFolder& folder) {
+  if (absl::Status status = CheckFormat(manifest); !status.ok()) return status;
+  ModelInfo& info = folder.info;
+  const auto dimension = GetInRange(manifest, "dimension", 1, kMaxDimension);
+  const auto max_tokens = GetInRange(manifest, "max_tokens", 2, kMaxTokens);
+  const auto vocab_size = GetInRange(manifest, "vocab_size", 1, 1 << 30);
+  for (const auto* value : {&dimension, &max_tokens, &vocab_size}) {
+    if (!value->ok()) return value->status();
+  }
+  info.dimension = *dimension;
+  info.max_tokens = *max_tokens;
+  folder.vocab_size = *vocab_size;
+  info.pooling = manifest.at("pooling").get<std::string>();
+  info.normalize = manifest.at("normalize").get<bool>();
+  info.precision = manifest.at("precision").get<std::string>();
+  info.query_prompt = manifest.at("prompts").at("query").get<std::string>();
+  info.document_prompt = manifest.at("prompts").at("document").get<std::string>();
+  const json& tokenizer = manifest.at("tokenizer");
+  folder.tokenizer.lowercase = tokenizer.at("lowercase").get<bool>();
+  folder.tokenizer.strip_accents = tokenizer.at("strip_accents").get<bool>();
+  folder.tokenizer.handle_chinese_chars = tokenizer.at("handle_chinese_chars").get<bool>();
+  folder.tokenizer.clean_text = tokenizer.at("clean_text").get<bool>();
+  folder.tokenizer.max_word_chars = tokenizer.at("max_word_chars").get<int>();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<GoldenSentence>> ParseGolden(std::string_view text, int dimension) {
+  std::vector<GoldenSentence> golden;
+  for (const json& entry : json::parse(text).at("sentences")) {
+    golden.push_back({.text = entry.at("text").get<std::string>(),
+                      .ids = entry.at("ids").get<std::vector<int32_t>>(),
+                      .vector = entry.at("vector").get<std::vector<float>>()});
+    const std::vector<float>& vector = golden.back().vector;
+    if (vector.size() != static_cast<size_t>(dimension)) {
+      return absl::DataLossError(absl::StrCat("golden.json: vector of ", vector.size(),
+                                              " floats, dimension is ", dimension));
+    }
+  }
+  if (golden.empty()) return absl::DataLossError("golden.json holds no sentences");
+  return golden;
+}
+
+// May throw nlohmann's exceptions.
+absl::StatusOr<ModelFolder> Read(const std::filesystem::path& path) {
+  const auto manifest_bytes = ReadFile(path / "manifest.json", kMaxManifestBytes);
+  if (!manifest_bytes.ok()) return manifest_bytes.status();
+  const json manifest = json::parse(*manifest_bytes);
+  ModelFolder folder;
+  if (absl::Status status = FillFromManifest(manifest, folder); !status.ok()) return status;
+  const auto hash = Sha256(*manifest_bytes);
+  if (!hash.ok()) return hash.status();
+  folder.info.hash = *hash;
+  auto module_bytes = ReadListedFile(path, "model.pt", manifest);
+  if (!module_bytes.ok()) return module_bytes.status();
+  folder.module_bytes = *std::move(module_bytes);
+  auto vocabulary = ReadListedFile(path, "vocab.txt", manifest);
+  if (!vocabulary.ok()) return vocabulary.status();
+  folder.vocabulary = *std::move(vocabulary);
+  const auto golden_bytes = ReadListedFile(path, "golden.json", manifest);
+  if (!golden_bytes.ok()) return golden_bytes.status();
+  auto golden = ParseGolden(*golden_bytes, folder.info.dimension);
+  if (!golden.ok()) return golden.status();
+  folder.golden = *std::move(golden);
+  return folder;
+}
+
+}  // namespace
+
+bool IsModelName(std::string_view name) {
+  return !name.empty() && name.size() <= 128 &&
+         absl::ascii_isalnum(static_cast<unsigned char>(name.front())) &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+         });
+}
+
+absl::StatusOr<std::vector<std::string>> ListModelFolders(const std::filesystem::path& root) {
+  std::error_code error;
+  std::vector<std::string> names;
+  std::filesystem::directory_iterator entry(root, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    std::error_code ignored;
+    const std::string name = entry->path().filename().string();
+    if (IsModelName(name) && std::filesystem::exists(entry->path() / "manifest.json", ignored)) {
+      names.push_back(name);
+    }
+  }
+  if (error) {
+    const std::string message =
+        absl::StrCat("model root '", root.string(), "': ", error.message());
+    return error == std::errc::permission_denied ? absl::PermissionDeniedError(message)
+                                                 : absl::NotFoundError(message);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::StatusOr<ModelFolder> ReadModelFolder(const std::filesystem::path& root,
+                                            std::string_view name) {
+  if (!IsModelName(name)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model name '", absl::CHexEscape(name.substr(0, 128)),
+        "': 1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit"));
+  }
+  try {
+    absl::StatusOr<ModelFolder> folder = Read(root / name);
+    if (folder.ok()) folder->info.name = std::string(name);
+    return folder;
+  } catch (const json::exception& error) {
+    return absl::DataLossError(absl::StrCat((root / name).string(),
+                                            ": manifest.json or golden.json: ", error.what()));
+  } catch (const std::exception& error) {  // out of memory
+    return absl::ResourceExhaustedError(
+        absl::StrCat((root / name).string(), ": cannot be read: ", error.what()));
+  }
+}
+
+}  // namespace vecino::encoder

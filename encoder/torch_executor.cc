@@ -1,0 +1,182 @@
+#include "encoder/torch_executor.h"
+
+#include <ATen/Parallel.h>
+#include <torch/script.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <istream>
+#include <mutex>
+#include <streambuf>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vecino::encoder {
+namespace {
+
+// Parallelism is over batches: one thread each inside torch, and one for its own scheduling.
+void UseOneThread() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    try {
+      at::set_num_interop_threads(1);
+    } catch (const std::exception&) {
+      // Someone in this process has run torch before; its scheduler is not used by frozen models.
+    }
+    // The profiling executor compiles anew for shapes it has not seen, which every batch may bring.
+    torch::jit::getProfilingMode() = false;
+    torch::jit::getExecutorMode() = false;
+  });
+  thread_local const bool done = [] {
+    at::set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+// Lets torch read from bytes already in memory, without a second copy.
+class ViewBuffer : public std::streambuf {
+ public:
+  explicit ViewBuffer(const std::string& bytes) {
+    char* begin = const_cast<char*>(bytes.data());  // streambuf's interface; only read from
+    setg(begin, begin, begin + bytes.size());
+  }
+
+ protected:
+  pos_type seekoff(off_type offset, std::ios_base::seekdir from,
+                   std::ios_base::openmode) override {
+    char* base = from == std::ios_base::beg ? eback() : from == std::ios_base::cur ? gptr() : egptr();
+    if (offset < eback() - base || offset > egptr() - base) return pos_type(off_type(-1));
+    setg(eback(), base + offset, egptr());
+    return pos_type(gptr() - eback());
+  }
+  pos_type seekpos(pos_type position, std::ios_base::openmode which) override {
+    return seekoff(off_type(position), std::ios_base::beg, which);
+  }
+};
+
+// The first line of a torch error; the rest is a stack trace.
+std::string FirstLine(const std::exception& error) {
+  const std::string_view text = error.what();
+  return std::string(text.substr(0, text.find('\n')));
+}
+
+class TorchExecutor : public Executor {
+ public:
+  TorchExecutor(const torch::jit::Module& module, const TorchOptions& options, torch::Device device)
+      : module_(module), options_(options), device_(device) {}
+
+  absl::Status Run(std::span<const std::span<const int32_t>> rows,
+                   std::span<float> vectors) override {
+    if (absl::Status status = Check(rows, vectors); !status.ok()) return status;
+    try {
+      UseOneThread();
+      const torch::InferenceMode no_gradients;
+      return Forward(rows, vectors);
+    } catch (const std::exception& error) {
+      return absl::InternalError(absl::StrCat("the model failed: ", FirstLine(error)));
+    } catch (...) {
+      return absl::InternalError("the model failed with an unknown exception");
+    }
+  }
+
+ private:
+  absl::Status Check(std::span<const std::span<const int32_t>> rows,
+                     std::span<float> vectors) const {
+    if (rows.empty() || vectors.size() != rows.size() * options_.dimension) {
+      return absl::InternalError(absl::StrCat("batch of ", rows.size(), " rows with room for ",
+                                              vectors.size(), " floats"));
+    }
+    for (const auto& row : rows) {
+      if (row.empty() || row.size() > static_cast<size_t>(options_.max_tokens)) {
+        return absl::InternalError(absl::StrCat("row of ", row.size(), " ids; the limit is ",
+                                                options_.max_tokens));
+      }
+      // An id outside of the vocabulary would read outside of the embedding table.
+      for (const int32_t id : row) {
+        if (id < 0 || id >= options_.vocab_size) {
+          return absl::InternalError(
+              absl::StrCat("token id ", id, "; the vocabulary has ", options_.vocab_size));
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Forward(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) {
+    size_t width = 0;
+    for (const auto& row : rows) width = std::max(width, row.size());
+    const auto count = static_cast<int64_t>(rows.size());
+    torch::Tensor ids =
+        torch::full({count, static_cast<int64_t>(width)}, options_.pad_id, torch::kInt64);
+    torch::Tensor lengths = torch::empty({count}, torch::kInt64);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::copy(rows[i].begin(), rows[i].end(), ids.data_ptr<int64_t>() + i * width);
+      lengths.data_ptr<int64_t>()[i] = static_cast<int64_t>(rows[i].size());
+    }
+    const torch::Tensor result =
+        module_.forward({ids.to(device_), lengths.to(device_)}).toTensor().to(torch::kCPU).contiguous();
+    if (result.scalar_type() != torch::kFloat32 || result.dim() != 2 || result.size(0) != count ||
+        result.size(1) != options_.dimension) {
+      return absl::InternalError(absl::StrCat("the model returned ", result.toString(), " of ",
+                                              result.numel(), " values for ", count, " rows of ",
+                                              options_.dimension));
+    }
+    std::memcpy(vectors.data(), result.data_ptr<float>(), vectors.size_bytes());
+    return absl::OkStatus();
+  }
+
+  torch::jit::Module module_;  // a handle; the weights are shared
+  const TorchOptions options_;
+  const torch::Device device_;
+};
+
+class TorchModel : public ExecutorFactory {
+ public:
+  TorchModel(torch::jit::Module module, const TorchOptions& options, torch::Device device)
+      : module_(std::move(module)), options_(options), device_(device) {}
+
+  std::unique_ptr<Executor> MakeExecutor() const override {
+    return std::make_unique<TorchExecutor>(module_, options_, device_);
+  }
+
+ private:
+  const torch::jit::Module module_;
+  const TorchOptions options_;
+  const torch::Device device_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::string& module_bytes,
+                                                                const TorchOptions& options) {
+  if (options.dimension < 1 || options.max_tokens < 1 || options.vocab_size < 1) {
+    return absl::InvalidArgumentError("dimension, max_tokens and vocab_size must be positive");
+  }
+  if (options.device != "cpu" && options.device != "cuda") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("device '", options.device, "'; it must be 'cpu' or 'cuda'"));
+  }
+  try {
+    UseOneThread();
+    if (options.device == "cuda" && !torch::cuda::is_available()) {
+      return absl::FailedPreconditionError(
+          "device 'cuda': this LibTorch finds no CUDA device; use 'cpu'");
+    }
+    const torch::Device device(options.device);
+    ViewBuffer buffer(module_bytes);
+    std::istream stream(&buffer);
+    torch::jit::Module module = torch::jit::load(stream, device);
+    module.eval();
+    return std::make_unique<TorchModel>(std::move(module), options, device);
+  } catch (const std::exception& error) {
+    return absl::DataLossError(absl::StrCat("not a TorchScript module: ", FirstLine(error)));
+  } catch (...) {
+    return absl::DataLossError("not a TorchScript module");
+  }
+}
+
+}  // namespace vecino::encoder

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Turns bert_unicode.tsv into the C++ tables that encoder/unicode_tables.cc includes.
+
+Usage: build_tables.py INPUT.tsv OUTPUT.inc      (standard library only; run by the build)
+"""
+import sys
+
+BLOCK_BITS, COMBINING_SHIFT = 7, 9  # as in encoder/unicode_tables.h
+BITS = {"removed": 0, "space": 1, "chinese": 2, "mark": 3, "white": 4, "punct": 5, "nfd": 6, "hangul": 7, "lower": 8}
+
+
+def read(path):
+    """(code point → bits, code point → class, nfd, lower)"""
+    bits, classes, maps = {}, {}, {"nfd": {}, "lower": {}}
+    with open(path, encoding="ascii") as f:
+        for number, line in enumerate(f, 1):
+            if line.startswith("#"):
+                continue
+            try:
+                name, where, *value = line.rstrip("\n").split("\t")
+                where, _, step = where.partition("/")
+                first, _, last = where.partition("..")
+                for c in range(int(first, 16), int(last or first, 16) + 1, int(step or 1)):
+                    if name == "class":
+                        classes[c] = int(value[0])
+                        continue
+                    bits[c] = bits.get(c, 0) | 1 << BITS[name]
+                    if name in maps:
+                        shift = value[0][0] in "+-"
+                        maps[name][c] = [c + int(value[0], 16)] if shift else [int(x, 16) for x in value[0].split()]
+            except (KeyError, ValueError, IndexError):
+                sys.exit(f"{path}:{number}: not understood: {line!r}")
+    return bits, classes, maps["nfd"], maps["lower"]
+
+
+def array(kind, name, values, show=str):
+    rows = [", ".join(map(show, values[i:i + 16])) for i in range(0, len(values), 16)]
+    return f"const {kind} {name}[] = {{\n    " + ",\n    ".join(rows) + "};\n"
+
+
+def mappings(name, table):
+    codes, starts, pool = sorted(table), [0], []
+    for c in codes:
+        pool += table[c]
+        starts.append(len(pool))
+    assert len(pool) < 1 << 16
+    return (array("char32_t", f"k{name}Codes", codes, hex) + array("uint16_t", f"k{name}Starts", starts) +
+            array("char32_t", f"k{name}Pool", pool, hex))
+
+
+def main():
+    source, target = sys.argv[1:]
+    bits, classes, nfd, lower = read(source)
+    ranks = {value: rank for rank, value in enumerate(sorted(set(classes.values())), 1)}
+    assert len(ranks) < 1 << 16 - COMBINING_SHIFT
+    size = 1 << BLOCK_BITS
+    blocks, index = {}, []
+    for start in range(0, 0x110000, size):
+        block = tuple(bits.get(c, 0) | ranks.get(classes.get(c), 0) << COMBINING_SHIFT
+                      for c in range(start, start + size))
+        index.append(blocks.setdefault(block, len(blocks)))
+    assert len(blocks) <= 256, len(blocks)
+    flat = [v for block in blocks for v in block]
+    with open(target, "w", encoding="ascii") as f:
+        f.write("namespace vecino::encoder::internal {\n" + array("uint8_t", "kCharBlock", index) +
+                array("uint16_t", "kCharProperties", flat) + "}  // namespace vecino::encoder::internal\n"
+                "namespace vecino::encoder {\nnamespace {\n" + mappings("Decomposition", nfd) +
+                mappings("Lowercase", lower) + "}  // namespace\n}  // namespace vecino::encoder\n")
+
+
+if __name__ == "__main__":
+    main()
