@@ -18,9 +18,12 @@ std::string LastPart(const std::string& name) { return name.substr(name.rfind('/
 
 v1::Metric ToProto(Metric metric) {
   switch (metric) {
-    case Metric::kCosine: return v1::METRIC_COSINE;
-    case Metric::kDot: return v1::METRIC_DOT;
-    case Metric::kL2: return v1::METRIC_L2;
+    case Metric::kCosine:
+      return v1::METRIC_COSINE;
+    case Metric::kDot:
+      return v1::METRIC_DOT;
+    case Metric::kL2:
+      return v1::METRIC_L2;
   }
   return v1::METRIC_UNSPECIFIED;
 }

@@ -18,11 +18,21 @@ void AppendString(std::string_view text, std::string* out) {
   out->push_back('"');
   for (const char c : text) {
     switch (c) {
-      case '"': out->append("\\\""); break;
-      case '\\': out->append("\\\\"); break;
-      case '\n': out->append("\\n"); break;
-      case '\r': out->append("\\r"); break;
-      case '\t': out->append("\\t"); break;
+      case '"':
+        out->append("\\\"");
+        break;
+      case '\\':
+        out->append("\\\\");
+        break;
+      case '\n':
+        out->append("\\n");
+        break;
+      case '\r':
+        out->append("\\r");
+        break;
+      case '\t':
+        out->append("\\t");
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           char escaped[8];
@@ -55,10 +65,18 @@ void AppendStruct(const google::protobuf::Struct& object, std::string* out);
 void AppendValue(const google::protobuf::Value& value, std::string* out) {
   using google::protobuf::Value;
   switch (value.kind_case()) {
-    case Value::kNumberValue: AppendNumber(value.number_value(), out); return;
-    case Value::kStringValue: AppendString(value.string_value(), out); return;
-    case Value::kBoolValue: out->append(value.bool_value() ? "true" : "false"); return;
-    case Value::kStructValue: AppendStruct(value.struct_value(), out); return;
+    case Value::kNumberValue:
+      AppendNumber(value.number_value(), out);
+      return;
+    case Value::kStringValue:
+      AppendString(value.string_value(), out);
+      return;
+    case Value::kBoolValue:
+      out->append(value.bool_value() ? "true" : "false");
+      return;
+    case Value::kStructValue:
+      AppendStruct(value.struct_value(), out);
+      return;
     case Value::kListValue: {
       out->push_back('[');
       bool first = true;
@@ -70,7 +88,9 @@ void AppendValue(const google::protobuf::Value& value, std::string* out) {
       return;
     }
     case Value::kNullValue:
-    case Value::KIND_NOT_SET: out->append("null"); return;
+    case Value::KIND_NOT_SET:
+      out->append("null");
+      return;
   }
 }
 

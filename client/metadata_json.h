@@ -9,12 +9,13 @@
 
 namespace vecino::internal {
 
-// One JSON object on one line, keys in byte order, so that equal metadata is equal text. Whole numbers
-// below 2^53 are written without a point; others with the fewest digits that read back the same.
-// Numbers JSON has no form for (NaN, infinities) become null. Empty text for an empty object.
+// One JSON object on one line, keys in byte order, so that equal metadata is equal text. Whole
+// numbers below 2^53 are written without a point; others with the fewest digits that read back the
+// same. Numbers JSON has no form for (NaN, infinities) become null. Empty text for an empty object.
 std::string ToJson(const google::protobuf::Struct& metadata);
 
-// Parses one JSON object; empty text is an empty object. INVALID_ARGUMENT with `field` for anything else.
+// Parses one JSON object; empty text is an empty object. INVALID_ARGUMENT with `field` for anything
+// else.
 Status FromJson(const std::string& json, const std::string& field,
                 google::protobuf::Struct* metadata);
 

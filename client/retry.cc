@@ -16,10 +16,12 @@ std::chrono::nanoseconds Backoff(const ClientOptions& options, int attempt) {
   const nanoseconds initial = std::max(nanoseconds(options.initial_backoff), nanoseconds(0));
   const nanoseconds ceiling = std::max(nanoseconds(options.max_backoff), nanoseconds(0));
   // Compared as doubles: the shifted value may not fit 64 bits.
-  const double wanted = static_cast<double>(initial.count()) * static_cast<double>(1LL << doublings);
+  const double wanted =
+      static_cast<double>(initial.count()) * static_cast<double>(1LL << doublings);
   const double bound = std::min(wanted, static_cast<double>(ceiling.count()));
   thread_local std::mt19937_64 random{std::random_device{}()};
-  return nanoseconds(static_cast<int64_t>(std::uniform_real_distribution<double>(0, bound)(random)));
+  return nanoseconds(
+      static_cast<int64_t>(std::uniform_real_distribution<double>(0, bound)(random)));
 }
 
 Status CallWithRetry(const ClientOptions& options,

@@ -53,26 +53,29 @@ struct EmbedResult {
 };
 
 struct EncoderOptions {
-  std::string model_root;               // every folder in it with a manifest.json is a model
-  int executors = 0;                    // threads that run models, one core each; 0: one per core
-  int batch_tokens = 1024;              // padded tokens in one batch, at most
-  int64_t queue_tokens = 4 << 20;       // tokens that may wait; beyond it RESOURCE_EXHAUSTED
-  // Called with facts worth a log line (model loaded, executor chosen, folder refused and why); may be null.
+  std::string model_root;          // every folder in it with a manifest.json is a model
+  std::string device = "cpu";      // or "cuda", where LibTorch is built with it (Debian's is not)
+  int executors = 0;               // threads that run models, one core each; 0: one per core
+  int batch_tokens = 1024;         // padded tokens in one batch, at most
+  int64_t queue_tokens = 4 << 20;  // tokens that may wait; beyond it RESOURCE_EXHAUSTED. 1/8 of it
+                                   // is the query lane's, so that bulk work cannot shut queries out
+  // Called with facts worth a log line (model loaded, executor chosen, folder refused and why); may
+  // be null.
   std::function<void(std::string_view)> log;
 };
 
 // Counters since start, and gauges of now.
 struct EncoderStats {
-  int64_t queued_tokens = 0;      // gauge
-  int64_t queue_capacity = 0;     // tokens
+  int64_t queued_tokens = 0;   // gauge
+  int64_t queue_capacity = 0;  // tokens
   int executors = 0;
-  int64_t texts = 0;              // embedded
-  int64_t tokens = 0;             // embedded, without padding
-  int64_t padded_tokens = 0;      // embedded, with padding
+  int64_t texts = 0;          // embedded
+  int64_t tokens = 0;         // embedded, without padding
+  int64_t padded_tokens = 0;  // embedded, with padding
   int64_t batches = 0;
-  double tokenize_seconds = 0;    // CPU time of callers
-  double compute_seconds = 0;     // wall time of executors, summed
-  int64_t rejected = 0;           // calls refused because the queue was full
+  double tokenize_seconds = 0;  // CPU time of callers
+  double compute_seconds = 0;   // wall time of executors, summed
+  int64_t rejected = 0;         // calls refused because the queue was full
 };
 
 // Thread safety: all methods are safe from any thread.
@@ -88,10 +91,11 @@ class Encoder {
 
   // Embeds `texts` with the model `model`; blocks until all are done. Same length and order as
   // `texts`; a text's own fault is in its result, and the others are embedded all the same.
-  // The vector of a text does not depend on what else is in the call or the queue (fp32: within 1e-5).
-  // NOT_FOUND: unknown model. RESOURCE_EXHAUSTED: the queue is full; nothing was embedded.
+  // The vector of a text does not depend on what else is in the call or the queue (fp32: within
+  // 1e-5). NOT_FOUND: unknown model. RESOURCE_EXHAUSTED: the queue is full; nothing was embedded.
   // DEADLINE_EXCEEDED, CANCELLED: given up before the model ran on all of them.
-  virtual absl::StatusOr<std::vector<EmbedResult>> Embed(std::string_view model, std::span<const std::string_view> texts,
+  virtual absl::StatusOr<std::vector<EmbedResult>> Embed(std::string_view model,
+                                                         std::span<const std::string_view> texts,
                                                          const EmbedOptions& options) = 0;
 
   virtual EncoderStats Stats() const = 0;
@@ -100,9 +104,10 @@ class Encoder {
   virtual void Shutdown() = 0;
 };
 
-// Loads every model folder under options.model_root: checks the SHA-256 of every file against its manifest and
-// runs its golden sentences. A folder that fails is left out and the reason logged; the error is
-// returned only when the root cannot be read or options are out of range. Blocks for seconds.
+// Loads every model folder under options.model_root: checks the SHA-256 of every file against its
+// manifest and runs its golden sentences. A folder that fails is left out and the reason logged;
+// the error is returned only when the root cannot be read, options are out of range or the device
+// is not there. Blocks for seconds.
 absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& options);
 
 }  // namespace vecino::encoder

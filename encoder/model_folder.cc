@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -31,8 +30,7 @@ absl::StatusOr<std::string> Sha256(std::string_view bytes) {
   if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
     return absl::InternalError("OpenSSL cannot compute SHA-256");
   }
-  return absl::BytesToHexString(
-      std::string_view(reinterpret_cast<const char*>(digest.data()), size));
+  return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest.data()), size));
 }
 
 absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path, int64_t max_bytes) {
@@ -73,13 +71,15 @@ absl::StatusOr<std::string> ReadListedFile(const std::filesystem::path& folder, 
   return bytes;
 }
 
-absl::Status CheckKnown(const json& manifest, const json::json_pointer& key,
-                        std::initializer_list<std::string_view> known) {
-  const auto value = manifest.at(key).get<std::string>();
-  if (std::find(known.begin(), known.end(), value) != known.end()) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat("manifest.json: ", key.to_string(), " '", value,
-                                               "' is not known to this version of Vecino"));
-}
+// The words of a manifest and the values this version knows.
+struct KnownValues {
+  const char* pointer;
+  std::array<std::string_view, 2> values;
+};
+constexpr KnownValues kKnownValues[] = {{"/architecture", {"bert"}},
+                                        {"/pooling", {"mean", "cls"}},
+                                        {"/precision", {"fp32"}},
+                                        {"/tokenizer/type", {"wordpiece"}}};
 
 absl::Status CheckFormat(const json& manifest) {
   const int version = manifest.at("format_version").get<int>();
@@ -88,13 +88,12 @@ absl::Status CheckFormat(const json& manifest) {
                                                  "; this version of Vecino reads ",
                                                  kFormatVersion));
   }
-  for (const auto& [key, known] :
-       {std::pair<const char*, std::initializer_list<std::string_view>>{"/architecture", {"bert"}},
-        {"/pooling", {"mean", "cls"}},
-        {"/precision", {"fp32"}},
-        {"/tokenizer/type", {"wordpiece"}}}) {
-    if (absl::Status status = CheckKnown(manifest, json::json_pointer(key), known); !status.ok()) {
-      return status;
+  for (const KnownValues& known : kKnownValues) {
+    const auto value = manifest.at(json::json_pointer(known.pointer)).get<std::string>();
+    if (value.empty() ||
+        std::find(known.values.begin(), known.values.end(), value) == known.values.end()) {
+      return absl::UnimplementedError(absl::StrCat("manifest.json: ", known.pointer, " '", value,
+                                                   "' is not known to this version of Vecino"));
     }
   }
   return absl::OkStatus();
@@ -137,7 +136,8 @@ absl::Status FillFromManifest(const json& manifest, ModelFolder& folder) {
 
 absl::StatusOr<std::vector<GoldenSentence>> ParseGolden(std::string_view text, int dimension) {
   std::vector<GoldenSentence> golden;
-  for (const json& entry : json::parse(text).at("sentences")) {
+  const json document = json::parse(text);
+  for (const json& entry : document.at("sentences")) {
     golden.push_back({.text = entry.at("text").get<std::string>(),
                       .ids = entry.at("ids").get<std::vector<int32_t>>(),
                       .vector = entry.at("vector").get<std::vector<float>>()});
@@ -197,8 +197,7 @@ absl::StatusOr<std::vector<std::string>> ListModelFolders(const std::filesystem:
     }
   }
   if (error) {
-    const std::string message =
-        absl::StrCat("model root '", root.string(), "': ", error.message());
+    const std::string message = absl::StrCat("model root '", root.string(), "': ", error.message());
     return error == std::errc::permission_denied ? absl::PermissionDeniedError(message)
                                                  : absl::NotFoundError(message);
   }
@@ -210,7 +209,7 @@ absl::StatusOr<ModelFolder> ReadModelFolder(const std::filesystem::path& root,
                                             std::string_view name) {
   if (!IsModelName(name)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "model name '", absl::CHexEscape(name.substr(0, 128)),
+        "model name '", absl::CHexEscape(std::string(name.substr(0, 128))),
         "': 1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit"));
   }
   try {
@@ -218,8 +217,8 @@ absl::StatusOr<ModelFolder> ReadModelFolder(const std::filesystem::path& root,
     if (folder.ok()) folder->info.name = std::string(name);
     return folder;
   } catch (const json::exception& error) {
-    return absl::DataLossError(absl::StrCat((root / name).string(),
-                                            ": manifest.json or golden.json: ", error.what()));
+    return absl::DataLossError(
+        absl::StrCat((root / name).string(), ": manifest.json or golden.json: ", error.what()));
   } catch (const std::exception& error) {  // out of memory
     return absl::ResourceExhaustedError(
         absl::StrCat((root / name).string(), ": cannot be read: ", error.what()));

@@ -39,8 +39,8 @@ absl::StatusOr<std::vector<std::string>> ListModelFolders(const std::filesystem:
 
 // Reads `root`/`name`. Every file is read once, and its bytes are hashed and returned.
 // INVALID_ARGUMENT: the name. NOT_FOUND: a file is missing. UNIMPLEMENTED: a format version,
-// architecture, pooling, precision or tokenizer this build does not know. DATA_LOSS: damaged; size or
-// hash differ, or a value is out of range. Blocks on the file system.
+// architecture, pooling, precision or tokenizer this build does not know. DATA_LOSS: damaged; size
+// or hash differ, or a value is out of range. Blocks on the file system.
 absl::StatusOr<ModelFolder> ReadModelFolder(const std::filesystem::path& root,
                                             std::string_view name);
 

@@ -1,5 +1,6 @@
 #include "encoder/torch_executor.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <torch/script.h>
 
@@ -46,9 +47,10 @@ class ViewBuffer : public std::streambuf {
   }
 
  protected:
-  pos_type seekoff(off_type offset, std::ios_base::seekdir from,
-                   std::ios_base::openmode) override {
-    char* base = from == std::ios_base::beg ? eback() : from == std::ios_base::cur ? gptr() : egptr();
+  pos_type seekoff(off_type offset, std::ios_base::seekdir from, std::ios_base::openmode) override {
+    char* base = from == std::ios_base::beg   ? eback()
+                 : from == std::ios_base::cur ? gptr()
+                                              : egptr();
     if (offset < eback() - base || offset > egptr() - base) return pos_type(off_type(-1));
     setg(eback(), base + offset, egptr());
     return pos_type(gptr() - eback());
@@ -92,8 +94,8 @@ class TorchExecutor : public Executor {
     }
     for (const auto& row : rows) {
       if (row.empty() || row.size() > static_cast<size_t>(options_.max_tokens)) {
-        return absl::InternalError(absl::StrCat("row of ", row.size(), " ids; the limit is ",
-                                                options_.max_tokens));
+        return absl::InternalError(
+            absl::StrCat("row of ", row.size(), " ids; the limit is ", options_.max_tokens));
       }
       // An id outside of the vocabulary would read outside of the embedding table.
       for (const int32_t id : row) {
@@ -117,8 +119,10 @@ class TorchExecutor : public Executor {
       std::copy(rows[i].begin(), rows[i].end(), ids.data_ptr<int64_t>() + i * width);
       lengths.data_ptr<int64_t>()[i] = static_cast<int64_t>(rows[i].size());
     }
-    const torch::Tensor result =
-        module_.forward({ids.to(device_), lengths.to(device_)}).toTensor().to(torch::kCPU).contiguous();
+    const torch::Tensor result = module_.forward({ids.to(device_), lengths.to(device_)})
+                                     .toTensor()
+                                     .to(torch::kCPU)
+                                     .contiguous();
     if (result.scalar_type() != torch::kFloat32 || result.dim() != 2 || result.size(0) != count ||
         result.size(1) != options_.dimension) {
       return absl::InternalError(absl::StrCat("the model returned ", result.toString(), " of ",
@@ -151,21 +155,30 @@ class TorchModel : public ExecutorFactory {
 
 }  // namespace
 
+absl::Status CheckDevice(const std::string& device) {
+  if (device == "cpu") return absl::OkStatus();
+  if (device != "cuda") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("encoder option device is '", device, "'; it must be 'cpu' or 'cuda'"));
+  }
+  try {
+    if (at::hasCUDA()) return absl::OkStatus();
+  } catch (const std::exception&) {
+    // A driver that fails is no device.
+  }
+  return absl::FailedPreconditionError(
+      "encoder option device is 'cuda', but this LibTorch has no CUDA or finds no device; use "
+      "'cpu'");
+}
+
 absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::string& module_bytes,
                                                                 const TorchOptions& options) {
   if (options.dimension < 1 || options.max_tokens < 1 || options.vocab_size < 1) {
     return absl::InvalidArgumentError("dimension, max_tokens and vocab_size must be positive");
   }
-  if (options.device != "cpu" && options.device != "cuda") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("device '", options.device, "'; it must be 'cpu' or 'cuda'"));
-  }
+  if (absl::Status status = CheckDevice(options.device); !status.ok()) return status;
   try {
     UseOneThread();
-    if (options.device == "cuda" && !torch::cuda::is_available()) {
-      return absl::FailedPreconditionError(
-          "device 'cuda': this LibTorch finds no CUDA device; use 'cpu'");
-    }
     const torch::Device device(options.device);
     ViewBuffer buffer(module_bytes);
     std::istream stream(&buffer);

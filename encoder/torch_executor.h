@@ -5,23 +5,29 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "encoder/executor.h"
 
 namespace vecino::encoder {
 
 struct TorchOptions {
-  int dimension = 0;         // floats in a vector
-  int max_tokens = 0;        // longest row
-  int vocab_size = 0;        // ids are below it
-  int32_t pad_id = 0;        // fills rows up to the width of the batch
+  int dimension = 0;           // floats in a vector
+  int max_tokens = 0;          // longest row
+  int vocab_size = 0;          // ids are below it
+  int32_t pad_id = 0;          // fills rows up to the width of the batch
   std::string device = "cpu";  // "cpu", or "cuda" where LibTorch has it
 };
 
-// Loads a TorchScript module `forward(ids int64 [B, L], lengths int64 [B]) -> float32 [B, dimension]`
-// from the bytes of its file. Sets torch to one thread for the whole process. Blocks.
-// DATA_LOSS: not a TorchScript file. FAILED_PRECONDITION: the device is not there.
-// INVALID_ARGUMENT: an option is out of range.
+// OK when models can run on `device`. INVALID_ARGUMENT: neither "cpu" nor "cuda".
+// FAILED_PRECONDITION: "cuda" with a LibTorch that is built without it or finds no device. Does not
+// throw.
+absl::Status CheckDevice(const std::string& device);
+
+// Loads a TorchScript module `forward(ids int64 [B, L], lengths int64 [B]) -> float32 [B,
+// dimension]` from the bytes of its file. Sets torch to one thread for the whole process. Blocks.
+// DATA_LOSS: not a TorchScript file. INVALID_ARGUMENT: an option is out of range. Errors of
+// CheckDevice.
 absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::string& module_bytes,
                                                                 const TorchOptions& options);
 

@@ -12,8 +12,8 @@ namespace {
 
 // One sorted table of mappings: entry i maps codes[i] to pool[starts[i], starts[i + 1]).
 template <size_t N, size_t M, size_t P>
-std::u32string_view Find(const char32_t (&codes)[N], const uint16_t (&starts)[M], const char32_t (&pool)[P],
-                         char32_t code) {
+std::u32string_view Find(const char32_t (&codes)[N], const uint16_t (&starts)[M],
+                         const char32_t (&pool)[P], char32_t code) {
   static_assert(M == N + 1);
   const char32_t* at = std::lower_bound(std::begin(codes), std::end(codes), code);
   if (at == std::end(codes) || *at != code) return {};

@@ -1,52 +1,53 @@
 #include "encoder/utf8.h"
 
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace vecino::encoder {
-namespace {
 
-// Length of the well-formed character at the start of `text`, 0 when there is none.
-size_t CharacterLength(std::string_view text) {
+DecodedChar DecodeUtf8(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const auto continues = [&](size_t i, uint8_t low = 0x80, uint8_t high = 0xBF) {
-    return i < text.size() && byte(i) >= low && byte(i) <= high;
-  };
   const uint8_t lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead < 0xC2) return 0;
-  if (lead < 0xE0) return continues(1) ? 2 : 0;
-  if (lead < 0xF0) {
-    const uint8_t low = lead == 0xE0 ? 0xA0 : 0x80;
-    const uint8_t high = lead == 0xED ? 0x9F : 0xBF;
-    return continues(1, low, high) && continues(2) ? 3 : 0;
+  if (lead < 0x80) return {lead, 1, true};
+  // The range of the second byte is what rules out overlong forms, surrogates and values too large.
+  size_t length = 0;
+  uint8_t low = 0x80, high = 0xBF;
+  if (lead >= 0xC2 && lead <= 0xDF) {
+    length = 2;
+  } else if (lead >= 0xE0 && lead <= 0xEF) {
+    length = 3;
+    if (lead == 0xE0) low = 0xA0;
+    if (lead == 0xED) high = 0x9F;
+  } else if (lead >= 0xF0 && lead <= 0xF4) {
+    length = 4;
+    if (lead == 0xF0) low = 0x90;
+    if (lead == 0xF4) high = 0x8F;
+  } else {
+    return {};
   }
-  if (lead < 0xF5) {
-    const uint8_t low = lead == 0xF0 ? 0x90 : 0x80;
-    const uint8_t high = lead == 0xF4 ? 0x8F : 0xBF;
-    return continues(1, low, high) && continues(2) && continues(3) ? 4 : 0;
+  char32_t code = lead & (0x7F >> length);
+  for (size_t i = 1; i < length; ++i) {
+    if (i == text.size() || byte(i) < low || byte(i) > high) {
+      return {kReplacementCharacter, static_cast<int>(i), false};
+    }
+    code = code << 6 | (byte(i) & 0x3F);
+    low = 0x80, high = 0xBF;
   }
-  return 0;
+  return {code, static_cast<int>(length), true};
 }
 
-}  // namespace
-
-std::optional<size_t> FindInvalidUtf8(std::string_view text) {
-  size_t at = 0;
-  while (at < text.size()) {
-    uint64_t eight = 0;
-    if (text.size() - at >= sizeof(eight)) {
-      std::memcpy(&eight, text.data() + at, sizeof(eight));
-      if ((eight & 0x8080808080808080u) == 0) {
-        at += sizeof(eight);
-        continue;
-      }
-    }
-    const size_t length = CharacterLength(text.substr(at));
-    if (length == 0) return at;
-    at += length;
+int WriteUtf8(char32_t code, char* out) {
+  if (code < 0x80) {
+    out[0] = static_cast<char>(code);
+    return 1;
   }
-  return std::nullopt;
+  const int length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  for (int i = length - 1; i > 0; --i) {
+    out[i] = static_cast<char>(0x80 | (code & 0x3F));
+    code >>= 6;
+  }
+  out[0] = static_cast<char>((0xF00 >> length & 0xFF) | code);
+  return length;
 }
 
 }  // namespace vecino::encoder

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <memory>
-#include <string>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -13,14 +13,17 @@ namespace vecino::encoder {
 // Options of BertNormalizer and WordPiece, as in a tokenizer.json.
 struct WordPieceOptions {
   bool lowercase = true;
-  bool strip_accents = true;
+  std::optional<bool> strip_accents;  // not set (null in a tokenizer.json): as lowercase
   bool handle_chinese_chars = true;
   bool clean_text = true;
-  int max_word_chars = 100;  // longer words become [UNK]
+  int max_word_chars = 100;  // longer words become [UNK]; 1 to 10,000
 };
 
-// Builds the tokenizer from the text of a vocab.txt: one token a line, the id is the line number.
-// INVALID_ARGUMENT when one of [PAD] [UNK] [CLS] [SEP] [MASK] is missing or a token stands twice.
+// Builds the tokenizer from the text of a vocab.txt: one token a line, the id is the line number
+// from 0; a line may end in CR LF. [PAD] [UNK] [CLS] [SEP] [MASK] inside a text are those tokens,
+// found before normalisation, as a tokenizer.json with these added tokens (special, not normalized,
+// not stripped) says; every text is wrapped in [CLS] … [SEP]. INVALID_ARGUMENT when one of the five
+// is missing, a token is empty, not UTF-8 or stands twice, or max_word_chars is out of range.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeWordPieceTokenizer(std::string_view vocabulary,
                                                                   const WordPieceOptions& options);
 

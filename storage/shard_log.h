@@ -44,9 +44,9 @@ struct IdEntry {
 
 // The durable state of one shard: documents, vectors, id map, change records, manifest.
 //
-// Thread safety: reads are safe from any thread at any time. Append, TrimChanges and PutManifest must
-// not run at once with each other on one shard (the shard's write lock sees to it).
-// All methods may block on disk. None throws. Errors: UNAVAILABLE or RESOURCE_EXHAUSTED (disk full)
+// Thread safety: reads are safe from any thread at any time. Append, TrimChanges and PutManifest
+// must not run at once with each other on one shard (the shard's write lock sees to it). All
+// methods may block on disk. None throws. Errors: UNAVAILABLE or RESOURCE_EXHAUSTED (disk full)
 // when the write was not done, DATA_LOSS naming the key or file when stored bytes are damaged.
 class ShardLog {
  public:
@@ -55,36 +55,39 @@ class ShardLog {
   // Highest sequence number ever appended, 0 before the first.
   virtual uint64_t LastSequence() const = 0;
 
-  // Writes all of `mutations` (ascending sequence, contiguous from LastSequence() + 1) as one atomic
-  // batch and syncs it to disk before it returns (group commit with other shards' appends).
+  // Writes all of `mutations` (ascending sequence, contiguous from LastSequence() + 1) as one
+  // atomic batch and syncs it to disk before it returns (group commit with other shards' appends).
   // On an error nothing of it is visible or will come back after a restart.
   virtual absl::Status Append(std::span<const Mutation> mutations) = 0;
 
   // The current version of each id; nullopt where there is none. Same length and order as `ids`.
-  virtual absl::StatusOr<std::vector<std::optional<IdEntry>>> FindIds(std::span<const std::string_view> ids) const = 0;
+  virtual absl::StatusOr<std::vector<std::optional<IdEntry>>> FindIds(
+      std::span<const std::string_view> ids) const = 0;
 
   // The documents with these sequence numbers; nullopt where that version is gone (deleted or
   // replaced). Same length and order as `sequences`.
-  virtual absl::StatusOr<std::vector<std::optional<Document>>> GetDocuments(std::span<const uint64_t> sequences,
-                                                                            const DocumentParts& parts) const = 0;
+  virtual absl::StatusOr<std::vector<std::optional<Document>>> GetDocuments(
+      std::span<const uint64_t> sequences, const DocumentParts& parts) const = 0;
 
-  // Up to `limit` (id, entry) pairs in byte order of id, strictly after `after` (empty: from the start).
-  virtual absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIds(std::string_view after,
-                                                                               size_t limit) const = 0;
+  // Up to `limit` (id, entry) pairs in byte order of id, strictly after `after` (empty: from the
+  // start).
+  virtual absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIds(
+      std::string_view after, size_t limit) const = 0;
 
-  // Calls `fn` with every stored vector of a live document with sequence in (after, up_to], in ascending
-  // order, from one snapshot, until `fn` returns an error, which is passed on.
-  // `vector`: d floats, valid during the call only.
+  // Calls `fn` with every stored vector of a live document with sequence in (after, up_to], in
+  // ascending order, from one snapshot, until `fn` returns an error, which is passed on. `vector`:
+  // d floats, valid during the call only.
   using VectorFn = std::function<absl::Status(uint64_t sequence, std::span<const float> vector)>;
   virtual absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const = 0;
 
-  // Calls `fn` with every change record with sequence > after, ascending. For a kPut whose document is
-  // still live, `vector` holds its vector; otherwise it is empty.
-  // DATA_LOSS when a record in (after, LastSequence()] is missing.
+  // Calls `fn` with every change record with sequence > after, ascending. For a kPut whose document
+  // is still live, `vector` holds its vector; otherwise it is empty. DATA_LOSS when a record in
+  // (after, LastSequence()] is missing.
   using ChangeFn = std::function<absl::Status(const Change& change, std::span<const float> vector)>;
   virtual absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const = 0;
 
-  // Drops change records with sequence <= up_to. They are no longer needed once a manifest covers them.
+  // Drops change records with sequence <= up_to. They are no longer needed once a manifest covers
+  // them.
   virtual absl::Status TrimChanges(uint64_t up_to) = 0;
 
   // The shard's manifest: bytes the engine understands, empty before the first PutManifest.

@@ -3,12 +3,11 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -16,9 +15,23 @@ namespace vecino {
 
 // gRPC's canonical codes, by number.
 enum class Code {
-  kOk = 0, kCancelled = 1, kUnknown = 2, kInvalidArgument = 3, kDeadlineExceeded = 4, kNotFound = 5,
-  kAlreadyExists = 6, kPermissionDenied = 7, kResourceExhausted = 8, kFailedPrecondition = 9, kAborted = 10,
-  kOutOfRange = 11, kUnimplemented = 12, kInternal = 13, kUnavailable = 14, kDataLoss = 15, kUnauthenticated = 16,
+  kOk = 0,
+  kCancelled = 1,
+  kUnknown = 2,
+  kInvalidArgument = 3,
+  kDeadlineExceeded = 4,
+  kNotFound = 5,
+  kAlreadyExists = 6,
+  kPermissionDenied = 7,
+  kResourceExhausted = 8,
+  kFailedPrecondition = 9,
+  kAborted = 10,
+  kOutOfRange = 11,
+  kUnimplemented = 12,
+  kInternal = 13,
+  kUnavailable = 14,
+  kDataLoss = 15,
+  kUnauthenticated = 16,
 };
 
 // The code's name, such as "NOT_FOUND".
@@ -48,8 +61,8 @@ class Status {
 template <typename T>
 class Result {
  public:
-  Result(T value) : value_(std::move(value)) {}              // NOLINT: implicit by design
-  Result(Status status) : value_(std::move(status)) {}       // NOLINT
+  Result(T value) : value_(std::move(value)) {}         // NOLINT: implicit by design
+  Result(Status status) : value_(std::move(status)) {}  // NOLINT
   bool ok() const { return std::holds_alternative<T>(value_); }
   // OK when there is a value.
   Status status() const { return ok() ? Status() : std::get<Status>(value_); }
@@ -76,7 +89,7 @@ struct Collection {
   Metric metric = Metric::kCosine;
   std::string model;  // name without `models/`; empty: vectors only
   std::string model_hash;
-  int shard_count = 0;  // 0 on creation: the server's default, 2
+  int shard_count = 0;     // 0 on creation: the server's default, 2
   std::string index_kind;  // "flat"; empty on creation: the server's default
   std::string etag;
   std::chrono::system_clock::time_point create_time;
@@ -148,7 +161,8 @@ struct SearchHit {
 };
 
 struct SearchResponse {
-  std::vector<SearchHit> hits;
+  std::vector<SearchHit> hits;  // best first
+  Metric metric = Metric::kCosine;
   bool higher_is_better = true;
   int query_token_count = 0;
   bool query_truncated = false;
@@ -173,8 +187,8 @@ struct ServerStatus {
   std::string version, data_dir, cpu;
   std::chrono::system_clock::time_point start_time;
   std::chrono::microseconds load_duration{0};
-  int64_t collections = 0, documents = 0, queued_requests = 0, queue_capacity = 0, encoder_queued_tokens = 0,
-          encoder_queue_capacity_tokens = 0, resident_bytes = 0;
+  int64_t collections = 0, documents = 0, queued_requests = 0, queue_capacity = 0,
+          encoder_queued_tokens = 0, encoder_queue_capacity_tokens = 0, resident_bytes = 0;
   int workers = 0, encoder_executors = 0;
 };
 
@@ -188,8 +202,8 @@ struct ClientOptions {
   std::chrono::milliseconds max_backoff{2'000};
 };
 
-// Thread safety: all methods are safe from any thread at once and block until the reply, the deadline, or
-// the last attempt. None throws.
+// Thread safety: all methods are safe from any thread at once and block until the reply, the
+// deadline, or the last attempt. None throws.
 class Client {
  public:
   // Does not connect yet; the first call does.
@@ -198,9 +212,11 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // UNAVAILABLE when no server answers within `timeout`.
+  // Blocks until a server answers and its health is SERVING (a server without the health service
+  // need only answer); UNAVAILABLE with the reason after `timeout`.
   Status WaitForReady(std::chrono::milliseconds timeout);
-  // grpc.health.v1 for `service` ("" is the server as a whole): "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN".
+  // grpc.health.v1 for `service` ("" is the server as a whole): "SERVING", "NOT_SERVING",
+  // "SERVICE_UNKNOWN".
   Result<std::string> Health(const std::string& service = "");
   Result<ServerStatus> GetServerStatus();
 
@@ -211,25 +227,37 @@ class Client {
   Status DeleteCollection(const std::string& id, const std::string& etag = {});
   Result<CollectionStats> GetCollectionStats(const std::string& id);
 
-  // One document.
-  Result<WriteResult> Upsert(const std::string& collection, const Document& document, Truncate truncate = Truncate::kAuto);
-  // At most 1,000 documents; one result each, in order.
-  Result<std::vector<WriteResult>> UpsertBatch(const std::string& collection, const std::vector<Document>& documents,
+  // One document. INVALID_ARGUMENT without a call when a string is not UTF-8 or the metadata is no
+  // JSON object; so in every method below.
+  Result<WriteResult> Upsert(const std::string& collection, const Document& document,
+                             Truncate truncate = Truncate::kAuto);
+  // At most 1,000 documents; one result each, in order. An error of one never stops the others: it
+  // is in its result's status. The call itself fails only when nothing was judged.
+  Result<std::vector<WriteResult>> UpsertBatch(const std::string& collection,
+                                               const std::vector<Document>& documents,
                                                Truncate truncate = Truncate::kAuto);
-  Result<Document> Get(const std::string& collection, const std::string& id, const ReadMask& mask = {});
+  Result<Document> Get(const std::string& collection, const std::string& id,
+                       const ReadMask& mask = {});
   // At most 1,000 ids; nullopt where one does not exist.
-  Result<std::vector<std::optional<Document>>> GetBatch(const std::string& collection, const std::vector<std::string>& ids,
+  Result<std::vector<std::optional<Document>>> GetBatch(const std::string& collection,
+                                                        const std::vector<std::string>& ids,
                                                         const ReadMask& mask = {});
+  // NOT_FOUND when it does not exist; OK when it is gone after more than one attempt.
   Status Delete(const std::string& collection, const std::string& id);
-  Result<std::vector<WriteResult>> DeleteBatch(const std::string& collection, const std::vector<std::string>& ids);
-  Result<DocumentPage> List(const std::string& collection, int page_size, const std::string& page_token = {},
-                            const ReadMask& mask = {});
+  // At most 1,000 ids; one result each, in order: NOT_FOUND where there was nothing to delete.
+  Result<std::vector<WriteResult>> DeleteBatch(const std::string& collection,
+                                               const std::vector<std::string>& ids);
+  Result<DocumentPage> List(const std::string& collection, int page_size,
+                            const std::string& page_token = {}, const ReadMask& mask = {});
   Result<int64_t> Count(const std::string& collection);
 
-  Result<SearchResponse> Search(const std::string& collection, const Query& query, const SearchOptions& options = {});
+  Result<SearchResponse> Search(const std::string& collection, const Query& query,
+                                const SearchOptions& options = {});
 
-  Result<std::vector<Embedding>> Embed(const std::string& model, const std::vector<std::string>& texts,
-                                       InputType input_type = InputType::kDocument, Truncate truncate = Truncate::kAuto);
+  Result<std::vector<Embedding>> Embed(const std::string& model,
+                                       const std::vector<std::string>& texts,
+                                       InputType input_type = InputType::kDocument,
+                                       Truncate truncate = Truncate::kAuto);
   Result<std::vector<Model>> ListModels();
 
  private:

@@ -3,10 +3,21 @@
 
 Usage: build_tables.py INPUT.tsv OUTPUT.inc      (standard library only; run by the build)
 """
+
 import sys
 
 BLOCK_BITS, COMBINING_SHIFT = 7, 9  # as in encoder/unicode_tables.h
-BITS = {"removed": 0, "space": 1, "chinese": 2, "mark": 3, "white": 4, "punct": 5, "nfd": 6, "hangul": 7, "lower": 8}
+BITS = {
+    "removed": 0,
+    "space": 1,
+    "chinese": 2,
+    "mark": 3,
+    "white": 4,
+    "punct": 5,
+    "nfd": 6,
+    "hangul": 7,
+    "lower": 8,
+}
 
 
 def read(path):
@@ -27,14 +38,18 @@ def read(path):
                     bits[c] = bits.get(c, 0) | 1 << BITS[name]
                     if name in maps:
                         shift = value[0][0] in "+-"
-                        maps[name][c] = [c + int(value[0], 16)] if shift else [int(x, 16) for x in value[0].split()]
+                        maps[name][c] = (
+                            [c + int(value[0], 16)]
+                            if shift
+                            else [int(x, 16) for x in value[0].split()]
+                        )
             except (KeyError, ValueError, IndexError):
                 sys.exit(f"{path}:{number}: not understood: {line!r}")
     return bits, classes, maps["nfd"], maps["lower"]
 
 
 def array(kind, name, values, show=str):
-    rows = [", ".join(map(show, values[i:i + 16])) for i in range(0, len(values), 16)]
+    rows = [", ".join(map(show, values[i : i + 16])) for i in range(0, len(values), 16)]
     return f"const {kind} {name}[] = {{\n    " + ",\n    ".join(rows) + "};\n"
 
 
@@ -44,8 +59,11 @@ def mappings(name, table):
         pool += table[c]
         starts.append(len(pool))
     assert len(pool) < 1 << 16
-    return (array("char32_t", f"k{name}Codes", codes, hex) + array("uint16_t", f"k{name}Starts", starts) +
-            array("char32_t", f"k{name}Pool", pool, hex))
+    return (
+        array("char32_t", f"k{name}Codes", codes, hex)
+        + array("uint16_t", f"k{name}Starts", starts)
+        + array("char32_t", f"k{name}Pool", pool, hex)
+    )
 
 
 def main():
@@ -56,16 +74,24 @@ def main():
     size = 1 << BLOCK_BITS
     blocks, index = {}, []
     for start in range(0, 0x110000, size):
-        block = tuple(bits.get(c, 0) | ranks.get(classes.get(c), 0) << COMBINING_SHIFT
-                      for c in range(start, start + size))
+        block = tuple(
+            bits.get(c, 0) | ranks.get(classes.get(c), 0) << COMBINING_SHIFT
+            for c in range(start, start + size)
+        )
         index.append(blocks.setdefault(block, len(blocks)))
     assert len(blocks) <= 256, len(blocks)
     flat = [v for block in blocks for v in block]
     with open(target, "w", encoding="ascii") as f:
-        f.write("namespace vecino::encoder::internal {\n" + array("uint8_t", "kCharBlock", index) +
-                array("uint16_t", "kCharProperties", flat) + "}  // namespace vecino::encoder::internal\n"
-                "namespace vecino::encoder {\nnamespace {\n" + mappings("Decomposition", nfd) +
-                mappings("Lowercase", lower) + "}  // namespace\n}  // namespace vecino::encoder\n")
+        f.write(
+            "namespace vecino::encoder::internal {\n"
+            + array("uint8_t", "kCharBlock", index)
+            + array("uint16_t", "kCharProperties", flat)
+            + "}  // namespace vecino::encoder::internal\n"
+            "namespace vecino::encoder {\nnamespace {\n"
+            + mappings("Decomposition", nfd)
+            + mappings("Lowercase", lower)
+            + "}  // namespace\n}  // namespace vecino::encoder\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,22 +1,28 @@
 #!/usr/bin/env python3
-"""Records what Hugging Face `tokenizers` does to every code point, as encoder/unicode/bert_unicode.tsv.
+"""Records what Hugging Face `tokenizers` does to every code point as bert_unicode.tsv.
 
-Usage: generate_tables.py [OUTPUT]        (needs the PyPI package `tokenizers`; default: beside this script)
+Usage: generate_tables.py [OUTPUT]       (needs the PyPI package `tokenizers`)
 
-The reference is asked, never a Unicode database, whose version would differ: BertNormalizer with one option on
-at a time, NFD, and BertPreTokenizer. Combining classes come from how NFD orders pairs of marks. At the end the recorded properties, put together the way
-encoder/wordpiece_tokenizer.cc does, must give the reference's own result for every code point, with
-every combination of options where the code point has a property, and for strings of surviving marks in every order.
+The reference is asked, never a Unicode database, whose version would differ: BertNormalizer with
+one option on at a time, NFD, and BertPreTokenizer. Combining classes come from how NFD orders pairs
+of marks. At the end the recorded properties, put together the way encoder/bert_words.cc does, must
+give the reference's own result for every code point, with every combination of options where the
+code point has a property, and for strings of surviving marks in every order.
 
 Properties, one range or mapping a line, sorted by name and then by code point:
-  removed        clean_text drops it             space    clean_text makes it U+0020
-  chinese        gets a space on either side     mark     dropped after NFD when accents are stripped
-  white          splits words                    punct    is a word of its own
-  class  V       canonical combining class V     nfd      full canonical decomposition
-  hangul         decomposes by the arithmetic of the Unicode standard, section 3.12
-  lower  +D      lower-case is D code points up (-D: down); a range A..B/2 means every other one of A to B
-  lower  X Y     lower-case is this sequence
+  removed      clean_text drops it
+  space        clean_text makes it U+0020
+  chinese      gets a space on either side
+  mark         dropped after NFD when accents are stripped
+  white        splits words
+  punct        is a word of its own
+  class V      canonical combining class V
+  nfd X Y      full canonical decomposition
+  hangul       decomposes by the arithmetic of the Unicode standard, section 3.12
+  lower +D     lower-case is D code points up (-D: down); A..B/2 is every other one from A to B
+  lower X Y    lower-case is this sequence
 """
+
 import functools
 import itertools
 import os
@@ -32,7 +38,8 @@ L, V, T, S = 0x1100, 0x1161, 0x11A7, 0xAC00  # of Hangul
 
 def bert(clean=False, chinese=False, strip=False, lower=False):
     return normalizers.BertNormalizer(
-        clean_text=clean, handle_chinese_chars=chinese, strip_accents=strip, lowercase=lower).normalize_str
+        clean_text=clean, handle_chinese_chars=chinese, strip_accents=strip, lowercase=lower
+    ).normalize_str
 
 
 def hangul(c):
@@ -42,13 +49,16 @@ def hangul(c):
 
 
 def combining_classes(nfd):
-    """The class of each code point with a class other than 0, from how the reference orders pairs of marks."""
+    """The class of each code point whose class is not 0, from the order of pairs of marks."""
+
     def swaps(a, b):  # both are marks and class(a) > class(b)
         return a != b and nfd("x" + a + b) == "x" + b + a
 
     low, high = "\u0334", "\u0345"  # of the lowest class, 1, and the highest, 240
     marks = [s for s in map(chr, ALL) if nfd(s) == s and (swaps(s, low) or swaps(high, s))]
-    marks.sort(key=functools.cmp_to_key(lambda a, b: swaps(a, b) - swaps(b, a)))  # stable: groups ascend
+    marks.sort(
+        key=functools.cmp_to_key(lambda a, b: swaps(a, b) - swaps(b, a))
+    )  # stable: groups ascend
     groups = []
     for mark in marks:
         if not groups or swaps(mark, groups[-1][0]):
@@ -56,7 +66,7 @@ def combining_classes(nfd):
         groups[-1].append(mark)
     for before, after in itertools.pairwise(groups):
         assert all(swaps(b, before[0]) and not swaps(before[0], b) for b in after), after
-    # Only the order matters; the standard's number of the class (never changed once given) is for the reader.
+    # Only the order matters; the number in the standard, which never changes, is for the reader.
     names = [unicodedata.combining(group[0]) for group in groups]
     assert names == sorted(set(names)) and names[0] > 0, names
     return {ord(mark): name for name, group in zip(names, groups) for mark in group}
@@ -64,9 +74,16 @@ def combining_classes(nfd):
 
 def ask():
     """property → set of code points, or → dict code point → value."""
-    clean, chinese, strip, lower = bert(clean=True), bert(chinese=True), bert(strip=True), bert(lower=True)
+    clean, chinese, strip, lower = (
+        bert(clean=True),
+        bert(chinese=True),
+        bert(strip=True),
+        bert(lower=True),
+    )
     nfd, pre = normalizers.NFD().normalize_str, pre_tokenizers.BertPreTokenizer().pre_tokenize_str
-    t = {name: set() for name in ("removed", "space", "chinese", "mark", "white", "punct", "hangul")}
+    t = {
+        name: set() for name in ("removed", "space", "chinese", "mark", "white", "punct", "hangul")
+    }
     t["nfd"], t["lower"] = {}, {}
     for c in ALL:
         s = chr(c)
@@ -135,11 +152,13 @@ def verify(t):
         for c in special + (plain if all(options) else []):
             s = chr(c)
             if reference(s) != normalize(t, s, *options):
-                sys.exit(f"U+{c:04X} with {options}: the properties do not compose to the reference's result")
+                sys.exit(
+                    f"U+{c:04X} with {options}: the properties do not give the reference's result"
+                )
     reference = bert(True, True, True, True)
     survivors = sorted(c for c in t["class"] if c not in t["mark"])
     for a, b in itertools.product(survivors, repeat=2):
-        for middle in ("", "\u0301", "\u0001", "\u0902", "\u0F71"):
+        for middle in ("", "\u0301", "\u0001", "\u0902", "\u0f71"):
             s = "x" + chr(a) + middle + chr(b) + "y"
             if reference(s) != normalize(t, s, True, True, True, True):
                 sys.exit(f"{ascii(s)}: marks are ordered differently by the reference")
@@ -185,19 +204,33 @@ def lower_lines(mapping):
 
 def render(t):
     lines = [
-        "# What Hugging Face tokenizers does to each code point in BertNormalizer and BertPreTokenizer.",
-        f"# Recorded from tokenizers {tokenizers.__version__} by encoder/unicode/generate_tables.py, which tells what",
-        "# the properties mean. Do not edit: change the script or the reference and record again.",
+        "# What BertNormalizer and BertPreTokenizer of Hugging Face do to each code point.",
+        f"# Recorded from tokenizers {tokenizers.__version__} by generate_tables.py beside this file,",
+        "# which tells what the properties mean. Do not edit: record again.",
     ]
-    for name in ("chinese", "class", "hangul", "lower", "mark", "nfd", "punct", "removed", "space", "white"):
+    for name in (
+        "chinese",
+        "class",
+        "hangul",
+        "lower",
+        "mark",
+        "nfd",
+        "punct",
+        "removed",
+        "space",
+        "white",
+    ):
         if name == "lower":
             lines += lower_lines(t[name])
         elif name == "nfd":
             for c, parts in sorted(t[name].items()):
                 lines.append(f"nfd\t{c:04X}\t" + " ".join(f"{x:04X}" for x in parts))
         elif name == "class":
-            rows = [(a, b, v) for v in set(t[name].values())
-                    for a, b in ranges(c for c, w in t[name].items() if w == v)]
+            rows = [
+                (a, b, v)
+                for v in set(t[name].values())
+                for a, b in ranges(c for c, w in t[name].items() if w == v)
+            ]
             lines += [f"class\t{span(a, b)}\t{v}" for a, b, v in sorted(rows)]
         else:
             lines += [f"{name}\t{span(a, b)}" for a, b in ranges(t[name])]
@@ -205,7 +238,11 @@ def render(t):
 
 
 def main():
-    output = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "bert_unicode.tsv")
+    output = (
+        sys.argv[1]
+        if len(sys.argv) > 1
+        else os.path.join(os.path.dirname(__file__), "bert_unicode.tsv")
+    )
     tables = ask()
     verify(tables)
     with open(output, "w", encoding="ascii") as f:

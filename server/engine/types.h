@@ -93,8 +93,12 @@ struct WriteResult {
   bool truncated = false;
 };
 
+// The type URL of the payload in which a status carries the name of a field.
+inline constexpr std::string_view kFieldPayload = "type.googleapis.com/vecino.engine.Field";
+
 // Names what is at fault in a bad request: attached to INVALID_ARGUMENT statuses so that the RPC layer can fill
-// BadRequest details. Path as in the contract, such as `documents[3].vector`.
+// BadRequest details. Path as in the contract, such as `documents[3].vector`. The message of the status is
+// "path: message".
 absl::Status InvalidField(std::string_view field, std::string_view message);
 
 // The field named by InvalidField, or empty.

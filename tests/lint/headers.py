@@ -38,7 +38,7 @@ def main():
             problems.append(f"{name}: {len(lines)} lines, more than {MOST_LINES}")
         if name.endswith(".h") and "#pragma once" not in lines:
             problems.append(f"{name}: no #pragma once")
-        if not lines or not lines[0].startswith("//"):
+        if name.endswith(".h") and not lines[0].startswith("//"):
             problems.append(f"{name}: the first line does not say what the file is")
         for number, line in enumerate(lines, 1):
             if re.search(r"\b(TODO|FIXME|XXX)\b", line):

@@ -1,0 +1,54 @@
+#include "client/cli/context.h"
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+
+namespace vecino::cli {
+
+Client& Context::client(std::chrono::milliseconds default_timeout) {
+  if (client_ == nullptr) {
+    client_options.timeout = default_timeout;
+    if (timeout_seconds) {
+      client_options.timeout =
+          std::chrono::milliseconds(static_cast<int64_t>(*timeout_seconds * 1'000));
+    }
+    client_ = std::make_unique<Client>(client_options);
+  }
+  return *client_;
+}
+
+int Context::Fail(const std::string& what, const Status& status) {
+  if (status.code() == Code::kUnavailable || status.code() == Code::kDeadlineExceeded) {
+    ClientOptions probe = client_options;
+    probe.timeout = std::chrono::seconds(2);
+    probe.max_attempts = 1;
+    const Result<std::string> health = Client(probe).Health();
+    if (!health.ok() && (health.status().code() == Code::kUnavailable ||
+                         health.status().code() == Code::kDeadlineExceeded)) {
+      std::cerr << "vecino: cannot connect to " << client_options.server << ": " << status.message()
+                << "\nIs vecinod running there? Name another with --server HOST:PORT or "
+                   "VECINO_SERVER.\n";
+      return kNoConnection;
+    }
+  }
+  std::cerr << "vecino: " << what << ": " << status.ToString() << '\n';
+  return kServerSaidNo;
+}
+
+int UsageError(const std::string& message) {
+  std::cerr << "vecino: " << message << '\n';
+  return kUsage;
+}
+
+void AddTruncateOption(CLI::App* command, Truncate* truncate) {
+  static const std::map<std::string, Truncate> kModes{{"auto", Truncate::kAuto},
+                                                      {"error", Truncate::kError}};
+  command
+      ->add_option("--truncate", *truncate,
+                   "What to do with text beyond the model's window: cut it (auto, the default) or "
+                   "refuse it (error)")
+      ->transform(CLI::CheckedTransformer(kModes, CLI::ignore_case).description("auto|error"));
+}
+
+}  // namespace vecino::cli

@@ -1,0 +1,175 @@
+// vecino get|delete|count|list|export
+#include <algorithm>
+#include <iostream>
+
+#include "client/cli/context.h"
+#include "client/cli/format.h"
+#include "client/cli/table.h"
+#include "client/cli/terminal.h"
+
+namespace vecino::cli {
+namespace {
+
+constexpr size_t kBatch = 1'000;  // the contract's limit of ids in a call
+constexpr int kPage = 1'000;
+
+struct Arguments {
+  std::string collection;
+  std::vector<std::string> ids;
+  bool with_vector = false;
+  int64_t limit = 20;
+};
+
+void PrintDocument(const Document& document) {
+  std::cout << Printable(document.id) << '\n';
+  if (!document.text.empty()) std::cout << "  text      " << Printable(document.text) << '\n';
+  if (!document.metadata_json.empty()) {
+    const Json metadata = Json::parse(document.metadata_json, nullptr, false);
+    for (const auto& [key, value] : metadata.items()) {
+      const std::string text = value.is_string() ? value.get<std::string>() : OneLine(value);
+      std::cout << "  " << Printable(key) << ": " << Printable(text) << '\n';
+    }
+  }
+  if (!document.vector.empty())
+    std::cout << "  vector    " << OneLine(Json(document.vector)) << '\n';
+  std::cout << "  version   " << document.version << '\n'
+            << "  created   " << Rfc3339(document.create_time) << '\n'
+            << "  updated   " << Rfc3339(document.update_time) << '\n';
+}
+
+int Get(Context& context, const Arguments& arguments) {
+  const ReadMask mask{.text = true, .metadata = true, .vector = arguments.with_vector};
+  int code = 0;
+  for (size_t begin = 0; begin < arguments.ids.size(); begin += kBatch) {
+    const size_t end = std::min(begin + kBatch, arguments.ids.size());
+    const std::vector<std::string> ids(arguments.ids.begin() + begin, arguments.ids.begin() + end);
+    const auto documents = context.client().GetBatch(arguments.collection, ids, mask);
+    if (!documents.ok())
+      return context.Fail("get from " + arguments.collection, documents.status());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const std::optional<Document>& document = (*documents)[i];
+      if (!document) {
+        std::cerr << "vecino: " << Printable(ids[i]) << ": NOT_FOUND in "
+                  << Printable(arguments.collection) << '\n';
+        code = kServerSaidNo;
+      } else if (context.json) {
+        std::cout << OneLine(StoredDocumentJson(*document)) << '\n';
+      } else {
+        PrintDocument(*document);
+      }
+    }
+  }
+  return code;
+}
+
+int Delete(Context& context, const Arguments& arguments) {
+  int code = 0;
+  int64_t deleted = 0;
+  for (size_t begin = 0; begin < arguments.ids.size(); begin += kBatch) {
+    const size_t end = std::min(begin + kBatch, arguments.ids.size());
+    const std::vector<std::string> ids(arguments.ids.begin() + begin, arguments.ids.begin() + end);
+    const auto results = context.client().DeleteBatch(arguments.collection, ids);
+    if (!results.ok()) return context.Fail("delete from " + arguments.collection, results.status());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const Status& status = (*results)[i].status;
+      deleted += status.ok() ? 1 : 0;
+      if (context.json) {
+        Json json{{"id", ids[i]}, {"deleted", status.ok()}};
+        if (!status.ok()) json["error"] = status.ToString();
+        std::cout << OneLine(json) << '\n';
+      }
+      if (status.ok()) continue;
+      std::cerr << "vecino: " << Printable(ids[i]) << ": " << status.ToString() << '\n';
+      code = kServerSaidNo;
+    }
+  }
+  if (!context.json) std::cout << "deleted " << WithCommas(deleted) << '\n';
+  return code;
+}
+
+int Count(Context& context, const Arguments& arguments) {
+  const Result<int64_t> count = context.client().Count(arguments.collection);
+  if (!count.ok()) return context.Fail("count " + arguments.collection, count.status());
+  if (context.json) {
+    std::cout << OneLine({{"collection", arguments.collection}, {"count", *count}}) << '\n';
+  } else {
+    std::cout << *count << '\n';
+  }
+  return 0;
+}
+
+// Calls `visit` with up to `limit` documents in the server's order, a page at a time.
+template <typename Visit>
+Status ForEach(Context& context, const Arguments& arguments, const ReadMask& mask, int64_t limit,
+               const Visit& visit) {
+  std::string page_token;
+  int64_t left = limit;
+  do {
+    const int page_size = static_cast<int>(std::min<int64_t>(kPage, left));
+    Result<DocumentPage> page =
+        context.client().List(arguments.collection, page_size, page_token, mask);
+    if (!page.ok()) return page.status();
+    for (const Document& document : page->documents) visit(document);
+    left -= static_cast<int64_t>(page->documents.size());
+    page_token = page->next_page_token;
+  } while (!page_token.empty() && left > 0 && std::cout);
+  return Status();
+}
+
+int ListSome(Context& context, const Arguments& arguments) {
+  if (arguments.limit < 1) return UsageError("--limit must be at least 1");
+  const ReadMask mask{.text = true, .metadata = context.json, .vector = arguments.with_vector};
+  Table table({{"ID"}, {"TEXT"}});
+  const Status status =
+      ForEach(context, arguments, mask, arguments.limit, [&](const Document& document) {
+        if (context.json) {
+          std::cout << OneLine(StoredDocumentJson(document)) << '\n';
+        } else {
+          table.AddRow({document.id, document.text});
+        }
+      });
+  table.Print(std::cout, TableWidth());
+  return status.ok() ? 0 : context.Fail("list " + arguments.collection, status);
+}
+
+int Export(Context& context, const Arguments& arguments) {
+  const ReadMask mask{.text = true, .metadata = true, .vector = arguments.with_vector};
+  const Status status = ForEach(context, arguments, mask, INT64_MAX, [](const Document& document) {
+    std::cout << OneLine(DocumentJson(document)) << '\n';
+  });
+  return status.ok() ? 0 : context.Fail("export " + arguments.collection, status);
+}
+
+// Adds a command on one collection, and with `ids` on documents of it.
+CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
+                     const std::string& description, std::shared_ptr<Arguments> arguments,
+                     int (*run)(Context&, const Arguments&), bool ids) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->add_option("COLLECTION", arguments->collection)->required();
+  if (ids) command->add_option("ID", arguments->ids, "Ids of documents")->required();
+  command->callback([&context, arguments, run] {
+    context.command = [&context, arguments, run] { return run(context, *arguments); };
+  });
+  return command;
+}
+
+}  // namespace
+
+void AddDocumentCommands(CLI::App& app, Context& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  constexpr const char* kWithVector = "Also the vectors";
+  AddCommand(app, context, "get", "Print documents by id", arguments, Get, true)
+      ->add_flag("--with-vector", arguments->with_vector, kWithVector);
+  AddCommand(app, context, "delete", "Delete documents by id", arguments, Delete, true);
+  AddCommand(app, context, "count", "Print how many documents a collection holds", arguments, Count,
+             false);
+  CLI::App* list =
+      AddCommand(app, context, "list", "Print some documents", arguments, ListSome, false);
+  list->add_option("--limit,-n", arguments->limit, "Most documents to print (default 20)");
+  list->add_flag("--with-vector", arguments->with_vector, kWithVector);
+  AddCommand(app, context, "export", "Print all documents as JSONL that `load` reads", arguments,
+             Export, false)
+      ->add_flag("--with-vector", arguments->with_vector, kWithVector);
+}
+
+}  // namespace vecino::cli

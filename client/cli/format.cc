@@ -1,0 +1,110 @@
+#include "client/cli/format.h"
+
+#include <cinttypes>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+
+namespace vecino::cli {
+namespace {
+
+template <typename... Arguments>
+std::string Print(const char* format, Arguments... arguments) {
+  char text[64];
+  std::snprintf(text, sizeof(text), format, arguments...);
+  return text;
+}
+
+}  // namespace
+
+std::string WithCommas(int64_t number) {
+  std::string digits = std::to_string(number);
+  const int first = number < 0 ? 1 : 0;
+  for (int at = static_cast<int>(digits.size()) - 3; at > first; at -= 3) digits.insert(at, ",");
+  return digits;
+}
+
+std::string Bytes(int64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (std::fabs(value) >= 1024 && unit + 1 < std::size(kUnits)) value /= 1024, ++unit;
+  return Print(unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+}
+
+std::string Duration(std::chrono::duration<double> duration) {
+  const double seconds = duration.count();
+  if (seconds < 1) return Print("%.1f ms", seconds * 1e3);
+  if (seconds < 60) return Print("%.1f s", seconds);
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole < 3600)
+    return Print("%" PRId64 " min %02d s", whole / 60, static_cast<int>(whole % 60));
+  return Print("%" PRId64 " h %02d min", whole / 3600, static_cast<int>(whole / 60 % 60));
+}
+
+std::string ClockTime(std::chrono::duration<double> duration) {
+  const auto whole = static_cast<int64_t>(duration.count() + 0.5);
+  const int minutes = static_cast<int>(whole / 60 % 60);
+  const int seconds = static_cast<int>(whole % 60);
+  if (whole < 3600) return Print("%02d:%02d", minutes, seconds);
+  return Print("%" PRId64 ":%02d:%02d", whole / 3600, minutes, seconds);
+}
+
+std::string Rfc3339(std::chrono::system_clock::time_point time) {
+  if (time == std::chrono::system_clock::time_point()) return {};
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char text[40];
+  const size_t length = std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return std::string(text, length);
+}
+
+std::string_view MetricName(Metric metric) {
+  switch (metric) {
+    case Metric::kCosine:
+      return "cosine";
+    case Metric::kDot:
+      return "dot";
+    case Metric::kL2:
+      return "l2";
+  }
+  return "unknown";
+}
+
+std::string OneLine(const Json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+Json DocumentJson(const Document& document) {
+  Json json;
+  json["id"] = document.id;
+  if (!document.text.empty()) json["text"] = document.text;
+  if (!document.metadata_json.empty()) {
+    json["metadata"] = Json::parse(document.metadata_json, nullptr, /*allow_exceptions=*/false);
+  }
+  if (!document.vector.empty()) json["vector"] = document.vector;
+  return json;
+}
+
+Json StoredDocumentJson(const Document& document) {
+  Json json = DocumentJson(document);
+  json["version"] = document.version;
+  json["create_time"] = Rfc3339(document.create_time);
+  json["update_time"] = Rfc3339(document.update_time);
+  return json;
+}
+
+Json CollectionJson(const Collection& collection) {
+  return {{"id", collection.id},
+          {"dimension", collection.dimension},
+          {"metric", MetricName(collection.metric)},
+          {"model", collection.model},
+          {"model_hash", collection.model_hash},
+          {"shard_count", collection.shard_count},
+          {"index_kind", collection.index_kind},
+          {"etag", collection.etag},
+          {"create_time", Rfc3339(collection.create_time)}};
+}
+
+}  // namespace vecino::cli

@@ -1,0 +1,178 @@
+// vecino load COLLECTION FILE
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <iostream>
+
+#include "client/cli/context.h"
+#include "client/cli/format.h"
+#include "client/cli/loader.h"
+#include "client/cli/record_reader.h"
+#include "client/cli/terminal.h"
+
+namespace vecino::cli {
+namespace {
+
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler stores it
+
+struct Arguments {
+  LoadOptions load;
+  std::string file;
+  std::string format;  // empty: by the file's name
+  std::string ids_file;
+  CsvOptions csv;
+  double retry_seconds = 60;
+  bool quiet = false;
+};
+
+// Ctrl-C once finishes what is in flight; twice ends the process. read() returns early on it.
+void CatchInterrupt() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted.store(true); };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+std::string FormatOf(const Arguments& arguments) {
+  if (!arguments.format.empty()) return arguments.format;
+  const auto ends = [&](std::string_view ending) { return arguments.file.ends_with(ending); };
+  if (ends(".jsonl") || ends(".ndjson") || ends(".json")) return "jsonl";
+  if (ends(".csv")) return "csv";
+  if (ends(".npy")) return "npy";
+  return arguments.file == "-" ? "jsonl" : "";
+}
+
+Result<std::unique_ptr<RecordReader>> MakeReader(const Arguments& arguments,
+                                                 const std::string& format,
+                                                 std::unique_ptr<Input> input) {
+  if (format == "csv") return NewCsvReader(std::move(input), arguments.csv);
+  if (format == "npy") return NewNpyReader(std::move(input), arguments.ids_file, &interrupted);
+  return NewJsonlReader(std::move(input));
+}
+
+void PrintReport(const Context& context, const Arguments& arguments, const LoadReport& report,
+                 const char* unit, std::chrono::duration<double> elapsed) {
+  const double seconds = elapsed.count();
+  const auto rate = static_cast<int64_t>(static_cast<double>(report.loaded + report.skipped) /
+                                         std::max(seconds, 1e-3));
+  if (context.json) {
+    std::cout << OneLine({{"collection", arguments.load.collection},
+                          {"loaded", report.loaded},
+                          {"skipped", report.skipped},
+                          {"failed", report.failed},
+                          {"truncated", report.truncated},
+                          {"last_line", report.last_line},
+                          {"interrupted", report.interrupted},
+                          {"seconds", seconds}})
+              << '\n';
+    return;
+  }
+  std::cout << Printable(arguments.load.collection) << ": loaded " << WithCommas(report.loaded);
+  if (!arguments.load.overwrite) {
+    std::cout << ", skipped " << WithCommas(report.skipped) << " already stored";
+  }
+  std::cout << ", failed " << WithCommas(report.failed) << " in " << Duration(elapsed) << " ("
+            << WithCommas(rate) << " docs/s)\n";
+  if (report.skipped > 0)
+    std::cout << "Stored ids are left alone; --overwrite writes them again.\n";
+  if (report.truncated > 0) {
+    std::cout
+        << WithCommas(report.truncated)
+        << " texts are longer than the model's window: their vectors stand for the beginning.\n";
+  }
+  if (report.interrupted || !report.status.ok()) {
+    std::cout << "Dealt with everything up to " << unit << ' ' << WithCommas(report.last_line)
+              << ". ";
+    std::cout << (arguments.load.overwrite ? "Run it again without --overwrite to load the rest.\n"
+                                           : "Run it again to go on: what is stored is skipped.\n");
+  }
+}
+
+int Run(Context& context, Arguments& arguments) {
+  const std::string format = FormatOf(arguments);
+  if (format.empty()) {
+    return UsageError("cannot tell the format of " + Printable(arguments.file) +
+                      " by its name; give --format jsonl, csv or npy");
+  }
+  if (!arguments.ids_file.empty() && format != "npy") return UsageError("--ids is for npy files");
+  CatchInterrupt();
+  Result<std::unique_ptr<Input>> opened = Input::Open(arguments.file, &interrupted);
+  if (!opened.ok()) return UsageError(opened.status().message());
+  const Input* input = opened->get();
+  const int64_t size = input->size();
+  Result<std::unique_ptr<RecordReader>> reader =
+      MakeReader(arguments, format, std::move(opened).value());
+  if (!reader.ok()) {
+    return UsageError(Printable(arguments.file) + ": " + reader.status().message());
+  }
+  RecordReader& records = **reader;
+
+  Client& client = context.client(std::chrono::seconds(120));
+  const Result<Collection> collection = client.GetCollection(arguments.load.collection);
+  const std::string what = "load " + arguments.load.collection;
+  if (!collection.ok()) return context.Fail(what, collection.status());
+
+  arguments.load.retry_for =
+      std::chrono::milliseconds(static_cast<int64_t>(arguments.retry_seconds * 1'000));
+  const std::string source = arguments.file == "-" ? "stdin" : arguments.file;
+  Progress progress(arguments.load.collection, size, arguments.quiet);
+  const auto start = std::chrono::steady_clock::now();
+  // `reader` owns the input.
+  const LoadReport report = Load(
+      client, records, arguments.load, source, [input] { return input->offset(); }, interrupted,
+      progress);
+  PrintReport(context, arguments, report, records.unit(), std::chrono::steady_clock::now() - start);
+  if (!report.status.ok()) return context.Fail(what, report.status);
+  if (report.interrupted) return kInterrupted;
+  return report.failed > 0 ? kServerSaidNo : 0;
+}
+
+}  // namespace
+
+void AddLoadCommand(CLI::App& app, Context& context) {
+  CLI::App* command =
+      app.add_subcommand("load", "Load documents from a JSONL, CSV or npy file, or stdin");
+  const auto arguments = std::make_shared<Arguments>();
+  LoadOptions& load = arguments->load;
+  command->add_option("COLLECTION", load.collection)->required();
+  command->add_option("FILE", arguments->file, "The file, or - for stdin")->required();
+  command->add_option("--format", arguments->format, "jsonl, csv or npy (default: by the name)")
+      ->check(CLI::IsMember({"jsonl", "csv", "npy"}));
+  command->add_flag("--overwrite", load.overwrite,
+                    "Write also documents whose id is stored; default: skip them");
+  command->add_option("--batch-size", load.batch_documents, "Documents in a call (default 256)")
+      ->check(CLI::Range(1, 1'000));
+  command->add_option("--concurrency", load.concurrency, "Calls in flight (default 4)")
+      ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--retry-for", arguments->retry_seconds,
+                   "Seconds to wait for a server that went away (default 60)")
+      ->check(CLI::Range(0.0, 1e6).description("0 to 1000000"));
+  command->add_flag("--fail-fast", load.fail_fast, "Stop at the first record that fails");
+  command
+      ->add_option("--max-errors", load.max_errors,
+                   "Failed records told one by one (default 20); all are counted")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--quiet,-q", arguments->quiet, "No progress");
+  command->add_option("--id-column", arguments->csv.id_column,
+                      "CSV: column of the id (default id)");
+  command->add_option("--text-column", arguments->csv.text_column,
+                      "CSV: column of the text (default text)");
+  command->add_option("--vector-column", arguments->csv.vector_column,
+                      "CSV: column of the vector, a JSON array (default vector)");
+  command
+      ->add_option(
+          "--number-columns", arguments->csv.number_columns,
+          "CSV: columns kept as numbers in the metadata, comma-separated; others are strings")
+      ->delimiter(',');
+  command->add_option("--ids", arguments->ids_file,
+                      "npy: file with one id a line (default: the row numbers)");
+  AddTruncateOption(command, &load.truncate);
+  command->callback([&context, arguments] {
+    context.command = [&context, arguments] { return Run(context, *arguments); };
+  });
+}
+
+}  // namespace vecino::cli

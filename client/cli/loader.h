@@ -1,0 +1,51 @@
+// Sends records to a collection: batched, several batches in flight, and safe to stop and run
+// again.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "client/cli/progress.h"
+#include "client/cli/record_reader.h"
+#include "vecino/client.h"
+
+namespace vecino::cli {
+
+struct LoadOptions {
+  std::string collection;
+  // A batch is sent when it has this many documents or about this many bytes. 256 documents fill
+  // the encoder's batches; 2 MiB stays under gRPC's usual limit of 4 MiB.
+  int batch_documents = 256;
+  size_t batch_bytes = size_t{2} << 20;
+  int concurrency = 4;     // batches in flight
+  bool overwrite = false;  // false: documents whose id is stored are skipped
+  bool fail_fast = false;  // stop at the first record that fails
+  int max_errors = 20;     // failed records told one by one
+  std::chrono::milliseconds retry_for{
+      60'000};  // how long a batch waits for a server that went away
+  Truncate truncate = Truncate::kAuto;
+};
+
+struct LoadReport {
+  int64_t loaded = 0;     // acknowledged by the server
+  int64_t skipped = 0;    // stored already
+  int64_t failed = 0;     // malformed, or refused
+  int64_t truncated = 0;  // of those loaded: longer than the model's window
+  // All records up to and with this line (row, for npy) were dealt with.
+  int64_t last_line = 0;
+  bool interrupted = false;
+  Status status;  // why the load ended early, when it was neither the input's end nor an interrupt
+};
+
+// Runs the load. Documents with the same id keep the order of the input: without `overwrite` the
+// first stays, with it the last. Failed records, waits for the server and progress go to
+// `progress`. `position` tells the bytes read so far. Blocks until all is done; `interrupted` (set
+// by a signal handler) stops the reading, and what is in flight is finished.
+LoadReport Load(Client& client, RecordReader& reader, const LoadOptions& options,
+                const std::string& source, const std::function<int64_t()>& position,
+                const std::atomic<bool>& interrupted, Progress& progress);
+
+}  // namespace vecino::cli

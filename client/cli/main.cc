@@ -1,0 +1,46 @@
+// `vecino`, the command line: parses, runs one command, returns its exit code.
+#include <clocale>
+#include <csignal>
+#include <iostream>
+
+#include "client/cli/context.h"
+
+int main(int argc, char** argv) {
+  using vecino::cli::Context;
+  std::setlocale(LC_CTYPE, "C.UTF-8");  // for the width of characters
+  std::signal(SIGPIPE, SIG_DFL);        // `vecino export … | head` ends quietly
+
+  CLI::App app("Vecino: find documents by meaning.", "vecino");
+  app.require_subcommand(1);
+  app.fallthrough();  // global options may stand anywhere
+  app.option_defaults()->always_capture_default(false);
+  app.set_version_flag("--version", VECINO_VERSION);
+
+  Context context;
+  app.add_option("--server", context.client_options.server,
+                 "HOST:PORT of the server (default 127.0.0.1:7700)")
+      ->envname("VECINO_SERVER");
+  app.add_flag("--json", context.json, "Print JSON, one object a line");
+  app.add_option("--timeout", context.timeout_seconds,
+                 "Seconds a call may take, all its attempts together (default 30; load 120)")
+      ->check(CLI::Range(0.001, 86'400.0).description("0.001 to 86400"));
+
+  vecino::cli::AddSearchCommand(app, context);
+  vecino::cli::AddLoadCommand(app, context);
+  vecino::cli::AddCollectionCommands(app, context);
+  vecino::cli::AddDocumentCommands(app, context);
+  vecino::cli::AddServerCommands(app, context);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : vecino::cli::kUsage;  // help and version are 0
+  }
+  const int code = context.command();
+  std::cout.flush();
+  if (!std::cout) {
+    std::cerr << "vecino: standard output could not be written\n";
+    return vecino::cli::kServerSaidNo;
+  }
+  return code;
+}

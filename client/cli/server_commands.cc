@@ -1,0 +1,171 @@
+// vecino embed|models|status|health
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+
+#include "client/cli/context.h"
+#include "client/cli/format.h"
+#include "client/cli/table.h"
+#include "client/cli/terminal.h"
+
+namespace vecino::cli {
+namespace {
+
+struct EmbedArguments {
+  std::vector<std::string> texts;
+  std::string model;
+  bool query = false;
+  Truncate truncate = Truncate::kAuto;
+};
+
+// The texts to embed: the arguments, where a lone `-` stands for the lines of stdin.
+std::vector<std::string> Texts(const EmbedArguments& arguments) {
+  if (arguments.texts != std::vector<std::string>{"-"}) return arguments.texts;
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(std::cin, line);) lines.push_back(line);
+  return lines;
+}
+
+void PrintEmbedding(const Context& context, const std::string& text, const Embedding& embedding) {
+  if (context.json) {
+    std::cout << OneLine({{"text", text},
+                          {"vector", embedding.vector},
+                          {"token_count", embedding.token_count},
+                          {"truncated", embedding.truncated}})
+              << '\n';
+    return;
+  }
+  constexpr size_t kShown = 6;
+  std::cout << embedding.vector.size() << " floats, " << embedding.token_count << " tokens"
+            << (embedding.truncated ? " (cut to the window)" : "") << ": [";
+  for (size_t i = 0; i < std::min(kShown, embedding.vector.size()); ++i) {
+    char value[32];
+    std::snprintf(value, sizeof(value), "%s%.4f", i == 0 ? "" : ", ", embedding.vector[i]);
+    std::cout << value;
+  }
+  std::cout << (embedding.vector.size() > kShown ? ", …]" : "]") << '\n';
+}
+
+int Embed(Context& context, const EmbedArguments& arguments) {
+  constexpr size_t kBatch = 256;
+  const std::vector<std::string> texts = Texts(arguments);
+  for (size_t begin = 0; begin < texts.size(); begin += kBatch) {
+    const size_t end = std::min(begin + kBatch, texts.size());
+    const std::vector<std::string> batch(texts.begin() + begin, texts.begin() + end);
+    const auto embeddings = context.client().Embed(
+        arguments.model, batch, arguments.query ? InputType::kQuery : InputType::kDocument,
+        arguments.truncate);
+    if (!embeddings.ok()) return context.Fail("embed", embeddings.status());
+    for (size_t i = 0; i < batch.size(); ++i) PrintEmbedding(context, batch[i], (*embeddings)[i]);
+  }
+  return 0;
+}
+
+int Models(Context& context) {
+  const Result<std::vector<Model>> models = context.client().ListModels();
+  if (!models.ok()) return context.Fail("list models", models.status());
+  Table table({{"NAME"},
+               {"DIMENSION", Table::Align::kRight},
+               {"MAX TOKENS", Table::Align::kRight},
+               {"POOLING"},
+               {"PRECISION"},
+               {"HASH"}});
+  for (const Model& model : *models) {
+    if (context.json) {
+      std::cout << OneLine({{"name", model.name},
+                            {"dimension", model.dimension},
+                            {"max_tokens", model.max_tokens},
+                            {"pooling", model.pooling},
+                            {"normalize", model.normalize},
+                            {"precision", model.precision},
+                            {"hash", model.hash},
+                            {"query_prompt", model.query_prompt},
+                            {"document_prompt", model.document_prompt}})
+                << '\n';
+      continue;
+    }
+    table.AddRow({model.name, WithCommas(model.dimension), WithCommas(model.max_tokens),
+                  model.pooling, model.precision, model.hash.substr(0, 12)});
+  }
+  table.Print(std::cout, TableWidth());
+  return 0;
+}
+
+int ShowStatus(Context& context) {
+  const Result<ServerStatus> status = context.client().GetServerStatus();
+  if (!status.ok()) return context.Fail("status", status.status());
+  if (context.json) {
+    std::cout << OneLine(
+                     {{"version", status->version},
+                      {"start_time", Rfc3339(status->start_time)},
+                      {"load_seconds", static_cast<double>(status->load_duration.count()) / 1e6},
+                      {"data_dir", status->data_dir},
+                      {"collections", status->collections},
+                      {"documents", status->documents},
+                      {"queued_requests", status->queued_requests},
+                      {"queue_capacity", status->queue_capacity},
+                      {"workers", status->workers},
+                      {"encoder_queued_tokens", status->encoder_queued_tokens},
+                      {"encoder_queue_capacity_tokens", status->encoder_queue_capacity_tokens},
+                      {"encoder_executors", status->encoder_executors},
+                      {"cpu", status->cpu},
+                      {"resident_bytes", status->resident_bytes}})
+              << '\n';
+    return 0;
+  }
+  std::cout << "vecinod " << status->version << " at " << context.client_options.server << '\n'
+            << "  started      " << Rfc3339(status->start_time) << ", loaded in "
+            << Duration(status->load_duration) << '\n'
+            << "  data         " << status->data_dir << '\n'
+            << "  collections  " << WithCommas(status->collections) << '\n'
+            << "  documents    " << WithCommas(status->documents) << '\n'
+            << "  requests     " << WithCommas(status->queued_requests) << " waiting of "
+            << WithCommas(status->queue_capacity) << ", " << status->workers << " workers\n"
+            << "  encoder      " << WithCommas(status->encoder_queued_tokens)
+            << " tokens waiting of " << WithCommas(status->encoder_queue_capacity_tokens) << ", "
+            << status->encoder_executors << " executors\n"
+            << "  memory       " << Bytes(status->resident_bytes) << '\n'
+            << "  cpu          " << status->cpu << '\n';
+  return 0;
+}
+
+int Health(Context& context, const std::string& service) {
+  const Result<std::string> health = context.client().Health(service);
+  if (!health.ok()) return context.Fail("health", health.status());
+  if (context.json) {
+    std::cout << OneLine({{"service", service}, {"status", *health}}) << '\n';
+  } else {
+    std::cout << *health << '\n';
+  }
+  return *health == "SERVING" ? 0 : kServerSaidNo;
+}
+
+}  // namespace
+
+void AddServerCommands(CLI::App& app, Context& context) {
+  CLI::App* embed = app.add_subcommand("embed", "Turn text into vectors");
+  const auto arguments = std::make_shared<EmbedArguments>();
+  embed->add_option("TEXT", arguments->texts, "Texts, or - for one a line from stdin")->required();
+  embed->add_option("--model", arguments->model, "Model (default: the server's only one)");
+  embed->add_flag("--query", arguments->query, "As queries; default as documents");
+  AddTruncateOption(embed, &arguments->truncate);
+  embed->callback([&context, arguments] {
+    context.command = [&context, arguments] { return Embed(context, *arguments); };
+  });
+
+  app.add_subcommand("models", "List the models the server has loaded")->callback([&context] {
+    context.command = [&context] { return Models(context); };
+  });
+  app.add_subcommand("status", "Show what the server is and how busy")->callback([&context] {
+    context.command = [&context] { return ShowStatus(context); };
+  });
+
+  CLI::App* health = app.add_subcommand("health", "Exit 0 when the server serves");
+  const auto service = std::make_shared<std::string>();
+  health->add_option("--service", *service, "One service, such as vecino.write (default: all)");
+  health->callback([&context, service] {
+    context.command = [&context, service] { return Health(context, *service); };
+  });
+}
+
+}  // namespace vecino::cli

@@ -1,0 +1,235 @@
+// Client's calls about documents, and search.
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "client/conversions.h"
+#include "client/impl.h"
+#include "client/vecino/client.h"
+
+namespace vecino {
+namespace {
+
+using internal::CheckUtf8;
+using internal::CollectionName;
+using internal::DocumentName;
+using internal::FromProto;
+using internal::ToProto;
+
+Status WrongCount(size_t got, size_t wanted) {
+  return Status(Code::kInternal, "the server sent " + std::to_string(got) + " results for " +
+                                     std::to_string(wanted) + " items");
+}
+
+}  // namespace
+
+Result<WriteResult> Client::Upsert(const std::string& collection, const Document& document,
+                                   Truncate truncate) {
+  if (Status status = CheckUtf8(collection, "document.name"); !status.ok()) return status;
+  v1::UpdateDocumentRequest request;
+  const Status checked = ToProto(document, "document", request.mutable_document());
+  if (!checked.ok()) return checked;
+  request.mutable_document()->set_name(DocumentName(collection, document.id));
+  request.set_allow_missing(true);
+  request.set_truncate(ToProto(truncate));
+  v1::UpdateDocumentResponse response;
+  const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::UpdateDocument,
+                                    request, &response);
+  if (!status.ok()) return status;
+  return WriteResult{.status = Status(),
+                     .token = FromProto(response.write_token()),
+                     .token_count = response.token_count(),
+                     .truncated = response.truncated()};
+}
+
+Result<std::vector<WriteResult>> Client::UpsertBatch(const std::string& collection,
+                                                     const std::vector<Document>& documents,
+                                                     Truncate truncate) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  v1::BatchUpsertDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  request.set_truncate(ToProto(truncate));
+  std::vector<WriteResult> results(documents.size());
+  std::vector<size_t> sent;  // places in `documents`, in the order of the request
+  sent.reserve(documents.size());
+  for (size_t i = 0; i < documents.size(); ++i) {
+    v1::Document message;
+    results[i].status = ToProto(documents[i], "documents[" + std::to_string(i) + "]", &message);
+    if (!results[i].status.ok()) continue;
+    *request.add_documents() = std::move(message);
+    sent.push_back(i);
+  }
+  if (sent.empty()) return results;
+  v1::BatchUpsertDocumentsResponse response;
+  const Status status = impl_->Call(
+      *impl_->documents, &v1::DocumentService::Stub::BatchUpsertDocuments, request, &response);
+  if (!status.ok()) return status;
+  if (static_cast<size_t>(response.results_size()) != sent.size()) {
+    return WrongCount(response.results_size(), sent.size());
+  }
+  for (size_t j = 0; j < sent.size(); ++j) results[sent[j]] = FromProto(response.results(j));
+  return results;
+}
+
+Result<Document> Client::Get(const std::string& collection, const std::string& id,
+                             const ReadMask& mask) {
+  const std::string name = DocumentName(collection, id);
+  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
+  v1::GetDocumentRequest request;
+  request.set_name(name);
+  *request.mutable_read_mask() = ToProto(mask);
+  v1::GetDocumentResponse response;
+  const Status status =
+      impl_->Call(*impl_->documents, &v1::DocumentService::Stub::GetDocument, request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response.document());
+}
+
+Result<std::vector<std::optional<Document>>> Client::GetBatch(const std::string& collection,
+                                                              const std::vector<std::string>& ids,
+                                                              const ReadMask& mask) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  std::vector<std::optional<Document>> documents(ids.size());
+  if (ids.empty()) return documents;
+  v1::BatchGetDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const Status status = CheckUtf8(ids[i], "ids[" + std::to_string(i) + "]");
+    if (!status.ok()) return status;
+    request.add_ids(ids[i]);
+  }
+  *request.mutable_read_mask() = ToProto(mask);
+  v1::BatchGetDocumentsResponse response;
+  const Status status = impl_->Call(
+      *impl_->documents, &v1::DocumentService::Stub::BatchGetDocuments, request, &response);
+  if (!status.ok()) return status;
+  std::unordered_map<std::string, const v1::Document*> found;
+  for (const v1::Document& document : response.documents()) found[document.id()] = &document;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (const auto it = found.find(ids[i]); it != found.end()) {
+      documents[i] = FromProto(*it->second);
+    }
+  }
+  return documents;
+}
+
+Status Client::Delete(const std::string& collection, const std::string& id) {
+  const std::string name = DocumentName(collection, id);
+  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
+  v1::DeleteDocumentRequest request;
+  request.set_name(name);
+  v1::DeleteDocumentResponse response;
+  int attempts = 0;
+  Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::DeleteDocument,
+                              request, &response, &attempts);
+  // An attempt whose reply was lost may have deleted it.
+  if (status.code() == Code::kNotFound && attempts > 1 && GetCollection(collection).ok()) {
+    return Status();
+  }
+  return status;
+}
+
+Result<std::vector<WriteResult>> Client::DeleteBatch(const std::string& collection,
+                                                     const std::vector<std::string>& ids) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  if (ids.empty()) return std::vector<WriteResult>();
+  v1::BatchDeleteDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const Status status = CheckUtf8(ids[i], "ids[" + std::to_string(i) + "]");
+    if (!status.ok()) return status;
+    request.add_ids(ids[i]);
+  }
+  v1::BatchDeleteDocumentsResponse response;
+  const Status status = impl_->Call(
+      *impl_->documents, &v1::DocumentService::Stub::BatchDeleteDocuments, request, &response);
+  if (!status.ok()) return status;
+  if (static_cast<size_t>(response.results_size()) != ids.size()) {
+    return WrongCount(response.results_size(), ids.size());
+  }
+  std::vector<WriteResult> results;
+  results.reserve(ids.size());
+  for (const v1::BatchWriteResult& result : response.results())
+    results.push_back(FromProto(result));
+  return results;
+}
+
+Result<DocumentPage> Client::List(const std::string& collection, int page_size,
+                                  const std::string& page_token, const ReadMask& mask) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  if (Status status = CheckUtf8(page_token, "page_token"); !status.ok()) return status;
+  v1::ListDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  request.set_page_size(page_size);
+  request.set_page_token(page_token);
+  *request.mutable_read_mask() = ToProto(mask);
+  v1::ListDocumentsResponse response;
+  const Status status =
+      impl_->Call(*impl_->documents, &v1::DocumentService::Stub::ListDocuments, request, &response);
+  if (!status.ok()) return status;
+  DocumentPage page;
+  page.documents.reserve(response.documents_size());
+  for (const v1::Document& document : response.documents()) {
+    page.documents.push_back(FromProto(document));
+  }
+  page.next_page_token = response.next_page_token();
+  return page;
+}
+
+Result<int64_t> Client::Count(const std::string& collection) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  v1::CountDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  v1::CountDocumentsResponse response;
+  const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::CountDocuments,
+                                    request, &response);
+  if (!status.ok()) return status;
+  return response.count();
+}
+
+Query Query::Text(std::string text) {
+  return {.kind = Kind::kText, .text_or_id = std::move(text), .vector = {}};
+}
+
+Query Query::Vector(std::vector<float> vector) {
+  return {.kind = Kind::kVector, .text_or_id = {}, .vector = std::move(vector)};
+}
+
+Query Query::DocumentId(std::string id) {
+  return {.kind = Kind::kDocumentId, .text_or_id = std::move(id), .vector = {}};
+}
+
+Result<SearchResponse> Client::Search(const std::string& collection, const Query& query,
+                                      const SearchOptions& options) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  v1::SearchDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  switch (query.kind) {
+    case Query::Kind::kText:
+      if (Status status = CheckUtf8(query.text_or_id, "text"); !status.ok()) return status;
+      request.set_text(query.text_or_id);
+      break;
+    case Query::Kind::kVector:
+      ToProto(query.vector, request.mutable_vector());
+      break;
+    case Query::Kind::kDocumentId:
+      if (Status status = CheckUtf8(query.text_or_id, "document_id"); !status.ok()) return status;
+      request.set_document_id(query.text_or_id);
+      break;
+  }
+  request.set_top_k(options.top_k);
+  *request.mutable_read_mask() = ToProto(options.read_mask);
+  for (const WriteToken& token : options.write_tokens) {
+    v1::WriteToken* message = request.add_write_tokens();
+    message->set_shard(token.shard);
+    message->set_sequence_number(token.sequence_number);
+  }
+  request.set_truncate(ToProto(options.truncate));
+  v1::SearchDocumentsResponse response;
+  const Status status =
+      impl_->Call(*impl_->search, &v1::SearchService::Stub::SearchDocuments, request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
+}
+
+}  // namespace vecino

@@ -1,0 +1,244 @@
+#include "encoder/encoder.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "encoder/batch_queue.h"
+#include "encoder/executor_pool.h"
+#include "encoder/text_model.h"
+#include "encoder/torch_executor.h"
+#include "encoder/utf8_validity.h"
+
+namespace vecino::encoder {
+namespace {
+
+int64_t ThreadCpuNanoseconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+std::vector<std::vector<ModelRunner>> MakeRunners(const std::vector<TextModel>& models,
+                                                  int threads) {
+  std::vector<std::vector<ModelRunner>> runners(threads);
+  for (auto& of_thread : runners) {
+    for (const TextModel& model : models) {
+      of_thread.push_back({model.weights->MakeExecutor(), model.info.dimension});
+    }
+  }
+  return runners;
+}
+
+class BatchingEncoder : public Encoder {
+ public:
+  // models: in order of name.
+  BatchingEncoder(std::vector<TextModel> models, const EncoderOptions& options, int executors)
+      : models_(std::move(models)),
+        executors_(executors),
+        queue_({.capacity_tokens = options.queue_tokens, .batch_tokens = options.batch_tokens}),
+        pool_(queue_, MakeRunners(models_, executors)) {}
+
+  ~BatchingEncoder() override { Shutdown(); }
+
+  std::vector<ModelInfo> Models() const override {
+    std::vector<ModelInfo> infos;
+    for (const TextModel& model : models_) infos.push_back(model.info);
+    return infos;
+  }
+
+  absl::StatusOr<ModelInfo> Model(std::string_view name) const override {
+    const auto index = Find(name);
+    if (!index.ok()) return index.status();
+    return models_[*index].info;
+  }
+
+  absl::StatusOr<std::vector<EmbedResult>> Embed(std::string_view model,
+                                                 std::span<const std::string_view> texts,
+                                                 const EmbedOptions& options) override {
+    if (!Enter()) return absl::UnavailableError("the encoder is shutting down");
+    auto results = EmbedInside(model, texts, options);
+    Leave();
+    return results;
+  }
+
+  EncoderStats Stats() const override {
+    EncoderStats stats = queue_.Stats();
+    stats.executors = executors_;
+    stats.tokenize_seconds = static_cast<double>(tokenize_nanoseconds_.load()) * 1e-9;
+    return stats;
+  }
+
+  void Shutdown() override {
+    {
+      absl::MutexLock lock(&mu_);
+      shutting_down_ = true;
+      while (calls_ > 0) idle_.Wait(&mu_);
+    }
+    const std::lock_guard<std::mutex> lock(join_mu_);
+    queue_.Close();
+    pool_.Join();
+  }
+
+ private:
+  bool Enter() {
+    absl::MutexLock lock(&mu_);
+    if (shutting_down_) return false;
+    ++calls_;
+    return true;
+  }
+
+  void Leave() {
+    absl::MutexLock lock(&mu_);
+    if (--calls_ == 0) idle_.SignalAll();
+  }
+
+  absl::StatusOr<int> Find(std::string_view name) const {
+    for (size_t i = 0; i < models_.size(); ++i) {
+      if (models_[i].info.name == name) return static_cast<int>(i);
+    }
+    return absl::NotFoundError(absl::StrCat(
+        "model '", absl::Utf8SafeCEscape(std::string(name.substr(0, 128))), "' is not loaded; ",
+        models_.empty()
+            ? std::string("no model is")
+            : absl::StrCat("loaded: ", absl::StrJoin(models_, ", ",
+                                                     [](std::string* out, const TextModel& model) {
+                                                       out->append(model.info.name);
+                                                     }))));
+  }
+
+  absl::StatusOr<std::vector<EmbedResult>> EmbedInside(std::string_view name,
+                                                       std::span<const std::string_view> texts,
+                                                       const EmbedOptions& options) {
+    const auto index = Find(name);
+    if (!index.ok()) return index.status();
+    BatchQueue::Call call{.model = *index,
+                          .lane = options.lane,
+                          .deadline = options.deadline,
+                          .stop = options.stop,
+                          .rows = {}};
+    std::vector<EmbedResult> results(texts.size());
+    std::vector<size_t> text_of_row;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      if (options.stop.stop_requested()) return absl::CancelledError("the caller has gone");
+      if (absl::Now() >= options.deadline) {
+        return absl::DeadlineExceededError(
+            absl::StrCat("the deadline passed with ", i, " of ", texts.size(), " texts tokenized"));
+      }
+      std::vector<int32_t> row = Tokenize(models_[*index], texts[i], options, results[i]);
+      if (!results[i].status.ok()) continue;
+      call.rows.push_back(std::move(row));
+      text_of_row.push_back(i);
+    }
+    auto rows = queue_.Run(std::move(call));
+    if (!rows.ok()) return rows.status();
+    for (size_t i = 0; i < rows->size(); ++i) {
+      EmbedResult& result = results[text_of_row[i]];
+      result.status = std::move((*rows)[i].status);
+      result.vector = std::move((*rows)[i].vector);
+    }
+    return results;
+  }
+
+  // Fills all of `result` but the vector.
+  std::vector<int32_t> Tokenize(const TextModel& model, std::string_view text,
+                                const EmbedOptions& options, EmbedResult& result) {
+    const int64_t start = ThreadCpuNanoseconds();
+    std::vector<int32_t> ids;
+    if (const std::optional<size_t> offset = FindInvalidUtf8(text)) {
+      result.status = absl::InvalidArgumentError(
+          absl::StrCat("the text is not UTF-8: ill-formed at byte ", *offset, " of ", text.size(),
+                       "; convert it to UTF-8"));
+    } else {
+      const std::string& prompt = options.input_type == InputType::kQuery
+                                      ? model.info.query_prompt
+                                      : model.info.document_prompt;
+      Tokens tokens = prompt.empty() ? model.tokenizer->Encode(text, model.info.max_tokens)
+                                     : model.tokenizer->Encode(prompt + std::string(text),
+                                                               model.info.max_tokens);
+      result.token_count = tokens.count;
+      result.truncated = tokens.truncated;
+      if (tokens.truncated && options.truncate == Truncate::kError) {
+        result.status = absl::InvalidArgumentError(
+            absl::StrCat("the text has ", tokens.count, " tokens; model ", model.info.name,
+                         " takes ", model.info.max_tokens, "; shorten it or let it be truncated"));
+      }
+      ids = std::move(tokens.ids);
+    }
+    tokenize_nanoseconds_ += ThreadCpuNanoseconds() - start;
+    return ids;
+  }
+
+  const std::vector<TextModel> models_;
+  const int executors_;
+  BatchQueue queue_;
+  ExecutorPool pool_;
+  std::atomic<int64_t> tokenize_nanoseconds_ = 0;
+
+  absl::Mutex mu_;
+  absl::CondVar idle_;  // the last call left
+  int calls_ ABSL_GUARDED_BY(mu_) = 0;
+  bool shutting_down_ ABSL_GUARDED_BY(mu_) = false;
+  std::mutex join_mu_;  // two threads may shut down at once
+};
+
+absl::Status CheckOptions(const EncoderOptions& options) {
+  const auto check = [](const char* name, int64_t value, int64_t low, int64_t high) {
+    return value >= low && value <= high ? absl::OkStatus()
+                                         : absl::InvalidArgumentError(absl::StrCat(
+                                               "encoder option ", name, " is ", value,
+                                               "; it must be in [", low, ", ", high, "]"));
+  };
+  if (auto status = check("executors", options.executors, 0, 1024); !status.ok()) return status;
+  if (auto status = check("batch_tokens", options.batch_tokens, 1, 1 << 20); !status.ok()) {
+    return status;
+  }
+  if (auto status = check("queue_tokens", options.queue_tokens, 8, int64_t{1} << 40);
+      !status.ok()) {
+    return status;
+  }
+  return CheckDevice(options.device);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& options) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  const auto log = [&](std::string_view line) {
+    if (options.log) options.log(line);
+  };
+  const auto names = ListModelFolders(options.model_root);
+  if (!names.ok()) return names.status();
+  std::vector<TextModel> models;
+  for (const std::string& name : *names) {
+    const absl::Time start = absl::Now();
+    absl::StatusOr<TextModel> model = LoadTextModel(options.model_root, name, options.device);
+    if (!model.ok()) {
+      log(absl::StrCat("model ", name, " refused: ", model.status().ToString()));
+      continue;
+    }
+    log(absl::StrCat("model ", name, " loaded on ", options.device, " in ",
+                     absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))),
+                     ": ", model->info.dimension, " dimensions, ", model->info.max_tokens,
+                     " tokens, ", model->info.precision, ", golden sentences agree"));
+    models.push_back(*std::move(model));
+  }
+  if (models.empty()) log(absl::StrCat("no model in '", options.model_root, "'"));
+  const int executors = options.executors > 0
+                            ? options.executors
+                            : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return std::make_unique<BatchingEncoder>(std::move(models), options, executors);
+}
+
+}  // namespace vecino::encoder

@@ -1,0 +1,419 @@
+#include "server/config.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+namespace vecino {
+namespace {
+
+constexpr int64_t kKiB = 1 << 10, kMiB = 1 << 20, kGiB = 1 << 30, kTiB = int64_t{1} << 40;
+
+absl::Status Bad(const std::string& value, const std::string& allowed) {
+  return absl::InvalidArgumentError(absl::StrCat("\"", value, "\" is not ", allowed));
+}
+
+std::string PrintBytes(int64_t bytes) {
+  for (const auto& [unit, name] : {std::pair{kGiB, "GiB"}, {kMiB, "MiB"}, {kKiB, "KiB"}}) {
+    if (bytes >= unit && bytes % unit == 0) return absl::StrCat(bytes / unit, name);
+  }
+  return absl::StrCat(bytes);
+}
+
+bool ParseBytes(absl::string_view text, int64_t* bytes) {
+  int64_t unit = 1;
+  for (const auto& [name, size] : {std::pair{"GiB", kGiB}, {"MiB", kMiB}, {"KiB", kKiB}}) {
+    if (absl::ConsumeSuffix(&text, name)) {
+      unit = size;
+      break;
+    }
+  }
+  return absl::SimpleAtoi(absl::StripAsciiWhitespace(text), bytes) && *bytes >= 0 &&
+         *bytes <= std::numeric_limits<int64_t>::max() / unit && (*bytes *= unit, true);
+}
+
+// Makers of rows. `range` is generated from what is checked, so the two cannot differ.
+Option Integer(std::string section, std::string key, int Config::* field, int low, int high,
+               std::string cost, std::string help) {
+  const std::string range = absl::StrCat(low, " to ", high);
+  const auto parse = [=](Config& config, const std::string& text) {
+    int value = 0;
+    if (!absl::SimpleAtoi(text, &value) || value < low || value > high) {
+      return Bad(text, absl::StrCat("a whole number from ", range));
+    }
+    config.*field = value;
+    return absl::OkStatus();
+  };
+  const auto print = [=](const Config& config) { return absl::StrCat(config.*field); };
+  return {section, key, "N", range, cost, help, false, parse, print};
+}
+
+Option Bytes(std::string section, std::string key, int64_t Config::* field, int64_t low,
+             int64_t high, std::string cost, std::string help) {
+  const std::string range = absl::StrCat(PrintBytes(low), " to ", PrintBytes(high));
+  const auto parse = [=](Config& config, const std::string& text) {
+    int64_t value = 0;
+    if (!ParseBytes(text, &value) || value < low || value > high) {
+      return Bad(text, absl::StrCat("a size from ", range, ", such as 64MiB"));
+    }
+    config.*field = value;
+    return absl::OkStatus();
+  };
+  const auto print = [=](const Config& config) { return PrintBytes(config.*field); };
+  return {section, key, "SIZE", range, cost, help, false, parse, print};
+}
+
+Option Count(std::string section, std::string key, int64_t Config::* field, int64_t low,
+             int64_t high, std::string cost, std::string help) {
+  Option option = Bytes(section, key, field, low, high, cost, help);
+  option.value_name = "N";
+  option.range = absl::StrCat(low, " to ", high);
+  option.parse = [=, range = option.range](Config& config, const std::string& text) {
+    int64_t value = 0;
+    if (!absl::SimpleAtoi(text, &value) || value < low || value > high) {
+      return Bad(text, absl::StrCat("a whole number from ", range));
+    }
+    config.*field = value;
+    return absl::OkStatus();
+  };
+  option.print = [=](const Config& config) { return absl::StrCat(config.*field); };
+  return option;
+}
+
+Option Duration(std::string section, std::string key, absl::Duration Config::* field,
+                absl::Duration high, std::string cost, std::string help) {
+  const std::string range = absl::StrCat("0s to ", absl::FormatDuration(high));
+  const auto parse = [=](Config& config, const std::string& text) {
+    absl::Duration value;
+    if (!absl::ParseDuration(text, &value) || value < absl::ZeroDuration() || value > high) {
+      return Bad(text, absl::StrCat("a duration from ", range, ", such as 500ms or 30s"));
+    }
+    config.*field = value;
+    return absl::OkStatus();
+  };
+  const auto print = [=](const Config& config) { return absl::FormatDuration(config.*field); };
+  return {section, key, "TIME", range, cost, help, false, parse, print};
+}
+
+Option Choice(std::string section, std::string key, std::string Config::* field,
+              std::vector<std::string> choices, std::string cost, std::string help) {
+  const std::string range = absl::StrJoin(choices, ", ");
+  const auto parse = [=](Config& config, const std::string& text) {
+    for (const std::string& choice : choices) {
+      if (text == choice) {
+        config.*field = choice;
+        return absl::OkStatus();
+      }
+    }
+    return Bad(text, absl::StrCat("one of ", range));
+  };
+  const auto print = [=](const Config& config) { return config.*field; };
+  return {section, key, "WORD", range, cost, help, false, parse, print};
+}
+
+Option Path(std::string section, std::string key, std::string Config::* field, bool may_be_empty,
+            std::string cost, std::string help) {
+  const auto parse = [=](Config& config, const std::string& text) {
+    if (text.empty() && !may_be_empty) return Bad(text, "a path");
+    config.*field = std::string(text);
+    return absl::OkStatus();
+  };
+  const auto print = [=](const Config& config) { return config.*field; };
+  return {section, key, "PATH", may_be_empty ? "a path, or empty for none" : "a path", cost, help,
+          false,   parse, print};
+}
+
+Option Address(std::string section, std::string key, std::string Config::* field, bool may_be_off,
+               std::string cost, std::string help) {
+  const std::string range =
+      absl::StrCat("HOST:PORT, port 0 to 65535", may_be_off ? ", or off" : "");
+  const auto parse = [=](Config& config, const std::string& text) {
+    const size_t colon = text.rfind(':');
+    int port = -1;
+    const bool good = colon != std::string::npos && colon > 0 &&
+                      absl::SimpleAtoi(text.substr(colon + 1), &port) && port >= 0 && port <= 65535;
+    if (!good && !(may_be_off && text == "off")) {
+      return Bad(text, absl::StrCat("an address of the form ", range));
+    }
+    config.*field = std::string(text);
+    return absl::OkStatus();
+  };
+  const auto print = [=](const Config& config) { return config.*field; };
+  return {section, key, "HOST:PORT", range, cost, help, false, parse, print};
+}
+
+std::vector<Option> MakeOptions() {
+  return {
+      Address("server", "listen", &Config::listen, false,
+              "anyone who reaches the port can read and write: there is no key yet",
+              "Address of the gRPC API. Port 0 takes a free one and logs it."),
+      Path("server", "port-file", &Config::port_file, true, "none",
+           "File to write the ports to once the server listens, as JSON: {\"grpc\": N, \"admin\": "
+           "N, \"pid\": N}."),
+      Integer("server", "workers", &Config::workers, 1, 1024,
+              "a thread each; writers wait for the disk and the model in them",
+              "Threads that run calls."),
+      Integer("server", "queue-capacity", &Config::queue_capacity, 1, 1000000,
+              "memory of the waiting requests; longer waits before a caller is told to back off",
+              "Calls that may wait for a worker; beyond it they get RESOURCE_EXHAUSTED at once."),
+      Duration("server", "drain-timeout", &Config::drain_timeout, absl::Hours(1),
+               "a slower stop when callers are slow",
+               "How long a stop waits for calls under way before it cancels them."),
+      Address("admin", "listen", &Config::admin_listen, true,
+              "metrics and health are readable by anyone who reaches the port",
+              "Address of the HTTP port with /metrics, /healthz and /readyz."),
+      Bytes("grpc", "max-message-bytes", &Config::grpc_max_message_bytes, 64 * kKiB, kGiB,
+            "memory: every call under way may hold as much",
+            "Largest request; a larger one gets RESOURCE_EXHAUSTED."),
+      Bytes("grpc", "max-reply-bytes", &Config::grpc_max_reply_bytes, 64 * kKiB, kGiB,
+            "clients must raise their own limit as well, which is 4 MiB in every stock gRPC client",
+            "Largest reply; a call that would need more gets RESOURCE_EXHAUSTED saying what to "
+            "lower."),
+      Bytes("grpc", "memory-bytes", &Config::grpc_memory_bytes, 16 * kMiB, kTiB, "memory",
+            "Memory for messages in flight; when it is used up, connections are read more slowly."),
+      Integer("grpc", "max-streams", &Config::grpc_max_streams, 1, 100000,
+              "memory; one client can keep more workers busy",
+              "Calls that one connection may have open at once; further ones wait in the client."),
+      Integer("grpc", "threads", &Config::grpc_threads, 0, 256, "a thread each",
+              "Threads that read and write the network; 0 is one per core."),
+      Path("data", "dir", &Config::data_dir, false, "none",
+           "Folder of everything that is stored; made when missing. One server at a time."),
+      Path("model", "root", &Config::model_root, false,
+           "each model takes its size in memory",
+           "Folder whose subfolders are models; made when missing. Loaded at start."),
+      Integer("encoder", "executors", &Config::encoder_executors, 0, 256, "a core each",
+              "Threads that run models; 0 is one per core."),
+      Integer("encoder", "batch-tokens", &Config::encoder_batch_tokens, 1, 1 << 20,
+              "a query waits longer for the batch under way",
+              "Padded tokens in one batch, at most."),
+      Count("encoder", "queue-tokens", &Config::encoder_queue_tokens, 1, int64_t{1} << 40,
+            "memory; longer waits before a caller is told to back off",
+            "Tokens that may wait for the model; beyond it callers get RESOURCE_EXHAUSTED."),
+      Bytes("storage", "block-cache-bytes", &Config::storage_block_cache_bytes, 8 * kMiB, kTiB,
+            "memory", "Cache of stored documents and vectors."),
+      Bytes("storage", "write-buffer-bytes", &Config::storage_write_buffer_bytes, kMiB, 4 * kGiB,
+            "memory, per kind of record; a longer replay after a crash",
+            "Writes held in memory before they are sorted to disk."),
+      Integer("index", "tail-capacity", &Config::index_tail_capacity, 1, 10000000,
+              "every search scans the tail exactly",
+              "Newest rows of a shard that are kept apart before they become a segment."),
+      Choice("log", "level", &Config::log_level, {"debug", "info", "warn", "error"},
+             "debug writes a line for every call", "Least grave lines to write, to stderr."),
+      Choice("log", "format", &Config::log_format, {"text", "json"}, "none",
+             "Lines for people, or one JSON object a line."),
+      Duration("log", "slow-call", &Config::log_slow_call, absl::Hours(1), "more lines when lower",
+               "Calls that take longer are logged as warnings; 0s logs none."),
+  };
+}
+
+// A value as it was found, for the message when it is bad.
+struct Found {
+  std::string value;
+  std::string where;
+};
+using FoundValues = std::map<std::string, Found>;  // by Option::Name
+
+const Option* FindOption(const std::string& name) {
+  for (const Option& option : Options()) {
+    if (option.Name() == name) return &option;
+  }
+  return nullptr;
+}
+
+absl::Status ReadFile(const std::string& path, FoundValues& found) {
+  std::ifstream in(path);
+  if (!in) {
+    return absl::NotFoundError(absl::StrCat("cannot read the configuration file ", path));
+  }
+  std::vector<CLI::ConfigItem> items;
+  try {
+    items = CLI::ConfigTOML().from_config(in);
+  } catch (const std::exception& error) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.what()));
+  }
+  std::set<std::string> seen;
+  for (const CLI::ConfigItem& item : items) {
+    if (item.name == "++" || item.name == "--") continue;  // begin and end of a section
+    const std::string name = item.fullname();
+    const Option* option = FindOption(name);
+    if (option == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": unknown key ", name, "; vecinod --print-config shows every key there is"));
+    }
+    if (!seen.insert(name).second || item.inputs.size() > 1) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": ", name, " has more than one value"));
+    }
+    found[name] = {item.inputs.empty() ? "" : item.inputs[0], absl::StrCat(path, ": ", name)};
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadEnvironment(const EnvironmentList& environment, FoundValues& found) {
+  std::set<std::string> sections;
+  for (const Option& option : Options()) {
+    sections.insert(absl::StrCat("VECINO_", absl::AsciiStrToUpper(option.section), "_"));
+  }
+  for (const std::string& entry : environment) {
+    const std::pair<std::string, std::string> pair =
+        absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    bool ours = false;
+    for (const std::string& section : sections) ours |= absl::StartsWith(pair.first, section);
+    if (!ours) continue;
+    const Option* match = nullptr;
+    for (const Option& option : Options()) {
+      if (option.Environment() == pair.first) match = &option;
+    }
+    if (match == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown environment variable ", pair.first,
+                       "; vecinod --help shows every variable there is"));
+    }
+    found[match->Name()] = {std::string(pair.second),
+                            absl::StrCat("environment variable ", pair.first)};
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string Option::Flag() const {
+  return section == "server" ? absl::StrCat("--", key) : absl::StrCat("--", section, "-", key);
+}
+
+std::string Option::Environment() const {
+  return absl::AsciiStrToUpper(
+      absl::StrReplaceAll(absl::StrCat("VECINO_", section, "_", key), {{"-", "_"}}));
+}
+
+std::string Option::Name() const { return absl::StrCat(section, ".", key); }
+
+const std::vector<Option>& Options() {
+  static const auto& options = *new std::vector<Option>(MakeOptions());
+  return options;
+}
+
+EnvironmentList ProcessEnvironment() {
+  EnvironmentList list;
+  for (char** entry = environ; *entry != nullptr; ++entry) list.emplace_back(*entry);
+  return list;
+}
+
+absl::StatusOr<Invocation> ParseInvocation(const std::vector<std::string>& args,
+                                           const EnvironmentList& environment) {
+  Invocation invocation;
+  CLI::App app;
+  app.set_help_flag();
+  bool help = false, version = false, check = false, print = false;
+  app.add_flag("-h,--help", help);
+  app.add_flag("--version", version);
+  app.add_flag("--check-config", check);
+  app.add_flag("--print-config", print);
+  std::string file;
+  const CLI::Option* file_flag = app.add_option("--config", file);
+  std::map<std::string, std::string> texts;
+  std::map<std::string, const CLI::Option*> flags;
+  for (const Option& option : Options()) {
+    flags[option.Name()] = app.add_option(option.Flag(), texts[option.Name()]);
+  }
+  try {
+    // CLI11 takes them from the back.
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
+  } catch (const CLI::ParseError& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(error.what(), "; vecinod --help shows every flag there is"));
+  }
+  if (help) invocation.action = Invocation::Action::kHelp;
+  if (version) invocation.action = Invocation::Action::kVersion;
+  if (help || version) return invocation;
+  if (check) invocation.action = Invocation::Action::kCheckConfig;
+  if (print) invocation.action = Invocation::Action::kPrintConfig;
+
+  if (file_flag->count() == 0) {
+    for (const std::string& entry : environment) {
+      if (absl::StartsWith(entry, "VECINO_CONFIG=")) file = entry.substr(entry.find('=') + 1);
+    }
+  }
+  FoundValues found;
+  if (!file.empty()) {
+    if (absl::Status status = ReadFile(file, found); !status.ok()) return status;
+  }
+  if (absl::Status status = ReadEnvironment(environment, found); !status.ok()) return status;
+  for (const Option& option : Options()) {
+    if (flags[option.Name()]->count() > 0) {
+      found[option.Name()] = {texts[option.Name()], absl::StrCat("flag ", option.Flag())};
+    }
+  }
+  for (const auto& [name, value] : found) {
+    if (absl::Status status = FindOption(name)->parse(invocation.config, value.value);
+        !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(value.where, ": ", status.message()));
+    }
+  }
+  return invocation;
+}
+
+std::string HelpText() {
+  std::string help =
+      "vecinod: the Vecino vector database server\n\n"
+      "usage: vecinod [--config FILE] [OPTIONS]\n\n"
+      "A flag goes over an environment variable, which goes over the file (--config or\n"
+      "VECINO_CONFIG; TOML with a [section] for each group), which goes over the default.\n\n"
+      "  -h, --help        this text\n"
+      "  --version         the version\n"
+      "  --config FILE     read options from FILE\n"
+      "  --check-config    check the configuration and exit: 0 good, 2 not\n"
+      "  --print-config    print the configuration in force as a file and exit\n\n";
+  const Config defaults;
+  for (const Option& option : Options()) {
+    const std::string value = option.print(defaults);
+    absl::StrAppend(&help, "  ", option.Flag(), " ", option.value_name, "\n      ", option.help,
+                    "\n      Default: ", value.empty() ? "none" : value,
+                    ". Range: ", option.range, ". Environment: ", option.Environment(), "\n");
+  }
+  return help;
+}
+
+std::string PrintConfig(const Config& config) {
+  std::string text;
+  std::string section;
+  for (const Option& option : Options()) {
+    if (option.section != section) {
+      section = option.section;
+      absl::StrAppend(&text, text.empty() ? "" : "\n", "[", section, "]\n");
+    }
+    const std::string value = absl::StrReplaceAll(
+        option.print(config), {{"\\", "\\\\"}, {"\"", "\\\""}});
+    absl::StrAppend(&text, option.key, " = \"", value, "\"\n");
+  }
+  return text;
+}
+
+std::string OptionsMarkdown() {
+  std::string text =
+      "| flag | environment | default | range | what it is | what a higher value costs | without "
+      "restart |\n|---|---|---|---|---|---|---|\n";
+  const Config defaults;
+  for (const Option& option : Options()) {
+    const std::string value = option.print(defaults);
+    absl::StrAppend(&text, "| `", option.Flag(), "` | `", option.Environment(), "` | ",
+                    value.empty() ? "none" : absl::StrCat("`", value, "`"), " | ", option.range,
+                    " | ", option.help, " | ", option.cost, " | ", option.live ? "yes" : "no",
+                    " |\n");
+  }
+  return text;
+}
+
+}  // namespace vecino

@@ -1,0 +1,348 @@
+#include "server/engine/collection.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "server/engine/shard_of.h"
+#include "server/engine/validation.h"
+
+namespace vecino::engine {
+namespace {
+
+Metric FromStored(storage::StoredMetric metric) {
+  switch (metric) {
+    case storage::StoredMetric::kCosine:
+      return Metric::kCosine;
+    case storage::StoredMetric::kDot:
+      return Metric::kDot;
+    case storage::StoredMetric::kL2:
+      return Metric::kL2;
+  }
+  return Metric::kCosine;
+}
+
+CollectionInfo InfoOf(const storage::CollectionRecord& record) {
+  CollectionInfo info;
+  info.spec.id = record.id;
+  info.spec.dimension = static_cast<int>(record.dimension);
+  info.spec.metric = FromStored(record.metric);
+  info.spec.model = record.model;
+  info.spec.shard_count = static_cast<int>(record.shard_count);
+  info.model_hash = record.model_hash;
+  info.create_time = absl::FromUnixMicros(record.create_time_us);
+  // A definition never changes, and a uid is never given twice.
+  info.etag = absl::StrFormat("%x-%x", record.uid, record.create_time_us);
+  return info;
+}
+
+std::string Item(std::string_view list, size_t i, const char* field = "") {
+  return absl::StrCat(absl::string_view(list.data(), list.size()), "[", i, "]", field);
+}
+
+// About what a document takes in a reply.
+size_t BytesOf(const storage::Document& document) {
+  return document.id.size() + document.text.size() + document.metadata.size() +
+         document.vector.size() * sizeof(float) + 64;
+}
+
+}  // namespace
+
+absl::Status CheckCall(const CallContext& context, std::string_view before) {
+  const absl::string_view stage(before.data(), before.size());
+  if (context.stop.stop_requested()) {
+    return absl::CancelledError(absl::StrCat("the caller went away before ", stage));
+  }
+  if (context.deadline < absl::InfiniteFuture() && absl::Now() >= context.deadline) {
+    return absl::DeadlineExceededError(absl::StrCat("the deadline passed before ", stage));
+  }
+  return absl::OkStatus();
+}
+
+Collection::Collection(const storage::CollectionRecord& record, const CollectionContext& context)
+    : uid_(record.uid), info_(InfoOf(record)), context_(context), shards_(record.shard_count) {}
+
+absl::Status Collection::LoadShard(int number) {
+  auto log = context_.store->OpenShard(uid_, static_cast<uint32_t>(number),
+                                       static_cast<uint32_t>(info_.spec.dimension));
+  if (!log.ok()) return log.status();
+  ShardOptions options;
+  options.collection = info_.spec.id;
+  options.number = number;
+  options.metric =
+      info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
+  options.dimension = info_.spec.dimension;
+  options.tail_capacity = context_.tail_capacity;
+  auto shard = Shard::Load(options, *std::move(log), context_.metrics);
+  if (!shard.ok()) return shard.status();
+  Maintenance* const maintenance = context_.maintenance;
+  (*shard)->OnMaintenanceDue([maintenance, weak = std::weak_ptr<Shard>(*shard)] {
+    if (std::shared_ptr<Shard> s = weak.lock()) maintenance->Notify(s);
+  });
+  if ((*shard)->MaintenanceDue()) maintenance->Notify(*shard);
+  shards_[number] = *std::move(shard);
+  return absl::OkStatus();
+}
+
+const Shard& Collection::ShardFor(std::string_view document_id) const {
+  return *shards_[ShardOf(document_id, shard_count())];
+}
+
+absl::Status Collection::CheckModel() const {
+  const CollectionSpec& spec = info_.spec;
+  if (spec.model.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "collection `", spec.id, "` has no embedding model, so it takes vectors only"));
+  }
+  const absl::StatusOr<encoder::ModelInfo> model = context_.encoder->Model(spec.model);
+  if (absl::IsNotFound(model.status())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the server does not have the model `", spec.model, "` of collection `",
+                     spec.id, "` any more: ", model.status().message()));
+  }
+  if (!model.ok()) return model.status();
+  if (model->hash != info_.model_hash) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the server's model `", spec.model, "` has hash ", model->hash, ", but collection `",
+        spec.id, "` was made with ", info_.model_hash,
+        ", whose vectors do not compare; bring that model back or load a new collection"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& context,
+                                     std::vector<DocumentWrite>* writes,
+                                     std::vector<WriteResult>* results) {
+  std::vector<size_t> places;
+  std::vector<std::string_view> texts;
+  for (size_t i = 0; i < writes->size(); ++i) {
+    const storage::Document& document = (*writes)[i].document;
+    absl::Status& status = (*results)[i].status;
+    if (!status.ok() || !document.vector.empty()) continue;
+    if (info_.spec.model.empty()) {
+      status = InvalidField(Item("documents", i, ".vector"),
+                            absl::StrCat("is missing, and collection `", info_.spec.id,
+                                         "` has no embedding model to make it from the text"));
+    } else if (document.text.empty()) {
+      status = InvalidField(Item("documents", i, ".text"),
+                            "is empty, and there is no vector; give one of them");
+    } else {
+      places.push_back(i);
+      texts.push_back(document.text);
+    }
+  }
+  if (texts.empty()) return absl::OkStatus();
+  if (absl::Status status = CheckModel(); !status.ok()) {
+    for (const size_t i : places) (*results)[i].status = status;
+    return absl::OkStatus();
+  }
+
+  const absl::Time start = absl::Now();
+  encoder::EmbedOptions options;
+  options.truncate =
+      truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
+  options.deadline = context.deadline;
+  options.stop = context.stop;
+  auto embedded = context_.encoder->Embed(info_.spec.model, texts, options);
+  if (!embedded.ok()) return embedded.status();
+  context_.metrics->write_embed.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  for (size_t j = 0; j < places.size(); ++j) {
+    const size_t i = places[j];
+    encoder::EmbedResult& result = (*embedded)[j];
+    (*results)[i].token_count = result.token_count;
+    (*results)[i].truncated = result.truncated;
+    if (absl::IsInvalidArgument(result.status)) {
+      (*results)[i].status =
+          InvalidField(Item("documents", i, ".text"), std::string(result.status.message()));
+    } else {
+      (*results)[i].status = result.status;
+    }
+    (*writes)[i].document.vector = std::move(result.vector);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<DocumentWrite> writes,
+                                                            Truncate truncate,
+                                                            const CallContext& context) {
+  if (absl::Status status = CheckBatchSize("documents", writes.size()); !status.ok()) return status;
+  if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
+  std::vector<WriteResult> results(writes.size());
+  for (size_t i = 0; i < writes.size(); ++i) {
+    results[i].status = CheckDocument(Item("documents", i), writes[i].document);
+  }
+  if (absl::Status status = EmbedWrites(truncate, context, &writes, &results); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = CheckCall(context, "writing"); !status.ok()) return status;
+
+  std::vector<std::vector<ShardWrite>> by_shard(shards_.size());
+  std::vector<std::vector<size_t>> places(shards_.size());
+  for (size_t i = 0; i < writes.size(); ++i) {
+    if (!results[i].status.ok()) continue;
+    storage::Document& document = writes[i].document;
+    results[i].status = PrepareVector(Item("documents", i, ".vector"), info_.spec.metric,
+                                      info_.spec.dimension, &document.vector);
+    if (!results[i].status.ok()) continue;
+    const int shard = ShardOf(document.id, shard_count());
+    ShardWrite& write = by_shard[shard].emplace_back();
+    write.document = std::move(document);
+    write.must_exist = writes[i].must_exist;
+    places[shard].push_back(i);
+  }
+  Commit(std::move(by_shard), places, context, &results);
+  return results;
+}
+
+absl::StatusOr<std::vector<WriteResult>> Collection::Delete(std::span<const std::string> ids,
+                                                            const CallContext& context) {
+  if (absl::Status status = CheckBatchSize("ids", ids.size()); !status.ok()) return status;
+  if (absl::Status status = CheckCall(context, "deleting"); !status.ok()) return status;
+  std::vector<WriteResult> results(ids.size());
+  std::vector<std::vector<ShardWrite>> by_shard(shards_.size());
+  std::vector<std::vector<size_t>> places(shards_.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    results[i].status = CheckDocumentId(Item("ids", i), ids[i]);
+    if (!results[i].status.ok()) continue;
+    const int shard = ShardOf(ids[i], shard_count());
+    ShardWrite& write = by_shard[shard].emplace_back();
+    write.kind = storage::Mutation::Kind::kDelete;
+    write.document.id = ids[i];
+    places[shard].push_back(i);
+  }
+  Commit(std::move(by_shard), places, context, &results);
+  return results;
+}
+
+void Collection::Commit(std::vector<std::vector<ShardWrite>> by_shard,
+                        const std::vector<std::vector<size_t>>& places, const CallContext& context,
+                        std::vector<WriteResult>* results) {
+  const absl::Time start = absl::Now();
+  for (size_t shard = 0; shard < by_shard.size(); ++shard) {
+    std::vector<ShardWrite>& writes = by_shard[shard];
+    if (writes.empty()) continue;
+    shards_[shard]->Write(absl::MakeSpan(writes), context);
+    for (size_t j = 0; j < writes.size(); ++j) {
+      WriteResult& result = (*results)[places[shard][j]];
+      writes[j].result.token_count = result.token_count;
+      writes[j].result.truncated = result.truncated;
+      result = std::move(writes[j].result);
+    }
+  }
+  context_.metrics->write_commit.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+}
+
+absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
+    std::span<const std::string> ids, const storage::DocumentParts& parts) const {
+  if (absl::Status status = CheckBatchSize("ids", ids.size()); !status.ok()) return status;
+  std::vector<std::vector<size_t>> by_shard(shards_.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (absl::Status status = CheckDocumentId(Item("ids", i), ids[i]); !status.ok()) return status;
+    by_shard[ShardOf(ids[i], shard_count())].push_back(i);
+  }
+  std::vector<std::optional<storage::Document>> documents(ids.size());
+  for (size_t shard = 0; shard < by_shard.size(); ++shard) {
+    const storage::ShardLog& log = shards_[shard]->log();
+    std::vector<size_t> wanted = std::move(by_shard[shard]);
+    // A version that is replaced between the two look-ups is looked up again. Each round means that a
+    // write to one of these very documents was synced meanwhile, so a few are plenty.
+    for (int round = 0; !wanted.empty(); ++round) {
+      if (round == 100) {
+        return absl::UnavailableError(absl::StrCat("document `", ids[wanted[0]],
+                                                   "` changes faster than it can be read"));
+      }
+      std::vector<std::string_view> names;
+      for (const size_t i : wanted) names.push_back(ids[i]);
+      const auto entries = log.FindIds(names);
+      if (!entries.ok()) return entries.status();
+      std::vector<uint64_t> sequences;
+      std::vector<size_t> places;
+      for (size_t j = 0; j < wanted.size(); ++j) {
+        if (!(*entries)[j].has_value()) continue;
+        sequences.push_back((*entries)[j]->sequence);
+        places.push_back(wanted[j]);
+      }
+      auto found = log.GetDocuments(sequences, parts);
+      if (!found.ok()) return found.status();
+      wanted.clear();
+      for (size_t j = 0; j < places.size(); ++j) {
+        if ((*found)[j].has_value()) {
+          documents[places[j]] = std::move((*found)[j]);
+        } else {
+          wanted.push_back(places[j]);
+        }
+      }
+    }
+  }
+  return documents;
+}
+
+absl::StatusOr<IdPage> Collection::List(const IdPage::Position& from, int limit, size_t max_bytes,
+                                        const storage::DocumentParts& parts) const {
+  if (from.shard < 0 || from.shard >= shard_count()) {
+    return InvalidField("page_token", absl::StrCat("names shard ", from.shard, ", there are ",
+                                                   shard_count()));
+  }
+  // Documents are read some at a time, so that a page cut by bytes has not read all of `limit`.
+  constexpr size_t kStep = 64;
+  IdPage page;
+  IdPage::Position at = from;
+  size_t bytes = 0;
+  const auto full = [&] { return page.documents.size() >= static_cast<size_t>(limit); };
+  while (at.shard < shard_count()) {
+    const storage::ShardLog& log = shards_[at.shard]->log();
+    const size_t step = std::min(kStep, static_cast<size_t>(limit) - page.documents.size());
+    // One more when the page gets full, to know whether another page follows.
+    const auto ids = log.ListIds(at.after_id, full() ? 1 : step);
+    if (!ids.ok()) return ids.status();
+    if (ids->empty()) {
+      at = {at.shard + 1, ""};
+      continue;
+    }
+    if (full()) {
+      page.next = std::move(at);
+      return page;
+    }
+    std::vector<uint64_t> sequences;
+    for (const auto& [id, entry] : *ids) sequences.push_back(entry.sequence);
+    auto documents = log.GetDocuments(sequences, parts);
+    if (!documents.ok()) return documents.status();
+    for (size_t i = 0; i < documents->size(); ++i) {
+      std::optional<storage::Document>& document = (*documents)[i];
+      if (document.has_value()) {  // otherwise it was replaced or deleted just now
+        bytes += BytesOf(*document);
+        if (bytes > max_bytes && !page.documents.empty()) {
+          page.next = std::move(at);
+          return page;
+        }
+        page.documents.push_back(*std::move(document));
+      }
+      at.after_id = (*ids)[i].first;
+    }
+  }
+  return page;
+}
+
+int64_t Collection::Count() const {
+  int64_t count = 0;
+  for (const auto& shard : shards_) count += shard->LiveDocuments();
+  return count;
+}
+
+CollectionStats Collection::Stats() const {
+  CollectionStats stats;
+  for (const auto& shard : shards_) stats.shards.push_back(shard->Stats());
+  return stats;
+}
+
+void Collection::Close(const absl::Status& why) {
+  for (const auto& shard : shards_) shard->Close(why);
+}
+
+void Collection::Reopen() {
+  for (const auto& shard : shards_) shard->Reopen();
+}
+
+}  // namespace vecino::engine

@@ -1,0 +1,100 @@
+// One collection: its definition, its shards, and what callers do with its documents.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "encoder/encoder.h"
+#include "server/engine/engine.h"
+#include "server/engine/engine_metrics.h"
+#include "server/engine/maintenance.h"
+#include "server/engine/shard.h"
+#include "server/engine/types.h"
+#include "storage/collection_record.h"
+#include "storage/store.h"
+
+namespace vecino::engine {
+
+// What a collection needs from outside; all of it must outlive the collection.
+struct CollectionContext {
+  storage::Store* store = nullptr;
+  encoder::Encoder* encoder = nullptr;
+  EngineMetrics* metrics = nullptr;
+  Maintenance* maintenance = nullptr;
+  int tail_capacity = 0;
+};
+
+// Thread safety: after every shard was loaded, all methods are safe from any thread. They do what those of
+// Engine with the same names say, and return the errors named there.
+class Collection {
+ public:
+  // Knows its definition only; LoadShard must be called for each shard before anything else.
+  Collection(const storage::CollectionRecord& record, const CollectionContext& context);
+
+  int shard_count() const { return info_.spec.shard_count; }
+  uint32_t uid() const { return uid_; }
+  const CollectionInfo& info() const { return info_; }
+
+  // Opens the log of one shard and rebuilds its index. May run for several shards at once. Blocks.
+  absl::Status LoadShard(int number);
+
+  absl::StatusOr<std::vector<WriteResult>> Upsert(std::vector<DocumentWrite> writes,
+                                                  Truncate truncate, const CallContext& context);
+  absl::StatusOr<std::vector<WriteResult>> Delete(std::span<const std::string> ids,
+                                                  const CallContext& context);
+  absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
+      std::span<const std::string> ids, const storage::DocumentParts& parts) const;
+  absl::StatusOr<IdPage> List(const IdPage::Position& from, int limit, size_t max_bytes,
+                              const storage::DocumentParts& parts) const;
+  absl::StatusOr<SearchResult> Search(const SearchRequest& request,
+                                      const CallContext& context) const;
+  int64_t Count() const;
+  CollectionStats Stats() const;
+
+  // Refuses writes with `why` and waits for those under way; readers go on.
+  void Close(const absl::Status& why);
+  void Reopen();
+
+ private:
+  struct Query;
+  struct Candidate;
+  struct Fetched;
+
+  const Shard& ShardFor(std::string_view document_id) const;
+  // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server does
+  // not have it any more, or when it is not the one that made the stored vectors.
+  absl::Status CheckModel() const;
+
+  // Fills in the vectors of writes that have none, and the results of those that cannot be written.
+  absl::Status EmbedWrites(Truncate truncate, const CallContext& context,
+                           std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results);
+  // Commits the writes, shard by shard. places: where in `results` each one's result belongs.
+  void Commit(std::vector<std::vector<ShardWrite>> by_shard,
+              const std::vector<std::vector<size_t>>& places, const CallContext& context,
+              std::vector<WriteResult>* results);
+
+  // collection_search.cc
+  absl::StatusOr<Query> MakeQuery(const SearchRequest& request, const CallContext& context) const;
+  absl::Status WaitForTokens(const std::vector<WriteToken>& tokens,
+                             const CallContext& context) const;
+  absl::StatusOr<std::vector<Candidate>> Scan(const Query& query, int k,
+                                              const CallContext& context) const;
+  absl::Status Fetch(const Query& query, const storage::DocumentParts& parts,
+                     const std::vector<Candidate>& candidates, bool fill, Fetched* fetched) const;
+  absl::Status SearchQuietly(const Query& query, const storage::DocumentParts& parts,
+                             const CallContext& context, Fetched* fetched) const;
+
+  const uint32_t uid_;
+  const CollectionInfo info_;
+  const CollectionContext context_;
+  std::vector<std::shared_ptr<Shard>> shards_;
+};
+
+// DEADLINE_EXCEEDED or CANCELLED when the call should stop. before: the stage that is not begun.
+absl::Status CheckCall(const CallContext& context, std::string_view before);
+
+}  // namespace vecino::engine

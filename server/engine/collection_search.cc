@@ -1,0 +1,278 @@
+// How a search is answered.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/engine/collection.h"
+#include "server/engine/validation.h"
+
+namespace vecino::engine {
+namespace {
+
+// Candidates beyond what was asked for, to take the places of hits that were deleted meanwhile.
+constexpr int kSlack = 8;
+
+// Scans beside writers before one that makes them wait.
+constexpr int kMaxScans = 4;
+
+}  // namespace
+
+// What is looked for.
+struct Collection::Query {
+  std::vector<float> vector;  // as it is compared
+  std::string exclude;        // id of a document that is not to be returned
+  int wanted = 0;             // documents to return
+  int token_count = 0;
+  bool truncated = false;
+};
+
+// A hit that is not fetched yet.
+struct Collection::Candidate {
+  int shard = 0;
+  index::Hit hit;
+};
+
+struct Collection::Fetched {
+  std::vector<SearchHit> hits;
+  std::vector<int> stale_shards;  // where a hit's version was gone from the store
+  int gone = 0;
+};
+
+absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& request,
+                                                        const CallContext& context) const {
+  Query query;
+  query.wanted = request.top_k;
+  std::string_view field = "vector";
+  if (const auto* text = std::get_if<TextQuery>(&request.query)) {
+    field = "text";
+    if (text->text.empty()) return InvalidField(field, "is empty; say what to look for");
+    if (absl::Status status = CheckText(field, text->text); !status.ok()) return status;
+    if (absl::Status status = CheckModel(); !status.ok()) return status;
+    encoder::EmbedOptions options;
+    options.input_type = encoder::InputType::kQuery;
+    options.lane = encoder::Lane::kQuery;
+    options.truncate =
+        text->truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
+    options.deadline = context.deadline;
+    options.stop = context.stop;
+    const std::string_view texts[] = {text->text};
+    auto embedded = context_.encoder->Embed(info_.spec.model, texts, options);
+    if (!embedded.ok()) return embedded.status();
+    encoder::EmbedResult& result = embedded->front();
+    if (absl::IsInvalidArgument(result.status)) {
+      return InvalidField(field, std::string(result.status.message()));
+    }
+    if (!result.status.ok()) return result.status;
+    query.vector = std::move(result.vector);
+    query.token_count = result.token_count;
+    query.truncated = result.truncated;
+  } else if (const auto* vector = std::get_if<VectorQuery>(&request.query)) {
+    query.vector = vector->vector;
+  } else {
+    field = "document_id";
+    query.exclude = std::get<DocumentQuery>(request.query).id;
+    if (absl::Status status = CheckDocumentId(field, query.exclude); !status.ok()) return status;
+    const storage::DocumentParts parts{.text = false, .metadata = false, .vector = true};
+    auto documents = Get({&query.exclude, 1}, parts);
+    if (!documents.ok()) return documents.status();
+    if (!documents->front().has_value()) {
+      return absl::NotFoundError(absl::StrCat("document `", query.exclude, "` does not exist in `",
+                                              info_.spec.id, "`"));
+    }
+    query.vector = std::move(documents->front()->vector);
+  }
+  absl::Status status =
+      PrepareVector(field, info_.spec.metric, info_.spec.dimension, &query.vector);
+  if (!status.ok()) return status;
+  return query;
+}
+
+absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
+                                       const CallContext& context) const {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].shard < 0 || tokens[i].shard >= shard_count()) {
+      return InvalidField(absl::StrCat("write_tokens[", i, "].shard"),
+                          absl::StrCat("is ", tokens[i].shard, ", collection `", info_.spec.id,
+                                       "` has shards 0 to ", shard_count() - 1));
+    }
+  }
+  for (const WriteToken& token : tokens) {
+    absl::Status status = shards_[token.shard]->WaitApplied(token.sequence, context);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
+    const Query& query, int k, const CallContext& context) const {
+  std::vector<Candidate> candidates;
+  for (const auto& shard : shards_) {
+    const auto hits =
+        shard->Search(query.vector.data(), k, [&] { return CheckCall(context, "scanning"); });
+    if (!hits.ok()) return hits.status();
+    for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), hit});
+  }
+  const index::Metric metric =
+      info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
+  // Stable, so that equal scores and equal sequence numbers of two shards come by shard.
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [&](const Candidate& a, const Candidate& b) {
+                     return index::RanksBefore(metric, a.hit, b.hit);
+                   });
+  if (candidates.size() > static_cast<size_t>(k)) candidates.resize(k);
+  return candidates;
+}
+
+// Fetches candidates, best first, until there are enough. When a version is gone it stops after those it
+// has asked for, or with `fill` goes on with further candidates.
+absl::Status Collection::Fetch(const Query& query, const storage::DocumentParts& parts,
+                               const std::vector<Candidate>& candidates, bool fill,
+                               Fetched* fetched) const {
+  const auto wanted = static_cast<size_t>(query.wanted);
+  for (size_t next = 0; next < candidates.size() && fetched->hits.size() < wanted;) {
+    // The excluded document may be among the first, so ask for one more.
+    const size_t end = std::min(candidates.size(), next + wanted - fetched->hits.size() +
+                                                       (query.exclude.empty() ? 0 : 1));
+    std::vector<std::optional<storage::Document>> documents(end - next);
+    for (const auto& shard : shards_) {
+      std::vector<uint64_t> sequences;
+      std::vector<size_t> places;
+      for (size_t i = next; i < end; ++i) {
+        if (candidates[i].shard != shard->number()) continue;
+        sequences.push_back(candidates[i].hit.label);
+        places.push_back(i - next);
+      }
+      if (sequences.empty()) continue;
+      auto found = shard->log().GetDocuments(sequences, parts);
+      if (!found.ok()) return found.status();
+      bool stale = false;
+      for (size_t j = 0; j < places.size(); ++j) {
+        stale = stale || !(*found)[j].has_value();
+        fetched->gone += !(*found)[j].has_value();
+        documents[places[j]] = std::move((*found)[j]);
+      }
+      if (stale) fetched->stale_shards.push_back(shard->number());
+    }
+    for (size_t i = next; i < end && fetched->hits.size() < wanted; ++i) {
+      std::optional<storage::Document>& document = documents[i - next];
+      if (!document.has_value()) continue;
+      if (!query.exclude.empty() && document->id == query.exclude) continue;
+      fetched->hits.push_back({*std::move(document), candidates[i].hit.score});
+    }
+    next = end;
+    if (fetched->gone > 0 && !fill) break;
+  }
+  return absl::OkStatus();
+}
+
+// Searches shard by shard with its writers kept waiting, so that nothing is gone between scan and fetch.
+absl::Status Collection::SearchQuietly(const Query& query, const storage::DocumentParts& parts,
+                                       const CallContext& context, Fetched* fetched) const {
+  struct Ranked {
+    index::Hit hit;
+    storage::Document document;
+  };
+  std::vector<Ranked> ranked;
+  for (const auto& shard : shards_) {
+    absl::Status status = shard->WhileQuiet(
+        [&]() -> absl::Status {
+          const auto hits =
+              shard->Search(query.vector.data(), query.wanted + 1,
+                            [&] { return CheckCall(context, "scanning"); });
+          if (!hits.ok()) return hits.status();
+          std::vector<uint64_t> sequences;
+          for (const index::Hit& hit : *hits) sequences.push_back(hit.label);
+          auto documents = shard->log().GetDocuments(sequences, parts);
+          if (!documents.ok()) return documents.status();
+          for (size_t i = 0; i < hits->size(); ++i) {
+            std::optional<storage::Document>& document = (*documents)[i];
+            if (!document.has_value() || document->id == query.exclude) continue;
+            ranked.push_back({(*hits)[i], *std::move(document)});
+          }
+          return absl::OkStatus();
+        },
+        context);
+    if (!status.ok()) return status;
+  }
+  const index::Metric metric =
+      info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
+  std::stable_sort(ranked.begin(), ranked.end(), [&](const Ranked& a, const Ranked& b) {
+    return index::RanksBefore(metric, a.hit, b.hit);
+  });
+  fetched->hits.clear();
+  for (Ranked& one : ranked) {
+    if (fetched->hits.size() == static_cast<size_t>(query.wanted)) break;
+    fetched->hits.push_back({std::move(one.document), one.hit.score});
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
+                                                const CallContext& context) const {
+  if (absl::Status status = CheckTopK("top_k", request.top_k); !status.ok()) return status;
+  if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
+  SearchResult result;
+  result.metric = info_.spec.metric;
+
+  if (absl::Status status = WaitForTokens(request.tokens, context); !status.ok()) return status;
+  const absl::Time embed_start = absl::Now();
+  const absl::StatusOr<Query> query = MakeQuery(request, context);
+  if (!query.ok()) return query.status();
+  const bool is_text = std::holds_alternative<TextQuery>(request.query);
+  if (is_text) result.embed_time = absl::Now() - embed_start;
+  result.query_token_count = query->token_count;
+  result.query_truncated = query->truncated;
+
+  // A version that is gone when it is fetched was deleted or replaced after the scan passed it. What
+  // replaced it may rank as well, so scan again once the index has it. Where writers keep winning
+  // that race, make them wait.
+  Fetched fetched;
+  int k = query->wanted + (query->exclude.empty() ? 0 : 1) + kSlack;
+  for (int scan = 1;; ++scan) {
+    const absl::Time scan_start = absl::Now();
+    const auto candidates = Scan(*query, k, context);
+    if (!candidates.ok()) return candidates.status();
+    result.search_time += absl::Now() - scan_start;
+
+    if (absl::Status status = CheckCall(context, "fetching"); !status.ok()) return status;
+    const absl::Time fetch_start = absl::Now();
+    fetched = {};
+    absl::Status status =
+        Fetch(*query, request.parts, *candidates, /*fill=*/scan == kMaxScans, &fetched);
+    if (!status.ok()) return status;
+    result.fetch_time += absl::Now() - fetch_start;
+    if (fetched.gone == 0 || scan == kMaxScans) break;
+
+    context_.metrics->search_reruns.Add();
+    for (const int shard : fetched.stale_shards) {
+      if (status = shards_[shard]->WaitForAppends(context); !status.ok()) return status;
+    }
+    k += fetched.gone;
+  }
+  if (fetched.gone > 0) {
+    const absl::Time quiet_start = absl::Now();
+    Fetched quiet;
+    absl::Status status = SearchQuietly(*query, request.parts, context, &quiet);
+    if (absl::IsNotFound(status)) return status;  // the collection was deleted meanwhile
+    if (status.ok()) fetched = std::move(quiet);
+    // Otherwise the shard takes no writes, and what could be fetched is all there is.
+    if (absl::Status late = CheckCall(context, "replying"); !late.ok()) return late;
+    result.search_time += absl::Now() - quiet_start;
+  }
+
+  result.hits = std::move(fetched.hits);
+  if (info_.spec.metric == Metric::kCosine) {
+    // Rounding may take the product of two vectors of length 1 a little beyond.
+    for (SearchHit& hit : result.hits) hit.score = std::clamp(hit.score, -1.0f, 1.0f);
+  }
+  EngineMetrics& metrics = *context_.metrics;
+  metrics.searches.Add();
+  if (is_text) metrics.search_embed.Observe(absl::ToDoubleSeconds(result.embed_time));
+  metrics.search_scan.Observe(absl::ToDoubleSeconds(result.search_time));
+  metrics.search_fetch.Observe(absl::ToDoubleSeconds(result.fetch_time));
+  return result;
+}
+
+}  // namespace vecino::engine

@@ -1,0 +1,440 @@
+#include "server/engine/engine.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "server/engine/collection.h"
+#include "server/engine/engine_metrics.h"
+#include "server/engine/maintenance.h"
+#include "server/engine/registry.h"
+#include "server/engine/validation.h"
+
+namespace vecino::engine {
+namespace {
+
+storage::StoredMetric ToStored(Metric metric) {
+  switch (metric) {
+    case Metric::kCosine:
+      return storage::StoredMetric::kCosine;
+    case Metric::kDot:
+      return storage::StoredMetric::kDot;
+    case Metric::kL2:
+      return storage::StoredMetric::kL2;
+  }
+  return storage::StoredMetric::kCosine;
+}
+
+// Runs every job on up to `threads` threads; the first error, by order of jobs.
+absl::Status RunAll(const std::vector<std::function<absl::Status()>>& jobs, int threads) {
+  std::vector<absl::Status> statuses(jobs.size());
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  const auto work = [&] {
+    for (size_t i = next++; i < jobs.size() && !failed; i = next++) {
+      statuses[i] = jobs[i]();
+      if (!statuses[i].ok()) failed = true;
+    }
+  };
+  if (threads <= 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<std::thread> pool;
+  for (size_t i = 1; i < std::min<size_t>(threads, jobs.size()); ++i) pool.emplace_back(work);
+  work();
+  for (std::thread& thread : pool) thread.join();
+  for (const absl::Status& status : statuses) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadShards(const std::vector<std::shared_ptr<Collection>>& collections, int threads) {
+  std::vector<std::function<absl::Status()>> jobs;
+  for (const auto& collection : collections) {
+    for (int shard = 0; shard < collection->shard_count(); ++shard) {
+      jobs.push_back([collection, shard] { return collection->LoadShard(shard); });
+    }
+  }
+  return RunAll(jobs, threads);
+}
+
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(const EngineOptions& options, storage::Store* store, encoder::Encoder* encoder,
+             Metrics* metrics)
+      : options_(options),
+        store_(store),
+        encoder_(encoder),
+        metrics_(metrics),
+        maintenance_(options.maintenance_threads, &metrics_) {}
+
+  ~EngineImpl() override {
+    Shutdown();
+    registry_->Clear();  // a gauge may hold the registry a little longer, but nothing in it
+  }
+
+  absl::Status Load();
+  void RegisterGauges(Metrics* metrics) const;
+
+  absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec,
+                                                  bool validate_only) override;
+  absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const override;
+  std::vector<CollectionInfo> ListCollections() const override;
+  absl::Status DeleteCollection(std::string_view id, std::string_view etag) override;
+  absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const override;
+
+  absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
+                                                  std::vector<DocumentWrite> writes,
+                                                  Truncate truncate,
+                                                  const CallContext& context) override;
+  absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
+                                                  std::span<const std::string> ids,
+                                                  const CallContext& context) override;
+  absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
+      std::string_view collection, std::span<const std::string> ids,
+      const storage::DocumentParts& parts) const override;
+  absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
+                              size_t max_bytes,
+                              const storage::DocumentParts& parts) const override;
+  absl::StatusOr<int64_t> Count(std::string_view collection) const override;
+  absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
+                                      const CallContext& context) const override;
+
+  absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> Embed(
+      std::string_view model, std::span<const std::string> texts, encoder::InputType input_type,
+      Truncate truncate, const CallContext& context) override;
+  std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
+  encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
+
+  void Shutdown() override;
+
+ private:
+  absl::Status CheckRunning() const;
+  absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
+  CollectionContext ContextForCollections() {
+    return {store_, encoder_, &metrics_, &maintenance_, options_.tail_capacity};
+  }
+  absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
+
+  const EngineOptions options_;
+  storage::Store* const store_;
+  encoder::Encoder* const encoder_;
+  EngineMetrics metrics_;
+  Maintenance maintenance_;
+  std::atomic<bool> stopping_{false};
+  // Creating and deleting, one at a time. Taken before the registry's lock, which is only for look-ups.
+  absl::Mutex definitions_mu_;
+  const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
+};
+
+absl::Status EngineImpl::Load() {
+  const absl::Time start = absl::Now();
+  const auto records = store_->ListCollections();
+  if (!records.ok()) return records.status();
+  std::vector<std::shared_ptr<Collection>> collections;
+  for (const storage::CollectionRecord& record : *records) {
+    if (record.shard_count < 1 || record.shard_count > Limits::kMaxShards ||
+        record.dimension < 1 || record.dimension > Limits::kMaxDimension) {
+      return absl::DataLossError(
+          absl::StrCat("the record of collection `", record.id, "` has ", record.shard_count,
+                       " shards and dimension ", record.dimension, ", which cannot be"));
+    }
+    collections.push_back(std::make_shared<Collection>(record, ContextForCollections()));
+  }
+  if (absl::Status status = LoadShards(collections, options_.load_threads); !status.ok()) {
+    return status;
+  }
+  int64_t documents = 0;
+  for (auto& collection : collections) {
+    const CollectionSpec& spec = collection->info().spec;
+    if (!spec.model.empty()) {
+      const auto model = encoder_->Model(spec.model);
+      if (!model.ok() || model->hash != collection->info().model_hash) {
+        spdlog::warn(
+            "collection {} was made with model {} ({}), which the server does not have; its "
+            "vectors are served, texts are refused",
+            spec.id, spec.model, collection->info().model_hash);
+      }
+    }
+    documents += collection->Count();
+    registry_->Insert(collection);
+  }
+  spdlog::info("loaded {} collections with {} documents in {}", collections.size(), documents,
+               absl::FormatDuration(absl::Now() - start));
+  return absl::OkStatus();
+}
+
+void EngineImpl::RegisterGauges(Metrics* metrics) const {
+  const auto gauge = [&](const char* name, const char* help,
+                         std::function<int64_t(const Registry::Totals&)> value) {
+    metrics->gauge(name, help, {},
+                   [weak = std::weak_ptr<const Registry>(registry_), value = std::move(value)] {
+                     const std::shared_ptr<const Registry> registry = weak.lock();
+                     return registry == nullptr ? 0.0 : static_cast<double>(value(registry->Sum()));
+                   });
+  };
+  using Totals = Registry::Totals;
+  gauge("vecino_collections", "Collections.", [](const Totals& t) { return t.collections; });
+  gauge("vecino_documents", "Documents in all collections.",
+        [](const Totals& t) { return t.sums.live_documents; });
+  gauge("vecino_tail_rows", "Rows not yet in a segment, dead ones included.",
+        [](const Totals& t) { return t.sums.tail_rows; });
+  gauge("vecino_segments", "Segments.", [](const Totals& t) { return t.sums.segments; });
+  gauge("vecino_deleted_rows", "Dead rows in tails and segments.",
+        [](const Totals& t) { return t.sums.deleted_rows; });
+  gauge("vecino_index_bytes", "Memory of tails and segments.",
+        [](const Totals& t) { return t.sums.tail_bytes + t.sums.segment_bytes; });
+}
+
+absl::Status EngineImpl::CheckRunning() const {
+  if (!stopping_.load()) return absl::OkStatus();
+  return absl::UnavailableError("the server is stopping; try again");
+}
+
+absl::StatusOr<std::shared_ptr<Collection>> EngineImpl::Find(std::string_view id) const {
+  if (absl::Status status = CheckRunning(); !status.ok()) return status;
+  return registry_->Find(id);
+}
+
+// A record with every default filled in, but without uid.
+absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const CollectionSpec& spec) const {
+  if (absl::Status status = CheckCollectionId("collection_id", spec.id); !status.ok()) {
+    return status;
+  }
+  if (spec.shard_count < 1 || spec.shard_count > Limits::kMaxShards) {
+    return InvalidField("collection.shard_count", absl::StrCat("is ", spec.shard_count,
+                                                               ", must be 1 to ",
+                                                               Limits::kMaxShards));
+  }
+  storage::CollectionRecord record;
+  record.id = spec.id;
+  record.shard_count = static_cast<uint32_t>(spec.shard_count);
+  record.metric = ToStored(spec.metric);
+  record.create_time_us = absl::ToUnixMicros(absl::Now());
+  int dimension = spec.dimension;
+  if (!spec.model.empty()) {
+    const auto model = encoder_->Model(spec.model);
+    if (!model.ok()) return model.status();
+    if (dimension == 0) dimension = model->dimension;
+    if (dimension != model->dimension) {
+      return InvalidField("collection.dimension",
+                          absl::StrCat("is ", dimension, ", but model `", spec.model, "` makes ",
+                                       model->dimension, " values; leave it 0 to take those"));
+    }
+    record.model = spec.model;
+    record.model_hash = model->hash;
+  }
+  if (dimension < 1 || dimension > Limits::kMaxDimension) {
+    return InvalidField("collection.dimension",
+                        absl::StrCat("is ", dimension, ", must be 1 to ", Limits::kMaxDimension,
+                                     ", or 0 with an embedding model"));
+  }
+  record.dimension = static_cast<uint32_t>(dimension);
+  return record;
+}
+
+absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec& spec,
+                                                            bool validate_only) {
+  if (absl::Status status = CheckRunning(); !status.ok()) return status;
+  absl::StatusOr<storage::CollectionRecord> record = MakeRecord(spec);
+  if (!record.ok()) return record.status();
+  absl::MutexLock lock(&definitions_mu_);
+  if (registry_->Find(spec.id).ok()) {
+    return absl::AlreadyExistsError(absl::StrCat("collection `", spec.id, "` exists already"));
+  }
+  if (validate_only) {
+    CollectionInfo info = Collection(*record, ContextForCollections()).info();
+    info.etag.clear();
+    return info;
+  }
+  const absl::StatusOr<uint32_t> uid = store_->AddCollection(*record);
+  if (!uid.ok()) return uid.status();
+  record->uid = *uid;
+  auto collection = std::make_shared<Collection>(*record, ContextForCollections());
+  if (absl::Status status = LoadShards({collection}, 1); !status.ok()) {
+    const absl::Status dropped = store_->DropCollection(*uid);
+    if (!dropped.ok()) {
+      spdlog::warn("collection {} could not be made ({}) nor removed ({}); it is there, empty, "
+                   "after a restart",
+                   spec.id, status.ToString(), dropped.ToString());
+    }
+    return status;
+  }
+  registry_->Insert(collection);
+  spdlog::info("created collection {}: dimension {}, {} shards, model {}", spec.id,
+               record->dimension, record->shard_count, record->model.empty() ? "-" : record->model);
+  return collection->info();
+}
+
+absl::StatusOr<CollectionInfo> EngineImpl::GetCollection(std::string_view id) const {
+  const auto collection = Find(id);
+  if (!collection.ok()) return collection.status();
+  return (*collection)->info();
+}
+
+std::vector<CollectionInfo> EngineImpl::ListCollections() const {
+  std::vector<CollectionInfo> infos;
+  for (const auto& collection : registry_->All()) infos.push_back(collection->info());
+  return infos;
+}
+
+absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view etag) {
+  absl::MutexLock lock(&definitions_mu_);
+  const auto collection = Find(id);
+  if (!collection.ok()) return collection.status();
+  const CollectionInfo& info = (*collection)->info();
+  if (!etag.empty() && etag != info.etag) {
+    return absl::AbortedError(absl::StrCat("collection `", info.spec.id, "` has etag `", info.etag,
+                                           "`, not the one given; read it again"));
+  }
+  (*collection)->Close(
+      absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted")));
+  if (absl::Status status = store_->DropCollection((*collection)->uid()); !status.ok()) {
+    (*collection)->Reopen();  // nothing was removed
+    return status;
+  }
+  registry_->Erase(id);
+  spdlog::info("deleted collection {}", info.spec.id);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CollectionStats> EngineImpl::GetCollectionStats(std::string_view id) const {
+  const auto collection = Find(id);
+  if (!collection.ok()) return collection.status();
+  return (*collection)->Stats();
+}
+
+absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view collection,
+                                                            std::vector<DocumentWrite> writes,
+                                                            Truncate truncate,
+                                                            const CallContext& context) {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  return (*found)->Upsert(std::move(writes), truncate, context);
+}
+
+absl::StatusOr<std::vector<WriteResult>> EngineImpl::Delete(std::string_view collection,
+                                                            std::span<const std::string> ids,
+                                                            const CallContext& context) {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  return (*found)->Delete(ids, context);
+}
+
+absl::StatusOr<std::vector<std::optional<storage::Document>>> EngineImpl::Get(
+    std::string_view collection, std::span<const std::string> ids,
+    const storage::DocumentParts& parts) const {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  return (*found)->Get(ids, parts);
+}
+
+absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPage::Position& from,
+                                        int limit, size_t max_bytes,
+                                        const storage::DocumentParts& parts) const {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  if (limit < 1) {
+    return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
+  }
+  return (*found)->List(from, limit, max_bytes, parts);
+}
+
+absl::StatusOr<int64_t> EngineImpl::Count(std::string_view collection) const {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  return (*found)->Count();
+}
+
+absl::StatusOr<SearchResult> EngineImpl::Search(std::string_view collection,
+                                                const SearchRequest& request,
+                                                const CallContext& context) const {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  return (*found)->Search(request, context);
+}
+
+absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> EngineImpl::Embed(
+    std::string_view model, std::span<const std::string> texts, encoder::InputType input_type,
+    Truncate truncate, const CallContext& context) {
+  if (absl::Status status = CheckRunning(); !status.ok()) return status;
+  if (absl::Status status = CheckBatchSize("texts", texts.size()); !status.ok()) return status;
+  std::string name(model);
+  if (name.empty()) {
+    const std::vector<encoder::ModelInfo> models = encoder_->Models();
+    if (models.size() != 1) {
+      std::string names;
+      for (const auto& one : models) absl::StrAppend(&names, names.empty() ? "" : ", ", one.name);
+      return InvalidField("model", absl::StrCat("is empty, and the server has ", models.size(),
+                                                " models to choose from", names.empty() ? "" : ": ",
+                                                names));
+    }
+    name = models.front().name;
+  }
+  absl::StatusOr<encoder::ModelInfo> info = encoder_->Model(name);
+  if (!info.ok()) return info.status();
+
+  std::vector<encoder::EmbedResult> results(texts.size());
+  std::vector<std::string_view> good;
+  std::vector<size_t> places;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    results[i].status = CheckText(absl::StrCat("texts[", i, "]"), texts[i]);
+    if (!results[i].status.ok()) continue;
+    good.push_back(texts[i]);
+    places.push_back(i);
+  }
+  if (good.empty()) return std::make_pair(*std::move(info), std::move(results));
+  encoder::EmbedOptions options;
+  options.input_type = input_type;
+  options.lane = input_type == encoder::InputType::kQuery ? encoder::Lane::kQuery
+                                                          : encoder::Lane::kBulk;
+  options.truncate =
+      truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
+  options.deadline = context.deadline;
+  options.stop = context.stop;
+  auto embedded = encoder_->Embed(name, good, options);
+  if (!embedded.ok()) return embedded.status();
+  for (size_t j = 0; j < places.size(); ++j) {
+    encoder::EmbedResult& result = results[places[j]];
+    result = std::move((*embedded)[j]);
+    if (absl::IsInvalidArgument(result.status)) {
+      result.status =
+          InvalidField(absl::StrCat("texts[", places[j], "]"), std::string(result.status.message()));
+    }
+  }
+  return std::make_pair(*std::move(info), std::move(results));
+}
+
+void EngineImpl::Shutdown() {
+  if (stopping_.exchange(true)) return;
+  maintenance_.Stop();
+  for (const auto& collection : registry_->All()) {
+    collection->Close(absl::UnavailableError("the server is stopping; try again"));
+  }
+  if (absl::Status status = store_->Flush(); !status.ok()) {
+    spdlog::warn("flushing the store at the end failed; the next start replays its log: {}",
+                 status.ToString());
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options,
+                                                     storage::Store* store,
+                                                     encoder::Encoder* encoder, Metrics* metrics) {
+  if (options.tail_capacity < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tail_capacity is ", options.tail_capacity, ", must be 1 or more"));
+  }
+  auto engine = std::make_unique<EngineImpl>(options, store, encoder, metrics);
+  if (absl::Status status = engine->Load(); !status.ok()) return status;
+  engine->RegisterGauges(metrics);
+  return engine;
+}
+
+}  // namespace vecino::engine

@@ -1,0 +1,34 @@
+// The counters and latencies that the engine keeps.
+#pragma once
+
+#include <string_view>
+
+#include "server/metrics.h"
+
+namespace vecino::engine {
+
+// References into the registry, looked up once. `metrics` must outlive it.
+struct EngineMetrics {
+  explicit EngineMetrics(Metrics* metrics);
+
+  Counter& searches;
+  Counter& search_reruns;  // a hit was replaced or deleted between scan and fetch
+  Histogram& search_embed;
+  Histogram& search_scan;
+  Histogram& search_fetch;
+
+  Counter& upserts;   // documents written
+  Counter& deletes;   // documents deleted
+  Counter& commits;   // group commits; upserts and deletes over commits is the mean size of a group
+  Counter& commit_failures;
+  Histogram& write_embed;
+  Histogram& write_commit;
+
+  Counter& drains;
+  Counter& merges;
+  Counter& maintenance_failures;
+  Histogram& drain_time;
+  Histogram& merge_time;
+};
+
+}  // namespace vecino::engine

@@ -1,0 +1,62 @@
+// The threads that drain and merge, out of the way of requests.
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/engine/engine_metrics.h"
+#include "server/engine/shard.h"
+
+namespace vecino::engine {
+
+// Runs Shard::Maintain for shards that have work, one call at a time for each shard, in turn when
+// several have some. A failed call is logged, counted and tried again after 0.1 s, doubled up to a minute.
+// A shard that nobody else holds any more is forgotten.
+//
+// Thread safety: all methods are safe from any thread.
+class Maintenance {
+ public:
+  // Starts `threads` threads at nice 19 and SCHED_BATCH. `metrics` must outlive it.
+  Maintenance(int threads, EngineMetrics* metrics);
+  ~Maintenance() { Stop(); }
+
+  // Asks for a look at the shard. Does not block.
+  void Notify(const std::shared_ptr<Shard>& shard);
+
+  // Blocks until no shard waits, works or is due for another try. For tests.
+  void WaitIdle();
+
+  // Shards that wait, work or are due for another try.
+  int Backlog() const;
+
+  // Finishes the calls under way, starts no more, ends the threads. Idempotent.
+  void Stop();
+
+ private:
+  struct Job {
+    std::weak_ptr<Shard> shard;
+    absl::Time due;
+    bool running = false;
+    bool again = false;  // Notify came while running
+    int failures = 0;    // in a row
+  };
+
+  void Loop();
+  // The waiting job that is due first, and when; null and the infinite future when none waits.
+  const Shard* NextDue(absl::Time* due) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  EngineMetrics* const metrics_;
+  mutable absl::Mutex mu_;
+  absl::CondVar changed_;
+  // By address, which is not reused while the weak_ptr in the job keeps the memory.
+  absl::flat_hash_map<const Shard*, Job> jobs_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace vecino::engine

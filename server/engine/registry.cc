@@ -1,0 +1,65 @@
+#include "server/engine/registry.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace vecino::engine {
+
+absl::StatusOr<std::shared_ptr<Collection>> Registry::Find(std::string_view id) const {
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    if (const auto it = collections_.find(id); it != collections_.end()) return it->second;
+  }
+  const std::string_view shown = id.substr(0, 80);  // may be any bytes
+  return absl::NotFoundError(
+      absl::StrCat("collection `", absl::Utf8SafeCEscape({shown.data(), shown.size()}),
+                   "` does not exist; create it first or list what there is"));
+}
+
+std::vector<std::shared_ptr<Collection>> Registry::All() const {
+  std::vector<std::shared_ptr<Collection>> all;
+  absl::ReaderMutexLock lock(&mu_);
+  for (const auto& [id, collection] : collections_) all.push_back(collection);
+  return all;
+}
+
+void Registry::Insert(std::shared_ptr<Collection> collection) {
+  absl::MutexLock lock(&mu_);
+  std::string id = collection->info().spec.id;
+  collections_.emplace(std::move(id), std::move(collection));
+}
+
+void Registry::Erase(std::string_view id) {
+  std::shared_ptr<Collection> last;  // freed after the lock
+  absl::MutexLock lock(&mu_);
+  if (const auto it = collections_.find(id); it != collections_.end()) {
+    last = std::move(it->second);
+    collections_.erase(it);
+  }
+}
+
+void Registry::Clear() {
+  absl::MutexLock lock(&mu_);
+  collections_.clear();
+}
+
+Registry::Totals Registry::Sum() const {
+  Totals totals;
+  absl::ReaderMutexLock lock(&mu_);
+  for (const auto& [id, collection] : collections_) {
+    ++totals.collections;
+    for (const ShardStats& shard : collection->Stats().shards) {
+      totals.sums.live_documents += shard.live_documents;
+      totals.sums.tail_rows += shard.tail_rows;
+      totals.sums.segments += shard.segments;
+      totals.sums.deleted_rows += shard.deleted_rows;
+      totals.sums.tail_bytes += shard.tail_bytes;
+      totals.sums.segment_bytes += shard.segment_bytes;
+    }
+  }
+  return totals;
+}
+
+}  // namespace vecino::engine

@@ -1,0 +1,170 @@
+#include "server/index/shard_index.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vecino::index {
+
+ShardIndex::ShardIndex(const ShardIndexOptions& options)
+    : options_(options), out_(std::make_shared<std::atomic<bool>>(false)) {
+  auto view = std::make_shared<View>();
+  view->tail = std::make_shared<Tail>(options_.metric, options_.dimension, options_.tail_capacity);
+  Swap(std::move(view));
+}
+
+void ShardIndex::Swap(std::shared_ptr<const View> view) {
+  writer_view_ = view;
+  {
+    absl::MutexLock lock(&view_mu_);
+    view_.swap(view);
+  }
+  // The old view, and maybe the rows only it held, are freed here, outside of the lock.
+}
+
+std::shared_ptr<const View> ShardIndex::Pin() const {
+  absl::MutexLock lock(&view_mu_);
+  return view_;
+}
+
+void ShardIndex::FreezeTail() {
+  if (writer_view_->tail->size() == 0) return;
+  auto view = std::make_shared<View>(*writer_view_);
+  auto tail = std::make_shared<Tail>(options_.metric, options_.dimension, options_.tail_capacity);
+  view->tail->Link(tail);  // A3: before the first row goes into it
+  view->frozen.push_back(std::exchange(view->tail, std::move(tail)));
+  Swap(std::move(view));
+}
+
+void ShardIndex::Add(uint64_t label, const float* vector) {
+  if (writer_view_->tail->full()) FreezeTail();
+  writer_view_->tail->Append(label, vector);
+}
+
+bool ShardIndex::Remove(uint64_t label) {
+  const View& view = *writer_view_;
+  // V2: the newest part whose first label is not above `label` is the only one that can hold it.
+  if (const int slot = view.tail->FindSlot(label); slot >= 0) return view.tail->Kill(slot);
+  if (!view.frozen.empty() && view.frozen.front()->label(0) <= label) {
+    const auto after =
+        std::upper_bound(view.frozen.begin(), view.frozen.end(), label,
+                         [](uint64_t l, const auto& tail) { return l < tail->label(0); });
+    Tail& tail = **std::prev(after);
+    const int slot = tail.FindSlot(label);
+    return slot >= 0 && tail.Kill(slot);
+  }
+  const auto after =
+      std::upper_bound(view.segments.begin(), view.segments.end(), label,
+                       [](uint64_t l, const auto& rows) { return l < rows.segment->label(0); });
+  if (after == view.segments.begin()) return false;
+  const SegmentRows& rows = *std::prev(after);
+  const int64_t slot = rows.segment->FindSlot(label);
+  return slot >= 0 && rows.dead->Kill(slot);
+}
+
+void ShardIndex::AddSegment(std::shared_ptr<const Segment> segment) {
+  auto view = std::make_shared<View>(*writer_view_);
+  auto dead = std::make_shared<Tombstones>(segment->size());
+  view->segments.insert(view->segments.begin(), {std::move(segment), std::move(dead)});
+  Swap(std::move(view));
+}
+
+std::optional<FrozenRows> ShardIndex::FreezeForDrain(int max_tails) {
+  const View& view = *writer_view_;
+  if (view.frozen.empty() || out_->exchange(true, std::memory_order_acq_rel)) return std::nullopt;
+  FrozenRows rows(out_);
+  const size_t count = std::min<size_t>(view.frozen.size(), std::max(max_tails, 1));
+  for (size_t i = 0; i < count; ++i) rows.AddSource({.tail = view.frozen[i]});
+  return rows;
+}
+
+std::optional<FrozenRows> ShardIndex::FreezeForMerge(size_t first, size_t count) {
+  const View& view = *writer_view_;
+  if (count == 0 || first + count > view.segments.size()) return std::nullopt;
+  if (out_->exchange(true, std::memory_order_acq_rel)) return std::nullopt;
+  FrozenRows rows(out_);
+  for (size_t i = first; i < first + count; ++i) rows.AddSource({.segment = view.segments[i]});
+  return rows;
+}
+
+absl::Status ShardIndex::Publish(FrozenRows rows, std::shared_ptr<const Segment> segment) {
+  if (rows.out_ != out_) return absl::InternalError("rows of another index were published");
+  if ((segment == nullptr ? 0 : segment->size()) != rows.live()) {
+    return absl::InternalError(absl::StrCat(
+        "a segment of ", segment == nullptr ? 0 : segment->size(), " rows was published for ",
+        rows.live(), " live rows; the build lost some"));
+  }
+
+  // I3: the builder left out what was dead at Freeze. What died since is found as the difference of the
+  // tombstones; nothing can die between here and Swap, because Remove needs the caller's lock too.
+  std::shared_ptr<Tombstones> dead;
+  if (segment != nullptr) dead = std::make_shared<Tombstones>(segment->size());
+  for (const FrozenRows::Source& source : rows.sources_) {
+    const Tombstones& now = source.tombstones();
+    for (size_t i = 0; i < source.dead.size(); ++i) {
+      for (uint64_t died = now.word(i) & ~source.dead[i]; died != 0; died &= died - 1) {
+        const int64_t slot = static_cast<int64_t>(i) * 64 + std::countr_zero(died);
+        const int64_t found = segment == nullptr ? -1 : segment->FindSlot(source.label(slot));
+        if (found < 0) {
+          return absl::InternalError(absl::StrCat("the published segment lacks label ",
+                                                  source.label(slot), ", which it should hold"));
+        }
+        dead->Kill(found);
+      }
+    }
+  }
+
+  // While the rows were out nobody else took sources away, so they still stand where they stood; the
+  // writer can only have frozen more tails behind them.
+  auto view = std::make_shared<View>(*writer_view_);
+  auto place = view->segments.end();
+  if (rows.sources_.front().tail != nullptr) {
+    view->frozen.erase(view->frozen.begin(),
+                       view->frozen.begin() + static_cast<ptrdiff_t>(rows.sources_.size()));
+  } else {
+    place = std::find_if(view->segments.begin(), view->segments.end(), [&](const auto& candidate) {
+      return candidate.segment == rows.sources_.front().segment.segment;
+    });
+    place = view->segments.erase(place, place + static_cast<ptrdiff_t>(rows.sources_.size()));
+  }
+  if (segment != nullptr) view->segments.insert(place, {std::move(segment), std::move(dead)});
+  Swap(std::move(view));
+  return absl::OkStatus();
+}
+
+void ShardIndex::Abandon(FrozenRows rows) {
+  // Taking the rows by value has already ended their life; see ~FrozenRows.
+}
+
+uint64_t ShardIndex::DrainedThrough(uint64_t last) const {
+  const View& view = *writer_view_;
+  if (!view.frozen.empty()) return view.frozen.front()->label(0) - 1;
+  if (view.tail->size() > 0) return view.tail->label(0) - 1;
+  return last;
+}
+
+ShardIndexStats ShardIndex::Stats() const {
+  const View& view = *writer_view_;
+  ShardIndexStats stats;
+  int64_t rows = 0;
+  auto add_tail = [&](const Tail& tail) {
+    stats.tail_rows += tail.size();
+    stats.tail_bytes += tail.bytes();
+    stats.dead_rows += tail.dead();
+  };
+  for (const SegmentRows& segment : view.segments) {
+    stats.segments.push_back({segment.segment->size(), segment.dead->dead()});
+    stats.segment_bytes += segment.segment->bytes();
+    stats.dead_rows += segment.dead->dead();
+    rows += segment.segment->size();
+  }
+  for (const std::shared_ptr<Tail>& tail : view.frozen) add_tail(*tail);
+  add_tail(*view.tail);
+  stats.frozen_tails = static_cast<int>(view.frozen.size());
+  stats.live_rows = rows + stats.tail_rows - stats.dead_rows;
+  return stats;
+}
+
+}  // namespace vecino::index

@@ -1,0 +1,105 @@
+// The index of one shard: what is written goes in here, what is searched comes from here.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "server/index/frozen_rows.h"
+#include "server/index/metric.h"
+#include "server/index/segment.h"
+#include "server/index/view.h"
+
+namespace vecino::index {
+
+struct ShardIndexOptions {
+  Metric metric = Metric::kInnerProduct;
+  int dimension = 0;         // 1 or more
+  int tail_capacity = 8192;  // rows of one tail, 1 or more
+};
+
+// What is inside at one moment.
+struct ShardIndexStats {
+  int64_t live_rows = 0;
+  int64_t dead_rows = 0;
+  int64_t tail_rows = 0;  // in all tails, dead ones included
+  int64_t tail_bytes = 0;
+  int64_t segment_bytes = 0;
+  int frozen_tails = 0;
+  struct SegmentStats {
+    int64_t rows = 0;
+    int64_t dead = 0;
+  };
+  std::vector<SegmentStats> segments;  // in order of labels
+};
+
+// Thread safety: readers call Pin from any thread and then use the view with no lock held. Everything
+// else is writing, one call at a time: the caller holds a lock for it (the shard's). No method blocks
+// on anything slower than a pointer swap.
+//
+// Invariants, besides those of Tail, Tombstones, View and FrozenRows:
+//  I1. A label stands in at most one row of the current view, and in any view its row has the same vector.
+//  I2. Every view that is published covers every row added before, except rows that are dead.
+//  I3. A tombstone is set in the current view only. What a builder missed meanwhile is taken over from
+//      the sources at the moment of Publish, under the same lock that Remove needs.
+class ShardIndex {
+ public:
+  explicit ShardIndex(const ShardIndexOptions& options);
+
+  // Adds a row; visible to every view, pinned or not. label: higher than any before.
+  // vector: `dimension` floats, copied. When the tail is full it is frozen and a new one begun.
+  void Add(uint64_t label, const float* vector);
+
+  // Tombstones the row; false when there is none or it is dead already. On an update, Add the new row
+  // first: then no search sees neither version.
+  bool Remove(uint64_t label);
+
+  // The current view. Holds a short lock for copying one pointer.
+  std::shared_ptr<const View> Pin() const;
+
+  // Puts a segment in front of everything; for loading, when only rows with higher labels are in.
+  void AddSegment(std::shared_ptr<const Segment> segment);
+
+  // Freezes the tail though it is not full, unless it is empty.
+  void FreezeTail();
+
+  // Rows of the oldest frozen tails, at most `max_tails` of them, to be drained into one segment; of
+  // `count` neighbouring segments from `first` on, to be merged. Nullopt when there are none or when
+  // another FrozenRows of this index lives.
+  std::optional<FrozenRows> FreezeForDrain(int max_tails);
+  std::optional<FrozenRows> FreezeForMerge(size_t first, size_t count);
+
+  // Puts `segment`, which holds what rows.ForEachLive gave (null when that was nothing), in the place of the
+  // sources. Tombstones set since Freeze are taken over here. INTERNAL when the rows are not this
+  // index'; then nothing changes.
+  absl::Status Publish(FrozenRows rows, std::shared_ptr<const Segment> segment);
+
+  // Gives up a build; the sources go on serving.
+  void Abandon(FrozenRows rows);
+
+  // The label before the oldest row that is not in a segment; `last` when there is none. Every label up
+  // to it is either in a segment or dead.
+  uint64_t DrainedThrough(uint64_t last) const;
+
+  // Exact. Cheap: no row is touched.
+  ShardIndexStats Stats() const;
+
+  const ShardIndexOptions& options() const { return options_; }
+
+ private:
+  void Swap(std::shared_ptr<const View> view);
+
+  const ShardIndexOptions options_;
+  const std::shared_ptr<std::atomic<bool>> out_;  // whether a FrozenRows of this index lives
+  std::shared_ptr<const View> writer_view_;       // the same as view_, for the writer, without a lock
+
+  mutable absl::Mutex view_mu_;  // a leaf: nothing is locked or freed under it
+  std::shared_ptr<const View> view_ ABSL_GUARDED_BY(view_mu_);
+};
+
+}  // namespace vecino::index

@@ -1,0 +1,247 @@
+// vecinod: puts the rooms together, and takes them apart in order.
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "encoder/encoder.h"
+#include "server/admin_http.h"
+#include "server/blas_environment.h"
+#include "server/config.h"
+#include "server/data_dir.h"
+#include "server/engine/engine.h"
+#include "server/logging.h"
+#include "server/metrics.h"
+#include "server/rpc/async_server.h"
+#include "server/stop_signal.h"
+#include "storage/store.h"
+
+#ifndef VECINO_VERSION
+#error "VECINO_VERSION is set by CMake"
+#endif
+
+namespace vecino {
+namespace {
+
+// docs/operations.md lists these.
+enum ExitCode {
+  kStopped = 0,
+  kFailed = 1,
+  kBadUsage = 2,
+  kCannotListen = 3,
+  kDataDirUnusable = 4,
+  kDiskFull = 5,
+  kDataDamaged = 6,
+};
+
+ExitCode Fail(ExitCode code, const absl::Status& status) {
+  spdlog::error("{}", std::string(status.message()));
+  return code;
+}
+
+ExitCode ExitCodeOfStore(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) return kDiskFull;
+  if (absl::IsDataLoss(status)) return kDataDamaged;
+  if (absl::IsFailedPrecondition(status) || absl::IsPermissionDenied(status)) {
+    return kDataDirUnusable;
+  }
+  return kFailed;
+}
+
+rpc::ServerOptions ServerOptionsOf(const Config& config) {
+  return {.listen = config.listen,
+          .threads = config.grpc_threads,
+          .workers = config.workers,
+          .queue_capacity = config.queue_capacity,
+          .max_message_bytes = config.grpc_max_message_bytes,
+          .memory_bytes = config.grpc_memory_bytes,
+          .max_streams = config.grpc_max_streams,
+          .slow_call = config.log_slow_call};
+}
+
+void AddEncoderMetrics(Metrics& metrics, engine::Engine* engine) {
+  using Stats = encoder::EncoderStats;
+  const auto counter = [&](const char* name, const char* help, double (*read)(const Stats&)) {
+    metrics.counter_from(name, help, {}, [=] { return read(engine->EncoderStats()); });
+  };
+  counter("vecino_encoder_texts_total", "Texts embedded.",
+          [](const Stats& stats) { return static_cast<double>(stats.texts); });
+  counter("vecino_encoder_tokens_total", "Tokens embedded, without padding.",
+          [](const Stats& stats) { return static_cast<double>(stats.tokens); });
+  counter("vecino_encoder_padded_tokens_total", "Tokens embedded, with padding.",
+          [](const Stats& stats) { return static_cast<double>(stats.padded_tokens); });
+  counter("vecino_encoder_batches_total", "Batches run by the model.",
+          [](const Stats& stats) { return static_cast<double>(stats.batches); });
+  counter("vecino_encoder_tokenize_seconds_total", "CPU time spent on tokenizing.",
+          [](const Stats& stats) { return stats.tokenize_seconds; });
+  counter("vecino_encoder_compute_seconds_total", "Time executors spent in the model, summed.",
+          [](const Stats& stats) { return stats.compute_seconds; });
+  counter("vecino_encoder_rejected_total", "Calls refused because the encoder's queue was full.",
+          [](const Stats& stats) { return static_cast<double>(stats.rejected); });
+  metrics.gauge("vecino_encoder_queued_tokens", "Tokens waiting for the model.", {},
+                [=] { return static_cast<double>(engine->EncoderStats().queued_tokens); });
+}
+
+void AddProcessMetrics(Metrics& metrics, absl::Time start) {
+  metrics.gauge("vecino_build_info", "Always 1; the labels say what runs.",
+                {{"version", VECINO_VERSION}}, [] { return 1; });
+  metrics.gauge("vecino_process_resident_bytes", "Memory the process holds.", {},
+                [] { return static_cast<double>(rpc::ResidentBytes()); });
+  metrics.gauge("vecino_process_start_time_seconds", "When it started, since the Unix epoch.", {},
+                [=] { return absl::ToDoubleSeconds(start - absl::UnixEpoch()); });
+}
+
+std::string WhyNotReady(rpc::AsyncServer::State state) {
+  switch (state) {
+    case rpc::AsyncServer::State::kLoading:
+      return "loading";
+    case rpc::AsyncServer::State::kServing:
+      return "";
+    case rpc::AsyncServer::State::kDraining:
+      return "stopping";
+  }
+  return "unknown";
+}
+
+ExitCode Run(const Config& config, absl::Time start) {
+  StopSignal stop;
+  spdlog::info("vecinod {} pid {}: {}", VECINO_VERSION, getpid(), DescribeCpu());
+  for (const std::string& folder : {config.data_dir, config.model_root}) {
+    if (absl::Status status = PrepareFolder(folder); !status.ok()) {
+      // A model root that is only readable is fine.
+      if (folder == config.model_root && access(folder.c_str(), R_OK | X_OK) == 0) continue;
+      return Fail(ExitCodeOfStore(status), status);
+    }
+  }
+
+  const std::unique_ptr<Metrics> metrics = Metrics::Create();
+  // Listen first: a port that is taken is found before the data is touched, and callers learn
+  // that the server is loading.
+  auto server = rpc::AsyncServer::Start(ServerOptionsOf(config), metrics.get());
+  if (!server.ok()) return Fail(kCannotListen, server.status());
+  std::unique_ptr<AdminHttp> admin;
+  if (config.admin_listen != "off") {
+    auto started = AdminHttp::Start(
+        config.admin_listen,
+        {.metrics = [metrics = metrics.get()] { return metrics->Expose(); },
+         .not_ready = [server = server->get()] { return WhyNotReady(server->state()); }});
+    if (!started.ok()) return Fail(kCannotListen, started.status());
+    admin = *std::move(started);
+  }
+  spdlog::info("listening: gRPC port {}, admin port {}", (*server)->port(),
+               admin ? std::to_string(admin->port()) : "off");
+  if (!config.port_file.empty()) {
+    const std::string json =
+        absl::StrCat("{\"grpc\": ", (*server)->port(), ", \"admin\": ", admin ? admin->port() : 0,
+                     ", \"pid\": ", getpid(), "}\n");
+    if (absl::Status status = WriteFileAtOnce(config.port_file, json); !status.ok()) {
+      return Fail(ExitCodeOfStore(status), status);
+    }
+  }
+  // Until the server serves nothing has been promised to anyone, and the store survives any end: so a signal while it
+  // loads ends the process at once.
+  stop.OnSignal([](int signal, int) {
+    spdlog::info("signal {} while loading: stopped", signal);
+    spdlog::shutdown();
+    _exit(kStopped);
+  });
+
+  const auto log = [](std::string_view line) { spdlog::info("{}", line); };
+  const auto warn = [](std::string_view line) { spdlog::warn("{}", line); };
+  auto store = storage::Store::Open({.path = config.data_dir + "/store",
+                                     .block_cache_bytes =
+                                         static_cast<size_t>(config.storage_block_cache_bytes),
+                                     .write_buffer_bytes =
+                                         static_cast<size_t>(config.storage_write_buffer_bytes),
+                                     .warn = warn});
+  if (!store.ok()) return Fail(ExitCodeOfStore(store.status()), store.status());
+  auto encoder = encoder::OpenEncoder({.model_root = config.model_root,
+                                       .executors = config.encoder_executors,
+                                       .batch_tokens = config.encoder_batch_tokens,
+                                       .queue_tokens = config.encoder_queue_tokens,
+                                       .log = log});
+  if (!encoder.ok()) return Fail(kFailed, encoder.status());
+  if ((*encoder)->Models().empty()) {
+    spdlog::warn("no model in {}: collections take vectors only", config.model_root);
+  }
+  auto engine = engine::Engine::Open({.tail_capacity = config.index_tail_capacity}, store->get(),
+                                     encoder->get(), metrics.get());
+  if (!engine.ok()) return Fail(ExitCodeOfStore(engine.status()), engine.status());
+  AddEncoderMetrics(*metrics, engine->get());
+  AddProcessMetrics(*metrics, start);
+
+  const absl::Duration load_time = absl::Now() - start;
+  rpc::Handlers handlers(engine->get(), &(*server)->workers(),
+                         {.version = VECINO_VERSION,
+                          .data_dir = config.data_dir,
+                          .cpu = DescribeCpu(),
+                          .start_time = start,
+                          .load_duration = load_time},
+                         static_cast<size_t>(config.grpc_max_reply_bytes));
+  stop.OnSignal([server = server->get()](int signal, int count) {
+    if (count > 1) {
+      spdlog::warn("signal {} again: not waiting for calls under way", signal);
+      server->Hurry();
+    }
+  });
+  (*server)->Serve(handlers.Methods());
+  spdlog::info("serving {} collections after {}", (*engine)->ListCollections().size(),
+               absl::FormatDuration(absl::Trunc(load_time, absl::Milliseconds(1))));
+
+  const int signal = stop.Wait();
+  spdlog::info("signal {}: draining, at most {}", signal,
+               absl::FormatDuration(config.drain_timeout));
+  if (!(*server)->Drain(config.drain_timeout)) {
+    spdlog::warn("calls were cancelled before they were done");
+  }
+  stop.OnSignal(nullptr);
+  (*engine)->Shutdown();
+  (*encoder)->Shutdown();
+  metrics->RemoveCallbacks();
+  admin.reset();
+  spdlog::info("stopped");
+  return kStopped;
+}
+
+int Main(int argc, char** argv) {
+  const std::string blas_problem = EnsureBlasEnvironment(argv);
+  const absl::Time start = absl::Now();
+  auto invocation = ParseInvocation(std::vector<std::string>(argv + 1, argv + argc),
+                                    ProcessEnvironment());
+  if (!invocation.ok()) {
+    std::fprintf(stderr, "vecinod: %s\n", std::string(invocation.status().message()).c_str());
+    return kBadUsage;
+  }
+  switch (invocation->action) {
+    case Invocation::Action::kHelp:
+      std::fputs(HelpText().c_str(), stdout);
+      return kStopped;
+    case Invocation::Action::kVersion:
+      std::printf("vecinod %s\n", VECINO_VERSION);
+      return kStopped;
+    case Invocation::Action::kPrintConfig:
+      std::fputs(PrintConfig(invocation->config).c_str(), stdout);
+      return kStopped;
+    case Invocation::Action::kCheckConfig:
+      std::puts("the configuration is good");
+      return kStopped;
+    case Invocation::Action::kRun:
+      break;
+  }
+  SetUpLogging(invocation->config);
+  if (!blas_problem.empty()) spdlog::warn("{}", blas_problem);
+  const ExitCode code = Run(invocation->config, start);
+  spdlog::shutdown();
+  return code;
+}
+
+}  // namespace
+}  // namespace vecino
+
+int main(int argc, char** argv) { return vecino::Main(argc, argv); }

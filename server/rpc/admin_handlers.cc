@@ -1,0 +1,45 @@
+#include "server/rpc/admin_handlers.h"
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "server/rpc/conversions.h"
+
+namespace vecino::rpc {
+
+int64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t total = 0, resident = 0;
+  if (!(statm >> total >> resident)) return 0;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+absl::Status AdminHandlers::GetServerStatus(const v1::GetServerStatusRequest&,
+                                            v1::GetServerStatusResponse* response,
+                                            const engine::CallContext&) {
+  response->set_version(facts_.version);
+  WriteTime(facts_.start_time, response->mutable_start_time());
+  WriteDuration(facts_.load_duration, response->mutable_load_duration());
+  response->set_data_dir(facts_.data_dir);
+  for (const engine::CollectionInfo& info : engine_.ListCollections()) {
+    // NOT_FOUND: deleted meanwhile.
+    const auto count = engine_.Count(info.spec.id);
+    if (absl::IsNotFound(count.status())) continue;
+    if (!count.ok()) return count.status();
+    response->set_collections(response->collections() + 1);
+    response->set_documents(response->documents() + *count);
+  }
+  response->set_queued_requests(workers_.queued());
+  response->set_queue_capacity(workers_.capacity());
+  response->set_workers(workers_.threads());
+  const encoder::EncoderStats encoder = engine_.EncoderStats();
+  response->set_encoder_queued_tokens(encoder.queued_tokens);
+  response->set_encoder_queue_capacity_tokens(encoder.queue_capacity);
+  response->set_encoder_executors(encoder.executors);
+  response->set_cpu(facts_.cpu);
+  response->set_resident_bytes(ResidentBytes());
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::rpc

@@ -1,0 +1,88 @@
+#include "server/rpc/collection_handlers.h"
+
+#include <algorithm>
+
+#include "server/rpc/conversions.h"
+#include "server/rpc/page_token.h"
+#include "server/rpc/resource_names.h"
+
+namespace vecino::rpc {
+
+absl::Status CollectionHandlers::CreateCollection(const v1::CreateCollectionRequest& request,
+                                                  v1::CreateCollectionResponse* response,
+                                                  const engine::CallContext&) {
+  if (absl::Status status = CheckCollectionId("collection_id", request.collection_id());
+      !status.ok()) {
+    return status;
+  }
+  if (!request.has_collection()) {
+    return engine::InvalidField("collection",
+                                "it is missing; it says the dimension or the "
+                                "embedding model");
+  }
+  auto spec = ReadCollection(request.collection_id(), request.collection());
+  if (!spec.ok()) return spec.status();
+  auto info = engine_.CreateCollection(*spec, request.validate_only());
+  if (!info.ok()) return info.status();
+  WriteCollection(*info, response->mutable_collection());
+  return absl::OkStatus();
+}
+
+absl::Status CollectionHandlers::GetCollection(const v1::GetCollectionRequest& request,
+                                               v1::GetCollectionResponse* response,
+                                               const engine::CallContext&) {
+  auto id = ParseCollectionName("name", request.name());
+  if (!id.ok()) return id.status();
+  auto info = engine_.GetCollection(*id);
+  if (!info.ok()) return info.status();
+  WriteCollection(*info, response->mutable_collection());
+  return absl::OkStatus();
+}
+
+absl::Status CollectionHandlers::ListCollections(const v1::ListCollectionsRequest& request,
+                                                 v1::ListCollectionsResponse* response,
+                                                 const engine::CallContext&) {
+  auto page_size = ReadPageSize(request.page_size());
+  if (!page_size.ok()) return page_size.status();
+  PagePosition position;
+  if (!request.page_token().empty()) {
+    auto read = ReadPageToken("ListCollections", "", request.page_token());
+    if (!read.ok()) return read.status();
+    position = *std::move(read);
+  }
+  const std::vector<engine::CollectionInfo> all = engine_.ListCollections();
+  auto next = std::upper_bound(
+      all.begin(), all.end(), position.after_id,
+      [](const std::string& id, const engine::CollectionInfo& info) { return id < info.spec.id; });
+  for (; next != all.end() && response->collections_size() < *page_size; ++next) {
+    WriteCollection(*next, response->add_collections());
+  }
+  if (next != all.end()) {
+    response->set_next_page_token(
+        MakePageToken("ListCollections", "", {.after_id = std::prev(next)->spec.id}));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CollectionHandlers::DeleteCollection(const v1::DeleteCollectionRequest& request,
+                                                  v1::DeleteCollectionResponse*,
+                                                  const engine::CallContext&) {
+  auto id = ParseCollectionName("name", request.name());
+  if (!id.ok()) return id.status();
+  absl::Status status = engine_.DeleteCollection(*id, request.etag());
+  if (absl::IsNotFound(status) && request.allow_missing()) return absl::OkStatus();
+  return status;
+}
+
+absl::Status CollectionHandlers::GetCollectionStats(const v1::GetCollectionStatsRequest& request,
+                                                    v1::GetCollectionStatsResponse* response,
+                                                    const engine::CallContext&) {
+  auto id = ParseCollectionName("name", request.name());
+  if (!id.ok()) return id.status();
+  auto stats = engine_.GetCollectionStats(*id);
+  if (!stats.ok()) return stats.status();
+  WriteStats(*id, *stats, response->mutable_stats());
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::rpc

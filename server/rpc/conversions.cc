@@ -1,0 +1,333 @@
+#include "server/rpc/conversions.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "google/protobuf/util/time_util.h"
+#include "server/rpc/metadata.h"
+#include "server/rpc/resource_names.h"
+#include "server/rpc/text.h"
+
+namespace vecino::rpc {
+namespace {
+
+using engine::InvalidField;
+using engine::Limits;
+
+absl::StatusOr<engine::Metric> ReadMetric(std::string_view field, v1::Metric metric) {
+  switch (metric) {
+    case v1::METRIC_UNSPECIFIED:
+    case v1::METRIC_COSINE:
+      return engine::Metric::kCosine;
+    case v1::METRIC_DOT:
+      return engine::Metric::kDot;
+    case v1::METRIC_L2:
+      return engine::Metric::kL2;
+    default:  // proto3 enums are open: a newer client may send what this server does not know
+      return InvalidField(field, Concat("it is ", static_cast<int>(metric),
+                                        "; this server knows METRIC_COSINE, METRIC_DOT and "
+                                        "METRIC_L2"));
+  }
+}
+
+google::protobuf::Timestamp FromMicros(int64_t micros) {
+  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(micros);
+}
+
+}  // namespace
+
+absl::StatusOr<int> ReadPageSize(int32_t page_size) {
+  if (page_size < 0) {
+    return InvalidField("page_size",
+                        Concat("it is ", page_size, "; it must be 0 (for the default of ",
+                               kDefaultPageSize, ") to ", kMaxPageSize));
+  }
+  return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
+}
+
+absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
+                                                      const v1::Collection& collection) {
+  engine::CollectionSpec spec;
+  spec.id = std::string(id);
+  if (!collection.name().empty() && collection.name() != CollectionName(id)) {
+    return InvalidField("collection.name", Concat("it is \"", Printable(collection.name(), 100),
+                                                  "\" but collection_id makes it \"",
+                                                  CollectionName(id), "\"; leave the name empty"));
+  }
+  const bool has_model = !collection.embedding().model().empty();
+  if (collection.dimension() < 0 || collection.dimension() > Limits::kMaxDimension ||
+      (collection.dimension() == 0 && !has_model)) {
+    return InvalidField(
+        "collection.dimension",
+        Concat("it is ", collection.dimension(), "; it must be 1 to ", Limits::kMaxDimension,
+               ", or 0 with collection.embedding.model set"));
+  }
+  spec.dimension = collection.dimension();
+  auto metric = ReadMetric("collection.metric", collection.metric());
+  if (!metric.ok()) return metric.status();
+  spec.metric = *metric;
+  if (has_model) {
+    auto model = ParseModelName("collection.embedding.model", collection.embedding().model());
+    if (!model.ok()) return model.status();
+    spec.model = *std::move(model);
+  }
+  if (collection.shard_count() < 0 || collection.shard_count() > Limits::kMaxShards) {
+    return InvalidField("collection.shard_count",
+                        Concat("it is ", collection.shard_count(), "; it must be 1 to ",
+                               Limits::kMaxShards, ", or 0 for the default of ", spec.shard_count));
+  }
+  if (collection.shard_count() != 0) spec.shard_count = collection.shard_count();
+  const auto kind = collection.index_policy().kind();
+  if (kind != v1::IndexPolicy::KIND_UNSPECIFIED && kind != v1::IndexPolicy::KIND_FLAT) {
+    return InvalidField("collection.index_policy.kind",
+                        Concat("it is ", static_cast<int>(kind), "; this server knows KIND_FLAT"));
+  }
+  return spec;
+}
+
+v1::Metric WriteMetric(engine::Metric metric) {
+  switch (metric) {
+    case engine::Metric::kCosine:
+      return v1::METRIC_COSINE;
+    case engine::Metric::kDot:
+      return v1::METRIC_DOT;
+    case engine::Metric::kL2:
+      return v1::METRIC_L2;
+  }
+  return v1::METRIC_UNSPECIFIED;
+}
+
+void WriteCollection(const engine::CollectionInfo& info, v1::Collection* out) {
+  out->set_name(CollectionName(info.spec.id));
+  out->set_dimension(info.spec.dimension);
+  out->set_metric(WriteMetric(info.spec.metric));
+  if (!info.spec.model.empty()) {
+    out->mutable_embedding()->set_model(ModelName(info.spec.model));
+    out->mutable_embedding()->set_model_hash(info.model_hash);
+  }
+  out->set_shard_count(info.spec.shard_count);
+  switch (info.spec.index_kind) {
+    case engine::IndexKind::kFlat:
+      out->mutable_index_policy()->set_kind(v1::IndexPolicy::KIND_FLAT);
+      break;
+  }
+  out->set_etag(info.etag);
+  WriteTime(info.create_time, out->mutable_create_time());
+}
+
+void WriteStats(std::string_view collection, const engine::CollectionStats& stats,
+                v1::CollectionStats* out) {
+  out->set_name(CollectionName(collection));
+  for (const engine::ShardStats& shard : stats.shards) {
+    out->set_live_documents(out->live_documents() + shard.live_documents);
+    out->set_deleted_rows(out->deleted_rows() + shard.deleted_rows);
+    out->set_tail_rows(out->tail_rows() + shard.tail_rows);
+    out->set_segments(out->segments() + shard.segments);
+    out->set_tail_bytes(out->tail_bytes() + shard.tail_bytes);
+    out->set_segment_bytes(out->segment_bytes() + shard.segment_bytes);
+    v1::ShardStats* one = out->add_shards();
+    one->set_shard(shard.shard);
+    one->set_live_documents(shard.live_documents);
+    one->set_last_sequence_number(static_cast<int64_t>(shard.last_sequence));
+    one->set_tail_rows(shard.tail_rows);
+    one->set_segments(shard.segments);
+  }
+}
+
+absl::StatusOr<std::vector<float>> ReadVector(std::string_view field, const v1::Vector& vector) {
+  const bool has_values = vector.values_size() > 0;
+  const bool has_bytes = !vector.float32_le().empty();
+  if (has_values == has_bytes) {
+    return InvalidField(field, has_values ? "it has both values and float32_le; set one"
+                                          : "it is empty; set values or float32_le");
+  }
+  static_assert(std::endian::native == std::endian::little);
+  if (vector.float32_le().size() % sizeof(float) != 0) {
+    return InvalidField(Concat(field, ".float32_le"), Concat("it has ", vector.float32_le().size(),
+                                                             " bytes; it must be a multiple of 4"));
+  }
+  const size_t size =
+      has_values ? vector.values_size() : vector.float32_le().size() / sizeof(float);
+  if (size > Limits::kMaxDimension) {
+    return InvalidField(field,
+                        Concat("it has ", size, " values; the limit is ", Limits::kMaxDimension));
+  }
+  std::vector<float> values(size);
+  std::memcpy(values.data(),
+              has_values ? static_cast<const void*>(vector.values().data())
+                         : static_cast<const void*>(vector.float32_le().data()),
+              size * sizeof(float));
+  for (size_t i = 0; i < size; ++i) {
+    if (!std::isfinite(values[i])) {
+      return InvalidField(
+          field, Concat("it has ", values[i], " at position ", i, "; every value must be finite"));
+    }
+  }
+  return values;
+}
+
+void WriteVector(std::span<const float> values, v1::Vector* out) {
+  out->mutable_values()->Add(values.begin(), values.end());
+}
+
+absl::StatusOr<engine::Truncate> ReadTruncate(v1::TruncateMode mode) {
+  switch (mode) {
+    case v1::TRUNCATE_MODE_UNSPECIFIED:
+    case v1::TRUNCATE_MODE_AUTO:
+      return engine::Truncate::kAuto;
+    case v1::TRUNCATE_MODE_ERROR:
+      return engine::Truncate::kError;
+    default:
+      return InvalidField("truncate", Concat("it is ", static_cast<int>(mode),
+                                             "; this server knows TRUNCATE_MODE_AUTO and "
+                                             "TRUNCATE_MODE_ERROR"));
+  }
+}
+
+absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMask& mask) {
+  storage::DocumentParts parts;
+  if (mask.paths().empty()) return parts;
+  parts = {.text = false, .metadata = false, .vector = false};
+  for (const std::string& path : mask.paths()) {
+    if (path == "text") {
+      parts.text = true;
+    } else if (path == "metadata") {
+      parts.metadata = true;
+    } else if (path == "vector") {
+      parts.vector = true;
+    } else if (path != "id") {
+      return InvalidField("read_mask", Concat("it names \"", Printable(path, 100),
+                                              "\"; it may name text, metadata, vector and id"));
+    }
+  }
+  return parts;
+}
+
+absl::StatusOr<engine::DocumentWrite> ReadDocument(std::string_view path,
+                                                   std::string_view collection,
+                                                   const v1::Document& document) {
+  engine::DocumentWrite write;
+  const std::string name_field = Concat(path, ".name");
+  const std::string id_field = Concat(path, ".id");
+  if (!document.name().empty()) {
+    auto name = ParseDocumentName(name_field, document.name());
+    if (!name.ok()) return name.status();
+    if (name->collection != collection) {
+      return InvalidField(name_field,
+                          Concat("it is of another collection than ", CollectionName(collection)));
+    }
+    if (!document.id().empty() && document.id() != name->document) {
+      return InvalidField(
+          id_field, Concat("it is \"", Printable(document.id(), 100), "\" but the name ends in \"",
+                           Printable(name->document, 100), "\""));
+    }
+    write.document.id = std::move(name->document);
+  } else {
+    if (absl::Status status = CheckDocumentId(id_field, document.id()); !status.ok()) return status;
+    write.document.id = document.id();
+  }
+  if (absl::Status status = CheckText(Concat(path, ".text"), document.text()); !status.ok()) {
+    return status;
+  }
+  write.document.text = document.text();
+  if (document.has_metadata()) {
+    auto json = MetadataToJson(Concat(path, ".metadata"), document.metadata());
+    if (!json.ok()) return json.status();
+    write.document.metadata = *std::move(json);
+  }
+  if (document.has_vector()) {
+    auto vector = ReadVector(Concat(path, ".vector"), document.vector());
+    if (!vector.ok()) return vector.status();
+    write.document.vector = *std::move(vector);
+  }
+  return write;
+}
+
+absl::Status WriteDocument(std::string_view collection, const storage::Document& document,
+                           v1::Document* out) {
+  out->set_name(DocumentNameOf(collection, document.id));
+  out->set_id(document.id);
+  out->set_text(document.text);
+  if (!document.metadata.empty()) {
+    if (absl::Status status = JsonToMetadata(document.metadata, out->mutable_metadata());
+        !status.ok()) {
+      return absl::Status(status.code(), Concat(out->name(), ": ", status.message()));
+    }
+  }
+  if (!document.vector.empty()) WriteVector(document.vector, out->mutable_vector());
+  out->set_version(static_cast<int64_t>(document.sequence));
+  *out->mutable_create_time() = FromMicros(document.create_time_us);
+  *out->mutable_update_time() = FromMicros(document.update_time_us);
+  return absl::OkStatus();
+}
+
+absl::Status CheckBatch(std::string_view field, int size, std::string_view what) {
+  if (size >= 1 && size <= Limits::kMaxBatch) return absl::OkStatus();
+  return InvalidField(
+      field, Concat("it holds ", size, " ", what, "; it must hold 1 to ", Limits::kMaxBatch));
+}
+
+absl::StatusOr<std::vector<std::string>> ReadIds(
+    const google::protobuf::RepeatedPtrField<std::string>& ids) {
+  if (absl::Status status = CheckBatch("ids", ids.size(), "ids"); !status.ok()) return status;
+  for (int i = 0; i < ids.size(); ++i) {
+    if (absl::Status status = CheckDocumentId(Concat("ids[", i, "]"), ids[i]); !status.ok()) {
+      return status;
+    }
+  }
+  return std::vector<std::string>(ids.begin(), ids.end());
+}
+
+absl::Status CheckText(std::string_view field, std::string_view text) {
+  if (text.size() <= Limits::kMaxTextBytes) return absl::OkStatus();
+  return InvalidField(
+      field, Concat("it has ", text.size(), " bytes; the limit is ", Limits::kMaxTextBytes));
+}
+
+void WriteToken(const engine::WriteToken& token, v1::WriteToken* out) {
+  out->set_shard(token.shard);
+  out->set_sequence_number(static_cast<int64_t>(token.sequence));
+}
+
+absl::StatusOr<std::vector<engine::WriteToken>> ReadTokens(
+    const google::protobuf::RepeatedPtrField<v1::WriteToken>& tokens) {
+  std::vector<engine::WriteToken> out;
+  out.reserve(tokens.size());
+  for (int i = 0; i < tokens.size(); ++i) {
+    const std::string path = Concat("write_tokens[", i, "]");
+    if (tokens[i].shard() < 0 || tokens[i].shard() >= Limits::kMaxShards) {
+      return InvalidField(path + ".shard", Concat("it is ", tokens[i].shard(), "; it must be 0 to ",
+                                                  Limits::kMaxShards - 1));
+    }
+    if (tokens[i].sequence_number() < 0) {
+      return InvalidField(path + ".sequence_number", Concat("it is ", tokens[i].sequence_number(),
+                                                            "; it must not be negative"));
+    }
+    out.push_back({tokens[i].shard(), static_cast<uint64_t>(tokens[i].sequence_number())});
+  }
+  return out;
+}
+
+void WriteModel(const encoder::ModelInfo& info, v1::Model* out) {
+  out->set_name(ModelName(info.name));
+  out->set_dimension(info.dimension);
+  out->set_max_tokens(info.max_tokens);
+  out->set_pooling(info.pooling);
+  out->set_normalize(info.normalize);
+  out->set_precision(info.precision);
+  out->set_model_hash(info.hash);
+  out->set_query_prompt(info.query_prompt);
+  out->set_document_prompt(info.document_prompt);
+}
+
+void WriteDuration(absl::Duration duration, google::protobuf::Duration* out) {
+  *out =
+      google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(duration));
+}
+
+void WriteTime(absl::Time time, google::protobuf::Timestamp* out) {
+  *out = FromMicros(absl::ToUnixMicros(time));
+}
+
+}  // namespace vecino::rpc

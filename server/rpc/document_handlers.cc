@@ -1,0 +1,235 @@
+#include "server/rpc/document_handlers.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/rpc/conversions.h"
+#include "server/rpc/page_token.h"
+#include "server/rpc/resource_names.h"
+#include "server/rpc/status.h"
+#include "server/rpc/text.h"
+
+namespace vecino::rpc {
+namespace {
+
+constexpr char kListKind[] = "ListDocuments";
+
+void WriteResult(const engine::WriteResult& result, v1::BatchWriteResult* out) {
+  ToRpcStatus(result.status, out->mutable_status());
+  if (result.status.ok()) WriteToken(result.token, out->mutable_write_token());
+  out->set_token_count(result.token_count);
+  out->set_truncated(result.truncated);
+}
+
+absl::Status NoSuchDocument(std::string_view collection, std::string_view id) {
+  return absl::NotFoundError(
+      Concat("document ", DocumentNameOf(collection, id), " does not exist"));
+}
+
+// The engine answers one result per write; anything else is our own fault.
+absl::Status CheckCount(size_t results, size_t wanted) {
+  if (results == wanted) return absl::OkStatus();
+  return absl::InternalError(
+      Concat("the engine returned ", results, " results for ", wanted, " writes"));
+}
+
+}  // namespace
+
+absl::Status DocumentHandlers::UpdateDocument(const v1::UpdateDocumentRequest& request,
+                                              v1::UpdateDocumentResponse* response,
+                                              const engine::CallContext& context) {
+  if (!request.has_document()) return engine::InvalidField("document", "it is missing");
+  auto name = ParseDocumentName("document.name", request.document().name());
+  if (!name.ok()) return name.status();
+  auto truncate = ReadTruncate(request.truncate());
+  if (!truncate.ok()) return truncate.status();
+  auto write = ReadDocument("document", name->collection, request.document());
+  if (!write.ok()) return write.status();
+  write->must_exist = !request.allow_missing();
+  std::vector<engine::DocumentWrite> writes;
+  writes.push_back(*std::move(write));
+  auto results = engine_.Upsert(name->collection, std::move(writes), *truncate, context);
+  if (!results.ok()) return results.status();
+  if (absl::Status status = CheckCount(results->size(), 1); !status.ok()) return status;
+  const engine::WriteResult& result = results->front();
+  if (!result.status.ok()) return WithFieldPrefix(result.status, "document");
+  storage::Document written;
+  written.id = name->document;
+  written.sequence = result.token.sequence;
+  written.create_time_us = result.create_time_us;
+  written.update_time_us = result.update_time_us;
+  WriteToken(result.token, response->mutable_write_token());
+  response->set_token_count(result.token_count);
+  response->set_truncated(result.truncated);
+  return WriteDocument(name->collection, written, response->mutable_document());
+}
+
+absl::Status DocumentHandlers::BatchUpsertDocuments(const v1::BatchUpsertDocumentsRequest& request,
+                                                    v1::BatchUpsertDocumentsResponse* response,
+                                                    const engine::CallContext& context) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  if (absl::Status status = CheckBatch("documents", request.documents_size(), "documents");
+      !status.ok()) {
+    return status;
+  }
+  auto truncate = ReadTruncate(request.truncate());
+  if (!truncate.ok()) return truncate.status();
+
+  const auto path = [](int i) { return Concat("documents[", i, "]"); };
+  std::vector<engine::DocumentWrite> writes;
+  std::vector<int> positions;  // of each write in the request
+  for (int i = 0; i < request.documents_size(); ++i) {
+    auto* out = response->add_results();
+    auto write = ReadDocument(path(i), *collection, request.documents(i));
+    if (!write.ok()) {
+      ToRpcStatus(write.status(), out->mutable_status());
+      continue;
+    }
+    writes.push_back(*std::move(write));
+    positions.push_back(i);
+  }
+  if (writes.empty()) return engine_.GetCollection(*collection).status();  // NOT_FOUND goes first
+  auto results = engine_.Upsert(*collection, std::move(writes), *truncate, context);
+  if (!results.ok()) return results.status();
+  if (absl::Status status = CheckCount(results->size(), positions.size()); !status.ok()) {
+    return status;
+  }
+  for (size_t i = 0; i < positions.size(); ++i) {
+    engine::WriteResult& result = (*results)[i];
+    result.status = WithFieldPrefix(result.status, path(positions[i]));
+    WriteResult(result, response->mutable_results(positions[i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DocumentHandlers::GetDocument(const v1::GetDocumentRequest& request,
+                                           v1::GetDocumentResponse* response,
+                                           const engine::CallContext&) {
+  auto name = ParseDocumentName("name", request.name());
+  if (!name.ok()) return name.status();
+  auto parts = ReadMask(request.read_mask());
+  if (!parts.ok()) return parts.status();
+  const std::string ids[] = {name->document};
+  auto documents = engine_.Get(name->collection, ids, *parts);
+  if (!documents.ok()) return documents.status();
+  if (documents->empty() || !documents->front().has_value()) {
+    return NoSuchDocument(name->collection, name->document);
+  }
+  return WriteDocument(name->collection, *documents->front(), response->mutable_document());
+}
+
+absl::Status DocumentHandlers::BatchGetDocuments(const v1::BatchGetDocumentsRequest& request,
+                                                 v1::BatchGetDocumentsResponse* response,
+                                                 const engine::CallContext&) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  auto ids = ReadIds(request.ids());
+  if (!ids.ok()) return ids.status();
+  auto parts = ReadMask(request.read_mask());
+  if (!parts.ok()) return parts.status();
+  auto documents = engine_.Get(*collection, *ids, *parts);
+  if (!documents.ok()) return documents.status();
+  if (absl::Status status = CheckCount(documents->size(), ids->size()); !status.ok()) return status;
+  for (size_t i = 0; i < ids->size(); ++i) {
+    const auto& document = (*documents)[i];
+    if (!document.has_value()) {
+      response->add_missing_ids((*ids)[i]);
+    } else if (absl::Status status =
+                   WriteDocument(*collection, *document, response->add_documents());
+               !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DocumentHandlers::DeleteDocument(const v1::DeleteDocumentRequest& request,
+                                              v1::DeleteDocumentResponse* response,
+                                              const engine::CallContext& context) {
+  auto name = ParseDocumentName("name", request.name());
+  if (!name.ok()) return name.status();
+  const std::string ids[] = {name->document};
+  auto results = engine_.Delete(name->collection, ids, context);
+  if (!results.ok()) return results.status();
+  if (absl::Status status = CheckCount(results->size(), 1); !status.ok()) return status;
+  const engine::WriteResult& result = results->front();
+  if (absl::IsNotFound(result.status)) {
+    return request.allow_missing() ? absl::OkStatus()
+                                   : NoSuchDocument(name->collection, name->document);
+  }
+  if (!result.status.ok()) return result.status;
+  WriteToken(result.token, response->mutable_write_token());
+  return absl::OkStatus();
+}
+
+absl::Status DocumentHandlers::BatchDeleteDocuments(const v1::BatchDeleteDocumentsRequest& request,
+                                                    v1::BatchDeleteDocumentsResponse* response,
+                                                    const engine::CallContext& context) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  auto ids = ReadIds(request.ids());
+  if (!ids.ok()) return ids.status();
+  auto results = engine_.Delete(*collection, *ids, context);
+  if (!results.ok()) return results.status();
+  if (absl::Status status = CheckCount(results->size(), ids->size()); !status.ok()) return status;
+  for (const engine::WriteResult& result : *results) WriteResult(result, response->add_results());
+  return absl::OkStatus();
+}
+
+absl::Status DocumentHandlers::ListDocuments(const v1::ListDocumentsRequest& request,
+                                             v1::ListDocumentsResponse* response,
+                                             const engine::CallContext&) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  auto page_size = ReadPageSize(request.page_size());
+  if (!page_size.ok()) return page_size.status();
+  auto parts = ReadMask(request.read_mask());
+  if (!parts.ok()) return parts.status();
+  engine::IdPage::Position from;
+  if (!request.page_token().empty()) {
+    auto position = ReadPageToken(kListKind, *collection, request.page_token());
+    if (!position.ok()) return position.status();
+    from = {position->shard, std::move(position->after_id)};
+  }
+  // Stored metadata is JSON text, up to six times smaller than the message made of it. So a page
+  // may turn out too large only here; then it is read again with as many documents as fit.
+  for (int limit = *page_size;;) {
+    response->Clear();
+    auto page = engine_.List(*collection, from, limit, kMaxPageBytes, *parts);
+    if (!page.ok()) return page.status();
+    size_t bytes = 0;
+    for (const storage::Document& document : page->documents) {
+      auto* out = response->add_documents();
+      if (absl::Status status = WriteDocument(*collection, document, out); !status.ok()) {
+        return status;
+      }
+      bytes += out->ByteSizeLong();
+      if (bytes > kMaxPageBytes) break;
+    }
+    if (bytes > kMaxPageBytes && page->documents.size() > 1) {
+      limit = std::max(response->documents_size() - 1, 1);
+      continue;
+    }
+    if (page->next.has_value()) {
+      response->set_next_page_token(
+          MakePageToken(kListKind, *collection, {page->next->shard, page->next->after_id}));
+    }
+    return absl::OkStatus();
+  }
+}
+
+absl::Status DocumentHandlers::CountDocuments(const v1::CountDocumentsRequest& request,
+                                              v1::CountDocumentsResponse* response,
+                                              const engine::CallContext&) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  auto count = engine_.Count(*collection);
+  if (!count.ok()) return count.status();
+  response->set_count(*count);
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::rpc

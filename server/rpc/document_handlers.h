@@ -1,0 +1,51 @@
+// vecino.v1.DocumentService without gRPC: checks, converts, calls the engine.
+#pragma once
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "server/engine/engine.h"
+#include "vecino/v1/document_service.pb.h"
+
+namespace vecino::rpc {
+
+// A page of documents is cut before it grows over this, serialized; under the 4 MiB that stock
+// clients accept, with room for the document that crosses it.
+inline constexpr size_t kMaxPageBytes = 3u << 20;
+
+// Thread safety: all methods are safe from any thread; they block as the engine does. The contract
+// of each is the comment in document_service.proto.
+class DocumentHandlers {
+ public:
+  // `engine` must outlive it.
+  explicit DocumentHandlers(engine::Engine* engine) : engine_(*engine) {}
+
+  absl::Status UpdateDocument(const v1::UpdateDocumentRequest& request,
+                              v1::UpdateDocumentResponse* response,
+                              const engine::CallContext& context);
+  absl::Status BatchUpsertDocuments(const v1::BatchUpsertDocumentsRequest& request,
+                                    v1::BatchUpsertDocumentsResponse* response,
+                                    const engine::CallContext& context);
+  absl::Status GetDocument(const v1::GetDocumentRequest& request, v1::GetDocumentResponse* response,
+                           const engine::CallContext& context);
+  absl::Status BatchGetDocuments(const v1::BatchGetDocumentsRequest& request,
+                                 v1::BatchGetDocumentsResponse* response,
+                                 const engine::CallContext& context);
+  absl::Status DeleteDocument(const v1::DeleteDocumentRequest& request,
+                              v1::DeleteDocumentResponse* response,
+                              const engine::CallContext& context);
+  absl::Status BatchDeleteDocuments(const v1::BatchDeleteDocumentsRequest& request,
+                                    v1::BatchDeleteDocumentsResponse* response,
+                                    const engine::CallContext& context);
+  absl::Status ListDocuments(const v1::ListDocumentsRequest& request,
+                             v1::ListDocumentsResponse* response,
+                             const engine::CallContext& context);
+  absl::Status CountDocuments(const v1::CountDocumentsRequest& request,
+                              v1::CountDocumentsResponse* response,
+                              const engine::CallContext& context);
+
+ private:
+  engine::Engine& engine_;
+};
+
+}  // namespace vecino::rpc

@@ -1,0 +1,109 @@
+#include "server/rpc/embedding_handlers.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "server/rpc/conversions.h"
+#include "server/rpc/resource_names.h"
+#include "server/rpc/text.h"
+
+namespace vecino::rpc {
+namespace {
+
+absl::StatusOr<encoder::InputType> ReadInputType(v1::InputType type) {
+  switch (type) {
+    case v1::INPUT_TYPE_UNSPECIFIED:
+    case v1::INPUT_TYPE_DOCUMENT:
+      return encoder::InputType::kDocument;
+    case v1::INPUT_TYPE_QUERY:
+      return encoder::InputType::kQuery;
+    default:
+      return engine::InvalidField("input_type", Concat("it is ", static_cast<int>(type),
+                                                       "; this server knows INPUT_TYPE_QUERY and "
+                                                       "INPUT_TYPE_DOCUMENT"));
+  }
+}
+
+}  // namespace
+
+absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
+                                          v1::EmbedTextResponse* response,
+                                          const engine::CallContext& context) {
+  const absl::Time start = absl::Now();
+  std::string model;
+  if (!request.model().empty()) {
+    auto name = ParseModelName("model", request.model());
+    if (!name.ok()) return name.status();
+    model = *std::move(name);
+  }
+  if (absl::Status status = CheckBatch("texts", request.texts_size(), "texts"); !status.ok()) {
+    return status;
+  }
+  for (int i = 0; i < request.texts_size(); ++i) {
+    if (absl::Status status = CheckText(Concat("texts[", i, "]"), request.texts(i)); !status.ok()) {
+      return status;
+    }
+  }
+  auto input_type = ReadInputType(request.input_type());
+  if (!input_type.ok()) return input_type.status();
+  auto truncate = ReadTruncate(request.truncate());
+  if (!truncate.ok()) return truncate.status();
+  for (const encoder::ModelInfo& info : engine_.Models()) {
+    if (!model.empty() && info.name != model) continue;
+    // A vector, and some bytes of its message around it.
+    const size_t bytes = info.dimension * sizeof(float) + 32;
+    if (request.texts_size() * bytes > max_reply_bytes_) {
+      return engine::InvalidField(
+          "texts", Concat("the vectors of ", request.texts_size(), " texts take ",
+                          request.texts_size() * bytes, " bytes, over the reply's limit of ",
+                          max_reply_bytes_, "; send at most ", max_reply_bytes_ / bytes));
+    }
+    break;
+  }
+
+  const std::vector<std::string> texts(request.texts().begin(), request.texts().end());
+  auto embedded = engine_.Embed(model, texts, *input_type, *truncate, context);
+  if (!embedded.ok()) return embedded.status();
+  const auto& [info, results] = *embedded;
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (absl::IsInvalidArgument(results[i].status)) {
+      return engine::InvalidField(Concat("texts[", i, "]"), ToStd(results[i].status.message()));
+    }
+    if (!results[i].status.ok()) return results[i].status;
+    auto* out = response->add_embeddings();
+    WriteVector(results[i].vector, out->mutable_vector());
+    out->set_token_count(results[i].token_count);
+    out->set_truncated(results[i].truncated);
+  }
+  response->set_model(ModelName(info.name));
+  WriteDuration(absl::Now() - start, response->mutable_duration());
+  return absl::OkStatus();
+}
+
+absl::Status EmbeddingHandlers::ListModels(const v1::ListModelsRequest&,
+                                           v1::ListModelsResponse* response,
+                                           const engine::CallContext&) {
+  for (const encoder::ModelInfo& info : engine_.Models()) WriteModel(info, response->add_models());
+  return absl::OkStatus();
+}
+
+absl::Status EmbeddingHandlers::GetModel(const v1::GetModelRequest& request,
+                                         v1::GetModelResponse* response,
+                                         const engine::CallContext&) {
+  auto name = ParseModelName("name", request.name());
+  if (!name.ok()) return name.status();
+  std::vector<std::string> known;
+  for (const encoder::ModelInfo& info : engine_.Models()) {
+    if (info.name == *name) {
+      WriteModel(info, response->mutable_model());
+      return absl::OkStatus();
+    }
+    known.push_back(ModelName(info.name));
+  }
+  return absl::NotFoundError(Concat("model \"", *name, "\" is not loaded; the server has ",
+                                    known.empty() ? "no models" : absl::StrJoin(known, ", ")));
+}
+
+}  // namespace vecino::rpc

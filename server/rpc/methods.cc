@@ -1,0 +1,102 @@
+#include "server/rpc/methods.h"
+
+#include <exception>
+#include <utility>
+
+#include "google/protobuf/arena.h"
+#include "server/rpc/text.h"
+#include "server/rpc/wire.h"
+
+namespace vecino::rpc {
+namespace {
+
+constexpr char kNothingToLower[] = "raise the limit in the server and in the client";
+
+template <class Handler, class Request, class Response>
+Method Bind(Handler* handler,
+            absl::Status (Handler::*method)(const Request&, Response*, const engine::CallContext&),
+            size_t max_reply_bytes, std::string_view advice = kNothingToLower) {
+  return [=](const grpc::ByteBuffer& bytes, grpc::ByteBuffer* reply,
+             const engine::CallContext& context) {
+    google::protobuf::Arena arena;
+    auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
+    auto* response = google::protobuf::Arena::CreateMessage<Response>(&arena);
+    try {
+      if (absl::Status status = ReadMessage(bytes, request); !status.ok()) return status;
+      absl::Status status = (handler->*method)(*request, response, context);
+      if (!status.ok()) return status;
+      return WriteMessage(*response, max_reply_bytes, advice, reply);
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("the server has no memory left for this call");
+    }
+  };
+}
+
+}  // namespace
+
+const std::vector<const google::protobuf::ServiceDescriptor*>& Services() {
+  static const auto& services = *new std::vector<const google::protobuf::ServiceDescriptor*>{
+      v1::GetCollectionRequest::descriptor()->file()->service(0),
+      v1::GetDocumentRequest::descriptor()->file()->service(0),
+      v1::SearchDocumentsRequest::descriptor()->file()->service(0),
+      v1::EmbedTextRequest::descriptor()->file()->service(0),
+      v1::GetServerStatusRequest::descriptor()->file()->service(0)};
+  return services;
+}
+
+std::string MethodPath(const google::protobuf::MethodDescriptor& method) {
+  return Concat("/", method.service()->full_name(), "/", method.name());
+}
+
+Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
+                   size_t max_reply_bytes)
+    : max_reply_bytes_(max_reply_bytes),
+      collections_(engine),
+      documents_(engine),
+      search_(engine),
+      embedding_(engine, max_reply_bytes),
+      admin_(engine, workers, std::move(facts)) {}
+
+MethodTable Handlers::Methods() {
+  constexpr char kFewerIds[] = "ask for fewer ids, or name fewer fields in read_mask";
+  constexpr char kFewerHits[] = "lower top_k, or name fewer fields in read_mask";
+  constexpr char kFewerFields[] = "name fewer fields in read_mask";
+  const size_t max = max_reply_bytes_;
+  const std::string collection = "/vecino.v1.CollectionService/";
+  const std::string document = "/vecino.v1.DocumentService/";
+  const std::string embedding = "/vecino.v1.EmbeddingService/";
+  return {
+      {collection + "CreateCollection",
+       Bind(&collections_, &CollectionHandlers::CreateCollection, max)},
+      {collection + "GetCollection", Bind(&collections_, &CollectionHandlers::GetCollection, max)},
+      {collection + "ListCollections",
+       Bind(&collections_, &CollectionHandlers::ListCollections, max, "lower page_size")},
+      {collection + "DeleteCollection",
+       Bind(&collections_, &CollectionHandlers::DeleteCollection, max)},
+      {collection + "GetCollectionStats",
+       Bind(&collections_, &CollectionHandlers::GetCollectionStats, max)},
+      {document + "UpdateDocument", Bind(&documents_, &DocumentHandlers::UpdateDocument, max)},
+      {document + "BatchUpsertDocuments",
+       Bind(&documents_, &DocumentHandlers::BatchUpsertDocuments, max, "send smaller batches")},
+      {document + "GetDocument",
+       Bind(&documents_, &DocumentHandlers::GetDocument, max, kFewerFields)},
+      {document + "BatchGetDocuments",
+       Bind(&documents_, &DocumentHandlers::BatchGetDocuments, max, kFewerIds)},
+      {document + "DeleteDocument", Bind(&documents_, &DocumentHandlers::DeleteDocument, max)},
+      {document + "BatchDeleteDocuments",
+       Bind(&documents_, &DocumentHandlers::BatchDeleteDocuments, max, "send smaller batches")},
+      {document + "ListDocuments",
+       Bind(&documents_, &DocumentHandlers::ListDocuments, max, "lower page_size")},
+      {document + "CountDocuments", Bind(&documents_, &DocumentHandlers::CountDocuments, max)},
+      {"/vecino.v1.SearchService/SearchDocuments",
+       Bind(&search_, &SearchHandlers::SearchDocuments, max, kFewerHits)},
+      {embedding + "EmbedText",
+       Bind(&embedding_, &EmbeddingHandlers::EmbedText, max, "send fewer texts")},
+      {embedding + "ListModels", Bind(&embedding_, &EmbeddingHandlers::ListModels, max)},
+      {embedding + "GetModel", Bind(&embedding_, &EmbeddingHandlers::GetModel, max)},
+      {"/vecino.v1.AdminService/GetServerStatus",
+       Bind(&admin_, &AdminHandlers::GetServerStatus, max)},
+  };
+}
+
+}  // namespace vecino::rpc

@@ -1,0 +1,51 @@
+// The table of every RPC there is: its path, and what runs it on bytes.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "google/protobuf/descriptor.h"
+#include "server/rpc/admin_handlers.h"
+#include "server/rpc/collection_handlers.h"
+#include "server/rpc/document_handlers.h"
+#include "server/rpc/embedding_handlers.h"
+#include "server/rpc/search_handlers.h"
+
+namespace vecino::rpc {
+
+// Reads the request, runs the handler, writes the reply. Blocks as the handler does. Never throws.
+using Method = std::function<absl::Status(const grpc::ByteBuffer& request, grpc::ByteBuffer* reply,
+                                          const engine::CallContext& context)>;
+
+// By path, such as `/vecino.v1.SearchService/SearchDocuments`.
+using MethodTable = std::map<std::string, Method>;
+
+// The services of package vecino.v1 that this server has.
+const std::vector<const google::protobuf::ServiceDescriptor*>& Services();
+
+std::string MethodPath(const google::protobuf::MethodDescriptor& method);
+
+// Everything that answers calls. `engine` and `workers` must outlive it.
+class Handlers {
+ public:
+  Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
+           size_t max_reply_bytes);
+
+  // One entry for every method of Services(); they use this object.
+  MethodTable Methods();
+
+ private:
+  const size_t max_reply_bytes_;
+  CollectionHandlers collections_;
+  DocumentHandlers documents_;
+  SearchHandlers search_;
+  EmbeddingHandlers embedding_;
+  AdminHandlers admin_;
+};
+
+}  // namespace vecino::rpc

@@ -1,0 +1,88 @@
+#include "server/rpc/resource_names.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "server/engine/types.h"
+#include "server/engine/utf8.h"
+#include "server/rpc/text.h"
+
+namespace vecino::rpc {
+namespace {
+
+constexpr std::string_view kCollections = "collections/";
+constexpr std::string_view kDocuments = "/documents/";
+constexpr std::string_view kModels = "models/";
+constexpr size_t kMaxCollectionIdBytes = 63;
+// Longest part of a bad name that a message repeats.
+constexpr size_t kQuoted = 100;
+
+absl::Status BadName(std::string_view field, std::string_view name, std::string_view form) {
+  return engine::InvalidField(
+      field, Concat("it is \"", Printable(name, kQuoted), "\"; it must have the form ", form));
+}
+
+}  // namespace
+
+std::string CollectionName(std::string_view collection) { return Concat(kCollections, collection); }
+
+std::string DocumentNameOf(std::string_view collection, std::string_view document) {
+  return Concat(kCollections, collection, kDocuments, document);
+}
+
+std::string ModelName(std::string_view model) { return Concat(kModels, model); }
+
+absl::Status CheckCollectionId(std::string_view field, std::string_view id) {
+  const auto plain = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c); };
+  const bool good =
+      !id.empty() && id.size() <= kMaxCollectionIdBytes && plain(id[0]) &&
+      std::all_of(id.begin(), id.end(), [&](char c) { return plain(c) || c == '-' || c == '_'; });
+  if (good) return absl::OkStatus();
+  return engine::InvalidField(
+      field, Concat("the id \"", Printable(id, kQuoted), "\" is not 1 to ", kMaxCollectionIdBytes,
+                    " of a-z, 0-9, - and _, starting with a letter or digit"));
+}
+
+absl::Status CheckDocumentId(std::string_view field, std::string_view id) {
+  if (id.empty()) return engine::InvalidField(field, "the id is empty");
+  if (id.size() > engine::Limits::kMaxDocumentIdBytes) {
+    return engine::InvalidField(field, Concat("the id has ", id.size(), " bytes; the limit is ",
+                                              engine::Limits::kMaxDocumentIdBytes));
+  }
+  if (engine::FindInvalidUtf8(id).has_value())
+    return engine::InvalidField(field, "the id is not UTF-8");
+  if (id.find('\0') != std::string_view::npos) {
+    return engine::InvalidField(field, "the id holds a NUL byte");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ParseCollectionName(std::string_view field, std::string_view name) {
+  if (!name.starts_with(kCollections)) {
+    return BadName(field, name, "collections/{collection}");
+  }
+  const std::string_view id = name.substr(kCollections.size());
+  if (absl::Status status = CheckCollectionId(field, id); !status.ok()) return status;
+  return std::string(id);
+}
+
+absl::StatusOr<DocumentName> ParseDocumentName(std::string_view field, std::string_view name) {
+  const size_t separator = name.find(kDocuments);
+  if (separator == std::string_view::npos) {
+    return BadName(field, name, "collections/{collection}/documents/{document}");
+  }
+  auto collection = ParseCollectionName(field, name.substr(0, separator));
+  if (!collection.ok()) return collection.status();
+  const std::string_view document = name.substr(separator + kDocuments.size());
+  if (absl::Status status = CheckDocumentId(field, document); !status.ok()) return status;
+  return DocumentName{*std::move(collection), std::string(document)};
+}
+
+absl::StatusOr<std::string> ParseModelName(std::string_view field, std::string_view name) {
+  if (!name.starts_with(kModels) || name.size() == kModels.size()) {
+    return BadName(field, name, "models/{model}");
+  }
+  return std::string(name.substr(kModels.size()));
+}
+
+}  // namespace vecino::rpc

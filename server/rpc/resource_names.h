@@ -1,0 +1,34 @@
+// Resource names: `collections/{collection}`, `collections/{collection}/documents/{document}`,
+// `models/{model}`.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace vecino::rpc {
+
+struct DocumentName {
+  std::string collection;
+  std::string document;
+};
+
+std::string CollectionName(std::string_view collection);
+std::string DocumentNameOf(std::string_view collection, std::string_view document);
+std::string ModelName(std::string_view model);
+
+// All of these fail with INVALID_ARGUMENT naming `field`, saying what the form is.
+
+// 1 to 63 of a-z, 0-9, `-` and `_`, starting with a letter or digit.
+absl::Status CheckCollectionId(std::string_view field, std::string_view id);
+// 1 to 512 bytes of UTF-8 without NUL.
+absl::Status CheckDocumentId(std::string_view field, std::string_view id);
+
+absl::StatusOr<std::string> ParseCollectionName(std::string_view field, std::string_view name);
+// The id is everything after `documents/`, slashes included.
+absl::StatusOr<DocumentName> ParseDocumentName(std::string_view field, std::string_view name);
+absl::StatusOr<std::string> ParseModelName(std::string_view field, std::string_view name);
+
+}  // namespace vecino::rpc

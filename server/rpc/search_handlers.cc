@@ -1,0 +1,83 @@
+#include "server/rpc/search_handlers.h"
+
+#include <string>
+#include <utility>
+
+#include "server/rpc/conversions.h"
+#include "server/rpc/resource_names.h"
+#include "server/rpc/text.h"
+
+namespace vecino::rpc {
+namespace {
+
+absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::SearchRequest* out) {
+  switch (request.query_case()) {
+    case v1::SearchDocumentsRequest::kText: {
+      if (request.text().empty()) return engine::InvalidField("text", "it is empty");
+      if (absl::Status status = CheckText("text", request.text()); !status.ok()) return status;
+      auto truncate = ReadTruncate(request.truncate());
+      if (!truncate.ok()) return truncate.status();
+      out->query = engine::TextQuery{request.text(), *truncate};
+      return absl::OkStatus();
+    }
+    case v1::SearchDocumentsRequest::kVector: {
+      auto vector = ReadVector("vector", request.vector());
+      if (!vector.ok()) return vector.status();
+      out->query = engine::VectorQuery{*std::move(vector)};
+      return absl::OkStatus();
+    }
+    case v1::SearchDocumentsRequest::kDocumentId:
+      if (absl::Status status = CheckDocumentId("document_id", request.document_id());
+          !status.ok()) {
+        return status;
+      }
+      out->query = engine::DocumentQuery{request.document_id()};
+      return absl::OkStatus();
+    case v1::SearchDocumentsRequest::QUERY_NOT_SET:
+      break;
+  }
+  return engine::InvalidField("query", "it is missing; set text, vector or document_id");
+}
+
+}  // namespace
+
+absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& request,
+                                             v1::SearchDocumentsResponse* response,
+                                             const engine::CallContext& context) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  engine::SearchRequest search;
+  if (absl::Status status = ReadQuery(request, &search); !status.ok()) return status;
+  if (request.has_top_k()) search.top_k = request.top_k();
+  if (search.top_k < 1 || search.top_k > engine::Limits::kMaxTopK) {
+    return engine::InvalidField(
+        "top_k", Concat("it is ", search.top_k, "; it must be 1 to ", engine::Limits::kMaxTopK));
+  }
+  auto parts = ReadMask(request.read_mask());
+  if (!parts.ok()) return parts.status();
+  search.parts = *parts;
+  auto tokens = ReadTokens(request.write_tokens());
+  if (!tokens.ok()) return tokens.status();
+  search.tokens = *std::move(tokens);
+
+  auto result = engine_.Search(*collection, search, context);
+  if (!result.ok()) return result.status();
+  for (const engine::SearchHit& hit : result->hits) {
+    auto* out = response->add_hits();
+    out->set_score(hit.score);
+    if (absl::Status status = WriteDocument(*collection, hit.document, out->mutable_document());
+        !status.ok()) {
+      return status;
+    }
+  }
+  response->set_metric(WriteMetric(result->metric));
+  response->set_higher_is_better(engine::HigherIsBetter(result->metric));
+  response->set_query_token_count(result->query_token_count);
+  response->set_query_truncated(result->query_truncated);
+  WriteDuration(result->embed_time, response->mutable_timings()->mutable_embed());
+  WriteDuration(result->search_time, response->mutable_timings()->mutable_search());
+  WriteDuration(result->fetch_time, response->mutable_timings()->mutable_fetch());
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::rpc

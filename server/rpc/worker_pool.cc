@@ -1,0 +1,54 @@
+#include "server/rpc/worker_pool.h"
+
+#include <utility>
+
+namespace vecino::rpc {
+
+WorkerPool::WorkerPool(int threads, int capacity) : thread_count_(threads), capacity_(capacity) {
+  absl::MutexLock lock(&mutex_);
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
+}
+
+WorkerPool::~WorkerPool() { Shutdown(); }
+
+bool WorkerPool::TrySubmit(Task task) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_ || queue_.size() >= static_cast<size_t>(capacity_)) return false;
+    queue_.push_back(std::move(task));
+  }
+  wake_.Signal();
+  return true;
+}
+
+void WorkerPool::Shutdown() {
+  std::vector<std::thread> threads;
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    threads.swap(threads_);
+  }
+  wake_.SignalAll();
+  for (std::thread& thread : threads) thread.join();
+}
+
+int WorkerPool::queued() const {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<int>(queue_.size());
+}
+
+void WorkerPool::Run() {
+  while (true) {
+    Task task;
+    {
+      absl::MutexLock lock(&mutex_);
+      while (queue_.empty() && !stopping_) wake_.Wait(&mutex_);
+      if (queue_.empty()) return;
+      task = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    task();
+  }
+}
+
+}  // namespace vecino::rpc

@@ -1,0 +1,50 @@
+// The threads that run calls, with a bounded queue before them.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace vecino::rpc {
+
+// Runs tasks in the order they came. Thread safety: all methods are safe from any thread; only
+// Shutdown blocks for long.
+class WorkerPool {
+ public:
+  using Task = std::function<void()>;
+
+  // `threads` ≥ 1 threads start at once; at most `capacity` ≥ 1 tasks wait.
+  WorkerPool(int threads, int capacity);
+  // Shuts down.
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // False, and `task` is dropped, when the queue is full or the pool was shut down. Never waits.
+  [[nodiscard]] bool TrySubmit(Task task);
+
+  // Refuses new tasks, runs those that wait, and joins the threads. Idempotent.
+  void Shutdown();
+
+  int queued() const;
+  int capacity() const { return capacity_; }
+  int threads() const { return thread_count_; }
+
+ private:
+  void Run();
+
+  const int thread_count_;
+  const int capacity_;
+  mutable absl::Mutex mutex_;
+  absl::CondVar wake_;
+  std::deque<Task> queue_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vecino::rpc

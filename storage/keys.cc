@@ -1,0 +1,73 @@
+#include "storage/keys.h"
+
+namespace vecino::storage {
+
+std::string_view FamilyLabel(Family family) {
+  return family == Family::kMeta ? "meta" : kFamilyNames[static_cast<size_t>(family)];
+}
+
+std::string MetaKey(MetaKind kind) {
+  std::string key;
+  AppendByte(kKeyVersion, &key);
+  AppendByte(static_cast<uint8_t>(kind), &key);
+  return key;
+}
+
+std::string MetaKey(MetaKind kind, uint32_t uid) {
+  std::string key = MetaKey(kind);
+  AppendBigEndian32(uid, &key);
+  return key;
+}
+
+std::string MetaKey(MetaKind kind, uint32_t uid, uint16_t shard) {
+  std::string key = MetaKey(kind, uid);
+  AppendBigEndian16(shard, &key);
+  return key;
+}
+
+std::string UidPrefix(uint32_t uid) {
+  std::string key;
+  AppendByte(kKeyVersion, &key);
+  AppendBigEndian32(uid, &key);
+  return key;
+}
+
+std::string ShardPrefix(uint32_t uid, uint16_t shard) {
+  std::string key = UidPrefix(uid);
+  AppendBigEndian16(shard, &key);
+  return key;
+}
+
+std::string SequenceKey(uint32_t uid, uint16_t shard, uint64_t sequence) {
+  std::string key = ShardPrefix(uid, shard);
+  AppendBigEndian64(sequence, &key);
+  return key;
+}
+
+std::string IdKey(uint32_t uid, uint16_t shard, std::string_view id) {
+  std::string key = ShardPrefix(uid, shard);
+  key.append(id);
+  return key;
+}
+
+bool ParseMetaUid(std::string_view key, MetaKind kind, uint32_t* uid) {
+  ByteReader reader(key);
+  uint8_t version = 0;
+  uint8_t stored_kind = 0;
+  return reader.ReadByte(&version) && version == kKeyVersion && reader.ReadByte(&stored_kind) &&
+         stored_kind == static_cast<uint8_t>(kind) && reader.ReadBigEndian32(uid) && reader.done();
+}
+
+bool ParseSequence(std::string_view key, uint64_t* sequence) {
+  if (key.size() != kShardPrefixBytes + sizeof(uint64_t)) return false;
+  return ByteReader(key.substr(kShardPrefixBytes)).ReadBigEndian64(sequence);
+}
+
+std::string PrefixEnd(std::string_view prefix) {
+  std::string end(prefix);
+  while (!end.empty() && static_cast<uint8_t>(end.back()) == 0xff) end.pop_back();
+  if (!end.empty()) end.back() = static_cast<char>(end.back() + 1);
+  return end;
+}
+
+}  // namespace vecino::storage

@@ -1,0 +1,78 @@
+// The ShardLog of a store on this machine's disk.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "storage/database.h"
+#include "storage/shard_log.h"
+
+namespace vecino::storage {
+
+// What a collection's logs share with the store's catalog.
+struct CollectionGate {
+  // Held shared while a log writes, exclusively while the collection is dropped: no write can land
+  // after its rows were removed.
+  absl::Mutex mutex;
+  bool dropped ABSL_GUARDED_BY(mutex) = false;
+
+  absl::Mutex shards_mutex;
+  std::set<uint16_t> open_shards ABSL_GUARDED_BY(shards_mutex);
+};
+
+// Thread safety and errors: as ShardLog says. `database` must outlive it.
+class LocalLog : public ShardLog {
+ public:
+  // FAILED_PRECONDITION when the shard's log is open already, DATA_LOSS when its state is damaged.
+  static absl::StatusOr<std::unique_ptr<LocalLog>> Open(Database* database,
+                                                        std::shared_ptr<CollectionGate> gate,
+                                                        uint32_t uid, uint16_t shard,
+                                                        uint32_t dimension);
+  ~LocalLog() override;
+
+  uint64_t LastSequence() const override { return last_sequence_.load(); }
+  absl::Status Append(std::span<const Mutation> mutations) override;
+  absl::StatusOr<std::vector<std::optional<IdEntry>>> FindIds(
+      std::span<const std::string_view> ids) const override;
+  absl::StatusOr<std::vector<std::optional<Document>>> GetDocuments(
+      std::span<const uint64_t> sequences, const DocumentParts& parts) const override;
+  absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIds(std::string_view after,
+                                                                       size_t limit) const override;
+  absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override;
+  absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const override;
+  absl::Status TrimChanges(uint64_t up_to) override;
+  absl::StatusOr<std::string> GetManifest() const override;
+  absl::Status PutManifest(std::string_view bytes) override;
+  absl::StatusOr<uint64_t> CountIds() const override;
+
+ private:
+  LocalLog(Database* database, std::shared_ptr<CollectionGate> gate, uint32_t uid, uint16_t shard,
+           uint32_t dimension);
+
+  absl::Status LoadLastSequence();
+  absl::Status CheckMutation(const Mutation& mutation, uint64_t expected_sequence) const;
+  void AddToBatch(const Mutation& mutation, rocksdb::WriteBatch* batch) const;
+  // Writes `batch` unless the collection was dropped (NOT_FOUND).
+  absl::Status Write(rocksdb::WriteBatch* batch, std::string_view doing);
+  std::string Name() const;  // "shard 2 of collection uid 7", for messages
+
+  Database* const database_;
+  const std::shared_ptr<CollectionGate> gate_;
+  const uint32_t uid_;
+  const uint16_t shard_;
+  const uint32_t dimension_;
+  std::atomic<uint64_t> last_sequence_{0};
+  uint64_t trimmed_ = 0;  // changes up to here were trimmed through this object; TrimChanges only
+};
+
+}  // namespace vecino::storage

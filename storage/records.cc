@@ -1,0 +1,223 @@
+#include "storage/records.h"
+
+#include <bit>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "storage/codec.h"
+
+namespace vecino::storage {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "vectors are stored little-endian and copied as they are");
+static_assert(sizeof(float) == 4);
+
+enum class DocumentField : uint8_t {
+  kId = 1,
+  kCreateTime = 2,
+  kUpdateTime = 3,
+  kText = 4,
+  kMetadata = 5,
+};
+
+constexpr uint8_t kFloat32 = 1;  // element type of a stored vector
+constexpr size_t kVectorHeaderBytes = 2;
+
+absl::Status Broken(std::string_view what) { return absl::DataLossError(std::string(what)); }
+
+// Takes the version byte off.
+absl::Status CheckVersion(ByteReader* reader) {
+  uint8_t version = 0;
+  if (!reader->ReadByte(&version)) return Broken("value is empty");
+  if (version != kValueVersion) {
+    return absl::DataLossError(absl::StrCat("value has version ", static_cast<int>(version),
+                                            ", this program knows ",
+                                            static_cast<int>(kValueVersion)));
+  }
+  return absl::OkStatus();
+}
+
+std::string Versioned() { return std::string(1, static_cast<char>(kValueVersion)); }
+
+void AppendField(DocumentField field, std::string* out) {
+  AppendByte(static_cast<uint8_t>(field), out);
+}
+
+}  // namespace
+
+std::string EncodeDocument(std::string_view id, const Document& document) {
+  std::string out;
+  out.reserve(32 + id.size() + document.text.size() + document.metadata.size());
+  AppendByte(kValueVersion, &out);
+  AppendField(DocumentField::kId, &out);
+  AppendBytes(id, &out);
+  AppendField(DocumentField::kCreateTime, &out);
+  AppendSignedVarint(document.create_time_us, &out);
+  AppendField(DocumentField::kUpdateTime, &out);
+  AppendSignedVarint(document.update_time_us, &out);
+  if (!document.text.empty()) {
+    AppendField(DocumentField::kText, &out);
+    AppendBytes(document.text, &out);
+  }
+  if (!document.metadata.empty()) {
+    AppendField(DocumentField::kMetadata, &out);
+    AppendBytes(document.metadata, &out);
+  }
+  return out;
+}
+
+absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
+                            Document* document) {
+  ByteReader reader(bytes);
+  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  uint8_t last = 0;
+  uint8_t required = 0;
+  while (!reader.done()) {
+    uint8_t tag = 0;
+    if (!reader.ReadByte(&tag) || tag <= last) return Broken("document's fields are out of order");
+    last = tag;
+    std::string_view view;
+    bool ok = false;
+    switch (static_cast<DocumentField>(tag)) {
+      case DocumentField::kId:
+        ok = reader.ReadBytes(&view) && !view.empty();
+        document->id = std::string(view);
+        ++required;
+        break;
+      case DocumentField::kCreateTime:
+        ok = reader.ReadSignedVarint(&document->create_time_us);
+        ++required;
+        break;
+      case DocumentField::kUpdateTime:
+        ok = reader.ReadSignedVarint(&document->update_time_us);
+        ++required;
+        break;
+      case DocumentField::kText:
+        ok = reader.ReadBytes(&view);
+        if (parts.text) document->text = std::string(view);
+        break;
+      case DocumentField::kMetadata:
+        ok = reader.ReadBytes(&view);
+        if (parts.metadata) document->metadata = std::string(view);
+        break;
+    }
+    if (!ok) {
+      return absl::DataLossError(
+          absl::StrCat("document's field ", static_cast<int>(tag), " is cut short or unknown"));
+    }
+  }
+  if (required != 3) return Broken("document lacks its id or times");
+  return absl::OkStatus();
+}
+
+std::string EncodeVector(std::span<const float> vector) {
+  std::string out(kVectorHeaderBytes + vector.size_bytes(), '\0');
+  out[0] = static_cast<char>(kValueVersion);
+  out[1] = static_cast<char>(kFloat32);
+  if (!vector.empty()) {
+    std::memcpy(out.data() + kVectorHeaderBytes, vector.data(), vector.size_bytes());
+  }
+  return out;
+}
+
+absl::Status DecodeVector(std::string_view bytes, std::span<float> out) {
+  ByteReader reader(bytes);
+  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  uint8_t type = 0;
+  if (!reader.ReadByte(&type) || type != kFloat32) return Broken("vector has an unknown type");
+  if (reader.rest().size() != out.size_bytes()) {
+    return absl::DataLossError(absl::StrCat("vector has ", reader.rest().size(), " bytes, not ",
+                                            out.size_bytes(), " (", out.size(), " floats)"));
+  }
+  if (!out.empty()) std::memcpy(out.data(), reader.rest().data(), out.size_bytes());
+  return absl::OkStatus();
+}
+
+std::string EncodeIdEntry(const IdEntry& entry) {
+  std::string out = Versioned();
+  AppendVarint(entry.sequence, &out);
+  AppendSignedVarint(entry.create_time_us, &out);
+  return out;
+}
+
+absl::StatusOr<IdEntry> DecodeIdEntry(std::string_view bytes) {
+  ByteReader reader(bytes);
+  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  IdEntry entry;
+  if (!reader.ReadVarint(&entry.sequence) || !reader.ReadSignedVarint(&entry.create_time_us) ||
+      !reader.done() || entry.sequence == 0) {
+    return Broken("id entry is malformed");
+  }
+  return entry;
+}
+
+std::string EncodeChange(const ChangeRecord& record) {
+  std::string out = Versioned();
+  AppendByte(static_cast<uint8_t>(record.kind), &out);
+  AppendVarint(record.replaces, &out);
+  AppendBytes(record.id, &out);
+  return out;
+}
+
+absl::StatusOr<ChangeRecord> DecodeChange(std::string_view bytes) {
+  ByteReader reader(bytes);
+  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  ChangeRecord record;
+  uint8_t kind = 0;
+  if (!reader.ReadByte(&kind) || !reader.ReadVarint(&record.replaces) ||
+      !reader.ReadBytes(&record.id) || !reader.done()) {
+    return Broken("change record is malformed");
+  }
+  record.kind = static_cast<Mutation::Kind>(kind);
+  if (record.kind != Mutation::Kind::kPut && record.kind != Mutation::Kind::kDelete) {
+    return absl::DataLossError(
+        absl::StrCat("change record has unknown kind ", static_cast<int>(kind)));
+  }
+  return record;
+}
+
+std::string EncodeNumber(uint64_t value) {
+  std::string out = Versioned();
+  AppendVarint(value, &out);
+  return out;
+}
+
+absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes) {
+  ByteReader reader(bytes);
+  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  uint64_t value = 0;
+  if (!reader.ReadVarint(&value) || !reader.done()) return Broken("number is malformed");
+  return value;
+}
+
+std::string EncodeManifest(std::string_view bytes) { return Versioned().append(bytes); }
+
+absl::StatusOr<std::string> DecodeManifest(std::string_view bytes) {
+  ByteReader reader(bytes);
+  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  return std::string(reader.rest());
+}
+
+std::string EncodeFormat(uint32_t version) {
+  std::string out;
+  AppendLittleEndian32(version, &out);
+  return out;
+}
+
+absl::StatusOr<uint32_t> DecodeFormat(std::string_view bytes) {
+  ByteReader reader(bytes);
+  uint32_t version = 0;
+  if (!reader.ReadLittleEndian32(&version) || !reader.done() || version == 0) {
+    return Broken("format version is malformed");
+  }
+  return version;
+}
+
+absl::Status Damaged(Family family, std::string_view key, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("column family ", std::string(FamilyLabel(family)), ", key ",
+                                   ToHex(key), ": ", status.message()));
+}
+
+}  // namespace vecino::storage

@@ -1,0 +1,257 @@
+#include "storage/store.h"
+
+#include <limits>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "rocksdb/convenience.h"
+#include "rocksdb/write_batch.h"
+#include "storage/database.h"
+#include "storage/keys.h"
+#include "storage/local_log.h"
+#include "storage/records.h"
+#include "storage/rocksdb_status.h"
+#include "storage/store_internal.h"
+
+namespace vecino::storage {
+namespace {
+
+constexpr uint32_t kMaxShards = std::numeric_limits<uint16_t>::max();
+
+class LocalStore : public Store {
+ public:
+  explicit LocalStore(std::unique_ptr<Database> database) : database_(std::move(database)) {}
+
+  // Reads the catalog and finishes what a crash left undone.
+  absl::Status Load();
+
+  absl::StatusOr<uint32_t> AddCollection(CollectionRecord record) override;
+  absl::StatusOr<std::vector<CollectionRecord>> ListCollections() const override;
+  absl::Status DropCollection(uint32_t uid) override;
+  absl::StatusOr<std::unique_ptr<ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
+                                                      uint32_t dimension) override;
+  absl::Status Flush() override { return database_->Flush(); }
+
+ private:
+  struct Collection {
+    CollectionRecord record;
+    std::shared_ptr<CollectionGate> gate = std::make_shared<CollectionGate>();
+  };
+
+  absl::Status LoadCollections() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::vector<uint32_t>> FindDropping() const;
+  absl::Status RemoveRows(uint32_t uid);
+
+  const std::unique_ptr<Database> database_;
+
+  // Held while the catalog is written; appends do not take it.
+  mutable absl::Mutex mutex_;
+  std::map<std::string, Collection> collections_ ABSL_GUARDED_BY(mutex_);  // by id
+  uint32_t next_uid_ ABSL_GUARDED_BY(mutex_) = 1;
+};
+
+absl::Status LocalStore::Load() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (absl::Status status = LoadCollections(); !status.ok()) return status;
+  }
+  const absl::StatusOr<std::vector<uint32_t>> dropping = FindDropping();
+  if (!dropping.ok()) return dropping.status();
+  for (const uint32_t uid : *dropping) {
+    database_->Warn(absl::StrCat("finishing the removal of dropped collection uid ", uid));
+    if (absl::Status status = RemoveRows(uid); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalStore::LoadCollections() {
+  const std::string next_key = MetaKey(MetaKind::kNextUid);
+  const absl::StatusOr<uint64_t> next = database_->GetNumber(Family::kMeta, next_key);
+  if (!next.ok()) return next.status();
+  if (*next > std::numeric_limits<uint32_t>::max()) {
+    return Damaged(Family::kMeta, next_key,
+                   absl::DataLossError(absl::StrCat("next uid ", *next, " is over 32 bits")));
+  }
+  next_uid_ = *next == 0 ? 1 : static_cast<uint32_t>(*next);
+
+  const std::string prefix = MetaKey(MetaKind::kCollection);
+  return database_->Scan(
+      Family::kMeta, prefix, PrefixEnd(prefix),
+      [this](std::string_view key, std::string_view value) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        absl::StatusOr<CollectionRecord> record = DecodeCollectionRecord(value);
+        if (!record.ok()) return Damaged(Family::kMeta, key, record.status());
+        uint32_t uid = 0;
+        if (!ParseMetaUid(key, MetaKind::kCollection, &uid) || uid != record->uid ||
+            uid >= next_uid_) {
+          return Damaged(Family::kMeta, key,
+                         absl::DataLossError(absl::StrCat("collection has uid ", record->uid,
+                                                          ", and the next is ", next_uid_)));
+        }
+        Collection collection;
+        collection.record = *record;
+        if (!collections_.emplace(record->id, std::move(collection)).second) {
+          return Damaged(Family::kMeta, key,
+                         absl::DataLossError("two collections have the id " + record->id));
+        }
+        return absl::OkStatus();
+      });
+}
+
+absl::StatusOr<std::vector<uint32_t>> LocalStore::FindDropping() const {
+  std::vector<uint32_t> uids;
+  const std::string prefix = MetaKey(MetaKind::kDropping);
+  absl::Status status = database_->Scan(
+      Family::kMeta, prefix, PrefixEnd(prefix), [&](std::string_view key, std::string_view) {
+        uint32_t uid = 0;
+        if (!ParseMetaUid(key, MetaKind::kDropping, &uid)) {
+          return Damaged(Family::kMeta, key, absl::DataLossError("key has a wrong length"));
+        }
+        uids.push_back(uid);
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  return uids;
+}
+
+absl::StatusOr<uint32_t> LocalStore::AddCollection(CollectionRecord record) {
+  if (record.id.empty() || record.dimension == 0 || record.shard_count == 0 ||
+      record.shard_count > kMaxShards) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "collection \"", record.id, "\" with dimension ", record.dimension, " and ",
+        record.shard_count,
+        " shards: the id must not be empty, the dimension at least 1, the shards 1 to ",
+        kMaxShards));
+  }
+  absl::MutexLock lock(&mutex_);
+  if (collections_.contains(record.id)) {
+    return absl::AlreadyExistsError(absl::StrCat("collection \"", record.id, "\" exists already"));
+  }
+  if (next_uid_ == std::numeric_limits<uint32_t>::max()) {
+    return absl::ResourceExhaustedError("all collection uids of this store have been given out");
+  }
+  record.uid = next_uid_;
+  rocksdb::WriteBatch batch;
+  batch.Put(database_->family(Family::kMeta), MetaKey(MetaKind::kCollection, record.uid),
+            EncodeCollectionRecord(record));
+  batch.Put(database_->family(Family::kMeta), MetaKey(MetaKind::kNextUid),
+            EncodeNumber(uint64_t{record.uid} + 1));
+  if (absl::Status status =
+          database_->Write(&batch, absl::StrCat("adding collection \"", record.id, "\""));
+      !status.ok()) {
+    return status;
+  }
+  ++next_uid_;
+  const uint32_t uid = record.uid;
+  Collection collection;
+  collection.record = std::move(record);
+  collections_.emplace(collection.record.id, std::move(collection));
+  return uid;
+}
+
+absl::StatusOr<std::vector<CollectionRecord>> LocalStore::ListCollections() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<CollectionRecord> records;
+  records.reserve(collections_.size());
+  for (const auto& [id, collection] : collections_) records.push_back(collection.record);
+  return records;
+}
+
+absl::Status LocalStore::DropCollection(uint32_t uid) {
+  {
+    absl::MutexLock lock(&mutex_);
+    auto it = collections_.begin();
+    while (it != collections_.end() && it->second.record.uid != uid) ++it;
+    if (it == collections_.end()) {
+      return absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
+    }
+    const std::shared_ptr<CollectionGate> gate = it->second.gate;
+    absl::WriterMutexLock gate_lock(&gate->mutex);
+    rocksdb::WriteBatch batch;
+    batch.Delete(database_->family(Family::kMeta), MetaKey(MetaKind::kCollection, uid));
+    batch.Put(database_->family(Family::kMeta), MetaKey(MetaKind::kDropping, uid),
+              EncodeNumber(uid));
+    if (absl::Status status =
+            database_->Write(&batch, absl::StrCat("dropping collection uid ", uid));
+        !status.ok()) {
+      return status;
+    }
+    gate->dropped = true;
+    collections_.erase(it);
+  }
+  // The collection is gone, durably. What follows frees its space; the next opening would do it
+  // too.
+  if (absl::Status status = RemoveRows(uid); !status.ok()) {
+    database_->Warn(absl::StrCat("removing the rows of dropped collection uid ", uid,
+                                 " will be tried again at the next start: ", status.message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalStore::RemoveRows(uint32_t uid) {
+  const std::string lower = UidPrefix(uid);
+  const std::string upper = PrefixEnd(lower);
+  constexpr Family kRowFamilies[] = {Family::kDocuments, Family::kVectors, Family::kIds,
+                                     Family::kChanges};
+  rocksdb::WriteBatch batch;
+  for (const Family family : kRowFamilies) {
+    batch.DeleteRange(database_->family(family), lower, upper);
+  }
+  for (const MetaKind kind : {MetaKind::kShardState, MetaKind::kManifest}) {
+    const std::string prefix = MetaKey(kind, uid);
+    batch.DeleteRange(database_->family(Family::kMeta), prefix, PrefixEnd(prefix));
+  }
+  batch.Delete(database_->family(Family::kMeta), MetaKey(MetaKind::kDropping, uid));
+  const std::string doing = absl::StrCat("removing the rows of collection uid ", uid);
+  if (absl::Status status = database_->Write(&batch, doing); !status.ok()) return status;
+
+  // Whole files go at once; the rest goes with the compactions. Running scans keep theirs.
+  const rocksdb::Slice begin(lower);
+  const rocksdb::Slice end(upper);
+  const rocksdb::RangePtr range(&begin, &end);
+  for (const Family family : kRowFamilies) {
+    const rocksdb::Status status = rocksdb::DeleteFilesInRanges(
+        &database_->db(), database_->family(family), &range, 1, /*include_end=*/false);
+    if (!status.ok()) database_->Warn(std::string(ToStatus(status, doing).message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<ShardLog>> LocalStore::OpenShard(uint32_t uid, uint32_t shard,
+                                                                uint32_t dimension) {
+  std::optional<Collection> found;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, collection] : collections_) {
+      if (collection.record.uid == uid) found = collection;
+    }
+  }
+  if (!found.has_value()) {
+    return absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
+  }
+  if (shard >= found->record.shard_count || dimension != found->record.dimension) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "shard ", shard, " with dimension ", dimension, " of collection uid ", uid, ", which has ",
+        found->record.shard_count, " shards of dimension ", found->record.dimension));
+  }
+  return LocalLog::Open(database_.get(), found->gate, uid, static_cast<uint16_t>(shard), dimension);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStoreOn(const StoreOptions& options, rocksdb::Env* env) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(options, env);
+  if (!database.ok()) return database.status();
+  auto store = std::make_unique<LocalStore>(*std::move(database));
+  if (absl::Status status = store->Load(); !status.ok()) return status;
+  return store;
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) {
+  return OpenStoreOn(options, nullptr);
+}
+
+}  // namespace vecino::storage

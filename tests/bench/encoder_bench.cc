@@ -1,0 +1,118 @@
+// encoder_bench MODEL_ROOT [MODEL]: tokens a second of the encoder, and the latency of a lone
+// query. Prints figures and asserts nothing: they depend on the machine and on what else it does.
+// Texts come from files named by VECINO_BENCH_GLOSSES and VECINO_BENCH_LONG (one text a line);
+// without them, from made-up sentences with the token counts of WordNet glosses (mean 24.5) and of
+// long package descriptions (mean 90.6).
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "encoder/encoder.h"
+
+namespace vecino::encoder {
+namespace {
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// `count` texts whose lengths spread around `mean_tokens` as those of real texts do.
+std::vector<std::string> MakeTexts(int count, double mean_tokens) {
+  constexpr const char* kWords[] = {"a",       "small",   "person", "of",     "library", "the",
+                                    "program", "or",      "used",   "to",     "edit",    "video",
+                                    "music",   "network", "with",   "spider", "chess",   "and"};
+  std::mt19937 random(1);
+  std::gamma_distribution<double> length(3.0, (mean_tokens - 2) / 3.0);
+  std::vector<std::string> texts(count);
+  for (std::string& text : texts) {
+    const int words = std::max(1, static_cast<int>(length(random)));
+    for (int i = 0; i < words; ++i) text.append(kWords[random() % std::size(kWords)]).append(" ");
+  }
+  return texts;
+}
+
+std::vector<std::string> ReadTexts(const char* variable, int count, double mean_tokens) {
+  const char* path = std::getenv(variable);
+  if (path == nullptr) return MakeTexts(count, mean_tokens);
+  std::ifstream file(path);
+  std::vector<std::string> texts;
+  for (std::string line; static_cast<int>(texts.size()) < count && std::getline(file, line);) {
+    texts.push_back(line);
+  }
+  if (texts.empty()) std::fprintf(stderr, "%s: no text in %s\n", variable, path);
+  return texts;
+}
+
+void MeasureThroughput(Encoder& encoder, const std::string& model, const char* what,
+                       const std::vector<std::string>& texts) {
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  const EncoderStats before = encoder.Stats();
+  const double start = Seconds();
+  const auto results = encoder.Embed(model, views, {});
+  const double took = Seconds() - start;
+  if (!results.ok()) {
+    std::fprintf(stderr, "%s: %s\n", what, results.status().ToString().c_str());
+    return;
+  }
+  const EncoderStats after = encoder.Stats();
+  const auto tokens = static_cast<double>(after.tokens - before.tokens);
+  const auto padded = static_cast<double>(after.padded_tokens - before.padded_tokens);
+  std::printf(
+      "  %-18s %5zu texts  %6.0f tokens/s  %5.0f texts/s  padding %.1f%%  %.1f texts a batch  "
+      "tokenizing %.2f%% of the time\n",
+      what, texts.size(), tokens / took, static_cast<double>(texts.size()) / took,
+      100 * (padded / tokens - 1),
+      static_cast<double>(texts.size()) / static_cast<double>(after.batches - before.batches),
+      100 * (after.tokenize_seconds - before.tokenize_seconds) / took);
+}
+
+void MeasureLatency(Encoder& encoder, const std::string& model) {
+  const std::string_view query[] = {"which program lets me play chess against the computer"};
+  std::vector<double> milliseconds;
+  for (int i = 0; i < 110; ++i) {
+    const double start = Seconds();
+    if (!encoder.Embed(model, query, {.input_type = InputType::kQuery, .lane = Lane::kQuery})
+             .ok()) {
+      return;
+    }
+    if (i >= 10) milliseconds.push_back(1e3 * (Seconds() - start));  // the first ones warm up
+  }
+  std::sort(milliseconds.begin(), milliseconds.end());
+  std::printf("  one query of 11 tokens: p50 %.2f ms, p99 %.2f ms\n", milliseconds[50],
+              milliseconds[99]);
+}
+
+int Run(const std::string& root, const std::string& model) {
+  const auto glosses = ReadTexts("VECINO_BENCH_GLOSSES", 2000, 24.5);
+  const auto descriptions = ReadTexts("VECINO_BENCH_LONG", 500, 90.6);
+  for (const int batch_tokens : {256, 1024, 4096}) {
+    const auto encoder = OpenEncoder({.model_root = root, .batch_tokens = batch_tokens});
+    if (!encoder.ok()) {
+      std::fprintf(stderr, "%s\n", encoder.status().ToString().c_str());
+      return 1;
+    }
+    std::printf("batches of %d padded tokens, %d executors\n", batch_tokens,
+                (*encoder)->Stats().executors);
+    MeasureLatency(**encoder, model);
+    MeasureThroughput(**encoder, model, "glosses", glosses);
+    MeasureThroughput(**encoder, model, "long descriptions", descriptions);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace vecino::encoder
+
+int main(int argc, char** argv) {
+  if (argc < 2 || argc > 3) {
+    std::fprintf(stderr, "usage: encoder_bench MODEL_ROOT [MODEL]\n");
+    return 2;
+  }
+  return vecino::encoder::Run(argv[1], argc == 3 ? argv[2] : "all-MiniLM-L6-v2");
+}

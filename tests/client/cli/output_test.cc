@@ -1,0 +1,123 @@
+// How the command line prints: tables, widths, figures, progress.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <clocale>
+#include <sstream>
+
+#include "client/cli/format.h"
+#include "client/cli/json_values.h"
+#include "client/cli/progress.h"
+#include "client/cli/table.h"
+#include "client/cli/terminal.h"
+
+namespace vecino::cli {
+namespace {
+
+using std::chrono::duration;
+
+TEST(TerminalTest, PrintableTakesTheTeethOutOfAText) {
+  EXPECT_EQ(Printable("a\x1b[2Jb\nc\td\x7f"), "a [2Jb c d ");
+  EXPECT_EQ(Printable("\xC2\x9B"
+                      "é\xE2\x80\xAE"
+                      "x"),
+            " é x");
+  EXPECT_EQ(Printable("a\xFF"
+                      "b\xE2\x82"),
+            "a\uFFFDb\uFFFD\uFFFD");
+}
+
+TEST(TerminalTest, WidthsFollowTheTerminal) {
+  std::setlocale(LC_CTYPE, "C.UTF-8");
+  EXPECT_EQ(DisplayWidth("aé日本"), 6);
+  EXPECT_EQ(DisplayWidth("e\u0301"), 1);
+  EXPECT_EQ(CutToWidth("chess", 5), "chess");
+  EXPECT_EQ(CutToWidth("chess", 4), "che…");
+  EXPECT_EQ(CutToWidth("日本語", 5), "日本…");
+  EXPECT_EQ(CutToWidth("日本語", 4), "日…");
+  EXPECT_EQ(CutToWidth("x", 0), "");
+}
+
+TEST(TableTest, CutsTheLastColumnToTheWidth) {
+  Table table({{"SCORE", Table::Align::kRight}, {"ID"}, {"TEXT"}});
+  table.AddRow({"0.61", "gnuchess", "plays a game of chess against the user"});
+  table.AddRow({"-0.5", "x", "short\nline"});
+  std::ostringstream narrow;
+  table.Print(narrow, 36);
+  EXPECT_EQ(narrow.str(),
+            "SCORE  ID        TEXT\n"
+            " 0.61  gnuchess  plays a game of ch…\n"
+            " -0.5  x         short line\n");
+  std::ostringstream wide;
+  table.Print(wide, 0);
+  EXPECT_THAT(wide.str(), ::testing::HasSubstr("chess against the user\n"));
+  std::ostringstream empty;
+  Table({{"A"}}).Print(empty, 80);
+  EXPECT_EQ(empty.str(), "");
+}
+
+TEST(FormatTest, Figures) {
+  EXPECT_EQ(WithCommas(0), "0");
+  EXPECT_EQ(WithCommas(999), "999");
+  EXPECT_EQ(WithCommas(117'659), "117,659");
+  EXPECT_EQ(WithCommas(-1'000'000), "-1,000,000");
+  EXPECT_EQ(WithCommas(-100), "-100");
+  EXPECT_EQ(Bytes(1'023), "1023 B");
+  EXPECT_EQ(Bytes(3 << 19), "1.5 MiB");
+  EXPECT_EQ(Duration(duration<double>(0.0031)), "3.1 ms");
+  EXPECT_EQ(Duration(duration<double>(125)), "2 min 05 s");
+  EXPECT_EQ(ClockTime(duration<double>(65)), "01:05");
+  EXPECT_EQ(ClockTime(duration<double>(3'725)), "1:02:05");
+  EXPECT_EQ(Rfc3339({}), "");
+  EXPECT_EQ(Rfc3339(std::chrono::system_clock::time_point(std::chrono::seconds(86'400))),
+            "1970-01-02T00:00:00Z");
+}
+
+TEST(FormatTest, DocumentsAsJson) {
+  const Document document{.id = "a",
+                          .text = "bad \xff byte",
+                          .metadata_json = R"({"b":1,"a":[true]})",
+                          .vector = {0.5, 1},
+                          .version = 3};
+  EXPECT_EQ(OneLine(DocumentJson(document)),
+            "{\"id\":\"a\",\"text\":\"bad \uFFFD byte\",\"metadata\":{\"b\":1,\"a\":[true]},"
+            "\"vector\":[0.5,1.0]}");
+  EXPECT_EQ(OneLine(DocumentJson({.id = "only"})), "{\"id\":\"only\"}");
+  EXPECT_THAT(OneLine(StoredDocumentJson(document)), ::testing::HasSubstr("\"version\":3"));
+}
+
+TEST(FormatTest, FloatsReadBackTheSame) {
+  // Shortest digits of the float, not of the double it becomes.
+  const Json json = DocumentJson({.id = "a", .vector = {0.1F, 1.0F / 3}});
+  Json parsed;
+  std::string error;
+  ASSERT_TRUE(ParseJson(OneLine(json), &parsed, &error)) << error;
+  std::vector<float> vector;
+  ASSERT_TRUE(ToVector(parsed["vector"], &vector, &error));
+  EXPECT_EQ(vector, (std::vector<float>{0.1F, 1.0F / 3}));
+}
+
+TEST(ProgressTest, BarWithPercentRateAndTimeLeft) {
+  Progress progress("packages", 1'000, /*quiet=*/true);
+  progress.Update(250, 5'000);
+  const std::string bar = progress.Line(std::chrono::seconds(1), 100);
+  EXPECT_THAT(bar, ::testing::StartsWith("packages  [======"));
+  EXPECT_THAT(bar, ::testing::HasSubstr(" 25%  5,000 docs"));
+  EXPECT_THAT(bar, ::testing::HasSubstr("docs/s"));
+  EXPECT_THAT(bar, ::testing::EndsWith("left"));
+  EXPECT_LE(DisplayWidth(bar), 100);
+  EXPECT_LE(DisplayWidth(progress.Line(std::chrono::seconds(1), 30)), 30);
+  EXPECT_THAT(progress.Line(std::chrono::seconds(1), 0), ::testing::Not(::testing::HasSubstr("[")));
+}
+
+TEST(ProgressTest, UnknownSizeHasNoPercent) {
+  Progress progress("packages", -1, /*quiet=*/true);
+  progress.Update(250, 1'234);
+  const std::string line = progress.Line(std::chrono::seconds(65), 80);
+  EXPECT_THAT(line, ::testing::HasSubstr("1,234 docs"));
+  EXPECT_THAT(line, ::testing::EndsWith("01:05"));
+  EXPECT_THAT(line, ::testing::Not(::testing::HasSubstr("%")));
+}
+
+}  // namespace
+}  // namespace vecino::cli

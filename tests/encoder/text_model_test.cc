@@ -1,0 +1,106 @@
+#include "encoder/text_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "tests/encoder/model_fixture.h"
+
+namespace vecino::encoder {
+namespace {
+
+using testing::HasSubstr;
+
+// One id for each byte, its value.
+class ByteTokenizer : public Tokenizer {
+ public:
+  Tokens Encode(std::string_view text, int max_tokens) const override {
+    Tokens tokens;
+    tokens.ids.assign(text.begin(), text.end());
+    tokens.count = static_cast<int>(tokens.ids.size());
+    return tokens;
+  }
+  int32_t pad_id() const override { return 0; }
+};
+
+// {first id, length}, wrong by `error` from the second row of a batch on.
+class FakeExecutor : public Executor {
+ public:
+  explicit FakeExecutor(float error, absl::Status status = absl::OkStatus())
+      : error_(error), status_(std::move(status)) {}
+
+  absl::Status Run(std::span<const std::span<const int32_t>> rows,
+                   std::span<float> vectors) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      vectors[2 * i] = static_cast<float>(rows[i].front());
+      vectors[2 * i + 1] = static_cast<float>(rows[i].size()) + (i > 0 ? error_ : 0);
+    }
+    largest_batch_ = std::max(largest_batch_, rows.size());
+    return status_;
+  }
+
+  size_t largest_batch_ = 0;
+
+ private:
+  const float error_;
+  const absl::Status status_;
+};
+
+std::vector<GoldenSentence> Golden() {
+  std::vector<GoldenSentence> golden;
+  for (const std::string text : {"a", "bc", "def", "g", "hi", "jkl"}) {
+    golden.push_back({.text = text,
+                      .ids = {text.begin(), text.end()},
+                      .vector = {static_cast<float>(text[0]), static_cast<float>(text.size())}});
+  }
+  return golden;
+}
+
+const ModelInfo kInfo = {.dimension = 2, .max_tokens = 8};
+
+TEST(CheckGoldenTest, AcceptsEqualVectorsAloneAndInBatches) {
+  FakeExecutor executor(5e-5f);
+  EXPECT_TRUE(CheckGolden(Golden(), kInfo, ByteTokenizer(), executor).ok());
+  EXPECT_EQ(executor.largest_batch_, 3u);
+}
+
+TEST(CheckGoldenTest, RefusesOtherVectors) {
+  for (const float error : {2e-4f, -2e-4f, std::numeric_limits<float>::quiet_NaN(),
+                            std::numeric_limits<float>::infinity()}) {
+    FakeExecutor executor(error);
+    const absl::Status status = CheckGolden(Golden(), kInfo, ByteTokenizer(), executor);
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << error;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("'def': the vector differs"));
+  }
+}
+
+TEST(CheckGoldenTest, RefusesOtherIds) {
+  auto golden = Golden();
+  golden[4].ids.back() += 1;
+  FakeExecutor executor(0);
+  const absl::Status status = CheckGolden(golden, kInfo, ByteTokenizer(), executor);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("'hi': token ids"));
+}
+
+TEST(CheckGoldenTest, PassesAnExecutorsFailureOn) {
+  FakeExecutor executor(0, absl::InternalError("broken"));
+  EXPECT_EQ(CheckGolden(Golden(), kInfo, ByteTokenizer(), executor), absl::InternalError("broken"));
+}
+
+TEST(LoadTextModelTest, RefusesAModuleThatIsNotTorchScript) {
+  const std::filesystem::path root = NewTempDir();
+  WriteTinyFolder(root / "tiny");
+  const absl::Status status = LoadTextModel(root, "tiny", "cpu").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("TorchScript"));
+  std::filesystem::remove_all(root);
+}
+
+}  // namespace
+}  // namespace vecino::encoder

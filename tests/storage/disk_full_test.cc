@@ -1,0 +1,232 @@
+// A disk that is full, or fails, and comes back.
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "rocksdb/file_system.h"
+#include "storage/store_internal.h"
+#include "store_fixture.h"
+
+namespace vecino::storage {
+namespace {
+
+enum class Disk { kGood, kFull, kHalfFull, kSyncFails };
+
+// How files of one kind, or all, behave.
+struct DiskState {
+  std::atomic<Disk> logs{Disk::kGood};    // write-ahead logs
+  std::atomic<Disk> others{Disk::kGood};  // tables, manifests
+};
+
+class BadFile : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  BadFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, const std::atomic<Disk>* disk)
+      : FSWritableFileOwnerWrapper(std::move(file)), disk_(disk) {}
+
+  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                           rocksdb::IODebugContext* debug) override {
+    const Disk disk = disk_->load();
+    if (disk == Disk::kHalfFull) {  // as write(2): the first part fits
+      (void)FSWritableFileOwnerWrapper::Append({data.data(), data.size() / 2}, options, debug);
+    }
+    if (disk == Disk::kFull || disk == Disk::kHalfFull) {
+      rocksdb::IOStatus status = rocksdb::IOStatus::NoSpace("No space left on device");
+      status.SetRetryable(true);
+      return status;
+    }
+    return FSWritableFileOwnerWrapper::Append(data, options, debug);
+  }
+  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                           const rocksdb::DataVerificationInfo&,
+                           rocksdb::IODebugContext* debug) override {
+    return Append(data, options, debug);
+  }
+  rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
+                         rocksdb::IODebugContext* debug) override {
+    if (disk_->load() == Disk::kSyncFails) return rocksdb::IOStatus::IOError("fsync: EIO");
+    return FSWritableFileOwnerWrapper::Sync(options, debug);
+  }
+
+ private:
+  const std::atomic<Disk>* const disk_;
+};
+
+class BadFileSystem : public rocksdb::FileSystemWrapper {
+ public:
+  explicit BadFileSystem(const DiskState* state)
+      : FileSystemWrapper(rocksdb::FileSystem::Default()), state_(state) {}
+  const char* Name() const override { return "BadFileSystem"; }
+  rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                    rocksdb::IODebugContext* debug) override {
+    rocksdb::IOStatus status = FileSystemWrapper::NewWritableFile(name, options, file, debug);
+    if (status.ok() && !name.ends_with("LOG")) {
+      *file = std::make_unique<BadFile>(std::move(*file),
+                                        name.ends_with(".log") ? &state_->logs : &state_->others);
+    }
+    return status;
+  }
+
+ private:
+  const DiskState* const state_;
+};
+
+class DiskFullTest : public StoreFixture {
+ protected:
+  void SetUp() override {
+    StoreFixture::SetUp();
+    env_ = rocksdb::NewCompositeEnv(std::make_shared<BadFileSystem>(&disk_));
+    ASSERT_OK(OpenOnBadDisk());
+    const auto uid = store_->AddCollection(MakeRecord("c"));
+    ASSERT_OK(uid);
+    uid_ = *uid;
+    OpenLog();
+  }
+  void TearDown() override {
+    log_.reset();
+    StoreFixture::TearDown();
+  }
+  absl::Status OpenOnBadDisk() {
+    auto store = OpenStoreOn(options_, env_.get());
+    if (store.ok()) store_ = *std::move(store);
+    return store.status();
+  }
+  void OpenLog() {
+    auto log = store_->OpenShard(uid_, 0, kDimension);
+    ASSERT_OK(log);
+    log_ = *std::move(log);
+  }
+  absl::Status Append(std::vector<Mutation> mutations) { return log_->Append(mutations); }
+
+  // What a restart finds: the files as they are, without anything an orderly close would write.
+  void Crash() {
+    const std::string crashed = options_.path + "_crashed";
+    std::filesystem::copy(options_.path, crashed);
+    log_.reset();
+    store_.reset();
+    options_.path = crashed;
+    disk_.logs = disk_.others = Disk::kGood;
+  }
+
+  // Recovery is tried at most once a second, so writes are refused for a moment.
+  absl::Status AppendWhenRecovered(const std::vector<Mutation>& mutations) {
+    absl::Status status;
+    for (int i = 0; i < 200; ++i) {
+      status = Append(mutations);
+      if (status.ok()) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    return status;
+  }
+
+  DiskState disk_;
+  std::unique_ptr<rocksdb::Env> env_;
+  uint32_t uid_ = 0;
+  std::unique_ptr<ShardLog> log_;
+};
+
+TEST_F(DiskFullTest, FailedWriteIsNotThereAndItsNumberCanBeUsedAgain) {
+  ASSERT_OK(Append({Put(1, "a")}));
+  for (const Disk disk : {Disk::kFull, Disk::kHalfFull}) {
+    const uint64_t next = log_->LastSequence() + 1;
+    disk_.logs = disk_.others = disk;
+    for (int i = 0; i < 3; ++i) {
+      const absl::Status status = Append({Put(next, "failed", 0)});
+      EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status.ToString();
+    }
+    EXPECT_EQ(log_->LastSequence(), next - 1);  // reads go on
+    EXPECT_EQ(Current(*log_, "failed"), 0u);
+    EXPECT_EQ(Current(*log_, "a"), 1u);
+    disk_.logs = disk_.others = Disk::kGood;
+    ASSERT_OK(AppendWhenRecovered({Put(next, "good" + std::to_string(next))}));
+    ASSERT_OK(Append({Put(next + 1, "after" + std::to_string(next))}));
+  }
+  EXPECT_THAT(warnings_, testing::HasSubstr("recovered"));
+  Crash();
+  ASSERT_OK(Open());
+  OpenLog();
+  EXPECT_EQ(log_->LastSequence(), 5u);
+  EXPECT_EQ(Current(*log_, "failed"), 0u);
+  EXPECT_EQ(Current(*log_, "good2"), 2u);
+  EXPECT_EQ(Current(*log_, "good4"), 4u);
+  EXPECT_EQ(Scan(*log_), (std::vector<uint64_t>{1, 2, 3, 4, 5}));
+}
+
+TEST_F(DiskFullTest, FirstWriteAfterOpeningRecoversToo) {
+  ASSERT_OK(Append({Put(1, "a")}));
+  log_.reset();
+  store_.reset();
+  ASSERT_OK(OpenOnBadDisk());
+  OpenLog();
+  disk_.logs = disk_.others = Disk::kFull;
+  EXPECT_EQ(Append({Put(2, "b")}).code(), absl::StatusCode::kResourceExhausted);
+  disk_.logs = disk_.others = Disk::kGood;
+  EXPECT_OK(AppendWhenRecovered({Put(2, "c")}));
+  EXPECT_EQ(Current(*log_, "c"), 2u);
+}
+
+TEST_F(DiskFullTest, CrashWhileTheDiskIsFullKeepsAllThatWasAcknowledged) {
+  ASSERT_OK(Append({Put(1, "a"), Put(2, "b")}));
+  disk_.logs = disk_.others = Disk::kHalfFull;
+  EXPECT_EQ(Append({Put(3, "failed")}).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_FALSE(Append({Put(3, "failed")}).ok());
+  Crash();
+  ASSERT_OK(Open());
+  OpenLog();
+  EXPECT_EQ(Scan(*log_), (std::vector<uint64_t>{1, 2}));
+}
+
+// After a failed sync nobody knows what is on the disk, so the store stays shut until it is opened
+// anew, and then holds all of the write or nothing.
+TEST_F(DiskFullTest, FailedSyncRefusesWritesUntilReopened) {
+  ASSERT_OK(Append({Put(1, "a")}));
+  disk_.logs = Disk::kSyncFails;
+  EXPECT_EQ(Append({Put(2, "unknown"), Put(3, "unknown too")}).code(),
+            absl::StatusCode::kUnavailable);
+  disk_.logs = Disk::kGood;
+  const absl::Status refused = Append({Put(2, "other")});
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(refused.message(), testing::HasSubstr("restart the server"));
+  EXPECT_EQ(store_->AddCollection(MakeRecord("x")).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(log_->PutManifest("m").ok());
+  EXPECT_EQ(Current(*log_, "unknown"), 0u);
+  EXPECT_EQ(Current(*log_, "a"), 1u);
+  Crash();
+  ASSERT_OK(Open());
+  OpenLog();
+  const uint64_t last = log_->LastSequence();
+  EXPECT_TRUE(last == 1 || last == 3) << last;
+  EXPECT_EQ(Scan(*log_).size(), last);
+  EXPECT_EQ(Current(*log_, "other"), 0u);
+  EXPECT_OK(Append({Put(last + 1, "other")}));
+}
+
+TEST_F(DiskFullTest, FlushThatFindsTheDiskFullLosesNothing) {
+  ASSERT_OK(Append({Put(1, "a")}));
+  disk_.others = Disk::kFull;
+  EXPECT_EQ(store_->Flush().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Current(*log_, "a"), 1u);
+  EXPECT_EQ(Append({Put(2, "b")}).code(), absl::StatusCode::kResourceExhausted);
+  disk_.others = Disk::kGood;
+  ASSERT_OK(AppendWhenRecovered({Put(2, "b")}));
+  Crash();
+  ASSERT_OK(Open());
+  OpenLog();
+  EXPECT_EQ(Scan(*log_), (std::vector<uint64_t>{1, 2}));
+}
+
+TEST_F(DiskFullTest, OpeningOnAFullDiskIsResourceExhausted) {
+  ASSERT_OK(Append({Put(1, "a")}));
+  log_.reset();
+  store_.reset();
+  disk_.logs = disk_.others = Disk::kFull;
+  EXPECT_EQ(OpenOnBadDisk().code(), absl::StatusCode::kResourceExhausted);
+  disk_.logs = disk_.others = Disk::kGood;
+  ASSERT_OK(OpenOnBadDisk());
+  OpenLog();
+  EXPECT_EQ(Scan(*log_), (std::vector<uint64_t>{1}));
+}
+
+}  // namespace
+}  // namespace vecino::storage
