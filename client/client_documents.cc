@@ -21,6 +21,22 @@ Status WrongCount(size_t got, size_t wanted) {
                                      std::to_string(wanted) + " items");
 }
 
+// `text` with `documents[from]` made `documents[to]`.
+std::string Moved(std::string text, size_t from, size_t to) {
+  const std::string old_place = "documents[" + std::to_string(from) + "]";
+  const std::string place = "documents[" + std::to_string(to) + "]";
+  size_t at = 0;
+  while ((at = text.find(old_place, at)) != std::string::npos) {
+    text.replace(at, old_place.size(), place);
+    at += place.size();
+  }
+  return text;
+}
+
+Status Moved(const Status& status, size_t from, size_t to) {
+  return Status(status.code(), Moved(status.message(), from, to), Moved(status.field(), from, to));
+}
+
 }  // namespace
 
 Result<WriteResult> Client::Upsert(const std::string& collection, const Document& document,
@@ -67,7 +83,11 @@ Result<std::vector<WriteResult>> Client::UpsertBatch(const std::string& collecti
   if (static_cast<size_t>(response.results_size()) != sent.size()) {
     return WrongCount(response.results_size(), sent.size());
   }
-  for (size_t j = 0; j < sent.size(); ++j) results[sent[j]] = FromProto(response.results(j));
+  for (size_t j = 0; j < sent.size(); ++j) {
+    WriteResult& result = results[sent[j]] = FromProto(response.results(j));
+    // The server counts places in what was sent; the caller in what it gave.
+    if (sent[j] != j) result.status = Moved(result.status, j, sent[j]);
+  }
   return results;
 }
 

@@ -51,7 +51,8 @@ std::vector<std::pair<std::string, std::string>> MissingBlasVariables(
     if (!value.empty() && !get(name).has_value()) missing.emplace_back(name, value);
   };
   want("OPENBLAS_CORETYPE", BlasCoreType(cpu));
-  // Vecino runs queries, rows and batches in parallel; threads inside the libraries would fight them.
+  // Vecino runs queries, rows and batches in parallel; threads inside the libraries would fight
+  // them.
   want("OPENBLAS_NUM_THREADS", "1");
   want("OMP_NUM_THREADS", "1");
   return missing;
@@ -77,11 +78,10 @@ std::string EnsureBlasEnvironment(char** argv) {
 
 std::string DescribeCpu() {
   const CpuFeatures cpu = DetectCpu();
-  // What the library says it uses is better than what it was told. The symbol is OpenBLAS' own, and is
-  // absent when another BLAS is installed.
+  // What the library says it uses is better than what it was told. The symbol is OpenBLAS' own, and
+  // is absent when another BLAS is installed.
   using CoreName = char* (*)();
-  const auto corename =
-      reinterpret_cast<CoreName>(dlsym(RTLD_DEFAULT, "openblas_get_corename"));
+  const auto corename = reinterpret_cast<CoreName>(dlsym(RTLD_DEFAULT, "openblas_get_corename"));
   std::string kernels = "unknown";
   if (corename != nullptr) {
     kernels = corename();
@@ -89,9 +89,9 @@ std::string DescribeCpu() {
     kernels = absl::StrCat(*wanted, " (asked for)");
   }
   return absl::StrCat(cpu.avx512 ? "AVX-512" : (cpu.avx2 ? "AVX2" : "no AVX2"),
-                      ", OpenBLAS kernels ", kernels, ", OPENBLAS_NUM_THREADS=",
-                      GetEnv("OPENBLAS_NUM_THREADS").value_or("unset"), ", OMP_NUM_THREADS=",
-                      GetEnv("OMP_NUM_THREADS").value_or("unset"));
+                      ", OpenBLAS kernels ", kernels,
+                      ", OPENBLAS_NUM_THREADS=", GetEnv("OPENBLAS_NUM_THREADS").value_or("unset"),
+                      ", OMP_NUM_THREADS=", GetEnv("OMP_NUM_THREADS").value_or("unset"));
 }
 
 }  // namespace vecino

@@ -1,8 +1,9 @@
 // Settings that OpenBLAS, OpenMP and the model's run time read once, when they are loaded.
 //
-// Debian's OpenBLAS 0.3.21 does not know recent Intel processors and falls back to its slowest kernels
-// for them, at a fifth of the speed, unless OPENBLAS_CORETYPE names better ones. The libraries are
-// loaded before main() runs, so the only way to set their environment is to start the program again.
+// Debian's OpenBLAS 0.3.21 does not know recent Intel processors and falls back to its slowest
+// kernels for them, at a fifth of the speed, unless OPENBLAS_CORETYPE names better ones. The
+// libraries are loaded before main() runs, so the only way to set their environment is to start the
+// program again.
 #pragma once
 
 #include <functional>
@@ -23,8 +24,8 @@ struct CpuFeatures {
 
 CpuFeatures DetectCpu();
 
-// The value for OPENBLAS_CORETYPE: SkylakeX with AVX-512 (as fast as Cooperlake and SapphireRapids in
-// our measurements, and present in every build), else Zen or Haswell with AVX2. Empty: OpenBLAS'
+// The value for OPENBLAS_CORETYPE: SkylakeX with AVX-512 (as fast as Cooperlake and SapphireRapids
+// in our measurements, and present in every build), else Zen or Haswell with AVX2. Empty: OpenBLAS'
 // own choice is good enough.
 const char* BlasCoreType(const CpuFeatures& cpu);
 

@@ -46,7 +46,7 @@ bool ParseBytes(absl::string_view text, int64_t* bytes) {
 }
 
 // Makers of rows. `range` is generated from what is checked, so the two cannot differ.
-Option Integer(std::string section, std::string key, int Config::* field, int low, int high,
+Option Integer(std::string section, std::string key, int Config::*field, int low, int high,
                std::string cost, std::string help) {
   const std::string range = absl::StrCat(low, " to ", high);
   const auto parse = [=](Config& config, const std::string& text) {
@@ -61,7 +61,7 @@ Option Integer(std::string section, std::string key, int Config::* field, int lo
   return {section, key, "N", range, cost, help, false, parse, print};
 }
 
-Option Bytes(std::string section, std::string key, int64_t Config::* field, int64_t low,
+Option Bytes(std::string section, std::string key, int64_t Config::*field, int64_t low,
              int64_t high, std::string cost, std::string help) {
   const std::string range = absl::StrCat(PrintBytes(low), " to ", PrintBytes(high));
   const auto parse = [=](Config& config, const std::string& text) {
@@ -76,7 +76,7 @@ Option Bytes(std::string section, std::string key, int64_t Config::* field, int6
   return {section, key, "SIZE", range, cost, help, false, parse, print};
 }
 
-Option Count(std::string section, std::string key, int64_t Config::* field, int64_t low,
+Option Count(std::string section, std::string key, int64_t Config::*field, int64_t low,
              int64_t high, std::string cost, std::string help) {
   Option option = Bytes(section, key, field, low, high, cost, help);
   option.value_name = "N";
@@ -93,7 +93,7 @@ Option Count(std::string section, std::string key, int64_t Config::* field, int6
   return option;
 }
 
-Option Duration(std::string section, std::string key, absl::Duration Config::* field,
+Option Duration(std::string section, std::string key, absl::Duration Config::*field,
                 absl::Duration high, std::string cost, std::string help) {
   const std::string range = absl::StrCat("0s to ", absl::FormatDuration(high));
   const auto parse = [=](Config& config, const std::string& text) {
@@ -108,7 +108,7 @@ Option Duration(std::string section, std::string key, absl::Duration Config::* f
   return {section, key, "TIME", range, cost, help, false, parse, print};
 }
 
-Option Choice(std::string section, std::string key, std::string Config::* field,
+Option Choice(std::string section, std::string key, std::string Config::*field,
               std::vector<std::string> choices, std::string cost, std::string help) {
   const std::string range = absl::StrJoin(choices, ", ");
   const auto parse = [=](Config& config, const std::string& text) {
@@ -124,7 +124,7 @@ Option Choice(std::string section, std::string key, std::string Config::* field,
   return {section, key, "WORD", range, cost, help, false, parse, print};
 }
 
-Option Path(std::string section, std::string key, std::string Config::* field, bool may_be_empty,
+Option Path(std::string section, std::string key, std::string Config::*field, bool may_be_empty,
             std::string cost, std::string help) {
   const auto parse = [=](Config& config, const std::string& text) {
     if (text.empty() && !may_be_empty) return Bad(text, "a path");
@@ -132,11 +132,11 @@ Option Path(std::string section, std::string key, std::string Config::* field, b
     return absl::OkStatus();
   };
   const auto print = [=](const Config& config) { return config.*field; };
-  return {section, key, "PATH", may_be_empty ? "a path, or empty for none" : "a path", cost, help,
+  return {section, key,   "PATH", may_be_empty ? "a path, or empty for none" : "a path", cost, help,
           false,   parse, print};
 }
 
-Option Address(std::string section, std::string key, std::string Config::* field, bool may_be_off,
+Option Address(std::string section, std::string key, std::string Config::*field, bool may_be_off,
                std::string cost, std::string help) {
   const std::string range =
       absl::StrCat("HOST:PORT, port 0 to 65535", may_be_off ? ", or off" : "");
@@ -191,8 +191,7 @@ std::vector<Option> MakeOptions() {
               "Threads that read and write the network; 0 is one per core."),
       Path("data", "dir", &Config::data_dir, false, "none",
            "Folder of everything that is stored; made when missing. One server at a time."),
-      Path("model", "root", &Config::model_root, false,
-           "each model takes its size in memory",
+      Path("model", "root", &Config::model_root, false, "each model takes its size in memory",
            "Folder whose subfolders are models; made when missing. Loaded at start."),
       Integer("encoder", "executors", &Config::encoder_executors, 0, 256, "a core each",
               "Threads that run models; 0 is one per core."),
@@ -267,8 +266,7 @@ absl::Status ReadEnvironment(const EnvironmentList& environment, FoundValues& fo
     sections.insert(absl::StrCat("VECINO_", absl::AsciiStrToUpper(option.section), "_"));
   }
   for (const std::string& entry : environment) {
-    const std::pair<std::string, std::string> pair =
-        absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    const std::pair<std::string, std::string> pair = absl::StrSplit(entry, absl::MaxSplits('=', 1));
     bool ours = false;
     for (const std::string& section : sections) ours |= absl::StartsWith(pair.first, section);
     if (!ours) continue;
@@ -380,8 +378,8 @@ std::string HelpText() {
   for (const Option& option : Options()) {
     const std::string value = option.print(defaults);
     absl::StrAppend(&help, "  ", option.Flag(), " ", option.value_name, "\n      ", option.help,
-                    "\n      Default: ", value.empty() ? "none" : value,
-                    ". Range: ", option.range, ". Environment: ", option.Environment(), "\n");
+                    "\n      Default: ", value.empty() ? "none" : value, ". Range: ", option.range,
+                    ". Environment: ", option.Environment(), "\n");
   }
   return help;
 }
@@ -394,8 +392,8 @@ std::string PrintConfig(const Config& config) {
       section = option.section;
       absl::StrAppend(&text, text.empty() ? "" : "\n", "[", section, "]\n");
     }
-    const std::string value = absl::StrReplaceAll(
-        option.print(config), {{"\\", "\\\\"}, {"\"", "\\\""}});
+    const std::string value =
+        absl::StrReplaceAll(option.print(config), {{"\\", "\\\\"}, {"\"", "\\\""}});
     absl::StrAppend(&text, option.key, " = \"", value, "\"\n");
   }
   return text;

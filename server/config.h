@@ -55,7 +55,7 @@ struct Option {
   std::string range;       // what is allowed, in words
   std::string cost;        // what a higher value costs, or what to think of
   std::string help;
-  bool live = false;       // whether it can be changed without a restart
+  bool live = false;  // whether it can be changed without a restart
   // Sets the field; the error says what is allowed. Never throws.
   std::function<absl::Status(Config&, const std::string&)> parse;
   // The field as text that `parse` takes.
@@ -81,8 +81,9 @@ using EnvironmentList = std::vector<std::string>;
 EnvironmentList ProcessEnvironment();
 
 // Flag over environment over file (--config or VECINO_CONFIG) over default. INVALID_ARGUMENT naming
-// where the fault stands, for a value out of range, an unknown flag, an unknown key of the file, and an
-// unknown variable VECINO_<SECTION>_… of a section that exists. NOT_FOUND: the file cannot be read.
+// where the fault stands, for a value out of range, an unknown flag, an unknown key of the file,
+// and an unknown variable VECINO_<SECTION>_… of a section that exists. NOT_FOUND: the file cannot
+// be read.
 absl::StatusOr<Invocation> ParseInvocation(const std::vector<std::string>& args,
                                            const EnvironmentList& environment);
 

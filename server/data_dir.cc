@@ -19,7 +19,8 @@ absl::Status Fault(const std::string& doing, int error) {
     case EPERM:
     case EROFS:
       return absl::PermissionDeniedError(absl::StrCat(
-          text, "; give the user that runs the server the right to write there, or choose another"));
+          text,
+          "; give the user that runs the server the right to write there, or choose another"));
     case ENOSPC:
     case EDQUOT:
       return absl::ResourceExhaustedError(absl::StrCat(text, "; free some space on that disk"));

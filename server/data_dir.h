@@ -8,7 +8,8 @@
 namespace vecino {
 
 // Makes `path` when it is missing and checks that files can be written in it. PERMISSION_DENIED,
-// RESOURCE_EXHAUSTED (disk full) or FAILED_PRECONDITION (not a folder), naming the folder and what to do.
+// RESOURCE_EXHAUSTED (disk full) or FAILED_PRECONDITION (not a folder), naming the folder and what
+// to do.
 absl::Status PrepareFolder(const std::string& path);
 
 // Writes `content` to `path` so that a reader sees all of it or nothing: a file beside it, then a

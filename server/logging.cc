@@ -46,8 +46,8 @@ std::string EscapeJson(std::string_view text) {
 }
 
 void SetUpLogging(const Config& config) {
-  auto logger = std::make_shared<spdlog::logger>(
-      "vecinod", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>("vecinod",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
   formatter->add_flag<EscapedMessage>('*');
   if (config.log_format == "json") {

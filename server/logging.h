@@ -13,8 +13,8 @@ namespace vecino {
 // gRPC's own messages there too. Call it once, before threads exist.
 void SetUpLogging(const Config& config);
 
-// `text` as the inside of a JSON string: quotes, backslashes and control characters escaped, what is
-// not UTF-8 replaced by U+FFFD.
+// `text` as the inside of a JSON string: quotes, backslashes and control characters escaped, what
+// is not UTF-8 replaced by U+FFFD.
 std::string EscapeJson(std::string_view text);
 
 }  // namespace vecino

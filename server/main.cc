@@ -144,8 +144,8 @@ ExitCode Run(const Config& config, absl::Time start) {
       return Fail(ExitCodeOfStore(status), status);
     }
   }
-  // Until the server serves nothing has been promised to anyone, and the store survives any end: so a signal while it
-  // loads ends the process at once.
+  // Until the server serves nothing has been promised to anyone, and the store survives any end: so
+  // a signal while it loads ends the process at once.
   stop.OnSignal([](int signal, int) {
     spdlog::info("signal {} while loading: stopped", signal);
     spdlog::shutdown();
@@ -154,12 +154,11 @@ ExitCode Run(const Config& config, absl::Time start) {
 
   const auto log = [](std::string_view line) { spdlog::info("{}", line); };
   const auto warn = [](std::string_view line) { spdlog::warn("{}", line); };
-  auto store = storage::Store::Open({.path = config.data_dir + "/store",
-                                     .block_cache_bytes =
-                                         static_cast<size_t>(config.storage_block_cache_bytes),
-                                     .write_buffer_bytes =
-                                         static_cast<size_t>(config.storage_write_buffer_bytes),
-                                     .warn = warn});
+  auto store = storage::Store::Open(
+      {.path = config.data_dir + "/store",
+       .block_cache_bytes = static_cast<size_t>(config.storage_block_cache_bytes),
+       .write_buffer_bytes = static_cast<size_t>(config.storage_write_buffer_bytes),
+       .warn = warn});
   if (!store.ok()) return Fail(ExitCodeOfStore(store.status()), store.status());
   auto encoder = encoder::OpenEncoder({.model_root = config.model_root,
                                        .executors = config.encoder_executors,
@@ -212,8 +211,8 @@ ExitCode Run(const Config& config, absl::Time start) {
 int Main(int argc, char** argv) {
   const std::string blas_problem = EnsureBlasEnvironment(argv);
   const absl::Time start = absl::Now();
-  auto invocation = ParseInvocation(std::vector<std::string>(argv + 1, argv + argc),
-                                    ProcessEnvironment());
+  auto invocation =
+      ParseInvocation(std::vector<std::string>(argv + 1, argv + argc), ProcessEnvironment());
   if (!invocation.ok()) {
     std::fprintf(stderr, "vecinod: %s\n", std::string(invocation.status().message()).c_str());
     return kBadUsage;

@@ -9,7 +9,8 @@
 
 namespace vecino {
 
-// Make it before any other thread, so that all of them inherit the blocked signals. One per process.
+// Make it before any other thread, so that all of them inherit the blocked signals. One per
+// process.
 class StopSignal {
  public:
   StopSignal();
@@ -20,8 +21,8 @@ class StopSignal {
   // Blocks until the first signal; returns its number.
   int Wait();
 
-  // What to do at each signal, with its number and how many have come; called from a thread of its own (no
-  // signal handler: anything may be done). Signals that came before are told at once.
+  // What to do at each signal, with its number and how many have come; called from a thread of its
+  // own (no signal handler: anything may be done). Signals that came before are told at once.
   void OnSignal(std::function<void(int signal, int count)> react);
 
  private:

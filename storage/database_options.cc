@@ -26,8 +26,8 @@ rocksdb::DBOptions MakeDBOptions(const StoreOptions& options) {
   db.paranoid_checks = true;
   db.recycle_log_file_num = 0;  // recycled logs hide damage: what follows looks like an older log
 
-  // Every write is synced, and a bounded log keeps the start quick.
-  db.max_total_wal_size = 4 * options.write_buffer_bytes;
+  // What a start after a crash replays: about one write buffer. Past it, all families are flushed.
+  db.max_total_wal_size = options.write_buffer_bytes;
 
   // Recovery from an error is ours (Database::Recover): it must know when it happens.
   db.max_bgerror_resume_count = 0;

@@ -46,8 +46,9 @@ struct IdEntry {
 //
 // Thread safety: reads are safe from any thread at any time. Append, TrimChanges and PutManifest
 // must not run at once with each other on one shard (the shard's write lock sees to it). All
-// methods may block on disk. None throws. Errors: UNAVAILABLE or RESOURCE_EXHAUSTED (disk full)
-// when the write was not done, DATA_LOSS naming the key or file when stored bytes are damaged.
+// methods may block on disk. None throws. Errors of all: DATA_LOSS naming the key or file when
+// stored bytes are damaged, UNAVAILABLE when the disk fails. Errors of writes besides:
+// RESOURCE_EXHAUSTED when the disk is full, NOT_FOUND when the collection was dropped.
 class ShardLog {
  public:
   virtual ~ShardLog() = default;
@@ -57,7 +58,15 @@ class ShardLog {
 
   // Writes all of `mutations` (ascending sequence, contiguous from LastSequence() + 1) as one
   // atomic batch and syncs it to disk before it returns (group commit with other shards' appends).
-  // On an error nothing of it is visible or will come back after a restart.
+  // Mutation::id and ::sequence are what is stored; Document::id and ::sequence are not looked at.
+  // INVALID_ARGUMENT, and nothing written, for a wrong sequence, an id or a vector of a wrong
+  // length.
+  //
+  // On an error nothing of it is visible, LastSequence() stays, and the same numbers are to be used
+  // again. After UNAVAILABLE or RESOURCE_EXHAUSTED the store takes no write of any shard until it
+  // has made sure that this one cannot come back; it tries with each later write, and where it
+  // cannot (a failed sync), writes are refused until the store is opened anew. Only if it is opened
+  // anew first, then all of the batch or nothing of it may be there.
   virtual absl::Status Append(std::span<const Mutation> mutations) = 0;
 
   // The current version of each id; nullopt where there is none. Same length and order as `ids`.

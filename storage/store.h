@@ -22,32 +22,41 @@ struct StoreOptions {
   size_t write_buffer_bytes = 64u << 20;  // per column family
   int background_threads = 2;             // compactions and flushes
   bool sync_writes = true;                // false only in tests and benchmarks
-  std::function<void(std::string_view)>
-      warn;  // called with what opening repaired or found odd; may be null
+  // Called with one line for the log: what opening repaired or found odd, and later when the disk
+  // fails or recovers. From any thread, also from inside calls of the store, so it must not call
+  // back. May be null.
+  std::function<void(std::string_view)> warn;
 };
 
-// Thread safety: all methods are safe from any thread. All may block on disk.
+// Thread safety: all methods are safe from any thread. All may block on disk. What a write that
+// failed with UNAVAILABLE or RESOURCE_EXHAUSTED leaves behind is said at ShardLog::Append.
 class Store {
  public:
   // Opens or creates the store; replays the write-ahead log. FAILED_PRECONDITION when another
-  // process holds it or when its format version is newer than this program's, DATA_LOSS naming the
-  // file when it is damaged, RESOURCE_EXHAUSTED when the disk is full.
+  // process holds it, when its format version is newer than this program's or when the folder holds
+  // some other database; DATA_LOSS naming the file when it is damaged; RESOURCE_EXHAUSTED when the
+  // disk is full; UNAVAILABLE when the folder cannot be made or read.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const StoreOptions& options);
 
   virtual ~Store() = default;
 
-  // Adds `record` with a fresh uid and returns that uid. ALREADY_EXISTS when the id is taken.
-  // Durable on return.
+  // Adds `record` with a fresh uid (its own is not looked at) and returns that uid. Durable on
+  // return. ALREADY_EXISTS when the id is taken, INVALID_ARGUMENT for an empty id, no dimension, or
+  // a shard count outside 1 to 65,535.
   virtual absl::StatusOr<uint32_t> AddCollection(CollectionRecord record) = 0;
 
   // All collections in order of id.
   virtual absl::StatusOr<std::vector<CollectionRecord>> ListCollections() const = 0;
 
   // Removes the collection and everything stored in it. Atomic and durable on return: after a crash
-  // either all of it is there or none. NOT_FOUND when there is no such uid.
+  // either all of it is there or none. Logs of its shards that are still open refuse writes from
+  // then on (NOT_FOUND) and find nothing. NOT_FOUND when there is no such uid.
   virtual absl::Status DropCollection(uint32_t uid) = 0;
 
-  // The log of one shard. The store must outlive it. One object per shard may exist at a time.
+  // The log of one shard. The store must outlive it. FAILED_PRECONDITION while another object for
+  // the shard exists, NOT_FOUND for an unknown uid, INVALID_ARGUMENT when shard or dimension are
+  // not the collection's, DATA_LOSS when the shard's rows and its last sequence number do not
+  // agree.
   virtual absl::StatusOr<std::unique_ptr<ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
                                                               uint32_t dimension) = 0;
 

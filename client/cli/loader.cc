@@ -218,7 +218,7 @@ class Loader {
         if (kept != i) batch->documents[kept] = std::move(batch->documents[i]);
         ++kept;
       } else {
-        FailRecord(batch->lines[i], Reason(status, i));
+        FailRecord(batch->lines[i], Reason(status));
       }
     }
     batch->lines.resize(kept);
@@ -334,11 +334,14 @@ class Loader {
   }
 
   // The server's reason without the place in the batch, which means nothing to who reads the file.
-  static std::string Reason(const Status& status, size_t place) {
+  static std::string Reason(const Status& status) {
     std::string reason = status.ToString();
-    const std::string prefix = "documents[" + std::to_string(place) + "].";
-    for (size_t at; (at = reason.find(prefix)) != std::string::npos;)
-      reason.erase(at, prefix.size());
+    constexpr std::string_view kPlace = "documents[";
+    for (size_t at; (at = reason.find(kPlace)) != std::string::npos;) {
+      const size_t end = reason.find_first_not_of("0123456789", at + kPlace.size());
+      if (end == std::string::npos || reason.compare(end, 2, "].") != 0) break;
+      reason.erase(at, end + 2 - at);
+    }
     return reason;
   }
 

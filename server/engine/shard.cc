@@ -120,22 +120,22 @@ bool Shard::MaintenanceDue() const {
   return HasWork();
 }
 
+std::optional<index::FrozenRows> Shard::FreezeWork(bool* drain) {
+  absl::MutexLock lock(&index_mu_);
+  // Deletes fill the change log but no tail.
+  if (LogIsLong()) index_.FreezeTail();
+  *drain = true;
+  if (auto rows = index_.FreezeForDrain(kMaxTailsPerDrain)) return rows;
+  *drain = false;
+  const auto merge = PickMerge(index_.Stats().segments, options_.merge);
+  if (!merge.has_value()) return std::nullopt;
+  return index_.FreezeForMerge(merge->first, merge->count);
+}
+
 absl::StatusOr<bool> Shard::Maintain() {
   const absl::Time start = absl::Now();
-  std::optional<index::FrozenRows> rows;
-  bool drain = true;
-  {
-    absl::MutexLock lock(&index_mu_);
-    // Deletes fill the change log but no tail.
-    if (LogIsLong()) index_.FreezeTail();
-    rows = index_.FreezeForDrain(kMaxTailsPerDrain);
-    if (!rows.has_value()) {
-      drain = false;
-      if (const auto merge = PickMerge(index_.Stats().segments, options_.merge)) {
-        rows = index_.FreezeForMerge(merge->first, merge->count);
-      }
-    }
-  }
+  bool drain = false;
+  std::optional<index::FrozenRows> rows = FreezeWork(&drain);
   const bool built = rows.has_value();
   if (built) {
     if (absl::Status status = Rebuild(*std::move(rows)); !status.ok()) return status;

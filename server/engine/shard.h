@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -110,7 +111,11 @@ class Shard {
 
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   bool LogIsLong() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // What to build from next, and whether that is a drain or a merge.
+  std::optional<index::FrozenRows> FreezeWork(bool* drain);
+  // Makes one segment of the rows and puts it in their place.
   absl::Status Rebuild(index::FrozenRows rows);
+  // Lets the next start read from the change log only what is not in segments now, when that saves much.
   absl::Status SaveManifest();
   absl::Status WaitUntil(uint64_t sequence, bool appends_only, const CallContext& context) const;
 

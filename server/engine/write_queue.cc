@@ -83,6 +83,11 @@ absl::Status WriteQueue::Exclusive(absl::FunctionRef<absl::Status()> fn, absl::T
   return status;
 }
 
+int WriteQueue::WaitingForTest() const {
+  absl::MutexLock lock(&mu_);
+  return static_cast<int>(queue_.size());
+}
+
 void WriteQueue::WakeFront() {
   idle_.SignalAll();
   if (!queue_.empty()) queue_.front()->wake.Signal();

@@ -58,6 +58,9 @@ class WriteQueue {
   // Called by a commit: from now on everything is refused with `why`, for good.
   void Refuse(absl::Status why);
 
+  // Calls that wait for their turn. For tests.
+  int WaitingForTest() const;
+
  private:
   struct Waiter {
     absl::Span<ShardWrite> writes;
@@ -75,7 +78,7 @@ class WriteQueue {
   const size_t max_writes_;
   const CommitFn commit_;
 
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   absl::CondVar idle_;  // signalled when `running_` becomes false
   std::deque<Waiter*> queue_ ABSL_GUARDED_BY(mu_);
   bool running_ ABSL_GUARDED_BY(mu_) = false;

@@ -46,8 +46,9 @@ class AsyncServer final : private CallOwner {
   enum class State { kLoading, kServing, kDraining };
 
   // Listens at once. Until Serve, every call is answered UNAVAILABLE and health says NOT_SERVING.
-  // `metrics` must outlive it; call metrics->RemoveCallbacks() before it is destroyed. FAILED_PRECONDITION with a plain message when it cannot listen: the
-  // address is taken, not this machine's, or not allowed.
+  // `metrics` must outlive it; call metrics->RemoveCallbacks() before it is destroyed.
+  // FAILED_PRECONDITION with a plain message when it cannot listen: the address is taken, not this
+  // machine's, or not allowed.
   static absl::StatusOr<std::unique_ptr<AsyncServer>> Start(const ServerOptions& options,
                                                             Metrics* metrics);
   // Drains with no patience unless Drain was called.

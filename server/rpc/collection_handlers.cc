@@ -17,7 +17,7 @@ absl::Status CollectionHandlers::CreateCollection(const v1::CreateCollectionRequ
   }
   if (!request.has_collection()) {
     return engine::InvalidField("collection",
-                                "it is missing; it says the dimension or the "
+                                "is missing; it says the dimension or the "
                                 "embedding model");
   }
   auto spec = ReadCollection(request.collection_id(), request.collection());

@@ -25,7 +25,7 @@ absl::StatusOr<engine::Metric> ReadMetric(std::string_view field, v1::Metric met
     case v1::METRIC_L2:
       return engine::Metric::kL2;
     default:  // proto3 enums are open: a newer client may send what this server does not know
-      return InvalidField(field, Concat("it is ", static_cast<int>(metric),
+      return InvalidField(field, Concat("is ", static_cast<int>(metric),
                                         "; this server knows METRIC_COSINE, METRIC_DOT and "
                                         "METRIC_L2"));
   }
@@ -39,9 +39,8 @@ google::protobuf::Timestamp FromMicros(int64_t micros) {
 
 absl::StatusOr<int> ReadPageSize(int32_t page_size) {
   if (page_size < 0) {
-    return InvalidField("page_size",
-                        Concat("it is ", page_size, "; it must be 0 (for the default of ",
-                               kDefaultPageSize, ") to ", kMaxPageSize));
+    return InvalidField("page_size", Concat("is ", page_size, "; it must be 0 (for the default of ",
+                                            kDefaultPageSize, ") to ", kMaxPageSize));
   }
   return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
 }
@@ -51,7 +50,7 @@ absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
   engine::CollectionSpec spec;
   spec.id = std::string(id);
   if (!collection.name().empty() && collection.name() != CollectionName(id)) {
-    return InvalidField("collection.name", Concat("it is \"", Printable(collection.name(), 100),
+    return InvalidField("collection.name", Concat("is \"", Printable(collection.name(), 100),
                                                   "\" but collection_id makes it \"",
                                                   CollectionName(id), "\"; leave the name empty"));
   }
@@ -60,7 +59,7 @@ absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
       (collection.dimension() == 0 && !has_model)) {
     return InvalidField(
         "collection.dimension",
-        Concat("it is ", collection.dimension(), "; it must be 1 to ", Limits::kMaxDimension,
+        Concat("is ", collection.dimension(), "; it must be 1 to ", Limits::kMaxDimension,
                ", or 0 with collection.embedding.model set"));
   }
   spec.dimension = collection.dimension();
@@ -74,14 +73,14 @@ absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
   }
   if (collection.shard_count() < 0 || collection.shard_count() > Limits::kMaxShards) {
     return InvalidField("collection.shard_count",
-                        Concat("it is ", collection.shard_count(), "; it must be 1 to ",
+                        Concat("is ", collection.shard_count(), "; it must be 1 to ",
                                Limits::kMaxShards, ", or 0 for the default of ", spec.shard_count));
   }
   if (collection.shard_count() != 0) spec.shard_count = collection.shard_count();
   const auto kind = collection.index_policy().kind();
   if (kind != v1::IndexPolicy::KIND_UNSPECIFIED && kind != v1::IndexPolicy::KIND_FLAT) {
     return InvalidField("collection.index_policy.kind",
-                        Concat("it is ", static_cast<int>(kind), "; this server knows KIND_FLAT"));
+                        Concat("is ", static_cast<int>(kind), "; this server knows KIND_FLAT"));
   }
   return spec;
 }
@@ -139,19 +138,19 @@ absl::StatusOr<std::vector<float>> ReadVector(std::string_view field, const v1::
   const bool has_values = vector.values_size() > 0;
   const bool has_bytes = !vector.float32_le().empty();
   if (has_values == has_bytes) {
-    return InvalidField(field, has_values ? "it has both values and float32_le; set one"
-                                          : "it is empty; set values or float32_le");
+    return InvalidField(field, has_values ? "has both values and float32_le; set one"
+                                          : "is empty; set values or float32_le");
   }
   static_assert(std::endian::native == std::endian::little);
   if (vector.float32_le().size() % sizeof(float) != 0) {
-    return InvalidField(Concat(field, ".float32_le"), Concat("it has ", vector.float32_le().size(),
+    return InvalidField(Concat(field, ".float32_le"), Concat("has ", vector.float32_le().size(),
                                                              " bytes; it must be a multiple of 4"));
   }
   const size_t size =
       has_values ? vector.values_size() : vector.float32_le().size() / sizeof(float);
   if (size > Limits::kMaxDimension) {
     return InvalidField(field,
-                        Concat("it has ", size, " values; the limit is ", Limits::kMaxDimension));
+                        Concat("has ", size, " values; the limit is ", Limits::kMaxDimension));
   }
   std::vector<float> values(size);
   std::memcpy(values.data(),
@@ -161,7 +160,7 @@ absl::StatusOr<std::vector<float>> ReadVector(std::string_view field, const v1::
   for (size_t i = 0; i < size; ++i) {
     if (!std::isfinite(values[i])) {
       return InvalidField(
-          field, Concat("it has ", values[i], " at position ", i, "; every value must be finite"));
+          field, Concat("has ", values[i], " at position ", i, "; every value must be finite"));
     }
   }
   return values;
@@ -179,7 +178,7 @@ absl::StatusOr<engine::Truncate> ReadTruncate(v1::TruncateMode mode) {
     case v1::TRUNCATE_MODE_ERROR:
       return engine::Truncate::kError;
     default:
-      return InvalidField("truncate", Concat("it is ", static_cast<int>(mode),
+      return InvalidField("truncate", Concat("is ", static_cast<int>(mode),
                                              "; this server knows TRUNCATE_MODE_AUTO and "
                                              "TRUNCATE_MODE_ERROR"));
   }
@@ -197,7 +196,7 @@ absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMas
     } else if (path == "vector") {
       parts.vector = true;
     } else if (path != "id") {
-      return InvalidField("read_mask", Concat("it names \"", Printable(path, 100),
+      return InvalidField("read_mask", Concat("names \"", Printable(path, 100),
                                               "\"; it may name text, metadata, vector and id"));
     }
   }
@@ -215,11 +214,11 @@ absl::StatusOr<engine::DocumentWrite> ReadDocument(std::string_view path,
     if (!name.ok()) return name.status();
     if (name->collection != collection) {
       return InvalidField(name_field,
-                          Concat("it is of another collection than ", CollectionName(collection)));
+                          Concat("is of another collection than ", CollectionName(collection)));
     }
     if (!document.id().empty() && document.id() != name->document) {
       return InvalidField(
-          id_field, Concat("it is \"", Printable(document.id(), 100), "\" but the name ends in \"",
+          id_field, Concat("is \"", Printable(document.id(), 100), "\" but the name ends in \"",
                            Printable(name->document, 100), "\""));
     }
     write.document.id = std::move(name->document);
@@ -264,8 +263,8 @@ absl::Status WriteDocument(std::string_view collection, const storage::Document&
 
 absl::Status CheckBatch(std::string_view field, int size, std::string_view what) {
   if (size >= 1 && size <= Limits::kMaxBatch) return absl::OkStatus();
-  return InvalidField(
-      field, Concat("it holds ", size, " ", what, "; it must hold 1 to ", Limits::kMaxBatch));
+  return InvalidField(field,
+                      Concat("holds ", size, " ", what, "; it must hold 1 to ", Limits::kMaxBatch));
 }
 
 absl::StatusOr<std::vector<std::string>> ReadIds(
@@ -281,8 +280,8 @@ absl::StatusOr<std::vector<std::string>> ReadIds(
 
 absl::Status CheckText(std::string_view field, std::string_view text) {
   if (text.size() <= Limits::kMaxTextBytes) return absl::OkStatus();
-  return InvalidField(
-      field, Concat("it has ", text.size(), " bytes; the limit is ", Limits::kMaxTextBytes));
+  return InvalidField(field,
+                      Concat("has ", text.size(), " bytes; the limit is ", Limits::kMaxTextBytes));
 }
 
 void WriteToken(const engine::WriteToken& token, v1::WriteToken* out) {
@@ -297,12 +296,12 @@ absl::StatusOr<std::vector<engine::WriteToken>> ReadTokens(
   for (int i = 0; i < tokens.size(); ++i) {
     const std::string path = Concat("write_tokens[", i, "]");
     if (tokens[i].shard() < 0 || tokens[i].shard() >= Limits::kMaxShards) {
-      return InvalidField(path + ".shard", Concat("it is ", tokens[i].shard(), "; it must be 0 to ",
+      return InvalidField(path + ".shard", Concat("is ", tokens[i].shard(), "; it must be 0 to ",
                                                   Limits::kMaxShards - 1));
     }
     if (tokens[i].sequence_number() < 0) {
-      return InvalidField(path + ".sequence_number", Concat("it is ", tokens[i].sequence_number(),
-                                                            "; it must not be negative"));
+      return InvalidField(path + ".sequence_number",
+                          Concat("is ", tokens[i].sequence_number(), "; it must not be negative"));
     }
     out.push_back({tokens[i].shard(), static_cast<uint64_t>(tokens[i].sequence_number())});
   }

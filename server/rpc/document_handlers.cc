@@ -40,7 +40,7 @@ absl::Status CheckCount(size_t results, size_t wanted) {
 absl::Status DocumentHandlers::UpdateDocument(const v1::UpdateDocumentRequest& request,
                                               v1::UpdateDocumentResponse* response,
                                               const engine::CallContext& context) {
-  if (!request.has_document()) return engine::InvalidField("document", "it is missing");
+  if (!request.has_document()) return engine::InvalidField("document", "is missing");
   auto name = ParseDocumentName("document.name", request.document().name());
   if (!name.ok()) return name.status();
   auto truncate = ReadTruncate(request.truncate());
@@ -54,7 +54,7 @@ absl::Status DocumentHandlers::UpdateDocument(const v1::UpdateDocumentRequest& r
   if (!results.ok()) return results.status();
   if (absl::Status status = CheckCount(results->size(), 1); !status.ok()) return status;
   const engine::WriteResult& result = results->front();
-  if (!result.status.ok()) return WithFieldPrefix(result.status, "document");
+  if (!result.status.ok()) return MoveField(result.status, "documents[0]", "document");
   storage::Document written;
   written.id = name->document;
   written.sequence = result.token.sequence;
@@ -78,7 +78,7 @@ absl::Status DocumentHandlers::BatchUpsertDocuments(const v1::BatchUpsertDocumen
   auto truncate = ReadTruncate(request.truncate());
   if (!truncate.ok()) return truncate.status();
 
-  const auto path = [](int i) { return Concat("documents[", i, "]"); };
+  const auto path = [](size_t i) { return Concat("documents[", i, "]"); };
   std::vector<engine::DocumentWrite> writes;
   std::vector<int> positions;  // of each write in the request
   for (int i = 0; i < request.documents_size(); ++i) {
@@ -99,7 +99,7 @@ absl::Status DocumentHandlers::BatchUpsertDocuments(const v1::BatchUpsertDocumen
   }
   for (size_t i = 0; i < positions.size(); ++i) {
     engine::WriteResult& result = (*results)[i];
-    result.status = WithFieldPrefix(result.status, path(positions[i]));
+    result.status = MoveField(result.status, path(i), path(positions[i]));
     WriteResult(result, response->mutable_results(positions[i]));
   }
   return absl::OkStatus();

@@ -20,7 +20,7 @@ absl::StatusOr<encoder::InputType> ReadInputType(v1::InputType type) {
     case v1::INPUT_TYPE_QUERY:
       return encoder::InputType::kQuery;
     default:
-      return engine::InvalidField("input_type", Concat("it is ", static_cast<int>(type),
+      return engine::InvalidField("input_type", Concat("is ", static_cast<int>(type),
                                                        "; this server knows INPUT_TYPE_QUERY and "
                                                        "INPUT_TYPE_DOCUMENT"));
   }
@@ -68,7 +68,7 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   if (!embedded.ok()) return embedded.status();
   const auto& [info, results] = *embedded;
   for (size_t i = 0; i < results.size(); ++i) {
-    if (absl::IsInvalidArgument(results[i].status)) {
+    if (absl::IsInvalidArgument(results[i].status) && engine::FieldOf(results[i].status).empty()) {
       return engine::InvalidField(Concat("texts[", i, "]"), ToStd(results[i].status.message()));
     }
     if (!results[i].status.ok()) return results[i].status;

@@ -32,7 +32,7 @@ absl::Status WhyNotListening(const std::string& address) {
     return absl::FailedPreconditionError(Concat("cannot listen on ", address, ": ", why));
   };
   const size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return fail("it is not of the form HOST:PORT");
+  if (colon == std::string::npos) return fail("is not of the form HOST:PORT");
   std::string host = address.substr(0, colon);
   const std::string port = address.substr(colon + 1);
   if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {

@@ -61,7 +61,7 @@ absl::StatusOr<PagePosition> ReadPageToken(std::string_view kind, std::string_vi
     }
   }
   return engine::InvalidField("page_token",
-                              Concat("it is not one that ", kind,
+                              Concat("is not one that ", kind,
                                      " returned for this request; leave it empty to start again"));
 }
 

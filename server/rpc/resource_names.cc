@@ -19,7 +19,7 @@ constexpr size_t kQuoted = 100;
 
 absl::Status BadName(std::string_view field, std::string_view name, std::string_view form) {
   return engine::InvalidField(
-      field, Concat("it is \"", Printable(name, kQuoted), "\"; it must have the form ", form));
+      field, Concat("is \"", Printable(name, kQuoted), "\"; it must have the form ", form));
 }
 
 }  // namespace

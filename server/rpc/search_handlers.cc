@@ -13,7 +13,7 @@ namespace {
 absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::SearchRequest* out) {
   switch (request.query_case()) {
     case v1::SearchDocumentsRequest::kText: {
-      if (request.text().empty()) return engine::InvalidField("text", "it is empty");
+      if (request.text().empty()) return engine::InvalidField("text", "is empty");
       if (absl::Status status = CheckText("text", request.text()); !status.ok()) return status;
       auto truncate = ReadTruncate(request.truncate());
       if (!truncate.ok()) return truncate.status();
@@ -36,7 +36,7 @@ absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::Search
     case v1::SearchDocumentsRequest::QUERY_NOT_SET:
       break;
   }
-  return engine::InvalidField("query", "it is missing; set text, vector or document_id");
+  return engine::InvalidField("query", "is missing; set text, vector or document_id");
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& r
   if (request.has_top_k()) search.top_k = request.top_k();
   if (search.top_k < 1 || search.top_k > engine::Limits::kMaxTopK) {
     return engine::InvalidField(
-        "top_k", Concat("it is ", search.top_k, "; it must be 1 to ", engine::Limits::kMaxTopK));
+        "top_k", Concat("is ", search.top_k, "; it must be 1 to ", engine::Limits::kMaxTopK));
   }
   auto parts = ReadMask(request.read_mask());
   if (!parts.ok()) return parts.status();

@@ -103,15 +103,15 @@ absl::Status NotRetryable(absl::Status status) {
   return status;
 }
 
-absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix) {
+absl::Status MoveField(const absl::Status& status, std::string_view from, std::string_view to) {
   const std::string field = engine::FieldOf(status);
-  if (field.empty()) return status;
+  if (field.empty() || from == to || !field.starts_with(from)) return status;
   // InvalidField has put the field before the message.
   std::string_view message = ToStd(status.message());
   if (const std::string start = field + ": "; message.starts_with(start)) {
     message.remove_prefix(start.size());
   }
-  return engine::InvalidField(Concat(prefix, ".", field), message);
+  return engine::InvalidField(Concat(to, std::string_view(field).substr(from.size())), message);
 }
 
 }  // namespace vecino::rpc

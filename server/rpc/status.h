@@ -22,8 +22,9 @@ void ToRpcStatus(const absl::Status& status, google::rpc::Status* out);
 // Marks a RESOURCE_EXHAUSTED or UNAVAILABLE that repeating the call as it is cannot cure.
 absl::Status NotRetryable(absl::Status status);
 
-// Puts `prefix` before the field that `status` names, if it names one:
-// WithFieldPrefix(<vector>, "documents[3]") names `documents[3].vector`.
-absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
+// Names `to` in place of `from` in the path that `status` names, if it begins so: with
+// "documents[0]" and "document", `documents[0].vector` becomes `document.vector`. For what the
+// engine saw at another place than the caller.
+absl::Status MoveField(const absl::Status& status, std::string_view from, std::string_view to);
 
 }  // namespace vecino::rpc

@@ -87,7 +87,7 @@ absl::Status ReadMessage(const grpc::ByteBuffer& buffer, google::protobuf::Messa
     }
   }
   const std::string field = FindInvalidUtf8(*message->GetDescriptor(), Contiguous(buffer));
-  if (!field.empty()) return engine::InvalidField(field, "it is not UTF-8");
+  if (!field.empty()) return engine::InvalidField(field, "is not UTF-8");
   return absl::InvalidArgumentError(
       Concat("the request is not a ", message->GetDescriptor()->full_name(),
              ": it is malformed, or nested deeper than ", kMaxNesting, " messages"));

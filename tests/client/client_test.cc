@@ -150,7 +150,7 @@ TEST_F(ClientTest, WaitsUntilTheServerServesAndFindsItAgainAfterARestart) {
 
 TEST_F(ClientTest, BatchKeepsOrderAndReportsWhatNeverLeft) {
   Client client(Options());
-  server_.FailDocument("d", BadField("documents[1].vector", "NaN"));
+  server_.FailDocument("d", BadField("documents[1].vector", "documents[1].vector[1] is NaN"));
   const std::vector<Document> documents{
       {.id = "a", .text = "\xff"},
       {.id = "b", .metadata_json = "[1]"},
@@ -164,7 +164,9 @@ TEST_F(ClientTest, BatchKeepsOrderAndReportsWhatNeverLeft) {
   EXPECT_EQ((*results)[0].status.field(), "documents[0].text");
   EXPECT_EQ((*results)[1].status.field(), "documents[1].metadata");
   EXPECT_TRUE((*results)[2].status.ok());
-  EXPECT_EQ((*results)[3].status.field(), "documents[1].vector");
+  // Place 1 of what was sent is place 3 of what was given.
+  EXPECT_EQ((*results)[3].status.field(), "documents[3].vector");
+  EXPECT_EQ((*results)[3].status.message(), "documents[3].vector[1] is NaN");
   EXPECT_TRUE((*results)[4].status.ok());
   EXPECT_LT((*results)[2].token.sequence_number, (*results)[4].token.sequence_number);
 

@@ -124,7 +124,8 @@ TEST_F(FormatDocumentTest, ExampleDecodesToWhatTheDocumentSays) {
   const auto entry = DecodeIdEntry(value(Family::kIds, IdKey(1, 0, "a")));
   ASSERT_OK(entry);
   EXPECT_EQ(entry->sequence, 1u);
-  const auto change = DecodeChange(value(Family::kChanges, SequenceKey(1, 0, 3)));
+  const std::string change_bytes = value(Family::kChanges, SequenceKey(1, 0, 3));
+  const auto change = DecodeChange(change_bytes);
   ASSERT_OK(change);
   EXPECT_EQ(change->kind, Mutation::Kind::kDelete);
   EXPECT_EQ(change->replaces, 2u);

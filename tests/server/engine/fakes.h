@@ -1,0 +1,135 @@
+// Stand-ins for the encoder and the metrics.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "encoder/encoder.h"
+#include "server/metrics.h"
+
+namespace vecino::engine {
+
+// Turns a text into a vector by a hash of it: the same text, the same vector. Queries and documents alike.
+class FakeEncoder : public encoder::Encoder {
+ public:
+  explicit FakeEncoder(int dimension = 8) {
+    encoder::ModelInfo info;
+    info.name = "fake";
+    info.dimension = dimension;
+    info.max_tokens = 16;
+    info.hash = "hash-1";
+    models.push_back(info);
+  }
+
+  static std::vector<float> VectorOf(std::string_view text, int dimension) {
+    std::vector<float> vector;
+    uint64_t state = std::hash<std::string_view>()(text) | 1;
+    for (int i = 0; i < dimension; ++i) {
+      state ^= state << 13;
+      state ^= state >> 7;
+      state ^= state << 17;
+      vector.push_back(static_cast<float>(static_cast<int64_t>(state % 2001) - 1000) / 1000);
+    }
+    return vector;
+  }
+
+  std::vector<encoder::ModelInfo> Models() const override { return models; }
+  absl::StatusOr<encoder::ModelInfo> Model(std::string_view name) const override {
+    for (const auto& model : models) {
+      if (model.name == name) return model;
+    }
+    return absl::NotFoundError(absl::StrCat("no model `", std::string(name), "`"));
+  }
+  absl::StatusOr<std::vector<encoder::EmbedResult>> Embed(
+      std::string_view model, std::span<const std::string_view> texts,
+      const encoder::EmbedOptions& options) override {
+    const auto info = Model(model);
+    if (!info.ok()) return info.status();
+    if (!fail.ok()) return fail;
+    if (before_embed) before_embed();
+    last_lane = options.lane;
+    std::vector<encoder::EmbedResult> results;
+    for (const std::string_view text : texts) {
+      ++embedded;
+      encoder::EmbedResult& result = results.emplace_back();
+      result.token_count = static_cast<int>(text.size());
+      result.truncated = result.token_count > info->max_tokens;
+      if (result.truncated && options.truncate == encoder::Truncate::kError) {
+        result.status = absl::InvalidArgumentError("too long");
+        continue;
+      }
+      result.vector = VectorOf(text, info->dimension);
+    }
+    return results;
+  }
+  encoder::EncoderStats Stats() const override { return {.texts = embedded.load()}; }
+  void Shutdown() override {}
+
+  std::vector<encoder::ModelInfo> models;
+  absl::Status fail;
+  std::function<void()> before_embed;
+  std::atomic<int64_t> embedded{0};
+  std::atomic<encoder::Lane> last_lane{encoder::Lane::kBulk};
+};
+
+// Counts, and remembers gauges.
+class FakeMetrics : public Metrics {
+ public:
+  Counter& counter(std::string_view name, std::string_view help,
+                   const MetricLabels& labels) override {
+    std::lock_guard lock(mu_);
+    return counters_[Key(name, labels)];
+  }
+  Histogram& latency(std::string_view name, std::string_view help,
+                     const MetricLabels& labels) override {
+    std::lock_guard lock(mu_);
+    return histograms_[Key(name, labels)];
+  }
+  void gauge(std::string_view name, std::string_view help, const MetricLabels& labels,
+             std::function<double()> read) override {
+    std::lock_guard lock(mu_);
+    gauges_[Key(name, labels)] = std::move(read);
+  }
+  void counter_from(std::string_view name, std::string_view help, const MetricLabels& labels,
+                    std::function<double()> read) override {
+    gauge(name, help, labels, std::move(read));
+  }
+  void RemoveCallbacks() override { gauges_.clear(); }
+  std::string Expose() const override { return ""; }
+
+  double Value(const std::string& key) {
+    std::lock_guard lock(mu_);
+    if (gauges_.contains(key)) return gauges_[key]();
+    return counters_[key].value.load();
+  }
+
+ private:
+  struct FakeCounter : Counter {
+    void Add(double amount) override { value = value.load() + amount; }
+    std::atomic<double> value{0};
+  };
+  struct FakeHistogram : Histogram {
+    void Observe(double value) override { ++count; }
+    std::atomic<int64_t> count{0};
+  };
+  static std::string Key(std::string_view name, const MetricLabels& labels) {
+    std::string key(name);
+    for (const auto& [label, value] : labels) key += "," + value;
+    return key;
+  }
+
+  std::mutex mu_;
+  std::map<std::string, FakeCounter> counters_;
+  std::map<std::string, FakeHistogram> histograms_;
+  std::map<std::string, std::function<double()>> gauges_;
+};
+
+}  // namespace vecino::engine

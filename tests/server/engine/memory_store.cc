@@ -1,0 +1,205 @@
+#include "tests/server/engine/memory_store.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace vecino::engine {
+namespace {
+
+class MemoryLog : public storage::ShardLog {
+ public:
+  MemoryLog(MemoryStore* store, std::shared_ptr<MemoryStore::Shard> data, uint32_t dimension)
+      : store_(store), data_(std::move(data)), dimension_(dimension) {}
+
+  uint64_t LastSequence() const override {
+    std::lock_guard lock(data_->mu);
+    return data_->last;
+  }
+
+  absl::Status Append(std::span<const storage::Mutation> mutations) override {
+    if (absl::Status status = store_->Fail("Append"); !status.ok()) return status;
+    {
+      std::lock_guard lock(data_->mu);
+      for (size_t i = 0; i < mutations.size(); ++i) {
+        const storage::Mutation& m = mutations[i];
+        if (m.sequence != data_->last + 1 + i || m.replaces >= m.sequence) {
+          return absl::InvalidArgumentError("sequence numbers out of order");
+        }
+        if (m.kind == storage::Mutation::Kind::kPut && m.document.vector.size() != dimension_) {
+          return absl::InvalidArgumentError("wrong dimension");
+        }
+      }
+      for (const storage::Mutation& m : mutations) {
+        if (m.replaces != 0) data_->documents.erase(m.replaces);
+        if (m.kind == storage::Mutation::Kind::kPut) {
+          data_->documents[m.sequence] = m.document;
+          data_->ids[m.id] = {m.sequence, m.document.create_time_us};
+        } else {
+          data_->ids.erase(m.id);
+        }
+        data_->changes[m.sequence] = {m.kind, m.sequence, m.replaces};
+        data_->last = m.sequence;
+      }
+      data_->appends.push_back(mutations.size());
+    }
+    if (store_->after_append) store_->after_append();
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<std::optional<storage::IdEntry>>> FindIds(
+      std::span<const std::string_view> ids) const override {
+    if (absl::Status status = store_->Fail("FindIds"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::vector<std::optional<storage::IdEntry>> entries;
+    for (const std::string_view id : ids) {
+      const auto it = data_->ids.find(std::string(id));
+      entries.push_back(it == data_->ids.end() ? std::nullopt : std::optional(it->second));
+    }
+    return entries;
+  }
+
+  absl::StatusOr<std::vector<std::optional<storage::Document>>> GetDocuments(
+      std::span<const uint64_t> sequences, const storage::DocumentParts& parts) const override {
+    if (absl::Status status = store_->Fail("GetDocuments"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::vector<std::optional<storage::Document>> documents;
+    for (const uint64_t sequence : sequences) {
+      auto& document = documents.emplace_back();
+      const auto it = data_->documents.find(sequence);
+      if (it == data_->documents.end()) continue;
+      document = it->second;
+      if (!parts.text) document->text.clear();
+      if (!parts.metadata) document->metadata.clear();
+      if (!parts.vector) document->vector.clear();
+    }
+    return documents;
+  }
+
+  absl::StatusOr<std::vector<std::pair<std::string, storage::IdEntry>>> ListIds(
+      std::string_view after, size_t limit) const override {
+    if (absl::Status status = store_->Fail("ListIds"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::vector<std::pair<std::string, storage::IdEntry>> ids;
+    for (auto it = data_->ids.upper_bound(std::string(after));
+         it != data_->ids.end() && ids.size() < limit; ++it) {
+      ids.emplace_back(*it);
+    }
+    return ids;
+  }
+
+  absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override {
+    if (absl::Status status = store_->Fail("ScanVectors"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    for (const auto& [sequence, document] : data_->documents) {
+      if (sequence <= after || sequence > up_to) continue;
+      if (absl::Status status = fn(sequence, document.vector); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const override {
+    if (absl::Status status = store_->Fail("ReplayChanges"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    for (uint64_t sequence = after + 1; sequence <= data_->last; ++sequence) {
+      const auto change = data_->changes.find(sequence);
+      if (change == data_->changes.end()) {
+        return absl::DataLossError(absl::StrCat("change record ", sequence, " is missing"));
+      }
+      const auto document = data_->documents.find(sequence);
+      const absl::Status status =
+          fn(change->second, document == data_->documents.end()
+                                 ? std::span<const float>()
+                                 : std::span<const float>(document->second.vector));
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status TrimChanges(uint64_t up_to) override {
+    if (absl::Status status = store_->Fail("TrimChanges"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    data_->changes.erase(data_->changes.begin(), data_->changes.upper_bound(up_to));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string> GetManifest() const override {
+    if (absl::Status status = store_->Fail("GetManifest"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    return data_->manifest;
+  }
+
+  absl::Status PutManifest(std::string_view bytes) override {
+    if (absl::Status status = store_->Fail("PutManifest"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    data_->manifest = std::string(bytes);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<uint64_t> CountIds() const override {
+    std::lock_guard lock(data_->mu);
+    return data_->ids.size();
+  }
+
+ private:
+  MemoryStore* const store_;
+  const std::shared_ptr<MemoryStore::Shard> data_;
+  const uint32_t dimension_;
+};
+
+}  // namespace
+
+absl::StatusOr<uint32_t> MemoryStore::AddCollection(storage::CollectionRecord record) {
+  if (absl::Status status = Fail("AddCollection"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  for (const auto& [uid, other] : collections_) {
+    if (other.id == record.id) return absl::AlreadyExistsError(record.id);
+  }
+  record.uid = ++last_uid_;
+  collections_[record.uid] = record;
+  return record.uid;
+}
+
+absl::StatusOr<std::vector<storage::CollectionRecord>> MemoryStore::ListCollections() const {
+  std::lock_guard lock(mu_);
+  std::vector<storage::CollectionRecord> records;
+  for (const auto& [uid, record] : collections_) records.push_back(record);
+  std::sort(records.begin(), records.end(),
+            [](const auto& a, const auto& b) { return a.id < b.id; });
+  return records;
+}
+
+absl::Status MemoryStore::DropCollection(uint32_t uid) {
+  if (absl::Status status = Fail("DropCollection"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  if (collections_.erase(uid) == 0) return absl::NotFoundError("no such uid");
+  for (auto it = shards_.begin(); it != shards_.end();) {
+    if (it->first.first != uid) {
+      ++it;
+      continue;
+    }
+    std::lock_guard shard_lock(it->second->mu);  // logs that are still open find nothing
+    it->second->documents.clear();
+    it->second->ids.clear();
+    it->second->changes.clear();
+    it->second->manifest.clear();
+    ++it;
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<MemoryStore::Shard> MemoryStore::shard(uint32_t uid, uint32_t number) {
+  std::lock_guard lock(mu_);
+  auto& shard = shards_[{uid, number}];
+  if (shard == nullptr) shard = std::make_shared<Shard>();
+  return shard;
+}
+
+absl::StatusOr<std::unique_ptr<storage::ShardLog>> MemoryStore::OpenShard(uint32_t uid,
+                                                                          uint32_t number,
+                                                                          uint32_t dimension) {
+  if (absl::Status status = Fail("OpenShard"); !status.ok()) return status;
+  return std::make_unique<MemoryLog>(this, shard(uid, number), dimension);
+}
+
+}  // namespace vecino::engine

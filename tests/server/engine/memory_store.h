@@ -1,0 +1,55 @@
+// A store in memory, with faults to order.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "storage/store.h"
+
+namespace vecino::engine {
+
+// Does what Store and ShardLog say. What is stored stays with this object, so a second engine opened on it
+// sees what the first one left. Thread safe.
+class MemoryStore : public storage::Store {
+ public:
+  struct Shard {
+    std::mutex mu;
+    uint64_t last = 0;
+    std::map<uint64_t, storage::Document> documents;
+    std::map<std::string, storage::IdEntry> ids;
+    std::map<uint64_t, storage::Change> changes;
+    std::string manifest;
+    std::vector<size_t> appends;  // mutations in each
+  };
+
+  absl::StatusOr<uint32_t> AddCollection(storage::CollectionRecord record) override;
+  absl::StatusOr<std::vector<storage::CollectionRecord>> ListCollections() const override;
+  absl::Status DropCollection(uint32_t uid) override;
+  absl::StatusOr<std::unique_ptr<storage::ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
+                                                               uint32_t dimension) override;
+  absl::Status Flush() override { return Fail("Flush"); }
+
+  // Asked before every operation, by the name of its method; not OK: the operation fails with it.
+  // Set it while no call is under way.
+  std::function<absl::Status(std::string_view operation)> fault;
+  // Runs in Append after everything is stored, before it returns.
+  std::function<void()> after_append;
+
+  absl::Status Fail(std::string_view operation) const {
+    return fault ? fault(operation) : absl::OkStatus();
+  }
+  std::shared_ptr<Shard> shard(uint32_t uid, uint32_t number);
+
+ private:
+  mutable std::mutex mu_;
+  uint32_t last_uid_ = 0;
+  std::map<uint32_t, storage::CollectionRecord> collections_;
+  std::map<std::pair<uint32_t, uint32_t>, std::shared_ptr<Shard>> shards_;
+};
+
+}  // namespace vecino::engine

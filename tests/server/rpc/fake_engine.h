@@ -1,0 +1,152 @@
+// An engine whose answers a test sets, and which remembers what it was asked.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/engine/engine.h"
+
+namespace vecino::rpc {
+
+class FakeEngine final : public engine::Engine {
+ public:
+  // Returned by every method that can fail, unless OK.
+  absl::Status failure;
+
+  std::vector<engine::CollectionInfo> collections;  // in order of id
+  engine::CollectionStats stats;
+  std::map<std::string, storage::Document> documents;  // of every collection
+  std::function<engine::WriteResult(size_t, const engine::DocumentWrite&)> write;
+  std::function<engine::WriteResult(const std::string&)> erase;
+  engine::SearchResult search_result;
+  std::function<absl::Status(const engine::CallContext&)> on_search;  // before the result
+  std::vector<encoder::ModelInfo> models;
+  std::vector<encoder::EmbedResult> embeddings;
+  encoder::EncoderStats encoder_stats;
+
+  // What it was asked last.
+  engine::CollectionSpec spec;
+  bool validate_only = false;
+  std::string collection, etag, model;
+  std::vector<engine::DocumentWrite> writes;
+  engine::Truncate truncate = engine::Truncate::kAuto;
+  std::vector<std::string> ids, texts;
+  storage::DocumentParts parts;
+  engine::SearchRequest search;
+  encoder::InputType input_type = encoder::InputType::kDocument;
+  int lists = 0;
+
+  absl::StatusOr<engine::CollectionInfo> CreateCollection(const engine::CollectionSpec& s,
+                                                          bool v) override {
+    spec = s;
+    validate_only = v;
+    if (!failure.ok()) return failure;
+    engine::CollectionInfo info;
+    info.spec = s;
+    info.etag = "etag-1";
+    info.create_time = absl::FromUnixSeconds(1700000000);
+    if (!s.model.empty()) info.model_hash = "abc";
+    return info;
+  }
+  absl::StatusOr<engine::CollectionInfo> GetCollection(std::string_view id) const override {
+    for (const auto& info : collections) {
+      if (info.spec.id == id) return info;
+    }
+    return absl::NotFoundError("no such collection");
+  }
+  std::vector<engine::CollectionInfo> ListCollections() const override { return collections; }
+  absl::Status DeleteCollection(std::string_view id, std::string_view e) override {
+    collection = std::string(id);
+    etag = std::string(e);
+    return failure;
+  }
+  absl::StatusOr<engine::CollectionStats> GetCollectionStats(std::string_view) const override {
+    if (!failure.ok()) return failure;
+    return stats;
+  }
+  absl::StatusOr<std::vector<engine::WriteResult>> Upsert(std::string_view c,
+                                                          std::vector<engine::DocumentWrite> w,
+                                                          engine::Truncate t,
+                                                          const engine::CallContext&) override {
+    collection = std::string(c);
+    truncate = t;
+    writes = std::move(w);
+    if (!failure.ok()) return failure;
+    std::vector<engine::WriteResult> results;
+    for (size_t i = 0; i < writes.size(); ++i) results.push_back(write(i, writes[i]));
+    return results;
+  }
+  absl::StatusOr<std::vector<engine::WriteResult>> Delete(std::string_view c,
+                                                          std::span<const std::string> i,
+                                                          const engine::CallContext&) override {
+    collection = std::string(c);
+    ids.assign(i.begin(), i.end());
+    if (!failure.ok()) return failure;
+    std::vector<engine::WriteResult> results;
+    for (const std::string& id : ids) results.push_back(erase(id));
+    return results;
+  }
+  absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
+      std::string_view, std::span<const std::string> i,
+      const storage::DocumentParts& p) const override {
+    const_cast<FakeEngine*>(this)->parts = p;
+    if (!failure.ok()) return failure;
+    std::vector<std::optional<storage::Document>> found;
+    for (const std::string& id : i) {
+      const auto at = documents.find(id);
+      found.push_back(at == documents.end() ? std::nullopt : std::optional(at->second));
+    }
+    return found;
+  }
+  // One shard, in order of id.
+  absl::StatusOr<engine::IdPage> List(std::string_view, const engine::IdPage::Position& from,
+                                      int limit, size_t,
+                                      const storage::DocumentParts& p) const override {
+    const_cast<FakeEngine*>(this)->parts = p;
+    ++const_cast<FakeEngine*>(this)->lists;
+    if (!failure.ok()) return failure;
+    engine::IdPage page;
+    auto at = documents.upper_bound(from.after_id);
+    for (; at != documents.end() && static_cast<int>(page.documents.size()) < limit; ++at) {
+      page.documents.push_back(at->second);
+    }
+    if (at != documents.end()) page.next = engine::IdPage::Position{0, page.documents.back().id};
+    return page;
+  }
+  absl::StatusOr<int64_t> Count(std::string_view) const override {
+    if (!failure.ok()) return failure;
+    return static_cast<int64_t>(documents.size());
+  }
+  absl::StatusOr<engine::SearchResult> Search(std::string_view c,
+                                              const engine::SearchRequest& request,
+                                              const engine::CallContext& context) const override {
+    // The waiting must not hold what other calls of the test need.
+    if (on_search) {
+      if (absl::Status status = on_search(context); !status.ok()) return status;
+      return search_result;
+    }
+    const_cast<FakeEngine*>(this)->collection = std::string(c);
+    const_cast<FakeEngine*>(this)->search = request;
+    if (!failure.ok()) return failure;
+    return search_result;
+  }
+  absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> Embed(
+      std::string_view m, std::span<const std::string> t, encoder::InputType type,
+      engine::Truncate tr, const engine::CallContext&) override {
+    model = std::string(m);
+    texts.assign(t.begin(), t.end());
+    input_type = type;
+    truncate = tr;
+    if (!failure.ok()) return failure;
+    return std::pair(models.empty() ? encoder::ModelInfo{} : models[0], embeddings);
+  }
+  std::vector<encoder::ModelInfo> Models() const override { return models; }
+  encoder::EncoderStats EncoderStats() const override { return encoder_stats; }
+  void Shutdown() override {}
+};
+
+}  // namespace vecino::rpc
