@@ -1,0 +1,20 @@
+# Tests of the command line, of a client in another language, and of what survives kill -9. VECINO_TEST_PYTHON is
+# a Python with the packages of tests/requirements.txt and VECINO_MODEL_ROOT the folder of the models; tests that
+# need one that is missing are reported as skipped.
+set(client_test_python ${VECINO_TEST_PYTHON})
+if(NOT client_test_python)
+  set(client_test_python ${Python3_EXECUTABLE})
+endif()
+
+function(vecino_add_python_test name labels timeout)
+  add_test(NAME ${name} COMMAND ${client_test_python} ${CMAKE_CURRENT_LIST_DIR}/${name}.py)
+  set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${timeout} SKIP_RETURN_CODE 77
+    ENVIRONMENT "${VECINO_TEST_ENVIRONMENT};VECINO_MODEL_ROOT=${VECINO_MODEL_ROOT}")
+endfunction()
+
+if(TARGET vecinod AND VECINO_SANITIZER STREQUAL "")
+  vecino_add_python_test(client_cli_test integration 300)
+  vecino_add_python_test(client_demo_test integration 300)
+  vecino_add_python_test(python_client_test integration 120)
+  vecino_add_python_test(crash_test "integration;slow" 900)
+endif()

@@ -1,0 +1,278 @@
+#include "server/rpc/async_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <latch>
+#include <thread>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "tests/server/rpc/fake_engine.h"
+#include "tests/server/rpc/health_client.h"
+#include "vecino/v1/search_service.grpc.pb.h"
+
+namespace vecino::rpc {
+namespace {
+
+using testing::HasSubstr;
+
+class AsyncServerTest : public testing::Test {
+ protected:
+  void Start(ServerOptions options = {}) {
+    options.listen = "127.0.0.1:0";
+    options.threads = 2;
+    auto server = AsyncServer::Start(options, metrics_.get());
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    handlers_ =
+        std::make_unique<Handlers>(&engine_, &server_->workers(), ServerFacts{}, 4 << 20);
+    // A channel of its own for each test, not one shared through gRPC's pool.
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    channel_ = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server_->port()),
+                                         grpc::InsecureChannelCredentials(), arguments);
+    stub_ = v1::SearchService::NewStub(channel_);
+  }
+  void Serve() { server_->Serve(handlers_->Methods()); }
+
+  ~AsyncServerTest() override {
+    if (server_) server_->Drain(absl::Seconds(10));
+    metrics_->RemoveCallbacks();
+  }
+
+  grpc::Status Search(grpc::ClientContext* context = nullptr) {
+    grpc::ClientContext own;
+    v1::SearchDocumentsRequest request;
+    v1::SearchDocumentsResponse response;
+    request.set_parent("collections/c");
+    request.set_text("x");
+    return stub_->SearchDocuments(context == nullptr ? &own : context, request, &response);
+  }
+
+  FakeEngine engine_;
+  std::unique_ptr<Metrics> metrics_ = Metrics::Create();
+  std::unique_ptr<Handlers> handlers_;
+  std::unique_ptr<AsyncServer> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::SearchService::Stub> stub_;
+};
+
+TEST_F(AsyncServerTest, UnavailableWhileLoadingThenServes) {
+  Start();
+  EXPECT_EQ(CheckHealth(channel_, ""), kNotServing);
+  EXPECT_EQ(CheckHealth(channel_, "vecino.write"), kNotServing);
+  const grpc::Status loading = Search();
+  EXPECT_EQ(loading.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(loading.error_message(), HasSubstr("loading"));
+  Serve();
+  for (const char* name : {"", "vecino.read", "vecino.write", "vecino.v1.SearchService",
+                           "vecino.v1.AdminService"}) {
+    EXPECT_EQ(CheckHealth(channel_, name), kServing) << name;
+  }
+  EXPECT_EQ(CheckHealth(channel_, "nonsense"), kServiceUnknown);
+  EXPECT_TRUE(Search().ok());
+  EXPECT_THAT(metrics_->Expose(),
+              HasSubstr("vecino_rpc_calls_total{code=\"OK\",method=\"/vecino.v1.SearchService/"
+                        "SearchDocuments\"} 1"));
+}
+
+TEST_F(AsyncServerTest, GarbageAndUnknownMethods) {
+  Start();
+  Serve();
+  std::string reply;
+  const grpc::Status garbage = CallBytes(
+      channel_, "/vecino.v1.SearchService/SearchDocuments", "\xff\xff\xff\xff", &reply);
+  EXPECT_EQ(garbage.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(CallBytes(channel_, "/vecino.v1.SearchService/Nothing", "", &reply).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_TRUE(Search().ok());
+}
+
+TEST_F(AsyncServerTest, TooLargeRequestIsRefused) {
+  Start({.max_message_bytes = 64 << 10});
+  Serve();
+  std::string reply;
+  const grpc::Status status = CallBytes(channel_, "/vecino.v1.SearchService/SearchDocuments",
+                                        std::string(100 << 10, 'x'), &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Search().ok());
+}
+
+TEST_F(AsyncServerTest, FullQueueIsToldAtOnce) {
+  std::latch running(1);
+  std::promise<void> open;
+  const std::shared_future<void> gate = open.get_future().share();
+  engine_.on_search = [&](const engine::CallContext&) {
+    if (!gate.valid()) return absl::OkStatus();
+    running.count_down();
+    gate.wait();
+    return absl::OkStatus();
+  };
+  Start({.workers = 1, .queue_capacity = 1});
+  Serve();
+  auto first = std::async(std::launch::async, [&] { return Search(); });
+  running.wait();
+  engine_.on_search = nullptr;  // nobody reads it while the only worker waits
+  auto second = std::async(std::launch::async, [&] { return Search(); });
+  while (server_->workers().queued() < 1) std::this_thread::yield();
+  const grpc::Status full = Search();
+  EXPECT_EQ(full.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  google::rpc::Status details;
+  google::rpc::RetryInfo retry;
+  ASSERT_TRUE(details.ParseFromString(full.error_details()));
+  ASSERT_EQ(details.details_size(), 1);
+  EXPECT_TRUE(details.details(0).UnpackTo(&retry));
+  EXPECT_GT(retry.retry_delay().nanos(), 0);
+  open.set_value();
+  EXPECT_TRUE(first.get().ok());
+  EXPECT_TRUE(second.get().ok());
+}
+
+// Waits until the caller is gone.
+absl::Status WaitForStop(const engine::CallContext& context) {
+  while (!context.stop.stop_requested()) std::this_thread::yield();
+  return absl::CancelledError("seen");
+}
+
+TEST_F(AsyncServerTest, CancellingStopsTheHandler) {
+  std::latch running(1);
+  std::promise<void> stopped;
+  engine_.on_search = [&](const engine::CallContext& context) {
+    running.count_down();
+    const absl::Status status = WaitForStop(context);
+    stopped.set_value();
+    return status;
+  };
+  Start();
+  Serve();
+  grpc::ClientContext context;
+  auto call = std::async(std::launch::async, [&] { return Search(&context); });
+  running.wait();
+  context.TryCancel();
+  EXPECT_EQ(call.get().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(stopped.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+}
+
+TEST_F(AsyncServerTest, DeadlineReachesTheHandlerAndTheQueue) {
+  std::atomic<int> runs = 0;
+  std::promise<absl::Time> seen;
+  engine_.on_search = [&](const engine::CallContext& context) {
+    if (runs.fetch_add(1) == 0) seen.set_value(context.deadline);
+    return WaitForStop(context);
+  };
+  Start({.workers = 1});
+  Serve();
+  const auto until = std::chrono::system_clock::now() + std::chrono::milliseconds(400);
+  const auto search = [&] {
+    grpc::ClientContext context;
+    context.set_deadline(until);
+    return Search(&context);
+  };
+  auto first = std::async(std::launch::async, search);
+  const absl::Duration off = seen.get_future().get() - absl::FromChrono(until);
+  EXPECT_LT(absl::AbsDuration(off), absl::Milliseconds(100)) << off;
+  EXPECT_EQ(search().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);  // in the queue
+  EXPECT_EQ(first.get().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  server_->Drain(absl::Seconds(10));
+  EXPECT_EQ(runs, 1);  // the one that expired in the queue was not run
+}
+
+TEST_F(AsyncServerTest, CallsWithoutDeadlineHaveNone) {
+  absl::Time deadline;
+  engine_.on_search = [&](const engine::CallContext& context) {
+    deadline = context.deadline;
+    return absl::OkStatus();
+  };
+  Start();
+  Serve();
+  ASSERT_TRUE(Search().ok());
+  EXPECT_EQ(deadline, absl::InfiniteFuture());
+}
+
+TEST_F(AsyncServerTest, DrainFinishesCallsUnderWayAndTellsHealthFirst) {
+  std::latch running(1);
+  std::promise<void> open;
+  const std::shared_future<void> gate = open.get_future().share();
+  engine_.on_search = [&](const engine::CallContext&) {
+    running.count_down();
+    gate.wait();
+    return absl::OkStatus();
+  };
+  Start();
+  Serve();
+  HealthWatch watch(channel_, "vecino.v1.SearchService");
+  EXPECT_EQ(watch.Next(), kServing);
+  auto call = std::async(std::launch::async, [&] { return Search(); });
+  running.wait();
+  auto drain = std::async(std::launch::async, [&] { return server_->Drain(absl::Seconds(30)); });
+  EXPECT_EQ(watch.Next(), kNotServing);  // told while the call is still under way
+  while (server_->state() != AsyncServer::State::kDraining) std::this_thread::yield();
+  const grpc::Status refused = Search();
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(refused.error_message(), HasSubstr("stopping"));
+  open.set_value();
+  EXPECT_TRUE(call.get().ok());
+  EXPECT_TRUE(drain.get());
+}
+
+TEST_F(AsyncServerTest, DrainCancelsWhatTakesTooLong) {
+  std::latch running(1);
+  engine_.on_search = [&](const engine::CallContext& context) {
+    running.count_down();
+    return WaitForStop(context);
+  };
+  Start();
+  Serve();
+  auto call = std::async(std::launch::async, [&] { return Search(); });
+  running.wait();
+  EXPECT_FALSE(server_->Drain(absl::Milliseconds(20)));
+  EXPECT_FALSE(call.get().ok());
+}
+
+TEST_F(AsyncServerTest, HurryEndsThePatience) {
+  std::latch running(1);
+  engine_.on_search = [&](const engine::CallContext& context) {
+    running.count_down();
+    return WaitForStop(context);
+  };
+  Start();
+  Serve();
+  auto call = std::async(std::launch::async, [&] { return Search(); });
+  running.wait();
+  auto drain = std::async(std::launch::async, [&] { return server_->Drain(absl::Hours(1)); });
+  server_->Hurry();
+  EXPECT_FALSE(drain.get());
+  EXPECT_FALSE(call.get().ok());
+}
+
+TEST_F(AsyncServerTest, TakenPortIsSaidPlainly) {
+  Start();
+  auto second = AsyncServer::Start(
+      {.listen = "127.0.0.1:" + std::to_string(server_->port()), .threads = 1}, metrics_.get());
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("taken"));
+  auto foreign = AsyncServer::Start({.listen = "192.0.2.1:7700", .threads = 1}, metrics_.get());
+  ASSERT_FALSE(foreign.ok());
+  EXPECT_THAT(std::string(foreign.status().message()), HasSubstr("not one of this machine"));
+}
+
+TEST_F(AsyncServerTest, ManyCallsFromManyClients) {
+  Start({.workers = 4});
+  Serve();
+  std::vector<std::thread> clients;
+  std::atomic<int> good = 0;
+  engine_.on_search = [](const engine::CallContext&) { return absl::OkStatus(); };
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&] {
+      for (int j = 0; j < 100; ++j) good += Search().ok();
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(good, 800);
+}
+
+}  // namespace
+}  // namespace vecino::rpc
