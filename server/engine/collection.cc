@@ -98,9 +98,9 @@ absl::Status Collection::CheckModel() const {
   }
   const absl::StatusOr<encoder::ModelInfo> model = context_.encoder->Model(spec.model);
   if (absl::IsNotFound(model.status())) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the server does not have the model `", spec.model, "` of collection `",
-                     spec.id, "` any more: ", model.status().message()));
+    return absl::FailedPreconditionError(absl::StrCat("the server does not have the model `",
+                                                      spec.model, "` of collection `", spec.id,
+                                                      "` any more: ", model.status().message()));
   }
   if (!model.ok()) return model.status();
   if (model->hash != info_.model_hash) {
@@ -246,12 +246,12 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
   for (size_t shard = 0; shard < by_shard.size(); ++shard) {
     const storage::ShardLog& log = shards_[shard]->log();
     std::vector<size_t> wanted = std::move(by_shard[shard]);
-    // A version that is replaced between the two look-ups is looked up again. Each round means that a
-    // write to one of these very documents was synced meanwhile, so a few are plenty.
+    // A version that is replaced between the two look-ups is looked up again. Each round means that
+    // a write to one of these very documents was synced meanwhile, so a few are plenty.
     for (int round = 0; !wanted.empty(); ++round) {
       if (round == 100) {
-        return absl::UnavailableError(absl::StrCat("document `", ids[wanted[0]],
-                                                   "` changes faster than it can be read"));
+        return absl::UnavailableError(
+            absl::StrCat("document `", ids[wanted[0]], "` changes faster than it can be read"));
       }
       std::vector<std::string_view> names;
       for (const size_t i : wanted) names.push_back(ids[i]);
@@ -282,8 +282,8 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
 absl::StatusOr<IdPage> Collection::List(const IdPage::Position& from, int limit, size_t max_bytes,
                                         const storage::DocumentParts& parts) const {
   if (from.shard < 0 || from.shard >= shard_count()) {
-    return InvalidField("page_token", absl::StrCat("names shard ", from.shard, ", there are ",
-                                                   shard_count()));
+    return InvalidField("page_token",
+                        absl::StrCat("names shard ", from.shard, ", there are ", shard_count()));
   }
   // Documents are read some at a time, so that a page cut by bytes has not read all of `limit`.
   constexpr size_t kStep = 64;

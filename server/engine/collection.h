@@ -28,8 +28,8 @@ struct CollectionContext {
   int tail_capacity = 0;
 };
 
-// Thread safety: after every shard was loaded, all methods are safe from any thread. They do what those of
-// Engine with the same names say, and return the errors named there.
+// Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
+// those of Engine with the same names say, and return the errors named there.
 class Collection {
  public:
   // Knows its definition only; LoadShard must be called for each shard before anything else.
@@ -65,8 +65,8 @@ class Collection {
   struct Fetched;
 
   const Shard& ShardFor(std::string_view document_id) const;
-  // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server does
-  // not have it any more, or when it is not the one that made the stored vectors.
+  // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
+  // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
 
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.

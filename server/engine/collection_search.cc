@@ -78,8 +78,8 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& req
     auto documents = Get({&query.exclude, 1}, parts);
     if (!documents.ok()) return documents.status();
     if (!documents->front().has_value()) {
-      return absl::NotFoundError(absl::StrCat("document `", query.exclude, "` does not exist in `",
-                                              info_.spec.id, "`"));
+      return absl::NotFoundError(
+          absl::StrCat("document `", query.exclude, "` does not exist in `", info_.spec.id, "`"));
     }
     query.vector = std::move(documents->front()->vector);
   }
@@ -125,16 +125,16 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
   return candidates;
 }
 
-// Fetches candidates, best first, until there are enough. When a version is gone it stops after those it
-// has asked for, or with `fill` goes on with further candidates.
+// Fetches candidates, best first, until there are enough. When a version is gone it stops after
+// those it has asked for, or with `fill` goes on with further candidates.
 absl::Status Collection::Fetch(const Query& query, const storage::DocumentParts& parts,
                                const std::vector<Candidate>& candidates, bool fill,
                                Fetched* fetched) const {
   const auto wanted = static_cast<size_t>(query.wanted);
   for (size_t next = 0; next < candidates.size() && fetched->hits.size() < wanted;) {
     // The excluded document may be among the first, so ask for one more.
-    const size_t end = std::min(candidates.size(), next + wanted - fetched->hits.size() +
-                                                       (query.exclude.empty() ? 0 : 1));
+    const size_t end = std::min(
+        candidates.size(), next + wanted - fetched->hits.size() + (query.exclude.empty() ? 0 : 1));
     std::vector<std::optional<storage::Document>> documents(end - next);
     for (const auto& shard : shards_) {
       std::vector<uint64_t> sequences;
@@ -167,7 +167,8 @@ absl::Status Collection::Fetch(const Query& query, const storage::DocumentParts&
   return absl::OkStatus();
 }
 
-// Searches shard by shard with its writers kept waiting, so that nothing is gone between scan and fetch.
+// Searches shard by shard with its writers kept waiting, so that nothing is gone between scan and
+// fetch.
 absl::Status Collection::SearchQuietly(const Query& query, const storage::DocumentParts& parts,
                                        const CallContext& context, Fetched* fetched) const {
   struct Ranked {
@@ -178,9 +179,8 @@ absl::Status Collection::SearchQuietly(const Query& query, const storage::Docume
   for (const auto& shard : shards_) {
     absl::Status status = shard->WhileQuiet(
         [&]() -> absl::Status {
-          const auto hits =
-              shard->Search(query.vector.data(), query.wanted + 1,
-                            [&] { return CheckCall(context, "scanning"); });
+          const auto hits = shard->Search(query.vector.data(), query.wanted + 1,
+                                          [&] { return CheckCall(context, "scanning"); });
           if (!hits.ok()) return hits.status();
           std::vector<uint64_t> sequences;
           for (const index::Hit& hit : *hits) sequences.push_back(hit.label);
@@ -225,9 +225,9 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
   result.query_token_count = query->token_count;
   result.query_truncated = query->truncated;
 
-  // A version that is gone when it is fetched was deleted or replaced after the scan passed it. What
-  // replaced it may rank as well, so scan again once the index has it. Where writers keep winning
-  // that race, make them wait.
+  // A version that is gone when it is fetched was deleted or replaced after the scan passed it.
+  // What replaced it may rank as well, so scan again once the index has it. Where writers keep
+  // winning that race, make them wait.
   Fetched fetched;
   int k = query->wanted + (query->exclude.empty() ? 0 : 1) + kSlack;
   for (int scan = 1;; ++scan) {

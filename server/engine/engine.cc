@@ -99,8 +99,7 @@ class EngineImpl final : public Engine {
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts) const override;
   absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
-                              size_t max_bytes,
-                              const storage::DocumentParts& parts) const override;
+                              size_t max_bytes, const storage::DocumentParts& parts) const override;
   absl::StatusOr<int64_t> Count(std::string_view collection) const override;
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override;
@@ -127,7 +126,8 @@ class EngineImpl final : public Engine {
   EngineMetrics metrics_;
   Maintenance maintenance_;
   std::atomic<bool> stopping_{false};
-  // Creating and deleting, one at a time. Taken before the registry's lock, which is only for look-ups.
+  // Creating and deleting, one at a time. Taken before the registry's lock, which is only for
+  // look-ups.
   absl::Mutex definitions_mu_;
   const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
 };
@@ -138,11 +138,11 @@ absl::Status EngineImpl::Load() {
   if (!records.ok()) return records.status();
   std::vector<std::shared_ptr<Collection>> collections;
   for (const storage::CollectionRecord& record : *records) {
-    if (record.shard_count < 1 || record.shard_count > Limits::kMaxShards ||
-        record.dimension < 1 || record.dimension > Limits::kMaxDimension) {
-      return absl::DataLossError(
-          absl::StrCat("the record of collection `", record.id, "` has ", record.shard_count,
-                       " shards and dimension ", record.dimension, ", which cannot be"));
+    if (record.shard_count < 1 || record.shard_count > Limits::kMaxShards || record.dimension < 1 ||
+        record.dimension > Limits::kMaxDimension) {
+      return absl::DataLossError(absl::StrCat("the record of collection `", record.id, "` has ",
+                                              record.shard_count, " shards and dimension ",
+                                              record.dimension, ", which cannot be"));
     }
     collections.push_back(std::make_shared<Collection>(record, ContextForCollections()));
   }
@@ -207,9 +207,9 @@ absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const Collectio
     return status;
   }
   if (spec.shard_count < 1 || spec.shard_count > Limits::kMaxShards) {
-    return InvalidField("collection.shard_count", absl::StrCat("is ", spec.shard_count,
-                                                               ", must be 1 to ",
-                                                               Limits::kMaxShards));
+    return InvalidField(
+        "collection.shard_count",
+        absl::StrCat("is ", spec.shard_count, ", must be 1 to ", Limits::kMaxShards));
   }
   storage::CollectionRecord record;
   record.id = spec.id;
@@ -259,9 +259,10 @@ absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec
   if (absl::Status status = LoadShards({collection}, 1); !status.ok()) {
     const absl::Status dropped = store_->DropCollection(*uid);
     if (!dropped.ok()) {
-      spdlog::warn("collection {} could not be made ({}) nor removed ({}); it is there, empty, "
-                   "after a restart",
-                   spec.id, status.ToString(), dropped.ToString());
+      spdlog::warn(
+          "collection {} could not be made ({}) nor removed ({}); it is there, empty, "
+          "after a restart",
+          spec.id, status.ToString(), dropped.ToString());
     }
     return status;
   }
@@ -292,8 +293,8 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
     return absl::AbortedError(absl::StrCat("collection `", info.spec.id, "` has etag `", info.etag,
                                            "`, not the one given; read it again"));
   }
-  (*collection)->Close(
-      absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted")));
+  (*collection)
+      ->Close(absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted")));
   if (absl::Status status = store_->DropCollection((*collection)->uid()); !status.ok()) {
     (*collection)->Reopen();  // nothing was removed
     return status;
@@ -370,9 +371,9 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
     if (models.size() != 1) {
       std::string names;
       for (const auto& one : models) absl::StrAppend(&names, names.empty() ? "" : ", ", one.name);
-      return InvalidField("model", absl::StrCat("is empty, and the server has ", models.size(),
-                                                " models to choose from", names.empty() ? "" : ": ",
-                                                names));
+      return InvalidField("model",
+                          absl::StrCat("is empty, and the server has ", models.size(),
+                                       " models to choose from", names.empty() ? "" : ": ", names));
     }
     name = models.front().name;
   }
@@ -391,8 +392,8 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
   if (good.empty()) return std::make_pair(*std::move(info), std::move(results));
   encoder::EmbedOptions options;
   options.input_type = input_type;
-  options.lane = input_type == encoder::InputType::kQuery ? encoder::Lane::kQuery
-                                                          : encoder::Lane::kBulk;
+  options.lane =
+      input_type == encoder::InputType::kQuery ? encoder::Lane::kQuery : encoder::Lane::kBulk;
   options.truncate =
       truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
   options.deadline = context.deadline;
@@ -403,8 +404,8 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
     encoder::EmbedResult& result = results[places[j]];
     result = std::move((*embedded)[j]);
     if (absl::IsInvalidArgument(result.status)) {
-      result.status =
-          InvalidField(absl::StrCat("texts[", places[j], "]"), std::string(result.status.message()));
+      result.status = InvalidField(absl::StrCat("texts[", places[j], "]"),
+                                   std::string(result.status.message()));
     }
   }
   return std::make_pair(*std::move(info), std::move(results));

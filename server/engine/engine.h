@@ -20,9 +20,9 @@
 namespace vecino::engine {
 
 struct EngineOptions {
-  int tail_capacity = 8192;    // rows of one tail; a full one is drained into a segment
-  int maintenance_threads = 1; // drains and merges, at low priority
-  int load_threads = 0;        // shards loaded at once at start; 0: one per core
+  int tail_capacity = 8192;     // rows of one tail; a full one is drained into a segment
+  int maintenance_threads = 1;  // drains and merges, at low priority
+  int load_threads = 0;         // shards loaded at once at start; 0: one per core
 };
 
 struct IdPage {
@@ -36,19 +36,22 @@ struct IdPage {
 };
 
 // Thread safety: all methods are safe from any thread. Those that take a CallContext may block on
-// the encoder, on disk and on a shard's write queue; they give up with DEADLINE_EXCEEDED or CANCELLED
-// between stages, but a write that has reached the log is finished and reported. Errors that any of
-// them may return: NOT_FOUND (unknown collection, naming it), UNAVAILABLE (stopping), DATA_LOSS.
+// the encoder, on disk and on a shard's write queue; they give up with DEADLINE_EXCEEDED or
+// CANCELLED between stages, but a write that has reached the log is finished and reported. Errors
+// that any of them may return: NOT_FOUND (unknown collection, naming it), UNAVAILABLE (stopping),
+// DATA_LOSS.
 class Engine {
  public:
   // Loads every collection of `store`. `store`, `encoder` and `metrics` must outlive the engine.
   // A collection whose model is missing is loaded all the same; its texts are refused later.
-  static absl::StatusOr<std::unique_ptr<Engine>> Open(const EngineOptions& options, storage::Store* store,
+  static absl::StatusOr<std::unique_ptr<Engine>> Open(const EngineOptions& options,
+                                                      storage::Store* store,
                                                       encoder::Encoder* encoder, Metrics* metrics);
   virtual ~Engine() = default;
 
   // INVALID_ARGUMENT (see FieldOf), ALREADY_EXISTS, NOT_FOUND (model). validate_only: checks only.
-  virtual absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec, bool validate_only) = 0;
+  virtual absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec,
+                                                          bool validate_only) = 0;
   virtual absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const = 0;
   // In order of id.
   virtual std::vector<CollectionInfo> ListCollections() const = 0;
@@ -59,27 +62,34 @@ class Engine {
   // Writes documents; one result each, in order. Durable and visible to every search on return. The
   // outer status is for faults of the whole call (unknown collection, queue full): then nothing was
   // written. When an id stands twice the later one wins; both results are OK.
-  virtual absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection, std::vector<DocumentWrite> writes,
-                                                          Truncate truncate, const CallContext& context) = 0;
+  virtual absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
+                                                          std::vector<DocumentWrite> writes,
+                                                          Truncate truncate,
+                                                          const CallContext& context) = 0;
   // Deletes by id; a result is NOT_FOUND where there was nothing. Same length and order as `ids`.
-  virtual absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection, std::span<const std::string> ids,
+  virtual absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
+                                                          std::span<const std::string> ids,
                                                           const CallContext& context) = 0;
   // nullopt where an id does not exist. Same length and order as `ids`.
-  virtual absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(std::string_view collection,
-                                                                            std::span<const std::string> ids,
-                                                                            const storage::DocumentParts& parts) const = 0;
-  // Up to `limit` documents from `from` on, by shard, then id; stops early before about `max_bytes`.
-  virtual absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
-                                      size_t max_bytes, const storage::DocumentParts& parts) const = 0;
+  virtual absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
+      std::string_view collection, std::span<const std::string> ids,
+      const storage::DocumentParts& parts) const = 0;
+  // Up to `limit` documents from `from` on, by shard, then id; stops early before about
+  // `max_bytes`.
+  virtual absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from,
+                                      int limit, size_t max_bytes,
+                                      const storage::DocumentParts& parts) const = 0;
   virtual absl::StatusOr<int64_t> Count(std::string_view collection) const = 0;
 
-  virtual absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
+  virtual absl::StatusOr<SearchResult> Search(std::string_view collection,
+                                              const SearchRequest& request,
                                               const CallContext& context) const = 0;
 
-  // Embeds texts with a model by name; an empty name means the only one (INVALID_ARGUMENT when there are several).
+  // Embeds texts with a model by name; an empty name means the only one (INVALID_ARGUMENT when
+  // there are several).
   virtual absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> Embed(
-      std::string_view model, std::span<const std::string> texts, encoder::InputType input_type, Truncate truncate,
-      const CallContext& context) = 0;
+      std::string_view model, std::span<const std::string> texts, encoder::InputType input_type,
+      Truncate truncate, const CallContext& context) = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 

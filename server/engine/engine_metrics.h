@@ -17,9 +17,9 @@ struct EngineMetrics {
   Histogram& search_scan;
   Histogram& search_fetch;
 
-  Counter& upserts;   // documents written
-  Counter& deletes;   // documents deleted
-  Counter& commits;   // group commits; upserts and deletes over commits is the mean size of a group
+  Counter& upserts;  // documents written
+  Counter& deletes;  // documents deleted
+  Counter& commits;  // group commits; upserts and deletes over commits is the mean size of a group
   Counter& commit_failures;
   Histogram& write_embed;
   Histogram& write_commit;

@@ -15,8 +15,8 @@
 namespace vecino::engine {
 
 // Runs Shard::Maintain for shards that have work, one call at a time for each shard, in turn when
-// several have some. A failed call is logged, counted and tried again after 0.1 s, doubled up to a minute.
-// A shard that nobody else holds any more is forgotten.
+// several have some. A failed call is logged, counted and tried again after 0.1 s, doubled up to a
+// minute. A shard that nobody else holds any more is forgotten.
 //
 // Thread safety: all methods are safe from any thread.
 class Maintenance {

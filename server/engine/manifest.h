@@ -11,7 +11,8 @@ namespace vecino::engine {
 
 // docs/index.md tells how it is used and why losing it loses nothing.
 struct Manifest {
-  // Sequence numbers up to here are read from the stored vectors, those after it from the change log.
+  // Sequence numbers up to here are read from the stored vectors, those after it from the change
+  // log.
   uint64_t drained_through = 0;
   // Live rows up to there when this was written: how much memory to set aside.
   uint64_t rows = 0;

@@ -2,8 +2,8 @@
 
 namespace vecino::engine {
 
-std::optional<MergeRange> PickMerge(
-    absl::Span<const index::ShardIndexStats::SegmentStats> segments, const MergePolicy& policy) {
+std::optional<MergeRange> PickMerge(absl::Span<const index::ShardIndexStats::SegmentStats> segments,
+                                    const MergePolicy& policy) {
   if (segments.size() > policy.max_segments) {
     size_t first = segments.size() - 1;
     int64_t rows = segments[first].rows;

@@ -22,12 +22,13 @@ struct MergeRange {
   size_t count = 0;
 };
 
-// What to merge, or nullopt when nothing needs it. `segments` in the order of their labels, oldest first.
+// What to merge, or nullopt when nothing needs it. `segments` in the order of their labels, oldest
+// first.
 //
-// Too many segments: the newest ones are merged, reaching back over every older one that is not more than
-// twice as large as all that was taken so far. So sizes grow towards the old end at least as powers of two, and
-// a row is copied O(log n) times.
-std::optional<MergeRange> PickMerge(
-    absl::Span<const index::ShardIndexStats::SegmentStats> segments, const MergePolicy& policy);
+// Too many segments: the newest ones are merged, reaching back over every older one that is not
+// more than twice as large as all that was taken so far. So sizes grow towards the old end at least
+// as powers of two, and a row is copied O(log n) times.
+std::optional<MergeRange> PickMerge(absl::Span<const index::ShardIndexStats::SegmentStats> segments,
+                                    const MergePolicy& policy);
 
 }  // namespace vecino::engine

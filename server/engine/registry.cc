@@ -14,7 +14,7 @@ absl::StatusOr<std::shared_ptr<Collection>> Registry::Find(std::string_view id) 
   }
   const std::string_view shown = id.substr(0, 80);  // may be any bytes
   return absl::NotFoundError(
-      absl::StrCat("collection `", absl::Utf8SafeCEscape({shown.data(), shown.size()}),
+      absl::StrCat("collection `", absl::CHexEscape({shown.data(), shown.size()}),
                    "` does not exist; create it first or list what there is"));
 }
 

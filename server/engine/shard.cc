@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/index/flat_segment.h"
 #include "server/engine/manifest.h"
+#include "server/index/flat_segment.h"
 
 namespace vecino::engine {
 namespace {
@@ -14,7 +14,8 @@ namespace {
 // keep its thread for ever.
 constexpr absl::Duration kMaxTokenWait = absl::Seconds(30);
 
-// Tails of one drain. More than one when drains lag behind; a build copies them, so not all at once.
+// Tails of one drain. More than one when drains lag behind; a build copies them, so not all at
+// once.
 constexpr int kMaxTailsPerDrain = 8;
 
 // Change records that may pile up, in tails, before they are trimmed although no tail is full.

@@ -34,7 +34,8 @@ struct ShardOptions {
 };
 
 // Invariants:
-//  D1. The log comes first: a write is applied to the index after Append returned OK, and before its caller
+//  D1. The log comes first: a write is applied to the index after Append returned OK, and before
+//  its caller
 //      hears of it. If the store refuses, the index is untouched.
 //  D2. Applied changes are a prefix of the log, in order. Replay goes through the same Apply.
 //  D3. appending_ is raised before the log is touched. So who finds in the store that a version is
@@ -45,8 +46,8 @@ struct ShardOptions {
 // Thread safety: all methods are safe from any thread once Load returned.
 class Shard {
  public:
-  // Rebuilds the index from the log: stored vectors up to the manifest's sequence number, then the change log.
-  // Blocks: reads every vector. `metrics` must outlive the shard. DATA_LOSS.
+  // Rebuilds the index from the log: stored vectors up to the manifest's sequence number, then the
+  // change log. Blocks: reads every vector. `metrics` must outlive the shard. DATA_LOSS.
   static absl::StatusOr<std::shared_ptr<Shard>> Load(const ShardOptions& options,
                                                      std::unique_ptr<storage::ShardLog> log,
                                                      EngineMetrics* metrics);
@@ -55,8 +56,8 @@ class Shard {
   // before the first write.
   void OnMaintenanceDue(std::function<void()> fn) { maintenance_due_ = std::move(fn); }
 
-  // Commits the writes and sets the result of each; together with those of other callers when they come
-  // at once. Vectors must have the shard's dimension and be as they are to be indexed.
+  // Commits the writes and sets the result of each; together with those of other callers when they
+  // come at once. Vectors must have the shard's dimension and be as they are to be indexed.
   void Write(absl::Span<ShardWrite> writes, const CallContext& context);
 
   // The best k live rows at this moment. query: `dimension` floats.
@@ -79,12 +80,14 @@ class Shard {
   int number() const { return options_.number; }
   ShardStats Stats() const;
   int64_t LiveDocuments() const;
+  // Calls that wait for their turn to write.
+  int WaitingCalls() const { return queue_.Waiting(); }
 
   // Whether Maintain has something to do.
   bool MaintenanceDue() const;
-  // One drain or one merge, and the manifest when it is due. True when there was work. One call at a
-  // time. Blocks for as long as a build takes; writers wait for a pointer swap only. An error leaves
-  // everything as it was; call again later.
+  // One drain or one merge, and the manifest when it is due. True when there was work. One call at
+  // a time. Blocks for as long as a build takes; writers wait for a pointer swap only. An error
+  // leaves everything as it was; call again later.
   absl::StatusOr<bool> Maintain();
 
   // Refuses writes with `why` and waits for those under way and for what Maintain does to the log.
@@ -94,7 +97,8 @@ class Shard {
  private:
   struct Plan;
 
-  Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log, EngineMetrics* metrics);
+  Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log,
+        EngineMetrics* metrics);
 
   // shard_load.cc
   absl::Status LoadIndex();
@@ -104,8 +108,8 @@ class Shard {
   absl::Status PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const;
   void SetApplied(uint64_t sequence);
 
-  // The one place where a change reaches the index, live or replayed. A change that was applied before
-  // does nothing. vector: empty when the version is not live any more.
+  // The one place where a change reaches the index, live or replayed. A change that was applied
+  // before does nothing. vector: empty when the version is not live any more.
   void Apply(const storage::Change& change, std::span<const float> vector)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
@@ -115,7 +119,8 @@ class Shard {
   std::optional<index::FrozenRows> FreezeWork(bool* drain);
   // Makes one segment of the rows and puts it in their place.
   absl::Status Rebuild(index::FrozenRows rows);
-  // Lets the next start read from the change log only what is not in segments now, when that saves much.
+  // Lets the next start read from the change log only what is not in segments now, when that saves
+  // much.
   absl::Status SaveManifest();
   absl::Status WaitUntil(uint64_t sequence, bool appends_only, const CallContext& context) const;
 

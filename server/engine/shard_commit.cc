@@ -49,9 +49,8 @@ absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
     std::optional<storage::IdEntry>& entry = plan->ids[write.document.id];
     const bool put = write.kind == storage::Mutation::Kind::kPut;
     if (!entry.has_value() && (!put || write.must_exist)) {
-      write.result.status =
-          absl::NotFoundError(absl::StrCat("document `", write.document.id, "` does not exist in `",
-                                           options_.collection, "`"));
+      write.result.status = absl::NotFoundError(absl::StrCat(
+          "document `", write.document.id, "` does not exist in `", options_.collection, "`"));
       continue;
     }
     storage::Mutation& mutation = plan->mutations.emplace_back();
@@ -98,11 +97,12 @@ void Shard::Commit(WriteQueue::Batches batches) {
       const std::string where =
           absl::StrCat("shard ", options_.number, " of collection `", options_.collection, "`");
       queue_.Refuse(absl::FailedPreconditionError(
-          absl::StrCat(where, " refuses writes because it is not known whether an earlier one was "
-                              "done (",
+          absl::StrCat(where,
+                       " refuses writes because it is not known whether an earlier one was "
+                       "done (",
                        status.message(), "); restart the server")));
-      status = absl::UnknownError(absl::StrCat(
-          "it is not known whether this write to ", where, " was done: ", status.ToString()));
+      status = absl::UnknownError(absl::StrCat("it is not known whether this write to ", where,
+                                               " was done: ", status.ToString()));
     }
     for (ShardWrite* write : plan.writes) write->result.status = status;
     SetApplied(applied_.load());

@@ -37,9 +37,8 @@ absl::Status Shard::LoadIndex() {
     }
   }
   if (bytes.ok() && manifest.drained_through > last) {
-    bytes = absl::DataLossError(absl::StrCat("the manifest speaks of write ",
-                                             manifest.drained_through, ", but the last one is ",
-                                             last));
+    bytes = absl::DataLossError(absl::StrCat(
+        "the manifest speaks of write ", manifest.drained_through, ", but the last one is ", last));
   }
   if (!bytes.ok()) {
     // Every split between stored vectors and change log gives the same rows. This one needs no
@@ -53,10 +52,10 @@ absl::Status Shard::LoadIndex() {
   // A hint: when it is wrong, the rows are moved while the segment grows.
   builder.Reserve(static_cast<int64_t>(std::min(manifest.rows, manifest.drained_through)))
       .IgnoreError();
-  absl::Status status = log_->ScanVectors(
-      0, manifest.drained_through, [&](uint64_t sequence, std::span<const float> vector) {
-        return builder.Add(sequence, vector.data());
-      });
+  absl::Status status = log_->ScanVectors(0, manifest.drained_through,
+                                          [&](uint64_t sequence, std::span<const float> vector) {
+                                            return builder.Add(sequence, vector.data());
+                                          });
   if (!status.ok()) return status;
   auto segment = builder.Build();
   if (!segment.ok()) return segment.status();

@@ -11,8 +11,7 @@ absl::string_view View(std::string_view s) { return {s.data(), s.size()}; }
 }  // namespace
 
 absl::Status InvalidField(std::string_view field, std::string_view message) {
-  absl::Status status =
-      absl::InvalidArgumentError(absl::StrCat(View(field), ": ", View(message)));
+  absl::Status status = absl::InvalidArgumentError(absl::StrCat(View(field), ": ", View(message)));
   status.SetPayload(View(kFieldPayload), absl::Cord(View(field)));
   return status;
 }

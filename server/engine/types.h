@@ -20,7 +20,7 @@ struct Limits {
   static constexpr int kMaxDimension = 16384;
   static constexpr int kMaxShards = 64;
   static constexpr int kMaxTopK = 1000;
-  static constexpr int kMaxBatch = 1000;              // documents, ids or texts in one call
+  static constexpr int kMaxBatch = 1000;  // documents, ids or texts in one call
   static constexpr size_t kMaxDocumentIdBytes = 512;
   static constexpr size_t kMaxTextBytes = 1 << 20;
   static constexpr size_t kMaxMetadataBytes = 64 << 10;  // as JSON text
@@ -96,9 +96,9 @@ struct WriteResult {
 // The type URL of the payload in which a status carries the name of a field.
 inline constexpr std::string_view kFieldPayload = "type.googleapis.com/vecino.engine.Field";
 
-// Names what is at fault in a bad request: attached to INVALID_ARGUMENT statuses so that the RPC layer can fill
-// BadRequest details. Path as in the contract, such as `documents[3].vector`. The message of the status is
-// "path: message".
+// Names what is at fault in a bad request: attached to INVALID_ARGUMENT statuses so that the RPC
+// layer can fill BadRequest details. Path as in the contract, such as `documents[3].vector`. The
+// message of the status is "path: message".
 absl::Status InvalidField(std::string_view field, std::string_view message);
 
 // The field named by InvalidField, or empty.

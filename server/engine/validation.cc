@@ -18,10 +18,10 @@ std::string Join(std::string_view path, const char* field) {
 absl::Status CheckUtf8(std::string_view field, std::string_view text) {
   const std::optional<size_t> offset = FindInvalidUtf8(text);
   if (!offset.has_value()) return absl::OkStatus();
-  return InvalidField(field, absl::StrCat("is not UTF-8: byte 0x",
-                                          absl::Hex(static_cast<unsigned char>(text[*offset]),
-                                                    absl::kZeroPad2),
-                                          " at offset ", *offset, "; send text in UTF-8"));
+  return InvalidField(
+      field, absl::StrCat("is not UTF-8: byte 0x",
+                          absl::Hex(static_cast<unsigned char>(text[*offset]), absl::kZeroPad2),
+                          " at offset ", *offset, "; send text in UTF-8"));
 }
 
 }  // namespace

@@ -29,9 +29,10 @@ absl::Status CheckDocument(std::string_view path, const storage::Document& docum
 // 1 to Limits::kMaxTopK.
 absl::Status CheckTopK(std::string_view field, int top_k);
 
-// Checks a vector and makes it what is indexed: of length 1 under cosine, as it is otherwise. Refuses a wrong
-// dimension, NaN and infinities, the zero vector under cosine, and under the other metrics a
-// length over 1e18, so that no score can overflow: squared distances stay below 4e36, floats end at 3.4e38.
+// Checks a vector and makes it what is indexed: of length 1 under cosine, as it is otherwise.
+// Refuses a wrong dimension, NaN and infinities, the zero vector under cosine, and under the other
+// metrics a length over 1e18, so that no score can overflow: squared distances stay below 4e36,
+// floats end at 3.4e38.
 absl::Status PrepareVector(std::string_view field, Metric metric, int dimension,
                            std::vector<float>* vector);
 

@@ -83,7 +83,7 @@ absl::Status WriteQueue::Exclusive(absl::FunctionRef<absl::Status()> fn, absl::T
   return status;
 }
 
-int WriteQueue::WaitingForTest() const {
+int WriteQueue::Waiting() const {
   absl::MutexLock lock(&mu_);
   return static_cast<int>(queue_.size());
 }

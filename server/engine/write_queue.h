@@ -25,13 +25,14 @@ struct ShardWrite {
   WriteResult result;
 };
 
-// The writes of several callers take turns by themselves: the caller in front becomes the leader, takes
-// what has queued up meanwhile, commits all of it with one sync to disk, and wakes the others.
+// The writes of several callers take turns by themselves: the caller in front becomes the leader,
+// takes what has queued up meanwhile, commits all of it with one sync to disk, and wakes the
+// others.
 //
 // Invariants:
 //  Q1. At most one commit or exclusive call runs at a time.
-//  Q2. What was handed to a commit is waited for, whatever the deadline; what was not can be refused.
-//  Q3. First come, first served: nothing overtakes what queued before it.
+//  Q2. What was handed to a commit is waited for, whatever the deadline; what was not can be
+//  refused. Q3. First come, first served: nothing overtakes what queued before it.
 //
 // Thread safety: all methods are safe from any thread, except that Refuse is for the commit itself.
 class WriteQueue {
@@ -58,8 +59,8 @@ class WriteQueue {
   // Called by a commit: from now on everything is refused with `why`, for good.
   void Refuse(absl::Status why);
 
-  // Calls that wait for their turn. For tests.
-  int WaitingForTest() const;
+  // Calls that wait for their turn.
+  int Waiting() const;
 
  private:
   struct Waiter {

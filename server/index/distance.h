@@ -20,8 +20,8 @@ struct Kernels {
   ScoreFn l2;
 };
 
-// All that this CPU runs, the fastest first; the last is FAISS' own, which Debian builds for any x86-64
-// (2.3 to 2.5 times slower at d = 384 from memory).
+// All that this CPU runs, the fastest first; the last is FAISS' own, which Debian builds for any
+// x86-64 (2.3 to 2.5 times slower at d = 384 from memory).
 const std::vector<Kernels>& SupportedKernels();
 
 // Scores with the fastest kernels. The score of a row depends on the row and the query only, not on

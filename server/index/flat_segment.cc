@@ -32,19 +32,19 @@ absl::Status Catch(const char* what, Fn fn) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no address space to ", what, " a flat segment"));
   } catch (const std::exception& e) {
-    return absl::InternalError(absl::StrCat("FAISS failed to ", what, " a flat segment: ", e.what()));
+    return absl::InternalError(
+        absl::StrCat("FAISS failed to ", what, " a flat segment: ", e.what()));
   }
 }
 
 }  // namespace
 
-// The rows are those of a faiss::IndexFlat. They are scanned with our kernels, block by block, rather
-// than by IndexFlat::search, which opens an OpenMP team, scores dead rows one by one through a virtual
-// selector, and on Debian uses no instruction newer than SSE2.
+// The rows are those of a faiss::IndexFlat. They are scanned with our kernels, block by block,
+// rather than by IndexFlat::search, which opens an OpenMP team, scores dead rows one by one through
+// a virtual selector, and on Debian uses no instruction newer than SSE2.
 class FlatSegmentBuilder::FlatSegment final : public Segment {
  public:
-  FlatSegment(Metric metric, int dimension)
-      : metric_(metric), rows_(dimension, ToFaiss(metric)) {}
+  FlatSegment(Metric metric, int dimension) : metric_(metric), rows_(dimension, ToFaiss(metric)) {}
 
   Metric metric() const override { return metric_; }
   int dimension() const override { return static_cast<int>(rows_.d); }

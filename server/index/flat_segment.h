@@ -10,8 +10,8 @@
 
 namespace vecino::index {
 
-// Collects rows and makes a segment of them. Not thread safe. Each error leaves the builder usable for
-// nothing but destruction. RESOURCE_EXHAUSTED: no memory.
+// Collects rows and makes a segment of them. Not thread safe. Each error leaves the builder usable
+// for nothing but destruction. RESOURCE_EXHAUSTED: no memory.
 class FlatSegmentBuilder {
  public:
   FlatSegmentBuilder(Metric metric, int dimension);

@@ -13,12 +13,13 @@
 
 namespace vecino::index {
 
-// Held by whoever builds; handed back to ShardIndex::Publish or Abandon, the only two that take it. Destroying it
-// abandons it. While it lives, no other can be had from the same index.
+// Held by whoever builds; handed back to ShardIndex::Publish or Abandon, the only two that take it.
+// Destroying it abandons it. While it lives, no other can be had from the same index.
 //
 // Invariants:
 //  F1. The sources are immutable but for their tombstones, so reading them needs no lock.
-//  F2. ForEachLive leaves out exactly the rows that were dead when the rows were frozen. Those that die
+//  F2. ForEachLive leaves out exactly the rows that were dead when the rows were frozen. Those that
+//  die
 //      later are told apart by the same bits when the segment is published, and only there.
 //
 // Move only. Not thread safe.
@@ -32,8 +33,8 @@ class FrozenRows {
   int64_t live() const { return live_; }
   int64_t dead() const { return dead_; }
 
-  // Calls `fn` with each row that was live when frozen, in ascending order of labels, until it returns an
-  // error, which is passed on. vector: `dimension` floats, valid while this object is.
+  // Calls `fn` with each row that was live when frozen, in ascending order of labels, until it
+  // returns an error, which is passed on. vector: `dimension` floats, valid while this object is.
   absl::Status ForEachLive(
       absl::FunctionRef<absl::Status(uint64_t label, const float* vector)> fn) const;
 
@@ -60,7 +61,8 @@ class FrozenRows {
   std::vector<Source> sources_;  // neighbours in the view, in order of labels
   int64_t live_ = 0;
   int64_t dead_ = 0;
-  std::shared_ptr<std::atomic<bool>> out_;  // the index' note that this object exists; null once moved from
+  std::shared_ptr<std::atomic<bool>>
+      out_;  // the index' note that this object exists; null once moved from
 };
 
 }  // namespace vecino::index

@@ -10,12 +10,13 @@
 
 namespace vecino::index {
 
-// An immutable set of rows. Which of them are dead is kept beside it, in Tombstones of the same number
-// of slots, because the same segment may stand in several views.
+// An immutable set of rows. Which of them are dead is kept beside it, in Tombstones of the same
+// number of slots, because the same segment may stand in several views.
 //
 // Invariants:
 //  S1. Labels ascend strictly with the slot.
-//  S2. Nothing changes after construction, so every method is safe from any thread and none blocks on
+//  S2. Nothing changes after construction, so every method is safe from any thread and none blocks
+//  on
 //      another.
 class Segment {
  public:
@@ -23,7 +24,7 @@ class Segment {
 
   virtual Metric metric() const = 0;
   virtual int dimension() const = 0;
-  virtual int64_t size() const = 0;  // rows; at least 1
+  virtual int64_t size() const = 0;   // rows; at least 1
   virtual int64_t bytes() const = 0;  // of memory, rows and labels
 
   // slot: 0 to size() - 1.

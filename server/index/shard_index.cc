@@ -92,13 +92,14 @@ std::optional<FrozenRows> ShardIndex::FreezeForMerge(size_t first, size_t count)
 absl::Status ShardIndex::Publish(FrozenRows rows, std::shared_ptr<const Segment> segment) {
   if (rows.out_ != out_) return absl::InternalError("rows of another index were published");
   if ((segment == nullptr ? 0 : segment->size()) != rows.live()) {
-    return absl::InternalError(absl::StrCat(
-        "a segment of ", segment == nullptr ? 0 : segment->size(), " rows was published for ",
-        rows.live(), " live rows; the build lost some"));
+    return absl::InternalError(
+        absl::StrCat("a segment of ", segment == nullptr ? 0 : segment->size(),
+                     " rows was published for ", rows.live(), " live rows; the build lost some"));
   }
 
-  // I3: the builder left out what was dead at Freeze. What died since is found as the difference of the
-  // tombstones; nothing can die between here and Swap, because Remove needs the caller's lock too.
+  // I3: the builder left out what was dead at Freeze. What died since is found as the difference of
+  // the tombstones; nothing can die between here and Swap, because Remove needs the caller's lock
+  // too.
   std::shared_ptr<Tombstones> dead;
   if (segment != nullptr) dead = std::make_shared<Tombstones>(segment->size());
   for (const FrozenRows::Source& source : rows.sources_) {
@@ -116,8 +117,8 @@ absl::Status ShardIndex::Publish(FrozenRows rows, std::shared_ptr<const Segment>
     }
   }
 
-  // While the rows were out nobody else took sources away, so they still stand where they stood; the
-  // writer can only have frozen more tails behind them.
+  // While the rows were out nobody else took sources away, so they still stand where they stood;
+  // the writer can only have frozen more tails behind them.
   auto view = std::make_shared<View>(*writer_view_);
   auto place = view->segments.end();
   if (rows.sources_.front().tail != nullptr) {

@@ -38,14 +38,15 @@ struct ShardIndexStats {
   std::vector<SegmentStats> segments;  // in order of labels
 };
 
-// Thread safety: readers call Pin from any thread and then use the view with no lock held. Everything
-// else is writing, one call at a time: the caller holds a lock for it (the shard's). No method blocks
-// on anything slower than a pointer swap.
+// Thread safety: readers call Pin from any thread and then use the view with no lock held.
+// Everything else is writing, one call at a time: the caller holds a lock for it (the shard's). No
+// method blocks on anything slower than a pointer swap.
 //
 // Invariants, besides those of Tail, Tombstones, View and FrozenRows:
-//  I1. A label stands in at most one row of the current view, and in any view its row has the same vector.
-//  I2. Every view that is published covers every row added before, except rows that are dead.
-//  I3. A tombstone is set in the current view only. What a builder missed meanwhile is taken over from
+//  I1. A label stands in at most one row of the current view, and in any view its row has the same
+//  vector. I2. Every view that is published covers every row added before, except rows that are
+//  dead. I3. A tombstone is set in the current view only. What a builder missed meanwhile is taken
+//  over from
 //      the sources at the moment of Publish, under the same lock that Remove needs.
 class ShardIndex {
  public:
@@ -55,8 +56,8 @@ class ShardIndex {
   // vector: `dimension` floats, copied. When the tail is full it is frozen and a new one begun.
   void Add(uint64_t label, const float* vector);
 
-  // Tombstones the row; false when there is none or it is dead already. On an update, Add the new row
-  // first: then no search sees neither version.
+  // Tombstones the row; false when there is none or it is dead already. On an update, Add the new
+  // row first: then no search sees neither version.
   bool Remove(uint64_t label);
 
   // The current view. Holds a short lock for copying one pointer.
@@ -68,22 +69,22 @@ class ShardIndex {
   // Freezes the tail though it is not full, unless it is empty.
   void FreezeTail();
 
-  // Rows of the oldest frozen tails, at most `max_tails` of them, to be drained into one segment; of
-  // `count` neighbouring segments from `first` on, to be merged. Nullopt when there are none or when
-  // another FrozenRows of this index lives.
+  // Rows of the oldest frozen tails, at most `max_tails` of them, to be drained into one segment;
+  // of `count` neighbouring segments from `first` on, to be merged. Nullopt when there are none or
+  // when another FrozenRows of this index lives.
   std::optional<FrozenRows> FreezeForDrain(int max_tails);
   std::optional<FrozenRows> FreezeForMerge(size_t first, size_t count);
 
-  // Puts `segment`, which holds what rows.ForEachLive gave (null when that was nothing), in the place of the
-  // sources. Tombstones set since Freeze are taken over here. INTERNAL when the rows are not this
-  // index'; then nothing changes.
+  // Puts `segment`, which holds what rows.ForEachLive gave (null when that was nothing), in the
+  // place of the sources. Tombstones set since Freeze are taken over here. INTERNAL when the rows
+  // are not this index'; then nothing changes.
   absl::Status Publish(FrozenRows rows, std::shared_ptr<const Segment> segment);
 
   // Gives up a build; the sources go on serving.
   void Abandon(FrozenRows rows);
 
-  // The label before the oldest row that is not in a segment; `last` when there is none. Every label up
-  // to it is either in a segment or dead.
+  // The label before the oldest row that is not in a segment; `last` when there is none. Every
+  // label up to it is either in a segment or dead.
   uint64_t DrainedThrough(uint64_t last) const;
 
   // Exact. Cheap: no row is touched.
@@ -96,7 +97,7 @@ class ShardIndex {
 
   const ShardIndexOptions options_;
   const std::shared_ptr<std::atomic<bool>> out_;  // whether a FrozenRows of this index lives
-  std::shared_ptr<const View> writer_view_;       // the same as view_, for the writer, without a lock
+  std::shared_ptr<const View> writer_view_;  // the same as view_, for the writer, without a lock
 
   mutable absl::Mutex view_mu_;  // a leaf: nothing is locked or freed under it
   std::shared_ptr<const View> view_ ABSL_GUARDED_BY(view_mu_);

@@ -16,14 +16,17 @@ namespace vecino::index {
 //
 // Invariants:
 //  A1. Rows are only appended, by one thread at a time; labels ascend strictly.
-//  A2. A row is whole before size() counts it (release), and whoever reads size() (acquire) may read
+//  A2. A row is whole before size() counts it (release), and whoever reads size() (acquire) may
+//  read
 //      every row below it. No row changes afterwards; only its tombstone does.
-//  A3. Link() happens before the first row of the next tail is appended: whoever sees a tombstone set
+//  A3. Link() happens before the first row of the next tail is appended: whoever sees a tombstone
+//  set
 //      because of a row in a later tail can reach that tail through next().
 //  A4. A search reads the tombstones before size(), and both before next(). With T2 it follows that
 //      a search which finds a version dead finds the version that replaced it.
 //
-// Thread safety: Append, Kill and Link from one thread at a time; the rest from any. Nothing blocks.
+// Thread safety: Append, Kill and Link from one thread at a time; the rest from any. Nothing
+// blocks.
 class Tail {
  public:
   // capacity: rows, at least 1. Memory is taken as rows arrive.
@@ -58,7 +61,8 @@ class Tail {
   void Link(std::shared_ptr<const Tail> next);
 
  private:
-  static constexpr int kChunkRows = 256;  // a multiple of 64, so that tombstone words do not straddle
+  static constexpr int kChunkRows =
+      256;  // a multiple of 64, so that tombstone words do not straddle
 
   struct Chunk {
     std::unique_ptr<float[]> rows;

@@ -26,9 +26,11 @@ struct SegmentRows {
 //
 // Invariants:
 //  V1. The lists of a view never change; a new view takes its place.
-//  V2. Segments, frozen tails and the tail stand in the order of their labels, and their label ranges do
+//  V2. Segments, frozen tails and the tail stand in the order of their labels, and their label
+//  ranges do
 //      not overlap.
-//  V3. A search goes through them in that order, and from the tail on through next() to the newest. A
+//  V3. A search goes through them in that order, and from the tail on through next() to the newest.
+//  A
 //      replaced version always stands before the version that replaces it, so by A4 and T2 a search
 //      sees at least one of the two, even when views change meanwhile. It may see both; the older
 //      one is then gone from the store, and is dropped when documents are fetched.
@@ -38,8 +40,8 @@ struct View {
   std::shared_ptr<Tail> tail;                 // takes new rows
 };
 
-// The best k rows, best first. query: `dimension` floats. k >= 1. `checkpoint` is called before each
-// part of the view; an error it returns ends the search and is passed on.
+// The best k rows, best first. query: `dimension` floats. k >= 1. `checkpoint` is called before
+// each part of the view; an error it returns ends the search and is passed on.
 absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const float* query, int k,
                                         absl::FunctionRef<absl::Status()> checkpoint);
 

@@ -1,43 +1,21 @@
 """A client in Python from nothing but the .proto files: stock grpcio, generated stubs, create, load, search, delete."""
 
-import importlib
-import pathlib
-import sys
-import tempfile
 import unittest
 
 import client_support
-
-try:
-    import grpc
-    from grpc_tools import protoc
-except ImportError as error:
-    client_support.skip(f"{error}; set VECINO_TEST_PYTHON to a Python with tests/requirements.txt")
-
-
-def generate(folder):
-    """Writes stubs of every .proto into `folder` and makes them importable."""
-    proto = client_support.SOURCE / "proto"
-    files = sorted(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))
-    well_known = str(pathlib.Path(protoc.__file__).parent / "_proto")
-    code = protoc.main(
-        ["protoc", f"-I{proto}", f"-I{well_known}", f"--python_out={folder}", f"--grpc_python_out={folder}", *files]
-    )
-    assert code == 0, f"protoc ended with {code}"
-    sys.path.insert(0, folder)
+import grpc_stubs  # first: without grpcio it ends the test as skipped
+import grpc  # isort: skip
 
 
 class PythonClientTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        stubs = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(stubs.cleanup)
-        generate(stubs.name)
+        grpc_stubs.generate()
         for name in ("collection", "document", "search"):
-            setattr(cls, name, importlib.import_module(f"vecino.v1.{name}_service_pb2"))
-            setattr(cls, name + "_grpc", importlib.import_module(f"vecino.v1.{name}_service_pb2_grpc"))
-        cls.values = importlib.import_module("vecino.v1.document_pb2")
-        cls.collections_pb = importlib.import_module("vecino.v1.collection_pb2")
+            setattr(cls, name, grpc_stubs.load(f"{name}_service_pb2"))
+            setattr(cls, name + "_grpc", grpc_stubs.load(f"{name}_service_pb2_grpc"))
+        cls.values = grpc_stubs.load("document_pb2")
+        cls.collections_pb = grpc_stubs.load("collection_pb2")
 
     def run_against(self, models, check):
         with client_support.Workspace(models) as workspace:

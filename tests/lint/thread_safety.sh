@@ -10,6 +10,8 @@ for entry in json.load(open(os.path.join(binary, "compile_commands.json"))):
     name = os.path.relpath(entry["file"], source)
     if not name.startswith(("storage/", "encoder/", "server/", "client/")):
         continue
+    if name == "encoder/torch_executor.cc":
+        continue   # clang 14 cannot parse LibTorch 1.13's headers as C++20; the file has no lock
     words = shlex.split(entry["command"])
     flags = []
     it = iter(words)

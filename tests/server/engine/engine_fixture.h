@@ -51,7 +51,8 @@ class EngineTest : public testing::Test {
     return write;
   }
 
-  std::vector<WriteResult> Upsert(const std::string& collection, std::vector<DocumentWrite> writes) {
+  std::vector<WriteResult> Upsert(const std::string& collection,
+                                  std::vector<DocumentWrite> writes) {
     auto results = engine_->Upsert(collection, std::move(writes), Truncate::kAuto, {});
     EXPECT_TRUE(results.ok()) << results.status();
     return results.ok() ? *results : std::vector<WriteResult>();

@@ -126,7 +126,8 @@ TEST_F(EngineTest, SearchBetweenLogAndIndexWaitsForTheNewVersion) {
   store_.after_append = [&] {
     if (std::exchange(once, true)) return;
     searcher = std::thread([&] { found = FindText("c", "one", 2); });
-    // The search ends only after the append returns, so wait for its first look at the store instead.
+    // The search ends only after the append returns, so wait for its first look at the store
+    // instead.
     while (metrics_.Value("vecino_search_reruns_total") == 0) std::this_thread::yield();
   };
   Put("c", "a", "three");

@@ -256,9 +256,8 @@ TEST_F(EngineTest, ListPagesSeeEveryDocumentOnce) {
     expected.insert(writes.back().document.id);
   }
   Upsert("c", writes);
-  for (const auto& [limit, max_bytes] :
-       std::vector<std::pair<int, size_t>>{{1, 1 << 20}, {7, 1 << 20}, {200, 1 << 20},
-                                           {1000, 1 << 20}, {100, 1000}, {100, 1}}) {
+  for (const auto& [limit, max_bytes] : std::vector<std::pair<int, size_t>>{
+           {1, 1 << 20}, {7, 1 << 20}, {200, 1 << 20}, {1000, 1 << 20}, {100, 1000}, {100, 1}}) {
     std::set<std::string> seen;
     IdPage::Position at;
     for (int pages = 0;; ++pages) {
@@ -318,14 +317,17 @@ TEST_F(EngineTest, Embed) {
   EXPECT_EQ(FieldOf(embedded->second[1].status), "texts[1]");
   EXPECT_EQ(embedded->second[2].vector, FakeEncoder::VectorOf("b", kDimension));
   EXPECT_EQ(encoder_.last_lane, encoder::Lane::kQuery);
-  EXPECT_EQ(engine_->Embed("x", texts, encoder::InputType::kQuery, Truncate::kAuto, {}).status().code(),
-            absl::StatusCode::kNotFound);
+  EXPECT_EQ(
+      engine_->Embed("x", texts, encoder::InputType::kQuery, Truncate::kAuto, {}).status().code(),
+      absl::StatusCode::kNotFound);
   encoder_.models.push_back(encoder_.models[0]);
   encoder_.models[1].name = "other";
-  EXPECT_EQ(FieldOf(engine_->Embed("", texts, encoder::InputType::kQuery, Truncate::kAuto, {}).status()),
-            "model");
-  EXPECT_EQ(FieldOf(engine_->Embed("x", {}, encoder::InputType::kQuery, Truncate::kAuto, {}).status()),
-            "texts");
+  EXPECT_EQ(
+      FieldOf(engine_->Embed("", texts, encoder::InputType::kQuery, Truncate::kAuto, {}).status()),
+      "model");
+  EXPECT_EQ(
+      FieldOf(engine_->Embed("x", {}, encoder::InputType::kQuery, Truncate::kAuto, {}).status()),
+      "texts");
 }
 
 TEST_F(EngineTest, AfterShutdownCallsAreRefused) {

@@ -17,7 +17,8 @@
 
 namespace vecino::engine {
 
-// Turns a text into a vector by a hash of it: the same text, the same vector. Queries and documents alike.
+// Turns a text into a vector by a hash of it: the same text, the same vector. Queries and documents
+// alike.
 class FakeEncoder : public encoder::Encoder {
  public:
   explicit FakeEncoder(int dimension = 8) {

@@ -12,9 +12,9 @@ namespace {
 class MaintenanceTest : public testing::Test {
  protected:
   std::shared_ptr<Shard> NewShard(uint32_t number) {
-    return *Shard::Load({.collection = "c", .number = static_cast<int>(number), .dimension = 1,
-                         .tail_capacity = 4},
-                        *store_.OpenShard(1, number, 1), &metrics_);
+    return *Shard::Load(
+        {.collection = "c", .number = static_cast<int>(number), .dimension = 1, .tail_capacity = 4},
+        *store_.OpenShard(1, number, 1), &metrics_);
   }
   static void Fill(Shard* shard, int rows) {
     for (int i = 0; i < rows; ++i) {

@@ -16,8 +16,8 @@ TEST(Manifest, KeepsItsForm) {
 
 TEST(Manifest, RefusesWhatIsNoManifest) {
   const std::string good = EncodeManifest({1, 1});
-  for (const std::string& bad : {std::string(), good.substr(1), good.substr(0, 16), good + "x",
-                                 "\x02" + good.substr(1)}) {
+  for (const std::string& bad :
+       {std::string(), good.substr(1), good.substr(0, 16), good + "x", "\x02" + good.substr(1)}) {
     EXPECT_EQ(DecodeManifest(bad).status().code(), absl::StatusCode::kDataLoss);
   }
 }

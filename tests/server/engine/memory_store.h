@@ -13,8 +13,8 @@
 
 namespace vecino::engine {
 
-// Does what Store and ShardLog say. What is stored stays with this object, so a second engine opened on it
-// sees what the first one left. Thread safe.
+// Does what Store and ShardLog say. What is stored stays with this object, so a second engine
+// opened on it sees what the first one left. Thread safe.
 class MemoryStore : public storage::Store {
  public:
   struct Shard {

@@ -30,7 +30,8 @@ TEST(MergePolicy, MergesTheNewestThatAreAlike) {
   EXPECT_EQ(Pick(segments), std::pair(size_t{2}, size_t{7}));
   // Steeply falling sizes: the last two all the same, or their number would grow without end.
   segments.clear();
-  for (int64_t rows = int64_t{1} << 30; segments.size() < 9; rows /= 8) segments.push_back({rows, 0});
+  for (int64_t rows = int64_t{1} << 30; segments.size() < 9; rows /= 8)
+    segments.push_back({rows, 0});
   EXPECT_EQ(Pick(segments), std::pair(size_t{7}, size_t{2}));
 }
 

@@ -37,11 +37,11 @@ TEST(Utf8, EveryScalarValueIsTextAndNoSurrogateIs) {
 TEST(Utf8, NamesTheFirstBadByte) {
   EXPECT_EQ(FindInvalidUtf8(""), std::nullopt);
   EXPECT_EQ(FindInvalidUtf8("abcdefghijklmnop\xff"), 16u);
-  EXPECT_EQ(FindInvalidUtf8("\x80"), 0u);                  // a continuation alone
-  EXPECT_EQ(FindInvalidUtf8("ab\xc0\x80"), 2u);            // overlong NUL
-  EXPECT_EQ(FindInvalidUtf8("\xe0\x9f\xbf"), 0u);          // overlong
-  EXPECT_EQ(FindInvalidUtf8("\xf0\x8f\xbf\xbf"), 0u);      // overlong
-  EXPECT_EQ(FindInvalidUtf8("\xf4\x90\x80\x80"), 0u);      // above U+10FFFF
+  EXPECT_EQ(FindInvalidUtf8("\x80"), 0u);              // a continuation alone
+  EXPECT_EQ(FindInvalidUtf8("ab\xc0\x80"), 2u);        // overlong NUL
+  EXPECT_EQ(FindInvalidUtf8("\xe0\x9f\xbf"), 0u);      // overlong
+  EXPECT_EQ(FindInvalidUtf8("\xf0\x8f\xbf\xbf"), 0u);  // overlong
+  EXPECT_EQ(FindInvalidUtf8("\xf4\x90\x80\x80"), 0u);  // above U+10FFFF
   EXPECT_EQ(FindInvalidUtf8("\xf5\x80\x80\x80"), 0u);
   EXPECT_EQ(FindInvalidUtf8("\xc3\xa9\xc3(........"), 2u);
 }

@@ -25,8 +25,8 @@ TEST(Validation, BatchSize) {
 }
 
 TEST(Validation, CollectionId) {
-  for (const std::string& good : {std::string("a"), std::string("0"), std::string("a-b_c9"),
-                                  std::string(63, 'x')}) {
+  for (const std::string& good :
+       {std::string("a"), std::string("0"), std::string("a-b_c9"), std::string(63, 'x')}) {
     EXPECT_TRUE(CheckCollectionId("collection_id", good).ok()) << good;
   }
   for (const std::string& bad :
@@ -74,7 +74,8 @@ TEST(Validation, TopK) {
 TEST(Validation, VectorsMustHaveTheDimensionAndBeFinite) {
   for (const Metric metric : {Metric::kCosine, Metric::kDot, Metric::kL2}) {
     std::vector<float> v = {1, 2};
-    ExpectField(PrepareVector("v", metric, 3, &v), "v", "has 2 values, the collection's dimension is 3");
+    ExpectField(PrepareVector("v", metric, 3, &v), "v",
+                "has 2 values, the collection's dimension is 3");
     v = {1, std::numeric_limits<float>::quiet_NaN(), 2};
     ExpectField(PrepareVector("v", metric, 3, &v), "v", "value 1 is nan");
     v = {1, 2, -std::numeric_limits<float>::infinity()};

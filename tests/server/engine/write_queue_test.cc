@@ -84,8 +84,7 @@ TEST_F(WriteQueueTest, WhoWaitsIsCommittedTogetherUpToTheLimit) {
       ++done;
     });
   }
-  // Nothing says from outside that a thread waits inside; the groups must be right however many do.
-  while (queue_.WaitingForTest() < kCallers) std::this_thread::yield();
+  while (queue_.Waiting() < kCallers) std::this_thread::yield();
   EXPECT_EQ(done, 0);
   Release();
   for (std::thread& thread : threads) thread.join();
@@ -115,7 +114,7 @@ TEST_F(WriteQueueTest, ExclusiveRunsAloneAndInTurn) {
   std::atomic<int> running{0};
   std::vector<std::string> order;
   const auto wait_for = [&](int n) {
-    while (queue_.WaitingForTest() < n) std::this_thread::yield();
+    while (queue_.Waiting() < n) std::this_thread::yield();
   };
   const auto write = [&](const char* id) {
     auto writes = Writes({id});
@@ -150,7 +149,7 @@ TEST_F(WriteQueueTest, CloseRefusesWhoWaitsAndWaitsForWhatRuns) {
     EXPECT_EQ(queue_.Run(absl::MakeSpan(writes), absl::InfiniteFuture()).code(),
               absl::StatusCode::kNotFound);
   });
-  while (queue_.WaitingForTest() < 1) std::this_thread::yield();
+  while (queue_.Waiting() < 1) std::this_thread::yield();
   std::atomic<bool> released{false};
   std::thread closer([&] {
     queue_.Close(absl::NotFoundError("deleted"));

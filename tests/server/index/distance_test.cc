@@ -18,7 +18,7 @@ TEST(Distance, EveryKernelAgreesWithDoubles) {
       std::vector<float> scores(n);
       for (Metric metric : {Metric::kInnerProduct, Metric::kL2}) {
         (metric == Metric::kL2 ? kernels.l2 : kernels.inner_product)(query.data(), rows.data(), d,
-                                                                    n, scores.data());
+                                                                     n, scores.data());
         for (size_t i = 0; i < n; ++i) {
           EXPECT_NEAR(scores[i], ExactScore(metric, query.data(), &rows[i * d], d),
                       1e-5 * static_cast<double>(d + 4))

@@ -40,9 +40,8 @@ TEST(FlatSegment, SearchIsExactAndLeavesOutTheDead) {
     std::vector<Hit> expected;
     for (int i = 0; i < n; ++i) {
       if (dead.IsDead(i)) continue;
-      expected.push_back(
-          {segment->label(i),
-           static_cast<float>(ExactScore(metric, query.data(), &rows[i * d], d))});
+      expected.push_back({segment->label(i),
+                          static_cast<float>(ExactScore(metric, query.data(), &rows[i * d], d))});
     }
     std::sort(expected.begin(), expected.end(),
               [&](const Hit& a, const Hit& b) { return RanksBefore(metric, a, b); });

@@ -1,5 +1,5 @@
-// Readers beside a writer and a builder: no search may miss a row that stands, see a row that was gone
-// before it began, or see neither version of a row that is being replaced.
+// Readers beside a writer and a builder: no search may miss a row that stands, see a row that was
+// gone before it began, or see neither version of a row that is being replaced.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -74,9 +74,9 @@ TEST(ShardIndexConcurrency, NoSearchMissesAKey) {
       });
       if (!rows.has_value()) continue;
       FlatSegmentBuilder build(Metric::kInnerProduct, 2);
-      ASSERT_TRUE(rows->ForEachLive([&](uint64_t label, const float* v) {
-                        return build.Add(label, v);
-                      }).ok());
+      ASSERT_TRUE(
+          rows->ForEachLive([&](uint64_t label, const float* v) { return build.Add(label, v); })
+              .ok());
       auto segment = *build.Build();
       keys.Locked([&] { ASSERT_TRUE(index.Publish(*std::move(rows), segment).ok()); });
       ++published;
@@ -92,8 +92,8 @@ TEST(ShardIndexConcurrency, NoSearchMissesAKey) {
         uint64_t floor[kKeys];
         for (int key = 0; key < kKeys; ++key) floor[key] = keys.floor(key);
         const auto view = index.Pin();
-        const auto hits = Search(*view, Metric::kInnerProduct, query, 1 << 20,
-                                 [] { return absl::OkStatus(); });
+        const auto hits =
+            Search(*view, Metric::kInnerProduct, query, 1 << 20, [] { return absl::OkStatus(); });
         ASSERT_TRUE(hits.ok());
         bool seen[kKeys] = {};
         for (const Hit& hit : *hits) {
@@ -101,7 +101,8 @@ TEST(ShardIndexConcurrency, NoSearchMissesAKey) {
           ASSERT_GE(hit.label, floor[key]) << "a version that was gone before the pin";
           seen[key] = true;
         }
-        for (int key = 0; key < kKeys; ++key) ASSERT_TRUE(seen[key]) << "neither version of " << key;
+        for (int key = 0; key < kKeys; ++key)
+          ASSERT_TRUE(seen[key]) << "neither version of " << key;
         ++searches;
       } while (!done);
     });

@@ -26,8 +26,7 @@ class AsyncServerTest : public testing::Test {
     auto server = AsyncServer::Start(options, metrics_.get());
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    handlers_ =
-        std::make_unique<Handlers>(&engine_, &server_->workers(), ServerFacts{}, 4 << 20);
+    handlers_ = std::make_unique<Handlers>(&engine_, &server_->workers(), ServerFacts{}, 4 << 20);
     // A channel of its own for each test, not one shared through gRPC's pool.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -67,8 +66,8 @@ TEST_F(AsyncServerTest, UnavailableWhileLoadingThenServes) {
   EXPECT_EQ(loading.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_THAT(loading.error_message(), HasSubstr("loading"));
   Serve();
-  for (const char* name : {"", "vecino.read", "vecino.write", "vecino.v1.SearchService",
-                           "vecino.v1.AdminService"}) {
+  for (const char* name :
+       {"", "vecino.read", "vecino.write", "vecino.v1.SearchService", "vecino.v1.AdminService"}) {
     EXPECT_EQ(CheckHealth(channel_, name), kServing) << name;
   }
   EXPECT_EQ(CheckHealth(channel_, "nonsense"), kServiceUnknown);
@@ -82,8 +81,8 @@ TEST_F(AsyncServerTest, GarbageAndUnknownMethods) {
   Start();
   Serve();
   std::string reply;
-  const grpc::Status garbage = CallBytes(
-      channel_, "/vecino.v1.SearchService/SearchDocuments", "\xff\xff\xff\xff", &reply);
+  const grpc::Status garbage =
+      CallBytes(channel_, "/vecino.v1.SearchService/SearchDocuments", "\xff\xff\xff\xff", &reply);
   EXPECT_EQ(garbage.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(CallBytes(channel_, "/vecino.v1.SearchService/Nothing", "", &reply).error_code(),
             grpc::StatusCode::UNIMPLEMENTED);

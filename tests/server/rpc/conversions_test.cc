@@ -155,8 +155,7 @@ TEST(MetadataTest, AgreesWithProtobuf) {
     Struct again, again_by_protobuf;
     ASSERT_TRUE(JsonToMetadata(*written, &again).ok()) << *written;
     EXPECT_TRUE(MessageDifferencer::Equals(again, expected)) << *written;
-    ASSERT_TRUE(
-        google::protobuf::util::JsonStringToMessage(*written, &again_by_protobuf).ok());
+    ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(*written, &again_by_protobuf).ok());
     EXPECT_TRUE(MessageDifferencer::Equals(again_by_protobuf, expected)) << *written;
   }
 }

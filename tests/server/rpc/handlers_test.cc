@@ -200,10 +200,21 @@ TEST_F(HandlersTest, GetAndDeleteCollection) {
 }
 
 TEST_F(HandlersTest, StatsAreSummed) {
-  engine_.stats.shards = {{.shard = 0, .live_documents = 3, .last_sequence = 5, .tail_rows = 4,
-                           .segments = 1, .deleted_rows = 1, .tail_bytes = 10, .segment_bytes = 20},
-                          {.shard = 1, .live_documents = 7, .last_sequence = 9, .tail_rows = 6,
-                           .segments = 2, .deleted_rows = 2, .tail_bytes = 30,
+  engine_.stats.shards = {{.shard = 0,
+                           .live_documents = 3,
+                           .last_sequence = 5,
+                           .tail_rows = 4,
+                           .segments = 1,
+                           .deleted_rows = 1,
+                           .tail_bytes = 10,
+                           .segment_bytes = 20},
+                          {.shard = 1,
+                           .live_documents = 7,
+                           .last_sequence = 9,
+                           .tail_rows = 6,
+                           .segments = 2,
+                           .deleted_rows = 2,
+                           .tail_bytes = 30,
                            .segment_bytes = 40}};
   v1::GetCollectionStatsRequest request;
   v1::GetCollectionStatsResponse response;

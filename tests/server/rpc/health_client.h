@@ -1,5 +1,5 @@
-// A client of grpc.health.v1 (and of any other method) in terms of bytes: the generated classes of the
-// health service are not among Debian's packages.
+// A client of grpc.health.v1 (and of any other method) in terms of bytes: the generated classes of
+// the health service are not among Debian's packages.
 #pragma once
 
 #include <grpcpp/generic/generic_stub.h>
@@ -47,7 +47,8 @@ inline grpc::Status CallBytes(const std::shared_ptr<grpc::Channel>& channel,
 enum Health { kUnknown = 0, kServing = 1, kNotServing = 2, kServiceUnknown = 3 };
 
 inline std::string HealthRequest(const std::string& service) {
-  return service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
+  return service.empty() ? ""
+                         : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
 }
 
 inline Health HealthIn(const std::string& reply) {
