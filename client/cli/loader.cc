@@ -124,7 +124,8 @@ class Loader {
   bool Submit(Batch batch) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     while (!Stopping() && (unfinished_.size() >= MostUnfinished() || SharesId(batch))) {
-      changed_.Wait(&mutex_);
+      // A signal handler cannot wake a condition, so look now and then.
+      changed_.WaitWithTimeout(&mutex_, absl::Milliseconds(100));
     }
     if (Stopping()) return false;
     batch.number = next_number_++;
@@ -145,7 +146,8 @@ class Loader {
   }
 
   bool Stopping() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !report_.status.ok() || (options_.fail_fast && report_.failed > 0);
+    return interrupted_.load() || !report_.status.ok() ||
+           (options_.fail_fast && report_.failed > 0);
   }
 
   // A worker: sends batches until there are none.
@@ -155,7 +157,7 @@ class Loader {
       {
         absl::MutexLock lock(&mutex_);
         while (queue_.empty() && !closed_) changed_.Wait(&mutex_);
-        if (queue_.empty() || !report_.status.ok()) return;
+        if (queue_.empty() || interrupted_.load() || !report_.status.ok()) return;
         batch = std::move(queue_.front());
         queue_.pop_front();
       }
@@ -315,7 +317,6 @@ class Loader {
         std::min(kLongest, kFirst * static_cast<double>(1 << std::min(attempt, 10)));
     const double wait = std::uniform_real_distribution<double>(bound / 2, bound)(random_);
     const absl::Time until = absl::Now() + absl::Seconds(wait);
-    // A signal handler cannot wake a condition, so look now and then.
     while (absl::Now() < until && !interrupted_.load() && report_.status.ok()) {
       changed_.WaitWithDeadline(&mutex_, std::min(until, absl::Now() + absl::Milliseconds(100)));
     }

@@ -43,7 +43,8 @@ struct LoadReport {
 // Runs the load. Documents with the same id keep the order of the input: without `overwrite` the
 // first stays, with it the last. Failed records, waits for the server and progress go to
 // `progress`. `position` tells the bytes read so far. Blocks until all is done; `interrupted` (set
-// by a signal handler) stops the reading, and what is in flight is finished.
+// by a signal handler) ends it once the batches in flight are finished: what was read beyond them
+// is for the next run.
 LoadReport Load(Client& client, RecordReader& reader, const LoadOptions& options,
                 const std::string& source, const std::function<int64_t()>& position,
                 const std::atomic<bool>& interrupted, Progress& progress);

@@ -193,15 +193,26 @@ TEST_F(LoaderTest, StopsAtOnceWhenTheCollectionIsGone) {
   EXPECT_LT(server_.Calls("BatchGetDocuments"), 20);
 }
 
-TEST_F(LoaderTest, AnInterruptFinishesWhatWasRead) {
+TEST_F(LoaderTest, AnInterruptFinishesWhatIsInFlightAndASecondRunGoesOn) {
+  options_.concurrency = 2;
   ListReader reader(Numbered(5'000));
-  reader.on_next = [this](size_t count) {
-    if (count == 123) interrupted_ = true;
-  };
-  const LoadReport report = Run(reader);
+  server_.OnCall([this](const std::string& method) {
+    if (method == "BatchUpsertDocuments") interrupted_ = true;  // while a batch is in flight
+  });
+  LoadReport report = Run(reader);
   EXPECT_TRUE(report.interrupted);
-  EXPECT_EQ(report.loaded, 123);
-  EXPECT_EQ(report.last_line, 123);
+  EXPECT_TRUE(report.status.ok());
+  EXPECT_GE(report.loaded, 10);
+  EXPECT_LE(report.loaded, 10 * options_.concurrency);
+  EXPECT_EQ(report.loaded, report.last_line);
+  EXPECT_EQ(server_.Documents().size(), static_cast<size_t>(report.loaded));
+
+  server_.OnCall(nullptr);
+  interrupted_ = false;
+  const int64_t before = report.loaded;
+  report = Run(Numbered(5'000));
+  EXPECT_EQ(report.skipped, before);
+  EXPECT_EQ(report.loaded, 5'000 - before);
 }
 
 }  // namespace

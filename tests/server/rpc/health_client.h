@@ -8,7 +8,9 @@
 #include <chrono>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace vecino::rpc {
 
@@ -65,19 +67,20 @@ inline Health CheckHealth(const std::shared_ptr<grpc::Channel>& channel,
   return status.ok() ? HealthIn(reply) : kUnknown;
 }
 
-// The stream of Watch.
-class HealthWatch {
+// One request, many replies.
+class ByteStream {
  public:
-  HealthWatch(const std::shared_ptr<grpc::Channel>& channel, const std::string& service)
+  ByteStream(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
+             const std::string& request)
       : stub_(channel) {
     context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
-    stream_ = stub_.PrepareCall(&context_, "/grpc.health.v1.Health/Watch", &queue_);
+    stream_ = stub_.PrepareCall(&context_, path, &queue_);
     stream_->StartCall(this);
     Await();
-    stream_->WriteLast(ToBuffer(HealthRequest(service)), {}, this);
+    stream_->WriteLast(ToBuffer(request), {}, this);
     Await();
   }
-  ~HealthWatch() {
+  ~ByteStream() {
     context_.TryCancel();
     grpc::Status status;
     stream_->Finish(&status, this);
@@ -89,11 +92,12 @@ class HealthWatch {
     }
   }
 
-  // Blocks for the next change; kUnknown when the stream has ended.
-  Health Next() {
+  // Blocks for the next reply; nullopt when the stream has ended.
+  std::optional<std::string> Next() {
     grpc::ByteBuffer reply;
     stream_->Read(&reply, this);
-    return Await() ? HealthIn(FromBuffer(reply)) : kUnknown;
+    if (!Await()) return std::nullopt;
+    return FromBuffer(reply);
   }
 
  private:
@@ -107,6 +111,22 @@ class HealthWatch {
   grpc::ClientContext context_;
   grpc::CompletionQueue queue_;
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
+};
+
+// The stream of Watch.
+class HealthWatch {
+ public:
+  HealthWatch(const std::shared_ptr<grpc::Channel>& channel, const std::string& service)
+      : stream_(channel, "/grpc.health.v1.Health/Watch", HealthRequest(service)) {}
+
+  // Blocks for the next change; kUnknown when the stream has ended.
+  Health Next() {
+    const std::optional<std::string> reply = stream_.Next();
+    return reply.has_value() ? HealthIn(*reply) : kUnknown;
+  }
+
+ private:
+  ByteStream stream_;
 };
 
 }  // namespace vecino::rpc
