@@ -19,7 +19,7 @@
 #include "encoder/executor_pool.h"
 #include "encoder/text_model.h"
 #include "encoder/torch_executor.h"
-#include "encoder/utf8_validity.h"
+#include "encoder/utf8.h"
 
 namespace vecino::encoder {
 namespace {

@@ -2,6 +2,8 @@
 // overlong, nothing above U+10FFFF. Thread safety: plain functions.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string_view>
 
 namespace vecino::encoder {
@@ -18,6 +20,10 @@ struct DecodedChar {
 // takes its maximal subpart, as Python's decode(errors="replace") does, so that each becomes one
 // U+FFFD.
 DecodedChar DecodeUtf8(std::string_view text);
+
+// The offset of the first byte that does not start or continue a well-formed character; nullopt
+// when all of `text` is UTF-8.
+std::optional<size_t> FindInvalidUtf8(std::string_view text);
 
 // Writes a Unicode scalar value to `out`, which has room for 4 bytes; returns the bytes written.
 int WriteUtf8(char32_t code, char* out);

@@ -279,6 +279,7 @@ absl::Status ReadEnvironment(const EnvironmentList& environment, FoundValues& fo
           absl::StrCat("unknown environment variable ", pair.first,
                        "; vecinod --help shows every variable there is"));
     }
+    if (pair.second.empty()) continue;  // how scripts and containers say "not set"
     found[match->Name()] = {std::string(pair.second),
                             absl::StrCat("environment variable ", pair.first)};
   }
@@ -314,6 +315,8 @@ absl::StatusOr<Invocation> ParseInvocation(const std::vector<std::string>& args,
   Invocation invocation;
   CLI::App app;
   app.set_help_flag();
+  // A flag given twice: the last one counts, so that scripts can add to a command line.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   bool help = false, version = false, check = false, print = false;
   app.add_flag("-h,--help", help);
   app.add_flag("--version", version);

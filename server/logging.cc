@@ -25,18 +25,9 @@ class EscapedMessage final : public spdlog::custom_flag_formatter {
   }
 };
 
-void LogForGrpc(gpr_log_func_args* args) {
-  // gRPC calls errors what the peers of a server do every day; its own severity says little.
-  switch (args->severity) {
-    case GPR_LOG_SEVERITY_DEBUG:
-    case GPR_LOG_SEVERITY_INFO:
-      spdlog::debug("grpc: {}", args->message);
-      break;
-    case GPR_LOG_SEVERITY_ERROR:
-      spdlog::warn("grpc: {}", args->message);
-      break;
-  }
-}
+// gRPC calls errors what the peers of a server do every day, and why it could not listen, which we
+// say in plainer words (rpc/listen_error.h).
+void LogForGrpc(gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); }
 
 // Protobuf calls a request whose text is not UTF-8 an error of its own; callers could fill the log
 // with them, and are told in their reply.

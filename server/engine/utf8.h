@@ -1,15 +1,10 @@
-// Whether bytes are text.
+// Whether bytes are text: the encoder's answer, for the RPC layer, which may not include the encoder.
 #pragma once
 
-#include <cstddef>
-#include <optional>
-#include <string_view>
+#include "encoder/utf8.h"
 
 namespace vecino::engine {
 
-// The offset of the first byte that is not part of well-formed UTF-8 (Unicode standard, table 3-7:
-// nothing overlong, no surrogates, nothing above U+10FFFF), nullopt when there is none. Thread
-// safe.
-std::optional<size_t> FindInvalidUtf8(std::string_view text);
+using encoder::FindInvalidUtf8;
 
 }  // namespace vecino::engine

@@ -182,8 +182,8 @@ class CrashTest:
         self.report()
 
     def write_until_killed(self, number):
-        # The target is reached when nine tenths of the rounds are over.
-        goal = min(self.target, self.target * number // max(1, self.rounds * 9 // 10)) + 200
+        # The target, and what deletes may take of it, is reached when nine tenths of the rounds are over.
+        goal = min(self.target, self.target * number // max(1, self.rounds * 9 // 10)) + self.target // 50
         address = self.server.address
         grow = self.live() < goal
         writers = [

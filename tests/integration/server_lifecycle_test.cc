@@ -140,7 +140,7 @@ TEST_F(ServerLifecycleTest, DrainFinishesCallsUnderWay) {
   auto server = Start({"--drain-timeout", "2m"}, models);
   ASSERT_TRUE(server->WaitUntilServing()) << server->log();
   Stubs stubs(server->Connect());
-  auto call = std::async(std::launch::async, [&] { return Embed(stubs, 100, 120000); });
+  auto call = std::async(std::launch::async, [&] { return Embed(stubs, 40, 120000); });
   while (Metric(*server, "vecino_rpc_in_flight") < 1) std::this_thread::yield();
   server->Signal(SIGTERM);
   const grpc::Status status = call.get();
@@ -173,7 +173,7 @@ TEST_F(ServerLifecycleTest, FullQueueIsResourceExhausted) {
   auto server = Start({"--workers", "1", "--queue-capacity", "1"}, models);
   ASSERT_TRUE(server->WaitUntilServing()) << server->log();
   Stubs stubs(server->Connect());
-  auto first = std::async(std::launch::async, [&] { return Embed(stubs, 200, 120000); });
+  auto first = std::async(std::launch::async, [&] { return Embed(stubs, 60, 120000); });
   while (Metric(*server, "vecino_rpc_in_flight") < 1) std::this_thread::yield();
   auto second = std::async(std::launch::async, [&] { return Embed(stubs, 1, 120000); });
   while (Metric(*server, "vecino_rpc_queue_depth") < 1) std::this_thread::yield();

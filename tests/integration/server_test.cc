@@ -58,7 +58,7 @@ class ServerTest : public testing::Test {
 };
 
 TEST_F(ServerTest, VectorsFromCreateToDelete) {
-  Start();
+  ASSERT_NO_FATAL_FAILURE(Start());
   Create(4, "", v1::METRIC_L2);
   v1::BatchUpsertDocumentsRequest upsert;
   v1::BatchUpsertDocumentsResponse upserted;
@@ -176,7 +176,7 @@ TEST_F(ServerTest, VectorsFromCreateToDelete) {
 TEST_F(ServerTest, TextIsFoundByMeaning) {
   const std::string models = RealModelRoot();
   if (models.empty()) GTEST_SKIP() << "no model; deploy/run fetches it";
-  Start(models);
+  ASSERT_NO_FATAL_FAILURE(Start(models));
   Create(0, "all-MiniLM-L6-v2");
   const std::pair<const char*, const char*> texts[] = {
       {"gnuchess", "Plays a game of chess, either against the user or against itself"},
@@ -242,7 +242,7 @@ TEST_F(ServerTest, TextIsFoundByMeaning) {
 }
 
 TEST_F(ServerTest, OperatorsSeeWhatRuns) {
-  Start();
+  ASSERT_NO_FATAL_FAILURE(Start());
   Create(2, "");
   v1::GetServerStatusResponse status;
   ASSERT_TRUE(Call(*stubs_->admin, &v1::AdminService::Stub::GetServerStatus,

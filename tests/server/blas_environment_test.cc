@@ -46,22 +46,23 @@ TEST(BlasEnvironmentTest, SetsWhatIsMissingAndRespectsTheUser) {
       IsEmpty());
 }
 
-// Runs in a child: EnsureBlasEnvironment starts the program again, this test with it, until nothing
-// is missing; then it prints what it sees.
+// EnsureBlasEnvironment starts the program again, this test with it; the second time nothing is
+// missing, and it prints what it sees.
+[[noreturn]] void StartAgain() {
+  unsetenv("OPENBLAS_CORETYPE");
+  unsetenv("OPENBLAS_NUM_THREADS");
+  unsetenv("OMP_NUM_THREADS");
+  char program[] = "self";
+  char filter[] = "--gtest_filter=BlasEnvironmentTest.DISABLED_Report";
+  char disabled[] = "--gtest_also_run_disabled_tests";
+  char* argv[] = {program, filter, disabled, nullptr};
+  EnsureBlasEnvironment(argv);  // does not return
+  _exit(9);
+}
+
 TEST(BlasEnvironmentTest, StartsAgainOnce) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(
-      {
-        unsetenv("OPENBLAS_CORETYPE");
-        unsetenv("OPENBLAS_NUM_THREADS");
-        unsetenv("OMP_NUM_THREADS");
-        char program[] = "self", filter[] = "--gtest_filter=BlasEnvironmentTest.DISABLED_Report",
-             disabled[] = "--gtest_also_run_disabled_tests";
-        char* argv[] = {program, filter, disabled, nullptr};
-        EnsureBlasEnvironment(argv);  // does not return
-        _exit(9);
-      },
-      testing::ExitedWithCode(42), "OMP_NUM_THREADS=1");
+  EXPECT_EXIT(StartAgain(), testing::ExitedWithCode(42), "OMP_NUM_THREADS=1");
 }
 
 // Only run by StartsAgainOnce, as the program that was started again.

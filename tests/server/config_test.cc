@@ -52,6 +52,7 @@ TEST(ConfigTest, FlagOverEnvironmentOverFileOverDefault) {
   EXPECT_EQ(result->config.listen, "127.0.0.1:1");
   EXPECT_EQ(result->config.data_dir, "vecino-data");
   EXPECT_EQ(result->action, Invocation::Action::kRun);
+  EXPECT_EQ(ParseInvocation({"--workers", "7", "--workers", "8"}, {})->config.workers, 8);
   const auto by_variable = ParseInvocation({}, {"VECINO_CONFIG=" + file});
   ASSERT_TRUE(by_variable.ok());
   EXPECT_EQ(by_variable->config.workers, 5);
@@ -65,6 +66,8 @@ TEST(ConfigTest, UnknownKeysAreErrors) {
   ExpectError({"--config", WriteFile("[sevrer]\nworkers = 5\n")}, {}, "sevrer.workers");
   ExpectError({"--config", WriteFile("workers = 5\n")}, {}, "workers");
   ExpectError({"--config", "/nonexistent"}, {}, "/nonexistent");
+  // Empty is not set.
+  EXPECT_EQ(ParseInvocation({}, {"VECINO_DATA_DIR="})->config.data_dir, "vecino-data");
   // Not ours: the command line's own variable, and those of other programs.
   EXPECT_TRUE(ParseInvocation({}, {"VECINO_SERVER=host:1", "VECINO_SOURCE_DIR=/x"}).ok());
 }

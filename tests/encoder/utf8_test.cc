@@ -1,4 +1,4 @@
-#include "encoder/utf8_validity.h"
+#include "encoder/utf8.h"
 
 #include <gtest/gtest.h>
 
