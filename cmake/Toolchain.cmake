@@ -18,7 +18,9 @@ endif()
 # vecino_warnings: link it PRIVATE into each of our own targets.
 add_library(vecino_warnings INTERFACE)
 target_compile_options(vecino_warnings INTERFACE -Wall -Wextra -Wno-unused-parameter -Wnon-virtual-dtor
-                                                 -Woverloaded-virtual -Wno-missing-field-initializers)
+                                                 -Woverloaded-virtual -Wno-missing-field-initializers
+                                                 # GCC 12 warns wrongly about string concatenation (GCC bug 105329)
+                                                 -Wno-restrict)
 if(VECINO_WERROR)
   target_compile_options(vecino_warnings INTERFACE -Werror)
 endif()

@@ -76,27 +76,25 @@ void __wrap__ZN4absl7debian37CondVar4WaitEPNS0_5MutexE(CondVar* cv, Mutex* mu) {
   WAIT_END(mu);
 }
 
-bool __real__ZN4absl7debian37CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE(
-    CondVar*, Mutex*, absl::Duration);
+bool __real__ZN4absl7debian37CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE(CondVar*, Mutex*,
+                                                                                 absl::Duration);
 bool __wrap__ZN4absl7debian37CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE(
     CondVar* cv, Mutex* mu, absl::Duration timeout) {
   WAIT_BEGIN(mu);
   const bool timed_out =
-      __real__ZN4absl7debian37CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE(cv, mu,
-                                                                                        timeout);
+      __real__ZN4absl7debian37CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE(cv, mu, timeout);
   WAIT_END(mu);
   return timed_out;
 }
 
-bool __real__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(CondVar*,
-                                                                                    Mutex*,
-                                                                                    absl::Time);
-bool __wrap__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(
-    CondVar* cv, Mutex* mu, absl::Time deadline) {
+bool __real__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(CondVar*, Mutex*,
+                                                                              absl::Time);
+bool __wrap__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(CondVar* cv,
+                                                                              Mutex* mu,
+                                                                              absl::Time deadline) {
   WAIT_BEGIN(mu);
   const bool timed_out =
-      __real__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(cv, mu,
-                                                                                     deadline);
+      __real__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(cv, mu, deadline);
   WAIT_END(mu);
   return timed_out;
 }
