@@ -1,7 +1,5 @@
 #include "server/logging.h"
 
-#include <google/protobuf/stubs/logging.h>
-#include <grpc/support/log.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -24,17 +22,6 @@ class EscapedMessage final : public spdlog::custom_flag_formatter {
     return std::make_unique<EscapedMessage>();
   }
 };
-
-// gRPC calls errors what the peers of a server do every day, and why it could not listen, which we
-// say in plainer words (rpc/listen_error.h).
-void LogForGrpc(gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); }
-
-// Protobuf calls a request whose text is not UTF-8 an error of its own; callers could fill the log
-// with them, and are told in their reply.
-void LogForProtobuf(google::protobuf::LogLevel level, const char*, int, const std::string& text) {
-  spdlog::log(level == google::protobuf::LOGLEVEL_FATAL ? spdlog::level::err : spdlog::level::debug,
-              "protobuf: {}", text);
-}
 
 }  // namespace
 
@@ -59,8 +46,6 @@ void SetUpLogging(const Config& config) {
   logger->set_level(spdlog::level::from_str(config.log_level));
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
-  gpr_set_log_function(LogForGrpc);
-  google::protobuf::SetLogHandler(LogForProtobuf);
 }
 
 }  // namespace vecino

@@ -9,8 +9,8 @@
 
 namespace vecino {
 
-// Makes spdlog's default logger write to stderr at config.log_level in config.log_format, and sends
-// gRPC's and protobuf's own messages there too. Call it once, before threads exist.
+// Makes spdlog's default logger write to stderr at config.log_level in config.log_format. Call it
+// once, before threads exist.
 void SetUpLogging(const Config& config);
 
 // `text` as the inside of a JSON string: quotes, backslashes and control characters escaped, what

@@ -19,6 +19,7 @@
 #include "server/logging.h"
 #include "server/metrics.h"
 #include "server/rpc/async_server.h"
+#include "server/rpc/library_logs.h"
 #include "server/stop_signal.h"
 #include "storage/store.h"
 
@@ -234,6 +235,7 @@ int Main(int argc, char** argv) {
       break;
   }
   SetUpLogging(invocation->config);
+  rpc::RouteLibraryLogs();
   if (!blas_problem.empty()) spdlog::warn("{}", blas_problem);
   const ExitCode code = Run(invocation->config, start);
   spdlog::shutdown();

@@ -14,7 +14,7 @@ target_compile_definitions(vecino_server PRIVATE CPPHTTPLIB_OPENSSL_SUPPORT CPPH
                                                  CPPHTTPLIB_BROTLI_SUPPORT)
 target_link_libraries(vecino_server
   PUBLIC vecino_rpc absl::status absl::statusor absl::strings absl::synchronization absl::time
-  PRIVATE CLI11::CLI11 nlohmann_json::nlohmann_json spdlog::spdlog gRPC::gpr ${VECINO_HTTPLIB}
+  PRIVATE CLI11::CLI11 nlohmann_json::nlohmann_json spdlog::spdlog ${VECINO_HTTPLIB}
           ${CMAKE_DL_LIBS} vecino_warnings)
 
 if(TARGET vecino_engine AND TARGET vecino_encoder AND TARGET vecino_storage)
