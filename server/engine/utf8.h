@@ -1,4 +1,5 @@
-// Whether bytes are text: the encoder's answer, for the RPC layer, which may not include the encoder.
+// Whether bytes are text: the encoder's answer, for the RPC layer, which may not include the
+// encoder.
 #pragma once
 
 #include "encoder/utf8.h"
