@@ -218,6 +218,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
   const auto log = [&](std::string_view line) {
     if (options.log) options.log(line);
   };
+  const auto warn = [&](std::string_view line) { options.warn ? options.warn(line) : log(line); };
   const auto names = ListModelFolders(options.model_root);
   if (!names.ok()) return names.status();
   std::vector<TextModel> models;
@@ -225,7 +226,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
     const absl::Time start = absl::Now();
     absl::StatusOr<TextModel> model = LoadTextModel(options.model_root, name, options.device);
     if (!model.ok()) {
-      log(absl::StrCat("model ", name, " refused: ", model.status().ToString()));
+      warn(absl::StrCat("model ", name, " refused: ", model.status().ToString()));
       continue;
     }
     log(absl::StrCat("model ", name, " loaded on ", options.device, " in ",
@@ -234,7 +235,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
                      " tokens, ", model->info.precision, ", golden sentences agree"));
     models.push_back(*std::move(model));
   }
-  if (models.empty()) log(absl::StrCat("no model in '", options.model_root, "'"));
+  if (names->empty()) log(absl::StrCat("no model in '", options.model_root, "'"));
   const int executors = options.executors > 0
                             ? options.executors
                             : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));

@@ -59,9 +59,10 @@ struct EncoderOptions {
   int batch_tokens = 1024;         // padded tokens in one batch, at most
   int64_t queue_tokens = 4 << 20;  // tokens that may wait; beyond it RESOURCE_EXHAUSTED. 1/8 of it
                                    // is the query lane's, so that bulk work cannot shut queries out
-  // Called with facts worth a log line (model loaded, executor chosen, folder refused and why); may
-  // be null.
+  // Called with facts worth a log line (model loaded and on what); may be null.
   std::function<void(std::string_view)> log;
+  // Called once for every folder that is refused, with the reason; null: `log` is.
+  std::function<void(std::string_view)> warn;
 };
 
 // Counters since start, and gauges of now.
@@ -105,7 +106,7 @@ class Encoder {
 };
 
 // Loads every model folder under options.model_root: checks the SHA-256 of every file against its
-// manifest and runs its golden sentences. A folder that fails is left out and the reason logged;
+// manifest and runs its golden sentences. A folder that fails is left out and `warn` told why;
 // the error is returned only when the root cannot be read, options are out of range or the device
 // is not there. Blocks for seconds.
 absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& options);

@@ -13,15 +13,20 @@
 namespace vecino {
 namespace {
 
-constexpr int kThreads = 2;
-constexpr int kTimeoutSeconds = 5;
+// httplib gives every connection a thread, also while it says nothing. These threads mostly sleep;
+// there are enough of them, and silence is cut short enough, that connections left open by
+// monitoring or scanners do not keep a probe waiting.
+constexpr int kThreads = 16;
+constexpr int kSilenceSeconds = 1;      // before the request, and between its parts
+constexpr int kWriteTimeoutSeconds = 5;
 
 class HttplibAdmin final : public AdminHttp {
  public:
   explicit HttplibAdmin(AdminCallbacks callbacks) : callbacks_(std::move(callbacks)) {
     server_.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-    server_.set_read_timeout(kTimeoutSeconds);
-    server_.set_write_timeout(kTimeoutSeconds);
+    server_.set_keep_alive_timeout(kSilenceSeconds);  // the wait for the first request, too
+    server_.set_read_timeout(kSilenceSeconds);
+    server_.set_write_timeout(kWriteTimeoutSeconds);
     server_.set_keep_alive_max_count(1);  // a stop need not wait for idle connections
     server_.set_payload_max_length(64 << 10);
     // httplib's own choice lets a second server share the port unnoticed.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 
@@ -68,6 +69,10 @@ std::string EnsureBlasEnvironment(char** argv) {
   if (missing.empty()) return "";
   for (const auto& [name, value] : missing) setenv(name.c_str(), value.c_str(), 1);
   setenv(kGuard, pid.c_str(), 1);
+  // By its own path, so that the process keeps its name; a binary replaced on disk is still found
+  // by the link.
+  char path[PATH_MAX] = {};
+  if (readlink("/proc/self/exe", path, sizeof(path) - 1) > 0) execv(path, argv);
   execv("/proc/self/exe", argv);
   const int error = errno;
   unsetenv(kGuard);

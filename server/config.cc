@@ -161,8 +161,8 @@ std::vector<Option> MakeOptions() {
               "anyone who reaches the port can read and write: there is no key yet",
               "Address of the gRPC API. Port 0 takes a free one and logs it."),
       Path("server", "port-file", &Config::port_file, true, "none",
-           "File to write the ports to once the server listens, as JSON: {\"grpc\": N, \"admin\": "
-           "N, \"pid\": N}."),
+           "File to write the ports to once the server listens and holds the data folder, as JSON: "
+           "{\"grpc\": N, \"admin\": N, \"pid\": N}."),
       Integer("server", "workers", &Config::workers, 1, 1024,
               "a thread each; writers wait for the disk and the model in them",
               "Threads that run calls."),

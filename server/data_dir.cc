@@ -45,6 +45,18 @@ absl::Status PrepareFolder(const std::string& path) {
 }
 
 absl::Status WriteFileAtOnce(const std::string& path, const std::string& content) {
+  // Said here, because the system's words for these are of another file or of none.
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code ignored;
+  if (!folder.empty() && !std::filesystem::exists(folder, ignored)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot write ", path, ": the folder ", folder.string(),
+                     " does not exist; make it or choose another"));
+  }
+  if (std::filesystem::is_directory(path, ignored)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot write ", path, ": it is a folder; name a file in it"));
+  }
   const std::string temporary = absl::StrCat(path, ".new");
   std::FILE* file = std::fopen(temporary.c_str(), "we");
   if (file == nullptr) return Fault(absl::StrCat("cannot write ", path), errno);

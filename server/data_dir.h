@@ -13,7 +13,7 @@ namespace vecino {
 absl::Status PrepareFolder(const std::string& path);
 
 // Writes `content` to `path` so that a reader sees all of it or nothing: a file beside it, then a
-// rename. Errors as above.
+// rename. Errors as above; FAILED_PRECONDITION also when its folder is missing or `path` is one.
 absl::Status WriteFileAtOnce(const std::string& path, const std::string& content);
 
 }  // namespace vecino

@@ -137,14 +137,6 @@ ExitCode Run(const Config& config, absl::Time start) {
   }
   spdlog::info("listening: gRPC port {}, admin port {}", (*server)->port(),
                admin ? std::to_string(admin->port()) : "off");
-  if (!config.port_file.empty()) {
-    const std::string json =
-        absl::StrCat("{\"grpc\": ", (*server)->port(), ", \"admin\": ", admin ? admin->port() : 0,
-                     ", \"pid\": ", getpid(), "}\n");
-    if (absl::Status status = WriteFileAtOnce(config.port_file, json); !status.ok()) {
-      return Fail(ExitCodeOfStore(status), status);
-    }
-  }
   // Until the server serves nothing has been promised to anyone, and the store survives any end: so
   // a signal while it loads ends the process at once.
   stop.OnSignal([](int signal, int) {
@@ -161,14 +153,31 @@ ExitCode Run(const Config& config, absl::Time start) {
        .write_buffer_bytes = static_cast<size_t>(config.storage_write_buffer_bytes),
        .warn = warn});
   if (!store.ok()) return Fail(ExitCodeOfStore(store.status()), store.status());
+  // Only now: a second server must not take the place of the one that holds the data folder.
+  if (!config.port_file.empty()) {
+    const std::string json =
+        absl::StrCat("{\"grpc\": ", (*server)->port(), ", \"admin\": ", admin ? admin->port() : 0,
+                     ", \"pid\": ", getpid(), "}\n");
+    if (absl::Status status = WriteFileAtOnce(config.port_file, json); !status.ok()) {
+      return Fail(ExitCodeOfStore(status), status);
+    }
+  }
+  int refused = 0;  // model folders
   auto encoder = encoder::OpenEncoder({.model_root = config.model_root,
                                        .executors = config.encoder_executors,
                                        .batch_tokens = config.encoder_batch_tokens,
                                        .queue_tokens = config.encoder_queue_tokens,
-                                       .log = log});
+                                       .log = log,
+                                       .warn = [&](std::string_view line) {
+                                         ++refused;
+                                         warn(line);
+                                       }});
   if (!encoder.ok()) return Fail(kFailed, encoder.status());
   if ((*encoder)->Models().empty()) {
-    spdlog::warn("no model in {}: collections take vectors only", config.model_root);
+    spdlog::warn("no usable model in {}{}: collections take vectors only", config.model_root,
+                 refused == 0 ? ""
+                              : absl::StrCat(" (", refused, refused == 1 ? " folder" : " folders",
+                                             " refused, see above)"));
   }
   auto engine = engine::Engine::Open({.tail_capacity = config.index_tail_capacity}, store->get(),
                                      encoder->get(), metrics.get());

@@ -33,7 +33,8 @@ class ErrorListener : public rocksdb::EventListener {
         reason == rocksdb::BackgroundErrorReason::kMemTable) {
       write_errors_.fetch_add(1);
     }
-    errors_.fetch_add(1);
+    const uint64_t number = errors_.fetch_add(1) + 1;
+    if (error->IsNoSpace()) full_at_.store(number);
     if (warn_) warn_(absl::StrCat("the store cannot write: ", error->ToString()));
   }
 
@@ -49,6 +50,8 @@ class ErrorListener : public rocksdb::EventListener {
   }  // those among them that hit a write
   // True while there are errors that nobody has recovered from.
   bool pending() const { return errors_.load() != recovered_.load(); }
+  // True while one of them says that the disk is full.
+  bool disk_full() const { return full_at_.load() > recovered_.load(); }
   void SetRecovered(uint64_t errors) { recovered_.store(errors); }
 
  private:
@@ -56,6 +59,7 @@ class ErrorListener : public rocksdb::EventListener {
   std::atomic<uint64_t> errors_{0};
   std::atomic<uint64_t> write_errors_{0};
   std::atomic<uint64_t> recovered_{0};
+  std::atomic<uint64_t> full_at_{0};  // errors() with the last one that said so; 0: none did
 };
 
 namespace {
@@ -258,8 +262,8 @@ absl::Status Database::CountOpening() {
   batch.Put(family(Family::kMeta), key, EncodeNumber(*openings + 1));
   rocksdb::WriteOptions write_options;
   write_options.sync = options_.sync_writes;
-  return ToStatus(db_->Write(write_options, &batch),
-                  absl::StrCat("writing to the store ", options_.path));
+  return WriteStatus(db_->Write(write_options, &batch),
+                     absl::StrCat("writing to the store ", options_.path));
 }
 
 absl::Status Database::Write(rocksdb::WriteBatch* batch, std::string_view doing) {
@@ -268,7 +272,18 @@ absl::Status Database::Write(rocksdb::WriteBatch* batch, std::string_view doing)
   }
   rocksdb::WriteOptions write_options;
   write_options.sync = options_.sync_writes;
-  return ToStatus(db_->Write(write_options, batch), doing);
+  return WriteStatus(db_->Write(write_options, batch), doing);
+}
+
+// RocksDB tells one caller of the full disk and answers others "busy": all are to know what to do.
+absl::Status Database::WriteStatus(const rocksdb::Status& status, std::string_view doing) const {
+  const bool waiting = status.IsBusy() || status.IsIncomplete() || status.IsAborted() ||
+                       status.IsTryAgain() || status.IsTimedOut();
+  if (!status.IsNoSpace() && !(waiting && errors_->disk_full())) return ToStatus(status, doing);
+  return absl::ResourceExhaustedError(
+      absl::StrCat(std::string(doing), ": the disk that holds ", options_.path,
+                   " is full (RocksDB: ", status.ToString(),
+                   "); free disk space and try again"));
 }
 
 uint64_t Database::CurrentWal() const {
@@ -292,9 +307,9 @@ absl::Status Database::Recover() {
     suspect_wal_ = CurrentWal();
   }
   next_recovery_ = now + kRecoveryInterval;
-  last_recovery_ = ToStatus(db_->Resume(),
-                            "the store refuses writes since one failed, and cannot yet recover "
-                            "(restart the server if this does not pass)");
+  last_recovery_ = WriteStatus(db_->Resume(),
+                               "the store refuses writes since one failed, and cannot yet recover "
+                               "(restart the server if this does not pass)");
   if (!last_recovery_.ok()) return last_recovery_;
   if (suspect_wal_ != 0 && CurrentWal() == suspect_wal_) {
     last_recovery_ = absl::UnavailableError(
@@ -314,8 +329,8 @@ absl::Status Database::Flush() {
     if (absl::Status status = Recover(); !status.ok()) return status;
   }
   const std::vector<rocksdb::ColumnFamilyHandle*> families(families_.begin(), families_.end());
-  return ToStatus(db_->Flush(rocksdb::FlushOptions(), families),
-                  absl::StrCat("flushing the store ", options_.path));
+  return WriteStatus(db_->Flush(rocksdb::FlushOptions(), families),
+                     absl::StrCat("flushing the store ", options_.path));
 }
 
 absl::StatusOr<std::string> Database::Get(Family cf, std::string_view key,

@@ -46,7 +46,8 @@ class Database {
   // Writes `batch` atomically and syncs it; concurrent calls share one sync. `doing`: for messages.
   //
   // After an error the batch may still be in the write-ahead log, so the next Write first makes
-  // sure that it can never be replayed (see Recover); while that fails, all writes are refused.
+  // sure that it can never be replayed (see Recover); while that fails, all writes are refused:
+  // with RESOURCE_EXHAUSTED when a full disk is the cause, else with UNAVAILABLE.
   absl::Status Write(rocksdb::WriteBatch* batch, std::string_view doing);
 
   // Writes all memory tables to disk.
@@ -77,6 +78,9 @@ class Database {
   absl::Status CountOpening() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recovery_mutex_);
   absl::Status Recover();
   uint64_t CurrentWal() const;
+  // ToStatus for what a write was answered; RESOURCE_EXHAUSTED, naming the folder, while the disk
+  // is full, whichever way RocksDB puts it.
+  absl::Status WriteStatus(const rocksdb::Status& status, std::string_view doing) const;
 
   const StoreOptions options_;
   std::shared_ptr<ErrorListener> errors_;

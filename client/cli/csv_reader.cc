@@ -11,12 +11,11 @@
 namespace vecino::cli {
 namespace {
 
-// Follows quotes through the lines of one record, each byte once.
+// Follows quotes through one record, each byte once.
 class QuoteState {
  public:
-  // Whether the record goes on after `line`: a quote is open at its end.
-  bool OpenAfter(std::string_view line) {
-    for (const char c : line) {
+  void Feed(std::string_view piece) {
+    for (const char c : piece) {
       switch (state_) {
         case State::kCellStart:
           state_ = c == '"' ? State::kQuoted : c == ',' ? State::kCellStart : State::kPlain;
@@ -32,8 +31,9 @@ class QuoteState {
           break;
       }
     }
-    return state_ == State::kQuoted;
   }
+  // A quote is open: the record goes on after the end of this line.
+  bool open() const { return state_ == State::kQuoted; }
 
  private:
   enum class State { kCellStart, kPlain, kQuoted, kQuoteInQuoted };
@@ -127,14 +127,18 @@ class CsvReader : public RecordReader {
     bool too_long = false;  // its text is not known
   };
 
-  // The next physical line: one put back, or one read. False at the end.
-  bool NextLine(Line* line) {
+  // The next physical line: one put back, or one read; `quotes` is fed all of it. It is too long
+  // when it has more than `limit` bytes. False at the end.
+  bool NextLine(size_t limit, Line* line, QuoteState* quotes) {
     if (!put_back_.empty()) {
       *line = std::move(put_back_.front());
       put_back_.pop_front();
+      quotes->Feed(line->text);
+      line->too_long = line->text.size() > limit;
       return true;
     }
-    const Input::Outcome outcome = input_->ReadLine(kLongestRecord, &line->text);
+    const Input::Outcome outcome = input_->ReadLine(
+        limit, &line->text, [quotes](std::string_view piece) { quotes->Feed(piece); });
     if (outcome == Input::Outcome::kEnd) return false;
     line->too_long = outcome == Input::Outcome::kTooLong;
     line->number = ++lines_read_;
@@ -144,28 +148,33 @@ class CsvReader : public RecordReader {
   // The next record that is not blank. False at the end; *error when the record is no CSV.
   bool NextCells(std::vector<std::string>* cells, int64_t* first_line, std::string* error) {
     Line line;
+    QuoteState quotes;
     do {
-      if (!NextLine(&line)) return false;
+      quotes = QuoteState();
+      if (!NextLine(kLongestRecord, &line, &quotes)) return false;
     } while (!line.too_long && (line.text.empty() || line.text == "\r"));
     *first_line = line.number;
     std::vector<Line> lines;  // of this record
-    size_t size = 0;
-    QuoteState quotes;
-    bool open = false;
-    do {
-      if (line.too_long || size > kLongestRecord) *error = "longer than " + Bytes(kLongestRecord);
-      open = error->empty() && quotes.OpenAfter(lines.empty() ? line.text : "\n" + line.text);
-      size += line.text.size() + 1;
+    size_t room = kLongestRecord;
+    for (;;) {
+      if (line.too_long || room == 0) {
+        lines.clear();
+        *error = SkipRest(*first_line, line.number, &quotes);
+        return true;
+      }
+      room -= std::min(room, line.text.size() + 1);
       lines.push_back(std::move(line));
-      if (open && !NextLine(&line)) {
+      if (!quotes.open()) break;
+      quotes.Feed("\n");
+      if (!NextLine(room, &line, &quotes)) {
         *error = "a quoted cell is never closed";
         break;
       }
-    } while (open);
+    }
     if (error->empty()) {
       std::string record;
-      record.reserve(size);
-      for (const Line& part : lines) record.append(record.empty() ? "" : "\n").append(part.text);
+      record.reserve(kLongestRecord - room);
+      for (const Line& part : lines) record.append(&part == lines.data() ? "" : "\n").append(part.text);
       if (record.ends_with('\r')) record.pop_back();  // of the CRLF that ends the record
       if (SplitRecord(record, cells, error)) return true;
     }
@@ -174,6 +183,23 @@ class CsvReader : public RecordReader {
     put_back_.insert(put_back_.begin(), std::make_move_iterator(lines.begin() + 1),
                      std::make_move_iterator(lines.end()));
     return true;
+  }
+
+  // Skips what is left of a record that is too long, in constant memory: what is inside a quoted
+  // cell must not be taken for records. Returns what to tell of it.
+  std::string SkipRest(int64_t first, int64_t last, QuoteState* quotes) {
+    const std::string too_long = "longer than " + Bytes(kLongestRecord);
+    Line line;
+    while (quotes->open()) {
+      quotes->Feed("\n");
+      if (!NextLine(0, &line, quotes)) {
+        return too_long + ", and its quoted cell is never closed: everything from here to the end, "
+               "line " + std::to_string(last) + ", was left out";
+      }
+      last = line.number;
+    }
+    if (last == first) return too_long;
+    return too_long + ": it ends in line " + std::to_string(last);
   }
 
   std::string ToDocument(const std::vector<std::string>& cells, Document* document) const {

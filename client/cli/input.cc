@@ -48,7 +48,7 @@ bool Input::Fill() {
   return false;
 }
 
-Input::Outcome Input::ReadLine(size_t limit, std::string* line) {
+Input::Outcome Input::ReadLine(size_t limit, std::string* line, const Watch& watch) {
   line->clear();
   bool too_long = false;
   bool any = false;
@@ -59,6 +59,7 @@ Input::Outcome Input::ReadLine(size_t limit, std::string* line) {
     const size_t length = newline != nullptr ? newline - start : end_ - begin_;
     too_long = too_long || line->size() + length > limit;
     if (!too_long) line->append(start, length);
+    if (watch) watch({start, length});
     const size_t consumed = length + (newline != nullptr ? 1 : 0);
     begin_ += consumed;
     offset_ += static_cast<int64_t>(consumed);

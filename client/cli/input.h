@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,7 +29,9 @@ class Input {
 
   // The next line without its LF; the last may lack one. kTooLong when it has more than `limit`
   // bytes: the rest of it is skipped. kEnd at the end, after an error, or after `stop`.
-  Outcome ReadLine(size_t limit, std::string* line);
+  // `watch` gets all of the line in order, piece by piece, also what is skipped.
+  using Watch = std::function<void(std::string_view piece)>;
+  Outcome ReadLine(size_t limit, std::string* line, const Watch& watch = nullptr);
 
   // `size` bytes, or fewer at the end; returns how many.
   size_t Read(char* data, size_t size);

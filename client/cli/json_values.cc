@@ -1,6 +1,8 @@
 #include "client/cli/json_values.h"
 
 #include <cstdint>
+#include <optional>
+#include <unordered_set>
 
 namespace vecino::cli {
 namespace {
@@ -43,9 +45,25 @@ bool ParseJson(std::string_view text, Json* json, std::string* error) {
     *error = "JSON nested deeper than " + std::to_string(kDeepest) + " levels";
     return false;
   }
-  try {
-    *json = Json::parse(text.begin(), text.end());
+  // Of objects that are open, the keys so far. The parser itself would keep the last one unsaid.
+  std::vector<std::unordered_set<std::string>> keys;
+  std::optional<std::string> twice;
+  const auto watch = [&](int, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::object_start) {
+      keys.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      keys.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      auto& key = value.get_ref<const std::string&>();
+      if (!keys.back().insert(key).second && !twice) twice = key;
+    }
     return true;
+  };
+  try {
+    *json = Json::parse(text.begin(), text.end(), watch);
+    if (!twice) return true;
+    *error = "key '" + *twice + "' stands twice in one object";
+    return false;
   } catch (const Json::exception& exception) {
     *error = Reason(exception.what());
     return false;

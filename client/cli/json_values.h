@@ -11,7 +11,8 @@
 namespace vecino::cli {
 
 // Parses strictly. On failure returns false and sets *error to what is wrong and where. Nesting
-// beyond 64 levels is refused before the parser sees it. Never throws.
+// beyond 64 levels is refused before the parser sees it, and so is an object that has a key twice,
+// wherever it stands. Never throws.
 bool ParseJson(std::string_view text, Json* json, std::string* error);
 
 // A JSON array of numbers. On failure returns false and sets *error.

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "server/engine/read_budget.h"
 #include "server/engine/shard_of.h"
 #include "server/engine/validation.h"
 
@@ -235,14 +237,19 @@ void Collection::Commit(std::vector<std::vector<ShardWrite>> by_shard,
 }
 
 absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
-    std::span<const std::string> ids, const storage::DocumentParts& parts) const {
+    std::span<const std::string> ids, const storage::DocumentParts& parts, size_t max_bytes) const {
   if (absl::Status status = CheckBatchSize("ids", ids.size()); !status.ok()) return status;
   std::vector<std::vector<size_t>> by_shard(shards_.size());
+  absl::flat_hash_map<std::string_view, size_t> first;  // place of each id in `ids`
+  std::vector<size_t> copies(ids.size());               // by the first place
   for (size_t i = 0; i < ids.size(); ++i) {
     if (absl::Status status = CheckDocumentId(Item("ids", i), ids[i]); !status.ok()) return status;
-    by_shard[ShardOf(ids[i], shard_count())].push_back(i);
+    const auto [it, is_new] = first.try_emplace(ids[i], i);
+    if (is_new) by_shard[ShardOf(ids[i], shard_count())].push_back(i);
+    ++copies[it->second];
   }
   std::vector<std::optional<storage::Document>> documents(ids.size());
+  ReadBudget budget(max_bytes);
   for (size_t shard = 0; shard < by_shard.size(); ++shard) {
     const storage::ShardLog& log = shards_[shard]->log();
     std::vector<size_t> wanted = std::move(by_shard[shard]);
@@ -264,7 +271,9 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
         sequences.push_back((*entries)[j]->sequence);
         places.push_back(wanted[j]);
       }
-      auto found = log.GetDocuments(sequences, parts);
+      auto found = ReadDocuments(
+          log, sequences, parts,
+          [&](size_t j, const storage::Document&) { return copies[places[j]]; }, &budget);
       if (!found.ok()) return found.status();
       wanted.clear();
       for (size_t j = 0; j < places.size(); ++j) {
@@ -276,6 +285,9 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
       }
     }
   }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (const size_t at = first[ids[i]]; at != i) documents[i] = documents[at];
+  }
   return documents;
 }
 
@@ -285,15 +297,15 @@ absl::StatusOr<IdPage> Collection::List(const IdPage::Position& from, int limit,
     return InvalidField("page_token",
                         absl::StrCat("names shard ", from.shard, ", there are ", shard_count()));
   }
-  // Documents are read some at a time, so that a page cut by bytes has not read all of `limit`.
-  constexpr size_t kStep = 64;
   IdPage page;
   IdPage::Position at = from;
-  size_t bytes = 0;
+  ReadBudget budget(max_bytes);
+  bool too_large = false;  // the first document alone is over the limit; it is a page all the same
   const auto full = [&] { return page.documents.size() >= static_cast<size_t>(limit); };
   while (at.shard < shard_count()) {
     const storage::ShardLog& log = shards_[at.shard]->log();
-    const size_t step = std::min(kStep, static_cast<size_t>(limit) - page.documents.size());
+    const size_t step =
+        std::min(budget.NextStep(), static_cast<size_t>(limit) - page.documents.size());
     // One more when the page gets full, to know whether another page follows.
     const auto ids = log.ListIds(at.after_id, full() ? 1 : step);
     if (!ids.ok()) return ids.status();
@@ -312,11 +324,12 @@ absl::StatusOr<IdPage> Collection::List(const IdPage::Position& from, int limit,
     for (size_t i = 0; i < documents->size(); ++i) {
       std::optional<storage::Document>& document = (*documents)[i];
       if (document.has_value()) {  // otherwise it was replaced or deleted just now
-        bytes += BytesOf(*document);
-        if (bytes > max_bytes && !page.documents.empty()) {
+        const bool fits = !too_large && budget.Add(BytesOf(*document)).ok();
+        if (!fits && !page.documents.empty()) {
           page.next = std::move(at);
           return page;
         }
+        too_large = !fits;
         page.documents.push_back(*std::move(document));
       }
       at.after_id = (*ids)[i].first;

@@ -13,6 +13,7 @@
 #include "server/engine/engine_metrics.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/shard.h"
+#include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "storage/collection_record.h"
 #include "storage/store.h"
@@ -25,6 +26,7 @@ struct CollectionContext {
   encoder::Encoder* encoder = nullptr;
   EngineMetrics* metrics = nullptr;
   Maintenance* maintenance = nullptr;
+  TokenWaits* token_waits = nullptr;
   int tail_capacity = 0;
 };
 
@@ -47,7 +49,7 @@ class Collection {
   absl::StatusOr<std::vector<WriteResult>> Delete(std::span<const std::string> ids,
                                                   const CallContext& context);
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
-      std::span<const std::string> ids, const storage::DocumentParts& parts) const;
+      std::span<const std::string> ids, const storage::DocumentParts& parts, size_t max_bytes) const;
   absl::StatusOr<IdPage> List(const IdPage::Position& from, int limit, size_t max_bytes,
                               const storage::DocumentParts& parts) const;
   absl::StatusOr<SearchResult> Search(const SearchRequest& request,
@@ -55,7 +57,8 @@ class Collection {
   int64_t Count() const;
   CollectionStats Stats() const;
 
-  // Refuses writes with `why` and waits for those under way; readers go on.
+  // Refuses writes with `why` and waits for those under way; readers go on, except that none waits
+  // for a write token any more.
   void Close(const absl::Status& why);
   void Reopen();
 
@@ -83,10 +86,10 @@ class Collection {
                              const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> Scan(const Query& query, int k,
                                               const CallContext& context) const;
-  absl::Status Fetch(const Query& query, const storage::DocumentParts& parts,
-                     const std::vector<Candidate>& candidates, bool fill, Fetched* fetched) const;
-  absl::Status SearchQuietly(const Query& query, const storage::DocumentParts& parts,
-                             const CallContext& context, Fetched* fetched) const;
+  absl::Status Fetch(const Query& query, const std::vector<Candidate>& candidates, bool fill,
+                     Fetched* fetched) const;
+  absl::Status SearchQuietly(const Query& query, int shard, const CallContext& context,
+                             Fetched* fetched) const;
 
   const uint32_t uid_;
   const CollectionInfo info_;

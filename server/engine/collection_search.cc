@@ -1,11 +1,13 @@
 // How a search is answered.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/engine/collection.h"
+#include "server/engine/read_budget.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
@@ -24,6 +26,8 @@ struct Collection::Query {
   std::vector<float> vector;  // as it is compared
   std::string exclude;        // id of a document that is not to be returned
   int wanted = 0;             // documents to return
+  storage::DocumentParts parts;
+  size_t max_bytes = 0;  // that they may take
   int token_count = 0;
   bool truncated = false;
 };
@@ -44,6 +48,8 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& req
                                                         const CallContext& context) const {
   Query query;
   query.wanted = request.top_k;
+  query.parts = request.parts;
+  query.max_bytes = request.max_bytes;
   std::string_view field = "vector";
   if (const auto* text = std::get_if<TextQuery>(&request.query)) {
     field = "text";
@@ -75,7 +81,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& req
     query.exclude = std::get<DocumentQuery>(request.query).id;
     if (absl::Status status = CheckDocumentId(field, query.exclude); !status.ok()) return status;
     const storage::DocumentParts parts{.text = false, .metadata = false, .vector = true};
-    auto documents = Get({&query.exclude, 1}, parts);
+    auto documents = Get({&query.exclude, 1}, parts, std::numeric_limits<size_t>::max());
     if (!documents.ok()) return documents.status();
     if (!documents->front().has_value()) {
       return absl::NotFoundError(
@@ -98,8 +104,14 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
                                        "` has shards 0 to ", shard_count() - 1));
     }
   }
+  CallContext patience = context;  // for all of them together
+  patience.deadline = std::min(context.deadline, absl::Now() + kMaxTokenWait);
+  TokenWaits::Place place(context_.token_waits);
   for (const WriteToken& token : tokens) {
-    absl::Status status = shards_[token.shard]->WaitApplied(token.sequence, context);
+    const Shard& shard = *shards_[token.shard];
+    if (shard.IsApplied(token.sequence)) continue;
+    if (absl::Status status = place.Take(); !status.ok()) return status;
+    absl::Status status = shard.WaitApplied(token.sequence, patience, *context_.token_waits);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -127,14 +139,13 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
 
 // Fetches candidates, best first, until there are enough. When a version is gone it stops after
 // those it has asked for, or with `fill` goes on with further candidates.
-absl::Status Collection::Fetch(const Query& query, const storage::DocumentParts& parts,
-                               const std::vector<Candidate>& candidates, bool fill,
-                               Fetched* fetched) const {
+absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>& candidates,
+                               bool fill, Fetched* fetched) const {
   const auto wanted = static_cast<size_t>(query.wanted);
+  ReadBudget budget(query.max_bytes);
   for (size_t next = 0; next < candidates.size() && fetched->hits.size() < wanted;) {
-    // The excluded document may be among the first, so ask for one more.
-    const size_t end = std::min(
-        candidates.size(), next + wanted - fetched->hits.size() + (query.exclude.empty() ? 0 : 1));
+    // No more than can be in the reply, so that all that is read counts.
+    const size_t end = std::min(candidates.size(), next + wanted - fetched->hits.size());
     std::vector<std::optional<storage::Document>> documents(end - next);
     for (const auto& shard : shards_) {
       std::vector<uint64_t> sequences;
@@ -145,7 +156,12 @@ absl::Status Collection::Fetch(const Query& query, const storage::DocumentParts&
         places.push_back(i - next);
       }
       if (sequences.empty()) continue;
-      auto found = shard->log().GetDocuments(sequences, parts);
+      auto found = ReadDocuments(
+          shard->log(), sequences, query.parts,
+          [&](size_t, const storage::Document& document) {
+            return query.exclude.empty() || document.id != query.exclude ? 1 : 0;
+          },
+          &budget);
       if (!found.ok()) return found.status();
       bool stale = false;
       for (size_t j = 0; j < places.size(); ++j) {
@@ -155,7 +171,7 @@ absl::Status Collection::Fetch(const Query& query, const storage::DocumentParts&
       }
       if (stale) fetched->stale_shards.push_back(shard->number());
     }
-    for (size_t i = next; i < end && fetched->hits.size() < wanted; ++i) {
+    for (size_t i = next; i < end; ++i) {
       std::optional<storage::Document>& document = documents[i - next];
       if (!document.has_value()) continue;
       if (!query.exclude.empty() && document->id == query.exclude) continue;
@@ -167,46 +183,18 @@ absl::Status Collection::Fetch(const Query& query, const storage::DocumentParts&
   return absl::OkStatus();
 }
 
-// Searches shard by shard with its writers kept waiting, so that nothing is gone between scan and
-// fetch.
-absl::Status Collection::SearchQuietly(const Query& query, const storage::DocumentParts& parts,
-                                       const CallContext& context, Fetched* fetched) const {
-  struct Ranked {
-    index::Hit hit;
-    storage::Document document;
-  };
-  std::vector<Ranked> ranked;
-  for (const auto& shard : shards_) {
-    absl::Status status = shard->WhileQuiet(
-        [&]() -> absl::Status {
-          const auto hits = shard->Search(query.vector.data(), query.wanted + 1,
-                                          [&] { return CheckCall(context, "scanning"); });
-          if (!hits.ok()) return hits.status();
-          std::vector<uint64_t> sequences;
-          for (const index::Hit& hit : *hits) sequences.push_back(hit.label);
-          auto documents = shard->log().GetDocuments(sequences, parts);
-          if (!documents.ok()) return documents.status();
-          for (size_t i = 0; i < hits->size(); ++i) {
-            std::optional<storage::Document>& document = (*documents)[i];
-            if (!document.has_value() || document->id == query.exclude) continue;
-            ranked.push_back({(*hits)[i], *std::move(document)});
-          }
-          return absl::OkStatus();
-        },
-        context);
-    if (!status.ok()) return status;
+// Searches while the writers of every shard from `shard` on are kept waiting, so that nothing is
+// gone between scan and fetch. Shards are always taken in this order, so two such searches never
+// wait for each other.
+absl::Status Collection::SearchQuietly(const Query& query, int shard, const CallContext& context,
+                                       Fetched* fetched) const {
+  if (shard < shard_count()) {
+    return shards_[shard]->WhileQuiet(
+        [&] { return SearchQuietly(query, shard + 1, context, fetched); }, context);
   }
-  const index::Metric metric =
-      info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
-  std::stable_sort(ranked.begin(), ranked.end(), [&](const Ranked& a, const Ranked& b) {
-    return index::RanksBefore(metric, a.hit, b.hit);
-  });
-  fetched->hits.clear();
-  for (Ranked& one : ranked) {
-    if (fetched->hits.size() == static_cast<size_t>(query.wanted)) break;
-    fetched->hits.push_back({std::move(one.document), one.hit.score});
-  }
-  return absl::OkStatus();
+  const auto candidates = Scan(query, query.wanted + 1, context);
+  if (!candidates.ok()) return candidates.status();
+  return Fetch(query, *candidates, /*fill=*/true, fetched);
 }
 
 absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
@@ -239,8 +227,7 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
     if (absl::Status status = CheckCall(context, "fetching"); !status.ok()) return status;
     const absl::Time fetch_start = absl::Now();
     fetched = {};
-    absl::Status status =
-        Fetch(*query, request.parts, *candidates, /*fill=*/scan == kMaxScans, &fetched);
+    absl::Status status = Fetch(*query, *candidates, /*fill=*/scan == kMaxScans, &fetched);
     if (!status.ok()) return status;
     result.fetch_time += absl::Now() - fetch_start;
     if (fetched.gone == 0 || scan == kMaxScans) break;
@@ -254,8 +241,9 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
   if (fetched.gone > 0) {
     const absl::Time quiet_start = absl::Now();
     Fetched quiet;
-    absl::Status status = SearchQuietly(*query, request.parts, context, &quiet);
-    if (absl::IsNotFound(status)) return status;  // the collection was deleted meanwhile
+    absl::Status status = SearchQuietly(*query, 0, context, &quiet);
+    // Not found: the collection was deleted meanwhile.
+    if (absl::IsNotFound(status) || IsOverBudget(status)) return status;
     if (status.ok()) fetched = std::move(quiet);
     // Otherwise the shard takes no writes, and what could be fetched is all there is.
     if (absl::Status late = CheckCall(context, "replying"); !late.ok()) return late;

@@ -14,6 +14,7 @@
 #include "server/engine/engine_metrics.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/registry.h"
+#include "server/engine/token_waits.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
@@ -97,7 +98,7 @@ class EngineImpl final : public Engine {
                                                   const CallContext& context) override;
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
-      const storage::DocumentParts& parts) const override;
+      const storage::DocumentParts& parts, size_t max_bytes) const override;
   absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
                               size_t max_bytes, const storage::DocumentParts& parts) const override;
   absl::StatusOr<int64_t> Count(std::string_view collection) const override;
@@ -110,13 +111,14 @@ class EngineImpl final : public Engine {
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 
+  void BeginShutdown() override { token_waits_.Stop(); }
   void Shutdown() override;
 
  private:
   absl::Status CheckRunning() const;
   absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
   CollectionContext ContextForCollections() {
-    return {store_, encoder_, &metrics_, &maintenance_, options_.tail_capacity};
+    return {store_, encoder_, &metrics_, &maintenance_, &token_waits_, options_.tail_capacity};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
 
@@ -125,6 +127,7 @@ class EngineImpl final : public Engine {
   encoder::Encoder* const encoder_;
   EngineMetrics metrics_;
   Maintenance maintenance_;
+  TokenWaits token_waits_;
   std::atomic<bool> stopping_{false};
   // Creating and deleting, one at a time. Taken before the registry's lock, which is only for
   // look-ups.
@@ -329,10 +332,10 @@ absl::StatusOr<std::vector<WriteResult>> EngineImpl::Delete(std::string_view col
 
 absl::StatusOr<std::vector<std::optional<storage::Document>>> EngineImpl::Get(
     std::string_view collection, std::span<const std::string> ids,
-    const storage::DocumentParts& parts) const {
+    const storage::DocumentParts& parts, size_t max_bytes) const {
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
-  return (*found)->Get(ids, parts);
+  return (*found)->Get(ids, parts, max_bytes);
 }
 
 absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPage::Position& from,
@@ -412,6 +415,7 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
 }
 
 void EngineImpl::Shutdown() {
+  BeginShutdown();
   if (stopping_.exchange(true)) return;
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {

@@ -70,10 +70,13 @@ class Engine {
   virtual absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
                                                           std::span<const std::string> ids,
                                                           const CallContext& context) = 0;
-  // nullopt where an id does not exist. Same length and order as `ids`.
+  // nullopt where an id does not exist. Same length and order as `ids`; an id that stands several
+  // times is read once. max_bytes: the caller's limit on its reply. When the documents take more,
+  // copies included, reading stops with RESOURCE_EXHAUSTED (IsOverBudget), with at most 64
+  // documents read beyond the limit.
   virtual absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
-      const storage::DocumentParts& parts) const = 0;
+      const storage::DocumentParts& parts, size_t max_bytes) const = 0;
   // Up to `limit` documents from `from` on, by shard, then id; stops early before about
   // `max_bytes`.
   virtual absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from,
@@ -81,6 +84,9 @@ class Engine {
                                       const storage::DocumentParts& parts) const = 0;
   virtual absl::StatusOr<int64_t> Count(std::string_view collection) const = 0;
 
+  // Waits for request.tokens, 30 seconds at most. At most kMaxTokenWaiters calls wait at once;
+  // others get RESOURCE_EXHAUSTED. NOT_FOUND when the collection is deleted meanwhile, UNAVAILABLE
+  // when the engine stops. IsOverBudget as Get.
   virtual absl::StatusOr<SearchResult> Search(std::string_view collection,
                                               const SearchRequest& request,
                                               const CallContext& context) const = 0;
@@ -93,7 +99,11 @@ class Engine {
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 
-  // Stops maintenance, refuses new calls, flushes the store. Idempotent. Blocks.
+  // Wakes the calls that wait for write tokens, with UNAVAILABLE, and lets no more wait. All else
+  // goes on. For a server that is about to wait for the calls under way. Idempotent. Does not block.
+  virtual void BeginShutdown() = 0;
+
+  // As BeginShutdown; then stops maintenance, refuses new calls, flushes the store. Idempotent. Blocks.
   virtual void Shutdown() = 0;
 };
 

@@ -10,10 +10,6 @@
 namespace vecino::engine {
 namespace {
 
-// A token may be from the future, or from another collection: a call that sets no deadline must not
-// keep its thread for ever.
-constexpr absl::Duration kMaxTokenWait = absl::Seconds(30);
-
 // Tails of one drain. More than one when drains lag behind; a build copies them, so not all at
 // once.
 constexpr int kMaxTailsPerDrain = 8;
@@ -48,34 +44,47 @@ absl::StatusOr<std::vector<index::Hit>> Shard::Search(
   return index::Search(*view, options_.metric, query, k, checkpoint);
 }
 
-absl::Status Shard::WaitApplied(uint64_t sequence, const CallContext& context) const {
-  return WaitUntil(sequence, /*appends_only=*/false, context);
+absl::Status Shard::WaitApplied(uint64_t sequence, const CallContext& context,
+                                const TokenWaits& waits) const {
+  const std::stop_token stop = waits.stop();
+  const std::stop_callback wake(stop, [this] { WakeWaiters(); });
+  return WaitUntil(
+      sequence, [&] { return IsApplied(sequence); },
+      [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(applied_mu_) {
+        return stop.stop_requested() ? TokenWaits::StoppedError() : closed_;
+      },
+      context);
 }
 
 absl::Status Shard::WaitForAppends(const CallContext& context) const {
-  return WaitUntil(appending_.load(std::memory_order_acquire), /*appends_only=*/true, context);
+  const uint64_t sequence = appending_.load(std::memory_order_acquire);
+  return WaitUntil(
+      sequence,
+      [&] {
+        // A refused append lowers appending_ again: then there is nothing left to wait for.
+        return IsApplied(std::min(sequence, appending_.load(std::memory_order_acquire)));
+      },
+      [] { return absl::OkStatus(); }, context);
 }
 
-absl::Status Shard::WaitUntil(uint64_t sequence, bool appends_only,
+void Shard::WakeWaiters() const {
+  absl::MutexLock lock(&applied_mu_);
+  applied_changed_.SignalAll();
+}
+
+absl::Status Shard::WaitUntil(uint64_t sequence, absl::FunctionRef<bool()> reached,
+                              absl::FunctionRef<absl::Status()> give_up,
                               const CallContext& context) const {
-  const auto reached = [&] {
-    // A refused append lowers appending_ again: then there is nothing left to wait for.
-    return applied_.load(std::memory_order_acquire) >=
-           (appends_only ? std::min(sequence, appending_.load(std::memory_order_acquire))
-                         : sequence);
-  };
   if (reached()) return absl::OkStatus();
   const absl::Time deadline = std::min(context.deadline, absl::Now() + kMaxTokenWait);
   // Runs at once when the caller has gone already, so before the lock is taken.
-  std::stop_callback wake(context.stop, [this] {
-    absl::MutexLock lock(&applied_mu_);
-    applied_changed_.SignalAll();
-  });
+  const std::stop_callback wake(context.stop, [this] { WakeWaiters(); });
   absl::MutexLock lock(&applied_mu_);
   while (!reached()) {
     if (context.stop.stop_requested()) {
       return absl::CancelledError("the caller went away while waiting for a write");
     }
+    if (absl::Status status = give_up(); !status.ok()) return status;
     if (applied_changed_.WaitWithDeadline(&applied_mu_, deadline) && !reached()) {
       return absl::DeadlineExceededError(absl::StrCat(
           "write ", sequence, " of shard ", options_.number, " of collection `",
@@ -103,7 +112,22 @@ int64_t Shard::LiveDocuments() const {
   return index_.Stats().live_rows;
 }
 
-void Shard::Close(absl::Status why) { queue_.Close(std::move(why)); }
+void Shard::Close(absl::Status why) {
+  {
+    absl::MutexLock lock(&applied_mu_);
+    closed_ = why;
+    applied_changed_.SignalAll();
+  }
+  queue_.Close(std::move(why));
+}
+
+void Shard::Reopen() {
+  {
+    absl::MutexLock lock(&applied_mu_);
+    closed_ = absl::OkStatus();
+  }
+  queue_.Reopen();
+}
 
 bool Shard::LogIsLong() const {
   return applied_.load() - saved_through_.load() >

@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "server/engine/engine_metrics.h"
 #include "server/engine/merge_policy.h"
+#include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/engine/write_queue.h"
 #include "server/index/shard_index.h"
@@ -64,11 +65,17 @@ class Shard {
   absl::StatusOr<std::vector<index::Hit>> Search(
       const float* query, int k, absl::FunctionRef<absl::Status()> checkpoint) const;
 
-  // Waits until the write `sequence` can be seen. DEADLINE_EXCEEDED, CANCELLED. A call without a
-  // deadline waits for 30 seconds at most.
-  absl::Status WaitApplied(uint64_t sequence, const CallContext& context) const;
+  // Whether the write `sequence` can be seen.
+  bool IsApplied(uint64_t sequence) const {
+    return applied_.load(std::memory_order_acquire) >= sequence;
+  }
+  // Waits until it can. DEADLINE_EXCEEDED, CANCELLED, why the shard was closed, or StoppedError when
+  // `waits` is stopped. A call without a deadline waits for kMaxTokenWait at most. The caller has a
+  // place in `waits`.
+  absl::Status WaitApplied(uint64_t sequence, const CallContext& context,
+                           const TokenWaits& waits) const;
 
-  // Waits for the appends that are under way now. Errors as above.
+  // Waits for the appends that are under way now. DEADLINE_EXCEEDED, CANCELLED.
   absl::Status WaitForAppends(const CallContext& context) const;
 
   // Runs `fn` while nothing is written to this shard. Errors as WriteQueue::Exclusive.
@@ -90,9 +97,10 @@ class Shard {
   // leaves everything as it was; call again later.
   absl::StatusOr<bool> Maintain();
 
-  // Refuses writes with `why` and waits for those under way and for what Maintain does to the log.
+  // Refuses writes with `why`, wakes WaitApplied with it, and waits for the writes under way and for
+  // what Maintain does to the log.
   void Close(absl::Status why);
-  void Reopen() { queue_.Reopen(); }
+  void Reopen();
 
  private:
   struct Plan;
@@ -122,7 +130,12 @@ class Shard {
   // Lets the next start read from the change log only what is not in segments now, when that saves
   // much.
   absl::Status SaveManifest();
-  absl::Status WaitUntil(uint64_t sequence, bool appends_only, const CallContext& context) const;
+  // Waits until `reached`, which is called with applied_mu_ held and without, or until `give_up`
+  // returns an error, which is called with it.
+  absl::Status WaitUntil(uint64_t sequence, absl::FunctionRef<bool()> reached,
+                         absl::FunctionRef<absl::Status()> give_up,
+                         const CallContext& context) const;
+  void WakeWaiters() const;
 
   const ShardOptions options_;
   const std::unique_ptr<storage::ShardLog> log_;
@@ -137,6 +150,7 @@ class Shard {
   std::atomic<uint64_t> applied_{0};    // highest sequence in the index
   mutable absl::Mutex applied_mu_;      // for waiting on the two
   mutable absl::CondVar applied_changed_;
+  absl::Status closed_ ABSL_GUARDED_BY(applied_mu_);  // not OK: set by Close
 
   WriteQueue queue_;  // last: its commits use everything above
 };

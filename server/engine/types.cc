@@ -21,4 +21,8 @@ std::string FieldOf(const absl::Status& status) {
   return payload.has_value() ? std::string(*payload) : std::string();
 }
 
+bool IsOverBudget(const absl::Status& status) {
+  return status.GetPayload(View(kOverBudgetPayload)).has_value();
+}
+
 }  // namespace vecino::engine

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -104,6 +105,11 @@ absl::Status InvalidField(std::string_view field, std::string_view message);
 // The field named by InvalidField, or empty.
 std::string FieldOf(const absl::Status& status);
 
+// Marks the RESOURCE_EXHAUSTED of a read whose documents take more than the caller's `max_bytes`.
+// Repeating such a call as it is does not help.
+inline constexpr std::string_view kOverBudgetPayload = "type.googleapis.com/vecino.engine.Budget";
+bool IsOverBudget(const absl::Status& status);
+
 struct TextQuery {
   std::string text;
   Truncate truncate = Truncate::kAuto;
@@ -120,6 +126,8 @@ struct SearchRequest {
   int top_k = 10;
   storage::DocumentParts parts;
   std::vector<WriteToken> tokens;  // the search sees at least these
+  // The documents of the reply may take about so many bytes; see Engine::Get.
+  size_t max_bytes = std::numeric_limits<size_t>::max();
 };
 
 struct SearchHit {

@@ -7,6 +7,7 @@
 
 #include "server/rpc/conversions.h"
 #include "server/rpc/page_token.h"
+#include "server/rpc/reply_budget.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/status.h"
 #include "server/rpc/text.h"
@@ -113,8 +114,10 @@ absl::Status DocumentHandlers::GetDocument(const v1::GetDocumentRequest& request
   auto parts = ReadMask(request.read_mask());
   if (!parts.ok()) return parts.status();
   const std::string ids[] = {name->document};
-  auto documents = engine_.Get(name->collection, ids, *parts);
-  if (!documents.ok()) return documents.status();
+  auto documents = engine_.Get(name->collection, ids, *parts, max_reply_bytes_);
+  if (!documents.ok()) {
+    return ReplyBudget(max_reply_bytes_, kFewerFields).Explain(documents.status());
+  }
   if (documents->empty() || !documents->front().has_value()) {
     return NoSuchDocument(name->collection, name->document);
   }
@@ -130,18 +133,20 @@ absl::Status DocumentHandlers::BatchGetDocuments(const v1::BatchGetDocumentsRequ
   if (!ids.ok()) return ids.status();
   auto parts = ReadMask(request.read_mask());
   if (!parts.ok()) return parts.status();
-  auto documents = engine_.Get(*collection, *ids, *parts);
-  if (!documents.ok()) return documents.status();
+  ReplyBudget budget(max_reply_bytes_, kFewerIds);
+  auto documents = engine_.Get(*collection, *ids, *parts, max_reply_bytes_);
+  if (!documents.ok()) return budget.Explain(documents.status());
   if (absl::Status status = CheckCount(documents->size(), ids->size()); !status.ok()) return status;
   for (size_t i = 0; i < ids->size(); ++i) {
     const auto& document = (*documents)[i];
     if (!document.has_value()) {
       response->add_missing_ids((*ids)[i]);
-    } else if (absl::Status status =
-                   WriteDocument(*collection, *document, response->add_documents());
-               !status.ok()) {
-      return status;
+      continue;
     }
+    auto* out = response->add_documents();
+    absl::Status status = WriteDocument(*collection, *document, out);
+    if (status.ok()) status = budget.Add(*out);
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -188,9 +193,13 @@ absl::Status DocumentHandlers::ListDocuments(const v1::ListDocumentsRequest& req
   if (!page_size.ok()) return page_size.status();
   auto parts = ReadMask(request.read_mask());
   if (!parts.ok()) return parts.status();
+  // A collection deleted and made anew under its name is another one.
+  auto info = engine_.GetCollection(*collection);
+  if (!info.ok()) return info.status();
+  const std::string scope = Concat(*collection, "/", info->etag);
   engine::IdPage::Position from;
   if (!request.page_token().empty()) {
-    auto position = ReadPageToken(kListKind, *collection, request.page_token());
+    auto position = ReadPageToken(kListKind, scope, request.page_token());
     if (!position.ok()) return position.status();
     from = {position->shard, std::move(position->after_id)};
   }
@@ -215,7 +224,7 @@ absl::Status DocumentHandlers::ListDocuments(const v1::ListDocumentsRequest& req
     }
     if (page->next.has_value()) {
       response->set_next_page_token(
-          MakePageToken(kListKind, *collection, {page->next->shard, page->next->after_id}));
+          MakePageToken(kListKind, scope, {page->next->shard, page->next->after_id}));
     }
     return absl::OkStatus();
   }

@@ -17,8 +17,10 @@ inline constexpr size_t kMaxPageBytes = 3u << 20;
 // of each is the comment in document_service.proto.
 class DocumentHandlers {
  public:
-  // `engine` must outlive it.
-  explicit DocumentHandlers(engine::Engine* engine) : engine_(*engine) {}
+  // `engine` must outlive it. Documents that do not fit into a reply of `max_reply_bytes` are not
+  // read further than that.
+  DocumentHandlers(engine::Engine* engine, size_t max_reply_bytes)
+      : engine_(*engine), max_reply_bytes_(max_reply_bytes) {}
 
   absl::Status UpdateDocument(const v1::UpdateDocumentRequest& request,
                               v1::UpdateDocumentResponse* response,
@@ -46,6 +48,7 @@ class DocumentHandlers {
 
  private:
   engine::Engine& engine_;
+  const size_t max_reply_bytes_;
 };
 
 }  // namespace vecino::rpc

@@ -4,14 +4,16 @@
 #include <utility>
 
 #include "google/protobuf/arena.h"
+#include "server/rpc/reply_budget.h"
 #include "server/rpc/text.h"
 #include "server/rpc/wire.h"
 
 namespace vecino::rpc {
 namespace {
 
-constexpr char kNothingToLower[] = "raise the limit in the server and in the client";
+constexpr std::string_view kNothingToLower = "raise the limit in the server and in the client";
 
+// The method keeps `advice`, so it must stand for as long as the process.
 template <class Handler, class Request, class Response>
 Method Bind(Handler* handler,
             absl::Status (Handler::*method)(const Request&, Response*, const engine::CallContext&),
@@ -52,15 +54,12 @@ Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFact
                    size_t max_reply_bytes)
     : max_reply_bytes_(max_reply_bytes),
       collections_(engine),
-      documents_(engine),
-      search_(engine),
+      documents_(engine, max_reply_bytes),
+      search_(engine, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
       admin_(engine, workers, std::move(facts)) {}
 
 MethodTable Handlers::Methods() {
-  constexpr char kFewerIds[] = "ask for fewer ids, or name fewer fields in read_mask";
-  constexpr char kFewerHits[] = "lower top_k, or name fewer fields in read_mask";
-  constexpr char kFewerFields[] = "name fewer fields in read_mask";
   const size_t max = max_reply_bytes_;
   const std::string collection = "/vecino.v1.CollectionService/";
   const std::string document = "/vecino.v1.DocumentService/";

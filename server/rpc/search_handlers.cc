@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/reply_budget.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/text.h"
 
@@ -59,9 +60,11 @@ absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& r
   auto tokens = ReadTokens(request.write_tokens());
   if (!tokens.ok()) return tokens.status();
   search.tokens = *std::move(tokens);
+  search.max_bytes = max_reply_bytes_;
 
   auto result = engine_.Search(*collection, search, context);
-  if (!result.ok()) return result.status();
+  ReplyBudget budget(max_reply_bytes_, kFewerHits);
+  if (!result.ok()) return budget.Explain(result.status());
   for (const engine::SearchHit& hit : result->hits) {
     auto* out = response->add_hits();
     out->set_score(hit.score);
@@ -69,6 +72,7 @@ absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& r
         !status.ok()) {
       return status;
     }
+    if (absl::Status status = budget.Add(*out); !status.ok()) return status;
   }
   response->set_metric(WriteMetric(result->metric));
   response->set_higher_is_better(engine::HigherIsBetter(result->metric));

@@ -1,6 +1,8 @@
 // vecino.v1.SearchService without gRPC: checks, converts, calls the engine.
 #pragma once
 
+#include <cstddef>
+
 #include "absl/status/status.h"
 #include "server/engine/engine.h"
 #include "vecino/v1/search_service.pb.h"
@@ -11,8 +13,10 @@ namespace vecino::rpc {
 // search_service.proto.
 class SearchHandlers {
  public:
-  // `engine` must outlive it.
-  explicit SearchHandlers(engine::Engine* engine) : engine_(*engine) {}
+  // `engine` must outlive it. Documents that do not fit into a reply of `max_reply_bytes` are not
+  // read further than that.
+  SearchHandlers(engine::Engine* engine, size_t max_reply_bytes)
+      : engine_(*engine), max_reply_bytes_(max_reply_bytes) {}
 
   absl::Status SearchDocuments(const v1::SearchDocumentsRequest& request,
                                v1::SearchDocumentsResponse* response,
@@ -20,6 +24,7 @@ class SearchHandlers {
 
  private:
   engine::Engine& engine_;
+  const size_t max_reply_bytes_;
 };
 
 }  // namespace vecino::rpc

@@ -37,6 +37,13 @@ TEST_F(DataDirTest, SaysWhatIsWrong) {
   EXPECT_FALSE(PrepareFolder("/proc/vecino").ok());
   const absl::Status missing = WriteFileAtOnce(root_ + "/none/x", "y");
   EXPECT_EQ(missing.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(missing.message()),
+              HasSubstr("the folder " + root_ + "/none does not exist"));
+  EXPECT_THAT(std::string(WriteFileAtOnce(root_ + "/none/", "y").message()),
+              HasSubstr("the folder " + root_ + "/none does not exist"));
+  EXPECT_THAT(std::string(WriteFileAtOnce(root_, "y").message()), HasSubstr("it is a folder"));
+  EXPECT_THAT(std::string(WriteFileAtOnce(root_ + "/file/x", "y").message()),
+              HasSubstr("Not a directory"));
 }
 
 TEST_F(DataDirTest, WritesAtOnce) {

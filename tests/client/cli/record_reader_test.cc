@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -79,6 +80,8 @@ TEST_F(RecordReaderTest, JsonlTellsWhatIsWrongAndGoesOn) {
       {R"({"id": "a", "vector": 3})", "must be an array"},
       {R"({"id": "a", "titel": "x"})", "unknown key 'titel'"},
       {"{\"id\": \"a\", \"text\": \"\xff\"}", "UTF-8"},
+      {R"({"id": "1", "id": "2"})", "key 'id' stands twice"},
+      {R"({"id": "a", "metadata": {"x": {"k": 1}, "y": [{"k": 2, "k": 3}]}})", "key 'k' stands"},
       {R"({"id": "a", "metadata": {"big": [12345678901234567]}})", "metadata.big[0] = 1234567"},
       {R"({"id": "a", "metadata": {"x": -9223372036854775808}})", "make it a string"},
       {"{\"id\": \"a\", \"metadata\": {\"x\": " + std::string(100'000, '[') + "}}",
@@ -153,18 +156,52 @@ TEST_F(RecordReaderTest, AStrayQuoteSwallowsNoLines) {
   EXPECT_EQ(records[2].document.text, "plain");
 }
 
-TEST_F(RecordReaderTest, CsvMemoryIsBounded) {
-  const std::string filler(1'000, 'y');
+TEST_F(RecordReaderTest, TooLongCsvRecordsAreSkippedToTheirEnd) {
+  std::string inner;  // looks like records, over the limit
+  while (inner.size() <= kLongestRecord) inner += "evil,\"\"text\"\"\n";
+  const auto lines = std::count(inner.begin(), inner.end(), '\n');
+  const std::string long_line(kLongestRecord + 5, 'x');
+  const auto records = Csv("id,text\n"
+                           "a,\"" + inner + "end\"\n"
+                           "b,after many lines\n"
+                           "c,\"" + long_line + "\nevil,1\n" + long_line + "\nevil,2\"\n"
+                           "d,after lines too long themselves\n" +
+                           long_line + "\n"
+                           "e,\"" + long_line + "\"\n"
+                           "f,last\n");
+  ASSERT_EQ(records.size(), 7U);
+  EXPECT_THAT(records[0].error, HasSubstr("longer than 8.0 MiB: it ends in line"));
+  EXPECT_THAT(records[0].error, testing::EndsWith(" " + std::to_string(lines + 2)));
+  EXPECT_EQ(records[0].line, 2);
+  EXPECT_EQ(records[1].document.id, "b");
+  EXPECT_EQ(records[1].line, lines + 3);
+  EXPECT_THAT(records[2].error, HasSubstr("it ends in line " + std::to_string(lines + 7)));
+  EXPECT_EQ(records[2].line, lines + 4);
+  EXPECT_EQ(records[3].document.id, "d");
+  EXPECT_EQ(records[3].line, lines + 8);
+  EXPECT_EQ(records[4].error, "longer than 8.0 MiB");
+  EXPECT_EQ(records[5].error, "longer than 8.0 MiB");
+  EXPECT_EQ(records[6].document.id, "f");
+}
+
+TEST_F(RecordReaderTest, TooLongCsvRecordThatNeverEndsIsToldOnce) {
   std::string content = "id,text\na,\"";
-  for (int i = 0; i < 9'000; ++i) content += filler + "\n";  // over the limit, never closed
-  content += "z,last\n" + std::string(kLongestRecord + 5, 'x') + "\nq,after\n";
-  const auto records = Csv(content);
-  ASSERT_EQ(records.size(), 9'003U);
-  EXPECT_THAT(records[0].error, HasSubstr("longer than"));
-  EXPECT_EQ(records[9'000].document.id, "z");
-  EXPECT_EQ(records[9'000].line, 9'002);
-  EXPECT_THAT(records[9'001].error, HasSubstr("longer than"));
-  EXPECT_EQ(records[9'002].document.id, "q");
+  for (int i = 0; i < 9'000; ++i) content += std::string(1'000, 'y') + "\n";
+  const auto records = Csv(content + "z,last\n");
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].line, 2);
+  EXPECT_THAT(records[0].error, HasSubstr("never closed"));
+  EXPECT_THAT(records[0].error, HasSubstr("line 9002"));
+}
+
+TEST_F(RecordReaderTest, CsvRecordOfExactlyTheLimit) {
+  const std::string rest = "a,\"\nxx\"";
+  const auto records =
+      Csv("id,text\na,\"\n" + std::string(kLongestRecord - rest.size() + 2, 'x') + "\"\nb,c\n");
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(records[0].error, "");
+  EXPECT_EQ(records[0].document.text.size(), kLongestRecord - rest.size() + 3);
+  EXPECT_EQ(records[1].document.id, "b");
 }
 
 TEST_F(RecordReaderTest, CsvHeaderMustFit) {

@@ -56,7 +56,7 @@ TEST_F(EngineTest, DamageIsReportedToWhoeverMeetsIt) {
     };
     const std::vector<std::string> id = {"a"};
     if (broken != "ListIds") {
-      EXPECT_EQ(engine_->Get("c", id, {}).status(), damage);
+      EXPECT_EQ(engine_->Get("c", id, {}, kNoLimit).status(), damage);
     }
     if (broken == "FindIds") {
       EXPECT_EQ(Put("c", "a", "two").status, damage);

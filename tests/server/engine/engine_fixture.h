@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ namespace vecino::engine {
 class EngineTest : public testing::Test {
  protected:
   static constexpr int kDimension = 8;
+  static constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();
 
   void SetUp() override { Reopen(); }
 

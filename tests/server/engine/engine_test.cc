@@ -111,7 +111,7 @@ TEST_F(EngineTest, UpsertGetReplaceDelete) {
   EXPECT_GT(second.token.sequence, first.token.sequence);
 
   const std::vector<std::string> ids = {"missing", "x"};
-  auto got = engine_->Get("c", ids, {.vector = true});
+  auto got = engine_->Get("c", ids, {.vector = true}, kNoLimit);
   ASSERT_TRUE(got.ok());
   EXPECT_FALSE((*got)[0].has_value());
   const storage::Document& document = *(*got)[1];
@@ -125,7 +125,7 @@ TEST_F(EngineTest, UpsertGetReplaceDelete) {
   EXPECT_TRUE(Delete("c", "x").status.ok());
   EXPECT_EQ(Delete("c", "x").status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(*engine_->Count("c"), 0);
-  EXPECT_FALSE((*engine_->Get("c", ids, {}))[1].has_value());
+  EXPECT_FALSE((*engine_->Get("c", ids, {}, kNoLimit))[1].has_value());
   // A new life, with a new time of birth.
   EXPECT_GE(Put("c", "x", "again").create_time_us, second.update_time_us);
   EXPECT_EQ(metrics_.Value("vecino_documents_upserted_total"), 3);
@@ -150,7 +150,7 @@ TEST_F(EngineTest, SameIdTwiceInABatchTheLaterWins) {
   EXPECT_EQ(results[0].create_time_us, results[3].create_time_us);
   EXPECT_LT(results[2].token.sequence, results[3].token.sequence);
   const std::vector<std::string> id = {"x"};
-  EXPECT_EQ((*engine_->Get("c", id, {}))[0]->text, "three");
+  EXPECT_EQ((*engine_->Get("c", id, {}, kNoLimit))[0]->text, "three");
   EXPECT_EQ(*engine_->Count("c"), 2);
   EXPECT_EQ(FindText("c", "three"), FindText("c", "three"));
   EXPECT_EQ(FindText("c", "one").size(), 2u);
@@ -183,7 +183,7 @@ TEST_F(EngineTest, ABadItemStopsNoOther) {
   EXPECT_EQ(FieldOf(engine_->Upsert("c", many, Truncate::kAuto, {}).status()), "documents");
   const std::vector<std::string> bad_ids = {"a", ""};
   EXPECT_EQ(FieldOf((*engine_->Delete("c", bad_ids, {}))[1].status), "ids[1]");
-  EXPECT_EQ(FieldOf(engine_->Get("c", bad_ids, {}).status()), "ids[1]");
+  EXPECT_EQ(FieldOf(engine_->Get("c", bad_ids, {}, kNoLimit).status()), "ids[1]");
 }
 
 TEST_F(EngineTest, TruncateErrorRefusesTheTextAndNamesIt) {

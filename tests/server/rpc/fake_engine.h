@@ -36,6 +36,7 @@ class FakeEngine final : public engine::Engine {
   engine::Truncate truncate = engine::Truncate::kAuto;
   std::vector<std::string> ids, texts;
   storage::DocumentParts parts;
+  size_t max_bytes = 0;
   engine::SearchRequest search;
   encoder::InputType input_type = encoder::InputType::kDocument;
   int lists = 0;
@@ -92,8 +93,9 @@ class FakeEngine final : public engine::Engine {
   }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view, std::span<const std::string> i,
-      const storage::DocumentParts& p) const override {
+      const storage::DocumentParts& p, size_t m) const override {
     const_cast<FakeEngine*>(this)->parts = p;
+    const_cast<FakeEngine*>(this)->max_bytes = m;
     if (!failure.ok()) return failure;
     std::vector<std::optional<storage::Document>> found;
     for (const std::string& id : i) {
@@ -146,6 +148,7 @@ class FakeEngine final : public engine::Engine {
   }
   std::vector<encoder::ModelInfo> Models() const override { return models; }
   encoder::EncoderStats EncoderStats() const override { return encoder_stats; }
+  void BeginShutdown() override {}
   void Shutdown() override {}
 };
 
