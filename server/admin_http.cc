@@ -17,7 +17,7 @@ namespace {
 // there are enough of them, and silence is cut short enough, that connections left open by
 // monitoring or scanners do not keep a probe waiting.
 constexpr int kThreads = 16;
-constexpr int kSilenceSeconds = 1;      // before the request, and between its parts
+constexpr int kSilenceSeconds = 1;  // before the request, and between its parts
 constexpr int kWriteTimeoutSeconds = 5;
 
 class HttplibAdmin final : public AdminHttp {
@@ -30,7 +30,8 @@ class HttplibAdmin final : public AdminHttp {
     server_.set_keep_alive_max_count(1);  // a stop need not wait for idle connections
     server_.set_payload_max_length(64 << 10);
     // httplib's own choice lets a second server share the port unnoticed.
-    server_.set_socket_options([](socket_t socket) {
+    server_.set_socket_options([this](socket_t socket) {
+      socket_ = socket;
       const int on = 1;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     });
@@ -66,6 +67,8 @@ class HttplibAdmin final : public AdminHttp {
       port_ = port;
     }
     if (port_ <= 0) return false;
+    // httplib lets five wait to be accepted; the sixth of a burst would try again after a second.
+    listen(socket_, SOMAXCONN);
     thread_ = std::thread([this] {
       server_.listen_after_bind();
       ended_.store(true);
@@ -78,6 +81,7 @@ class HttplibAdmin final : public AdminHttp {
  private:
   const AdminCallbacks callbacks_;
   httplib::Server server_;
+  socket_t socket_ = INVALID_SOCKET;  // the one listened on; httplib's
   int port_ = 0;
   std::atomic<bool> ended_ = false;
   std::thread thread_;

@@ -206,6 +206,7 @@ ExitCode Run(const Config& config, absl::Time start) {
   const int signal = stop.Wait();
   spdlog::info("signal {}: draining, at most {}", signal,
                absl::FormatDuration(config.drain_timeout));
+  (*engine)->BeginShutdown();  // calls that wait for others to be done shall not use that time up
   if (!(*server)->Drain(config.drain_timeout)) {
     spdlog::warn("calls were cancelled before they were done");
   }

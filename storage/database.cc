@@ -282,8 +282,7 @@ absl::Status Database::WriteStatus(const rocksdb::Status& status, std::string_vi
   if (!status.IsNoSpace() && !(waiting && errors_->disk_full())) return ToStatus(status, doing);
   return absl::ResourceExhaustedError(
       absl::StrCat(std::string(doing), ": the disk that holds ", options_.path,
-                   " is full (RocksDB: ", status.ToString(),
-                   "); free disk space and try again"));
+                   " is full (RocksDB: ", status.ToString(), "); free disk space and try again"));
 }
 
 uint64_t Database::CurrentWal() const {

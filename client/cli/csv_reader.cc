@@ -174,7 +174,8 @@ class CsvReader : public RecordReader {
     if (error->empty()) {
       std::string record;
       record.reserve(kLongestRecord - room);
-      for (const Line& part : lines) record.append(&part == lines.data() ? "" : "\n").append(part.text);
+      for (const Line& part : lines)
+        record.append(&part == lines.data() ? "" : "\n").append(part.text);
       if (record.ends_with('\r')) record.pop_back();  // of the CRLF that ends the record
       if (SplitRecord(record, cells, error)) return true;
     }
@@ -193,8 +194,10 @@ class CsvReader : public RecordReader {
     while (quotes->open()) {
       quotes->Feed("\n");
       if (!NextLine(0, &line, quotes)) {
-        return too_long + ", and its quoted cell is never closed: everything from here to the end, "
-               "line " + std::to_string(last) + ", was left out";
+        return too_long +
+               ", and its quoted cell is never closed: everything from here to the end, "
+               "line " +
+               std::to_string(last) + ", was left out";
       }
       last = line.number;
     }

@@ -49,7 +49,8 @@ class Collection {
   absl::StatusOr<std::vector<WriteResult>> Delete(std::span<const std::string> ids,
                                                   const CallContext& context);
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
-      std::span<const std::string> ids, const storage::DocumentParts& parts, size_t max_bytes) const;
+      std::span<const std::string> ids, const storage::DocumentParts& parts,
+      size_t max_bytes) const;
   absl::StatusOr<IdPage> List(const IdPage::Position& from, int limit, size_t max_bytes,
                               const storage::DocumentParts& parts) const;
   absl::StatusOr<SearchResult> Search(const SearchRequest& request,

@@ -100,10 +100,12 @@ class Engine {
   virtual encoder::EncoderStats EncoderStats() const = 0;
 
   // Wakes the calls that wait for write tokens, with UNAVAILABLE, and lets no more wait. All else
-  // goes on. For a server that is about to wait for the calls under way. Idempotent. Does not block.
+  // goes on. For a server that is about to wait for the calls under way. Idempotent. Does not
+  // block.
   virtual void BeginShutdown() = 0;
 
-  // As BeginShutdown; then stops maintenance, refuses new calls, flushes the store. Idempotent. Blocks.
+  // As BeginShutdown; then stops maintenance, refuses new calls, flushes the store. Idempotent.
+  // Blocks.
   virtual void Shutdown() = 0;
 };
 

@@ -69,9 +69,9 @@ class Shard {
   bool IsApplied(uint64_t sequence) const {
     return applied_.load(std::memory_order_acquire) >= sequence;
   }
-  // Waits until it can. DEADLINE_EXCEEDED, CANCELLED, why the shard was closed, or StoppedError when
-  // `waits` is stopped. A call without a deadline waits for kMaxTokenWait at most. The caller has a
-  // place in `waits`.
+  // Waits until it can. DEADLINE_EXCEEDED, CANCELLED, why the shard was closed, or StoppedError
+  // when `waits` is stopped. A call without a deadline waits for kMaxTokenWait at most. The caller
+  // has a place in `waits`.
   absl::Status WaitApplied(uint64_t sequence, const CallContext& context,
                            const TokenWaits& waits) const;
 
@@ -97,8 +97,8 @@ class Shard {
   // leaves everything as it was; call again later.
   absl::StatusOr<bool> Maintain();
 
-  // Refuses writes with `why`, wakes WaitApplied with it, and waits for the writes under way and for
-  // what Maintain does to the log.
+  // Refuses writes with `why`, wakes WaitApplied with it, and waits for the writes under way and
+  // for what Maintain does to the log.
   void Close(absl::Status why);
   void Reopen();
 

@@ -99,6 +99,12 @@ TEST_F(ServerLifecycleTest, SecondServerIsRefusedPlainly) {
   EXPECT_THAT(log, HasSubstr("the port is taken"));
   EXPECT_EQ(Refused({"--data-dir", folder_.path() + "/data"}, &log), 4);
   EXPECT_THAT(log, HasSubstr(folder_.path() + "/data"));
+  // It leaves the port file of the one that serves alone.
+  EXPECT_EQ(
+      Refused({"--data-dir", folder_.path() + "/data", "--port-file", folder_.path() + "/ports"},
+              &log),
+      4);
+  EXPECT_TRUE(server->WaitForPorts());
   EXPECT_EQ(rpc::CheckHealth(server->Connect(), ""), rpc::kServing);
 }
 
@@ -114,6 +120,16 @@ TEST_F(ServerLifecycleTest, UnusableDataFolderIsSaidPlainly) {
     EXPECT_EQ(Refused({"--data-dir", locked}, &log), 4);
     EXPECT_THAT(log, HasSubstr("Permission denied"));
   }
+}
+
+TEST_F(ServerLifecycleTest, RefusedModelsAreWarnings) {
+  std::filesystem::create_directories(folder_.path() + "/models/broken");
+  std::ofstream(folder_.path() + "/models/broken/manifest.json") << "{}";
+  auto server = Start({"--log-level", "warn"});
+  ASSERT_TRUE(server->WaitUntilServing()) << server->log();
+  EXPECT_THAT(server->log(), HasSubstr("model broken refused"));
+  EXPECT_THAT(server->log(), HasSubstr("no usable model in " + folder_.path() +
+                                       "/models (1 folder refused, see above)"));
 }
 
 TEST_F(ServerLifecycleTest, BadConfigurationIsTwo) {

@@ -52,9 +52,10 @@ TEST(ConfigTest, FlagOverEnvironmentOverFileOverDefault) {
   EXPECT_EQ(result->config.listen, "127.0.0.1:1");
   EXPECT_EQ(result->config.data_dir, "vecino-data");
   EXPECT_EQ(result->action, Invocation::Action::kRun);
-  const auto twice = ParseInvocation({"--workers", "7", "--listen", "h:1", "--config", "/nonexistent",
-                                      "--workers", "8", "--listen", "h:2", "--config", file},
-                                     {});
+  const auto twice =
+      ParseInvocation({"--workers", "7", "--listen", "h:1", "--config", "/nonexistent", "--workers",
+                       "8", "--listen", "h:2", "--config", file},
+                      {});
   ASSERT_TRUE(twice.ok()) << twice.status();
   EXPECT_EQ(twice->config.workers, 8);
   EXPECT_EQ(twice->config.listen, "h:2");

@@ -1,10 +1,13 @@
 #include "server/logging.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
 #include <sstream>
+
+#include "server/rpc/library_logs.h"
 
 namespace vecino {
 namespace {
@@ -29,6 +32,25 @@ TEST(LoggingTest, JsonLinesParse) {
   const auto line = nlohmann::json::parse(text);
   EXPECT_EQ(line["level"], "warning");
   EXPECT_EQ(line["message"], "bad \"quote\"\nand line");
+}
+
+TEST(LoggingTest, CallersCannotFillTheLogThroughProtobuf) {
+  const auto before = spdlog::default_logger();
+  rpc::RouteLibraryLogs();
+  const auto complain = [](const char* level) {
+    Config config;
+    config.log_format = "json";
+    config.log_level = level;
+    testing::internal::CaptureStderr();
+    SetUpLogging(config);
+    GOOGLE_LOG(ERROR) << "invalid UTF-8 {}";
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(complain("info"), "");
+  const auto line = nlohmann::json::parse(complain("debug"));
+  EXPECT_EQ(line["message"], "protobuf: invalid UTF-8 {}");
+  google::protobuf::SetLogHandler(nullptr);
+  spdlog::set_default_logger(before);
 }
 
 }  // namespace

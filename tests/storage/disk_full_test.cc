@@ -5,6 +5,8 @@
 
 #include "absl/status/status.h"
 #include "rocksdb/file_system.h"
+#include "rocksdb/write_batch.h"
+#include "storage/database.h"
 #include "storage/store_internal.h"
 #include "store_fixture.h"
 
@@ -65,6 +67,13 @@ class BadFileSystem : public rocksdb::FileSystemWrapper {
       *file = std::make_unique<BadFile>(std::move(*file),
                                         name.ends_with(".log") ? &state_->logs : &state_->others);
     }
+    return status;
+  }
+  // What RocksDB's own recovery from a full disk waits for.
+  rocksdb::IOStatus GetFreeSpace(const std::string& path, const rocksdb::IOOptions& options,
+                                 uint64_t* free, rocksdb::IODebugContext* debug) override {
+    const rocksdb::IOStatus status = FileSystemWrapper::GetFreeSpace(path, options, free, debug);
+    if (state_->others == Disk::kFull) *free = 0;
     return status;
   }
 
@@ -134,6 +143,8 @@ TEST_F(DiskFullTest, FailedWriteIsNotThereAndItsNumberCanBeUsedAgain) {
     for (int i = 0; i < 3; ++i) {
       const absl::Status status = Append({Put(next, "failed", 0)});
       EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status.ToString();
+      EXPECT_THAT(status.message(),
+                  testing::HasSubstr("the disk that holds " + options_.path + " is full"));
     }
     EXPECT_EQ(log_->LastSequence(), next - 1);  // reads go on
     EXPECT_EQ(Current(*log_, "failed"), 0u);
@@ -214,6 +225,40 @@ TEST_F(DiskFullTest, FlushThatFindsTheDiskFullLosesNothing) {
   ASSERT_OK(Open());
   OpenLog();
   EXPECT_EQ(Scan(*log_), (std::vector<uint64_t>{1, 2}));
+}
+
+// RocksDB recovers from a compaction that failed by itself, and answers "busy" meanwhile.
+TEST_F(DiskFullTest, WhileRocksDBWaitsForSpaceEveryWriteSaysThatTheDiskIsFull) {
+  log_.reset();
+  store_.reset();
+  const auto database = Database::Open(options_, env_.get());
+  ASSERT_OK(database);
+  rocksdb::DB& db = (*database)->db();
+  rocksdb::ColumnFamilyHandle* const family = (*database)->family(Family::kMeta);
+  const auto write = [&](const std::string& key) {
+    rocksdb::WriteBatch batch;
+    batch.Put(family, key, "x");
+    return (*database)->Write(&batch, "writing " + key);
+  };
+  for (const char* key : {"x1", "x2"}) {
+    ASSERT_OK(write(key));
+    ASSERT_OK((*database)->Flush());
+  }
+  disk_.logs = disk_.others = Disk::kFull;
+  rocksdb::CompactRangeOptions compact;
+  compact.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+  ASSERT_TRUE(db.CompactRange(compact, family, nullptr, nullptr).IsNoSpace());
+  for (int i = 0; i < 3; ++i) {
+    const absl::Status status = write("refused");
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status.ToString();
+    // The first finds what RocksDB has yet to notice; the last must be the case this is about.
+    if (i == 2) {
+      EXPECT_THAT(std::string(status.message()), testing::HasSubstr("Resource busy"));
+    }
+    EXPECT_THAT(status.message(),
+                testing::HasSubstr("the disk that holds " + options_.path + " is full"));
+  }
+  disk_.logs = disk_.others = Disk::kGood;
 }
 
 TEST_F(DiskFullTest, OpeningOnAFullDiskIsResourceExhausted) {

@@ -161,14 +161,22 @@ TEST_F(RecordReaderTest, TooLongCsvRecordsAreSkippedToTheirEnd) {
   while (inner.size() <= kLongestRecord) inner += "evil,\"\"text\"\"\n";
   const auto lines = std::count(inner.begin(), inner.end(), '\n');
   const std::string long_line(kLongestRecord + 5, 'x');
-  const auto records = Csv("id,text\n"
-                           "a,\"" + inner + "end\"\n"
-                           "b,after many lines\n"
-                           "c,\"" + long_line + "\nevil,1\n" + long_line + "\nevil,2\"\n"
-                           "d,after lines too long themselves\n" +
-                           long_line + "\n"
-                           "e,\"" + long_line + "\"\n"
-                           "f,last\n");
+  const auto records =
+      Csv("id,text\n"
+          "a,\"" +
+          inner +
+          "end\"\n"
+          "b,after many lines\n"
+          "c,\"" +
+          long_line + "\nevil,1\n" + long_line +
+          "\nevil,2\"\n"
+          "d,after lines too long themselves\n" +
+          long_line +
+          "\n"
+          "e,\"" +
+          long_line +
+          "\"\n"
+          "f,last\n");
   ASSERT_EQ(records.size(), 7U);
   EXPECT_THAT(records[0].error, HasSubstr("longer than 8.0 MiB: it ends in line"));
   EXPECT_THAT(records[0].error, testing::EndsWith(" " + std::to_string(lines + 2)));

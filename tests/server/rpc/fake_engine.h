@@ -91,9 +91,10 @@ class FakeEngine final : public engine::Engine {
     for (const std::string& id : ids) results.push_back(erase(id));
     return results;
   }
-  absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
-      std::string_view, std::span<const std::string> i,
-      const storage::DocumentParts& p, size_t m) const override {
+  absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(std::string_view,
+                                                                    std::span<const std::string> i,
+                                                                    const storage::DocumentParts& p,
+                                                                    size_t m) const override {
     const_cast<FakeEngine*>(this)->parts = p;
     const_cast<FakeEngine*>(this)->max_bytes = m;
     if (!failure.ok()) return failure;

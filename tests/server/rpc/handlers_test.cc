@@ -4,6 +4,7 @@
 #include "server/rpc/collection_handlers.h"
 #include "server/rpc/document_handlers.h"
 #include "server/rpc/embedding_handlers.h"
+#include "server/rpc/methods.h"
 #include "server/rpc/search_handlers.h"
 #include "tests/server/rpc/expect_field.h"
 #include "tests/server/rpc/fake_engine.h"
@@ -51,8 +52,8 @@ class HandlersTest : public testing::Test {
   FakeEngine engine_;
   engine::CallContext context_;
   CollectionHandlers collections_{&engine_};
-  DocumentHandlers documents_{&engine_};
-  SearchHandlers search_{&engine_};
+  DocumentHandlers documents_{&engine_, 4 << 20};
+  SearchHandlers search_{&engine_, 4 << 20};
   EmbeddingHandlers embedding_{&engine_, 4 << 20};
 };
 
@@ -359,6 +360,7 @@ TEST_F(HandlersTest, DeleteDocuments) {
 }
 
 TEST_F(HandlersTest, ListDocumentsSeesEachOnceHoweverPagesAreCut) {
+  engine_.collections = {Info("c")};
   // Twelve documents of half a megabyte of message: pages of ten would be over 3 MiB.
   const std::string text(400 << 10, 'x');
   for (int i = 0; i < 12; ++i) {
@@ -390,6 +392,8 @@ TEST_F(HandlersTest, ListDocumentsSeesEachOnceHoweverPagesAreCut) {
 TEST_F(HandlersTest, ListDocumentsBindsItsTokens) {
   engine_.documents["a"] = Stored("a");
   engine_.documents["b"] = Stored("b");
+  engine_.collections = {Info("c"), Info("other")};
+  engine_.collections[0].etag = "1-1";
   v1::ListDocumentsRequest request;
   v1::ListDocumentsResponse response;
   request.set_parent("collections/c");
@@ -399,8 +403,115 @@ TEST_F(HandlersTest, ListDocumentsBindsItsTokens) {
   request.set_page_token(response.next_page_token());
   request.set_parent("collections/other");
   ExpectField(documents_.ListDocuments(request, &response, context_), "page_token");
+  request.set_parent("collections/c");
+  EXPECT_TRUE(documents_.ListDocuments(request, &response, context_).ok());
+  engine_.collections[0].etag = "2-1";  // deleted and made anew
+  ExpectField(documents_.ListDocuments(request, &response, context_), "page_token");
+  request.set_parent("collections/none");
+  EXPECT_EQ(documents_.ListDocuments(request, &response, context_).code(),
+            absl::StatusCode::kNotFound);
   request.set_parent("");
   ExpectField(documents_.ListDocuments(request, &response, context_), "parent");
+}
+
+// --- replies that are too large
+
+// What a caller gets: the message, and whether it is told to try again.
+void ExpectTooLarge(const absl::Status& status, const std::string& part) {
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  google::rpc::Status out;
+  ToRpcStatus(status, &out);
+  EXPECT_THAT(out.message(), HasSubstr(part));
+  EXPECT_EQ(out.details_size(), 0);
+}
+
+TEST_F(HandlersTest, RepliesStopGrowingAtTheLimit) {
+  for (const char* id : {"a", "b", "c", "d"}) {
+    engine_.documents[id] = Stored(id, std::string(1000, 'x'));
+    engine_.search_result.hits.push_back({engine_.documents[id], 0.5f});
+  }
+  DocumentHandlers documents(&engine_, 2500);
+  v1::BatchGetDocumentsRequest batch;
+  v1::BatchGetDocumentsResponse got;
+  batch.set_parent("collections/c");
+  for (const char* id : {"a", "b", "c", "d"}) batch.add_ids(id);
+  const absl::Status status = documents.BatchGetDocuments(batch, &got, context_);
+  ExpectTooLarge(status, "2500 bytes that a reply may have; 2 fitted");
+  ExpectTooLarge(status, "ask for fewer ids, or name fewer fields in read_mask");
+  EXPECT_EQ(got.documents_size(), 3);  // and no further
+  EXPECT_EQ(engine_.max_bytes, 2500u);
+
+  SearchHandlers search(&engine_, 2500);
+  v1::SearchDocumentsRequest request;
+  v1::SearchDocumentsResponse response;
+  request.set_parent("collections/c");
+  request.set_text("x");
+  ExpectTooLarge(search.SearchDocuments(request, &response, context_), "lower top_k");
+  EXPECT_EQ(response.hits_size(), 3);
+  EXPECT_EQ(engine_.search.max_bytes, 2500u);
+}
+
+TEST_F(HandlersTest, TheEnginesLimitIsExplained) {
+  engine_.failure = absl::ResourceExhaustedError("5 fitted");
+  engine_.failure.SetPayload(std::string(engine::kOverBudgetPayload), absl::Cord());
+  v1::GetDocumentRequest get;
+  v1::GetDocumentResponse document;
+  get.set_name("collections/c/documents/a");
+  ExpectTooLarge(documents_.GetDocument(get, &document, context_),
+                 "5 fitted (the limit is grpc.max-reply-bytes); name fewer fields in read_mask");
+  v1::BatchGetDocumentsRequest batch;
+  v1::BatchGetDocumentsResponse got;
+  batch.set_parent("collections/c");
+  batch.add_ids("a");
+  ExpectTooLarge(documents_.BatchGetDocuments(batch, &got, context_), "ask for fewer ids");
+  v1::SearchDocumentsRequest request;
+  v1::SearchDocumentsResponse response;
+  request.set_parent("collections/c");
+  request.set_text("x");
+  ExpectTooLarge(search_.SearchDocuments(request, &response, context_), "lower top_k");
+
+  engine_.failure = absl::ResourceExhaustedError("queue full");  // worth another try
+  google::rpc::Status out;
+  ToRpcStatus(search_.SearchDocuments(request, &response, context_), &out);
+  EXPECT_EQ(out.details_size(), 1);
+}
+
+// The methods outlive the call that made them, and so must the advice they give.
+TEST_F(HandlersTest, AdviceOfTheMethodTableArrivesWhole) {
+  WorkerPool workers(1, 1);
+  Handlers handlers(&engine_, &workers, {}, 500);
+  const MethodTable methods = handlers.Methods();
+  const auto call = [&](const std::string& method, const google::protobuf::Message& request) {
+    const grpc::Slice slice(request.SerializeAsString());
+    grpc::ByteBuffer reply;
+    return methods.at("/vecino.v1." + method)(grpc::ByteBuffer(&slice, 1), &reply, context_);
+  };
+  // The documents fit, but not together with what is around them.
+  engine_.documents["a"] = Stored("a", std::string(440, 'x'));
+  v1::BatchGetDocumentsRequest batch;
+  batch.set_parent("collections/c");
+  batch.add_ids("a");
+  batch.add_ids(std::string(100, 'm'));
+  v1::SearchDocumentsRequest search;
+  search.set_parent("collections/c");
+  search.set_text("x");
+  engine_.search_result.hits.push_back({engine_.documents["a"], 0.5f});
+  engine_.search_result.embed_time = engine_.search_result.search_time =
+      engine_.search_result.fetch_time = absl::Hours(1) + absl::Nanoseconds(999999999);
+  const std::string is = "(grpc.max-reply-bytes); ";
+  ExpectTooLarge(call("DocumentService/BatchGetDocuments", batch),
+                 is + "ask for fewer ids, or name fewer fields in read_mask");
+  ExpectTooLarge(call("SearchService/SearchDocuments", search),
+                 is + "lower top_k, or name fewer fields in read_mask");
+  Handlers tight(&engine_, &workers, {}, 10);
+  v1::GetCollectionRequest collection;
+  collection.set_name("collections/c");
+  engine_.collections = {Info("c")};
+  const grpc::Slice slice(collection.SerializeAsString());
+  grpc::ByteBuffer reply;
+  ExpectTooLarge(tight.Methods().at("/vecino.v1.CollectionService/GetCollection")(
+                     grpc::ByteBuffer(&slice, 1), &reply, context_),
+                 is + "raise the limit in the server and in the client");
 }
 
 // --- search
