@@ -154,7 +154,7 @@ class CrashTest:
         self.starts = []  # (live documents, seconds)
 
     def live(self):
-        return sum(state.live for books in self.books for state in books.values())
+        return sum(state.live for books in self.books for state in list(books.values()))
 
     def run(self):
         grpc_stubs.generate()
