@@ -154,7 +154,7 @@ class CrashTest:
         self.starts = []  # (live documents, seconds)
 
     def live(self):
-        return sum(state.live for books in self.books for state in list(books.values()))
+        return sum(state.live for books in self.books for state in list(books.values()))  # a copy: writers go on
 
     def run(self):
         grpc_stubs.generate()
