@@ -74,6 +74,7 @@ Client::Impl::Impl(ClientOptions client_options)
     : options(std::move(client_options)),
       channel(MakeChannel(options)),
       collections(v1::CollectionService::NewStub(channel)),
+      operations(google::longrunning::Operations::NewStub(channel)),
       documents(v1::DocumentService::NewStub(channel)),
       search(v1::SearchService::NewStub(channel)),
       embedding(v1::EmbeddingService::NewStub(channel)),

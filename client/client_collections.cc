@@ -3,6 +3,7 @@
 
 #include "client/conversions.h"
 #include "client/impl.h"
+#include "client/index_conversions.h"
 #include "client/vecino/client.h"
 
 namespace vecino {
@@ -18,7 +19,9 @@ bool Agrees(const Collection& wanted, const Collection& stored) {
   return (wanted.dimension == 0 || wanted.dimension == stored.dimension) &&
          wanted.metric == stored.metric && wanted.model == stored.model &&
          (wanted.shard_count == 0 || wanted.shard_count == stored.shard_count) &&
-         (wanted.index_kind.empty() || wanted.index_kind == stored.index_kind);
+         (wanted.index_kind.empty() || wanted.index_kind == stored.index_kind) &&
+         (wanted.recall_target == 0 || wanted.recall_target == stored.recall_target) &&
+         wanted.index_parameters == stored.index_parameters;
 }
 
 }  // namespace
@@ -28,9 +31,10 @@ Result<Collection> Client::CreateCollection(const Collection& collection, bool v
   if (Status status = CheckUtf8(collection.model, "collection.embedding.model"); !status.ok()) {
     return status;
   }
-  if (!collection.index_kind.empty() && collection.index_kind != "flat") {
+  if (!internal::IsIndexKind(collection.index_kind)) {
     return Status(Code::kInvalidArgument,
-                  "index_policy.kind '" + collection.index_kind + "' is unknown; use 'flat'",
+                  "index_policy.kind '" + collection.index_kind + "' is unknown; use one of " +
+                      internal::IndexKinds(),
                   "collection.index_policy.kind");
   }
   v1::CreateCollectionRequest request;

@@ -245,6 +245,21 @@ Result<SearchResponse> Client::Search(const std::string& collection, const Query
     message->set_sequence_number(token.sequence_number);
   }
   request.set_truncate(ToProto(options.truncate));
+  const bool has_parameters =
+      options.exact || options.nprobe != 0 || options.ef_search != 0 || options.rerank != 0;
+  if (options.recall_target != 0 && has_parameters) {
+    return Status(Code::kInvalidArgument,
+                  "give a recall target or exact, nprobe, ef_search and rerank, not both",
+                  "recall_target");
+  }
+  if (options.recall_target != 0) request.set_recall_target(options.recall_target);
+  if (has_parameters) {
+    v1::SearchParameters* parameters = request.mutable_parameters();
+    parameters->set_exact(options.exact);
+    parameters->set_nprobe(options.nprobe);
+    parameters->set_ef_search(options.ef_search);
+    parameters->set_rerank(options.rerank);
+  }
   v1::SearchDocumentsResponse response;
   const Status status =
       impl_->Call(*impl_->search, &v1::SearchService::Stub::SearchDocuments, request, &response);

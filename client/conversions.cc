@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "client/error_details.h"
+#include "client/index_conversions.h"
 #include "client/metadata_json.h"
 #include "client/utf8.h"
 
@@ -12,9 +13,6 @@ namespace {
 
 // Vectors as bytes are little-endian on the wire; every target of the client is.
 static_assert(std::endian::native == std::endian::little);
-
-// The last part of `models/{model}` and the like.
-std::string LastPart(const std::string& name) { return name.substr(name.rfind('/') + 1); }
 
 v1::Metric ToProto(Metric metric) {
   switch (metric) {
@@ -44,6 +42,12 @@ std::string DocumentName(std::string_view collection, std::string_view document)
   return CollectionName(collection) + "/documents/" + std::string(document);
 }
 
+std::string OperationName(std::string_view collection, std::string_view operation) {
+  return CollectionName(collection) + "/operations/" + std::string(operation);
+}
+
+std::string LastPart(const std::string& name) { return name.substr(name.rfind('/') + 1); }
+
 Status CheckUtf8(std::string_view text, const std::string& field) {
   if (IsValidUtf8(text)) return Status();
   return Status(Code::kInvalidArgument, field + " is not valid UTF-8", field);
@@ -71,9 +75,7 @@ v1::Collection ToProto(const Collection& collection) {
     message.mutable_embedding()->set_model("models/" + collection.model);
   }
   message.set_shard_count(collection.shard_count);
-  if (collection.index_kind == "flat") {
-    message.mutable_index_policy()->set_kind(v1::IndexPolicy::KIND_FLAT);
-  }
+  IndexToProto(collection, message.mutable_index_policy());
   return message;
 }
 
@@ -131,28 +133,10 @@ Collection FromProto(const v1::Collection& message) {
   collection.model = LastPart(message.embedding().model());
   collection.model_hash = message.embedding().model_hash();
   collection.shard_count = message.shard_count();
-  if (message.index_policy().kind() == v1::IndexPolicy::KIND_FLAT) collection.index_kind = "flat";
+  IndexFromProto(message.index_policy(), &collection);
   collection.etag = message.etag();
   collection.create_time = FromProto(message.create_time());
   return collection;
-}
-
-CollectionStats FromProto(const v1::CollectionStats& message) {
-  CollectionStats stats;
-  stats.live_documents = message.live_documents();
-  stats.deleted_rows = message.deleted_rows();
-  stats.tail_rows = message.tail_rows();
-  stats.tail_bytes = message.tail_bytes();
-  stats.segment_bytes = message.segment_bytes();
-  stats.segments = message.segments();
-  for (const v1::ShardStats& shard : message.shards()) {
-    stats.shards.push_back({.shard = shard.shard(),
-                            .live_documents = shard.live_documents(),
-                            .last_sequence_number = shard.last_sequence_number(),
-                            .tail_rows = shard.tail_rows(),
-                            .segments = shard.segments()});
-  }
-  return stats;
 }
 
 WriteToken FromProto(const v1::WriteToken& message) {

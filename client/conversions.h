@@ -20,9 +20,12 @@
 
 namespace vecino::internal {
 
-// `collections/{id}` and `collections/{id}/documents/{id}`.
+// `collections/{id}`, `collections/{id}/documents/{id}`, `collections/{id}/operations/{id}`.
 std::string CollectionName(std::string_view collection);
 std::string DocumentName(std::string_view collection, std::string_view document);
+std::string OperationName(std::string_view collection, std::string_view operation);
+// The last part of a resource name.
+std::string LastPart(const std::string& name);
 
 // INVALID_ARGUMENT naming `field` when `text` is not UTF-8.
 Status CheckUtf8(std::string_view text, const std::string& field);
@@ -37,7 +40,6 @@ void ToProto(const std::vector<float>& vector, v1::Vector* message);
 
 Document FromProto(const v1::Document& message);
 Collection FromProto(const v1::Collection& message);
-CollectionStats FromProto(const v1::CollectionStats& message);
 WriteToken FromProto(const v1::WriteToken& message);
 WriteResult FromProto(const v1::BatchWriteResult& message);
 SearchResponse FromProto(const v1::SearchDocumentsResponse& message);

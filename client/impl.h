@@ -1,6 +1,7 @@
 // What a Client holds: its channel, its stubs, and the one way every call goes.
 #pragma once
 
+#include <google/longrunning/operations.grpc.pb.h>
 #include <grpcpp/channel.h>
 #include <vecino/v1/admin_service.grpc.pb.h>
 #include <vecino/v1/collection_service.grpc.pb.h>
@@ -33,6 +34,7 @@ struct Client::Impl {
   const ClientOptions options;
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::CollectionService::Stub> collections;
+  const std::unique_ptr<google::longrunning::Operations::Stub> operations;
   const std::unique_ptr<v1::DocumentService::Stub> documents;
   const std::unique_ptr<v1::SearchService::Stub> search;
   const std::unique_ptr<v1::EmbeddingService::Stub> embedding;

@@ -179,8 +179,15 @@ ExitCode Run(const Config& config, absl::Time start) {
                               : absl::StrCat(" (", refused, refused == 1 ? " folder" : " folders",
                                              " refused, see above)"));
   }
-  auto engine = engine::Engine::Open({.tail_capacity = config.index_tail_capacity}, store->get(),
-                                     encoder->get(), metrics.get());
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  auto engine = engine::Engine::Open(
+      {.tail_capacity = config.index_tail_capacity,
+       .maintenance_threads =
+           config.index_maintenance_threads > 0 ? config.index_maintenance_threads : cores,
+       .load_threads = 0,
+       .index_folder = config.data_dir + "/index",
+       .index_memory_bytes = config.index_memory_bytes},
+      store->get(), encoder->get(), metrics.get());
   if (!engine.ok()) return Fail(ExitCodeOfStore(engine.status()), engine.status());
   AddEncoderMetrics(*metrics, engine->get());
   AddProcessMetrics(*metrics, start);

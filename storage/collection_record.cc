@@ -21,11 +21,25 @@ enum class Field : uint8_t {
   kModel = 7,
   kModelHash = 8,
   kCreateTime = 9,
+  kRecall = 10,
+  kNlist = 11,
+  kNprobe = 12,
+  kPqM = 13,
+  kPqBits = 14,
+  kHnswM = 15,
+  kEfConstruction = 16,
+  kEfSearch = 17,
+  kLshBits = 18,
+  kNoGraph = 19,
 };
 
 void AppendNumber(Field field, uint64_t value, std::string* out) {
   AppendByte(static_cast<uint8_t>(field), out);
   AppendVarint(value, out);
+}
+
+void AppendNumberIfAny(Field field, uint64_t value, std::string* out) {
+  if (value != 0) AppendNumber(field, value, out);
 }
 
 void AppendText(Field field, std::string_view value, std::string* out) {
@@ -62,21 +76,42 @@ bool ReadField(Field field, ByteReader* reader, CollectionRecord* record) {
     case Field::kShardCount:
       return ReadNumber(reader, 1, std::numeric_limits<uint16_t>::max(), &record->shard_count);
     case Field::kIndexKind:
-      return ReadNumber(reader, 1, static_cast<uint64_t>(StoredIndexKind::kFlat),
-                        &record->index_kind);
+      return ReadNumber(reader, 1, static_cast<uint64_t>(StoredIndexKind::kLsh),
+                        &record->index.kind);
     case Field::kModel:
       return ReadText(reader, &record->model);
     case Field::kModelHash:
       return ReadText(reader, &record->model_hash);
     case Field::kCreateTime:
       return reader->ReadSignedVarint(&record->create_time_us);
+    case Field::kRecall:
+      return ReadNumber(reader, 1, 1'000'000, &record->index.recall_millionths);
+    case Field::kNlist:
+      return ReadNumber(reader, 1, kMax32, &record->index.nlist);
+    case Field::kNprobe:
+      return ReadNumber(reader, 1, kMax32, &record->index.nprobe);
+    case Field::kPqM:
+      return ReadNumber(reader, 1, kMax32, &record->index.pq_m);
+    case Field::kPqBits:
+      return ReadNumber(reader, 1, kMax32, &record->index.pq_bits);
+    case Field::kHnswM:
+      return ReadNumber(reader, 1, kMax32, &record->index.hnsw_m);
+    case Field::kEfConstruction:
+      return ReadNumber(reader, 1, kMax32, &record->index.ef_construction);
+    case Field::kEfSearch:
+      return ReadNumber(reader, 1, kMax32, &record->index.ef_search);
+    case Field::kLshBits:
+      return ReadNumber(reader, 1, kMax32, &record->index.lsh_bits);
+    case Field::kNoGraph:
+      return ReadNumber(reader, 1, 1, &record->index.no_graph);
   }
   return false;
 }
 
 bool IsOptional(uint8_t tag) {
   return tag == static_cast<uint8_t>(Field::kModel) ||
-         tag == static_cast<uint8_t>(Field::kModelHash);
+         tag == static_cast<uint8_t>(Field::kModelHash) ||
+         tag > static_cast<uint8_t>(Field::kCreateTime);
 }
 
 }  // namespace
@@ -89,11 +124,22 @@ std::string EncodeCollectionRecord(const CollectionRecord& record) {
   AppendNumber(Field::kDimension, record.dimension, &out);
   AppendNumber(Field::kMetric, static_cast<uint64_t>(record.metric), &out);
   AppendNumber(Field::kShardCount, record.shard_count, &out);
-  AppendNumber(Field::kIndexKind, static_cast<uint64_t>(record.index_kind), &out);
+  AppendNumber(Field::kIndexKind, static_cast<uint64_t>(record.index.kind), &out);
   if (!record.model.empty()) AppendText(Field::kModel, record.model, &out);
   if (!record.model_hash.empty()) AppendText(Field::kModelHash, record.model_hash, &out);
   AppendByte(static_cast<uint8_t>(Field::kCreateTime), &out);
   AppendSignedVarint(record.create_time_us, &out);
+  const StoredIndex& index = record.index;
+  AppendNumberIfAny(Field::kRecall, index.recall_millionths, &out);
+  AppendNumberIfAny(Field::kNlist, index.nlist, &out);
+  AppendNumberIfAny(Field::kNprobe, index.nprobe, &out);
+  AppendNumberIfAny(Field::kPqM, index.pq_m, &out);
+  AppendNumberIfAny(Field::kPqBits, index.pq_bits, &out);
+  AppendNumberIfAny(Field::kHnswM, index.hnsw_m, &out);
+  AppendNumberIfAny(Field::kEfConstruction, index.ef_construction, &out);
+  AppendNumberIfAny(Field::kEfSearch, index.ef_search, &out);
+  AppendNumberIfAny(Field::kLshBits, index.lsh_bits, &out);
+  AppendNumberIfAny(Field::kNoGraph, index.no_graph ? 1 : 0, &out);
   return out;
 }
 
@@ -106,7 +152,7 @@ absl::StatusOr<CollectionRecord> DecodeCollectionRecord(std::string_view bytes) 
                                             static_cast<int>(kValueVersion)));
   }
   CollectionRecord record;
-  for (uint8_t expected = 1; expected <= static_cast<uint8_t>(Field::kCreateTime); ++expected) {
+  for (uint8_t expected = 1; expected <= static_cast<uint8_t>(Field::kNoGraph); ++expected) {
     const bool here = !reader.done() && static_cast<uint8_t>(reader.rest()[0]) == expected;
     if (!here && IsOptional(expected)) continue;
     uint8_t tag = 0;

@@ -11,7 +11,32 @@ namespace vecino::storage {
 
 // Values are on disk: never renumber.
 enum class StoredMetric : uint8_t { kCosine = 1, kDot = 2, kL2 = 3 };
-enum class StoredIndexKind : uint8_t { kFlat = 1 };
+enum class StoredIndexKind : uint8_t {
+  kFlat = 1,
+  kAuto = 2,
+  kIvfFlat = 3,
+  kIvfSq8 = 4,
+  kIvfPq = 5,
+  kHnsw = 6,
+  kLsh = 7,
+};
+
+// How a collection is indexed. A number that is 0 was left to the server.
+struct StoredIndex {
+  StoredIndexKind kind = StoredIndexKind::kFlat;
+  uint32_t recall_millionths = 0;  // recall target, at most 1,000,000
+  uint32_t nlist = 0;
+  uint32_t nprobe = 0;
+  uint32_t pq_m = 0;
+  uint32_t pq_bits = 0;
+  uint32_t hnsw_m = 0;
+  uint32_t ef_construction = 0;
+  uint32_t ef_search = 0;
+  uint32_t lsh_bits = 0;
+  bool no_graph = false;
+
+  friend bool operator==(const StoredIndex&, const StoredIndex&) = default;
+};
 
 // A collection's definition. Immutable after creation in this version of the format.
 struct CollectionRecord {
@@ -20,7 +45,7 @@ struct CollectionRecord {
   uint32_t dimension = 0;
   StoredMetric metric = StoredMetric::kCosine;
   uint32_t shard_count = 0;
-  StoredIndexKind index_kind = StoredIndexKind::kFlat;
+  StoredIndex index;
   std::string model;       // model name, empty for none
   std::string model_hash;  // lower-case hex SHA-256, empty for none
   int64_t create_time_us = 0;

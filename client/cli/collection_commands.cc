@@ -1,7 +1,10 @@
-// vecino collection create|list|show|delete|stats
+// vecino collection create|list|show|delete|stats|retrain|compact
+#include <cstdio>
 #include <iostream>
 #include <map>
+#include <utility>
 
+#include "client/cli/collection_stats.h"
 #include "client/cli/context.h"
 #include "client/cli/format.h"
 #include "client/cli/table.h"
@@ -15,6 +18,27 @@ struct CreateArguments {
   bool validate_only = false;
 };
 
+// "auto, recall .95, nlist 300": what is not left to the server.
+std::string IndexText(const Collection& collection) {
+  const IndexParameters& parameters = collection.index_parameters;
+  const std::pair<const char*, int> numbers[] = {
+      {"nlist", parameters.nlist},         {"nprobe", parameters.nprobe},
+      {"pq-m", parameters.pq_m},           {"pq-bits", parameters.pq_bits},
+      {"hnsw-m", parameters.hnsw_m},       {"ef-construction", parameters.ef_construction},
+      {"ef-search", parameters.ef_search}, {"lsh-bits", parameters.lsh_bits}};
+  std::string text = collection.index_kind;
+  if (collection.index_kind != "flat" && collection.recall_target > 0) {
+    char recall[32];
+    std::snprintf(recall, sizeof(recall), ", recall %g", collection.recall_target);
+    text += recall;
+  }
+  for (const auto& [name, value] : numbers) {
+    if (value != 0) text += std::string(", ") + name + " " + WithCommas(value);
+  }
+  if (!parameters.graph) text += ", no graph";
+  return text;
+}
+
 void PrintCollection(const Context& context, const Collection& collection) {
   if (context.json) {
     std::cout << OneLine(CollectionJson(collection)) << '\n';
@@ -27,7 +51,7 @@ void PrintCollection(const Context& context, const Collection& collection) {
             << (collection.model.empty() ? "none: vectors only" : collection.model) << '\n';
   if (!collection.model_hash.empty()) std::cout << "  model hash " << collection.model_hash << '\n';
   std::cout << "  shards     " << collection.shard_count << '\n'
-            << "  index      " << collection.index_kind << '\n'
+            << "  index      " << IndexText(collection) << '\n'
             << "  created    " << Rfc3339(collection.create_time) << '\n'
             << "  etag       " << collection.etag << '\n';
 }
@@ -102,43 +126,30 @@ int Stats(Context& context, const std::string& id) {
   const Result<CollectionStats> stats = context.client().GetCollectionStats(id);
   if (!stats.ok()) return context.Fail("stats " + id, stats.status());
   if (context.json) {
-    Json json{{"id", id},
-              {"live_documents", stats->live_documents},
-              {"deleted_rows", stats->deleted_rows},
-              {"tail_rows", stats->tail_rows},
-              {"segments", stats->segments},
-              {"tail_bytes", stats->tail_bytes},
-              {"segment_bytes", stats->segment_bytes},
-              {"shards", Json::array()}};
-    for (const ShardStats& shard : stats->shards) {
-      json["shards"].push_back({{"shard", shard.shard},
-                                {"live_documents", shard.live_documents},
-                                {"last_sequence_number", shard.last_sequence_number},
-                                {"tail_rows", shard.tail_rows},
-                                {"segments", shard.segments}});
-    }
-    std::cout << OneLine(json) << '\n';
-    return 0;
+    std::cout << OneLine(StatsJson(id, *stats)) << '\n';
+  } else {
+    PrintStats(std::cout, id, *stats, TableWidth());
   }
-  std::cout << Printable(id) << '\n'
-            << "  documents     " << WithCommas(stats->live_documents) << '\n'
-            << "  deleted rows  " << WithCommas(stats->deleted_rows) << '\n'
-            << "  tail          " << WithCommas(stats->tail_rows) << " rows, "
-            << Bytes(stats->tail_bytes) << '\n'
-            << "  segments      " << WithCommas(stats->segments) << ", "
-            << Bytes(stats->segment_bytes) << "\n\n";
-  Table table({{"SHARD", Table::Align::kRight},
-               {"DOCUMENTS", Table::Align::kRight},
-               {"TAIL ROWS", Table::Align::kRight},
-               {"SEGMENTS", Table::Align::kRight},
-               {"LAST SEQUENCE", Table::Align::kRight}});
-  for (const ShardStats& shard : stats->shards) {
-    table.AddRow({std::to_string(shard.shard), WithCommas(shard.live_documents),
-                  WithCommas(shard.tail_rows), WithCommas(shard.segments),
-                  WithCommas(shard.last_sequence_number)});
-  }
-  table.Print(std::cout, TableWidth());
   return 0;
+}
+
+void AddIndexOptions(CLI::App* create, Collection* collection) {
+  create->add_option("--index", collection->index_kind, "Kind of index (default auto)")
+      ->check(CLI::IsMember({"auto", "flat", "ivf-flat", "ivf-sq8", "ivf-pq", "hnsw", "lsh"})
+                  .description("auto|flat|ivf-flat|ivf-sq8|ivf-pq|hnsw|lsh"));
+  create->add_option("--recall", collection->recall_target,
+                     "Share of the true nearest documents to find (default 0.95)");
+  IndexParameters& parameters = collection->index_parameters;
+  create->add_option("--nlist", parameters.nlist, "auto, ivf-*: lists a shard");
+  create->add_option("--nprobe", parameters.nprobe, "ivf-*: lists that a search scans");
+  create->add_option("--pq-m", parameters.pq_m, "ivf-pq: codes of a row; divides the dimension");
+  create->add_option("--pq-bits", parameters.pq_bits, "ivf-pq: bits of a code, 4 to 8");
+  create->add_option("--hnsw-m", parameters.hnsw_m, "hnsw, auto's graph: links a node, 2 to 128");
+  create->add_option("--ef-construction", parameters.ef_construction,
+                     "hnsw: candidates for a node's links, 4 to 4096");
+  create->add_option("--ef-search", parameters.ef_search, "hnsw: breadth of a search, 1 to 4096");
+  create->add_option("--lsh-bits", parameters.lsh_bits, "lsh: bits of a row, a multiple of 8");
+  create->add_flag("!--no-graph", parameters.graph, "auto: never build a graph");
 }
 
 void AddCreate(CLI::App* group, Context& context) {
@@ -156,8 +167,7 @@ void AddCreate(CLI::App* group, Context& context) {
   create->add_option("--metric", collection.metric, "How vectors are compared (default cosine)")
       ->transform(CLI::CheckedTransformer(kMetrics, CLI::ignore_case).description("cosine|dot|l2"));
   create->add_option("--shards", collection.shard_count, "Number of shards (default 2)");
-  create->add_option("--index", collection.index_kind, "Kind of index (default flat)")
-      ->check(CLI::IsMember({"flat"}));
+  AddIndexOptions(create, &collection);
   create->add_flag("--validate-only", arguments->validate_only, "Check, and create nothing");
   create->callback([&context, arguments] {
     context.command = [&context, arguments] { return Create(context, *arguments); };
@@ -167,7 +177,8 @@ void AddCreate(CLI::App* group, Context& context) {
 }  // namespace
 
 void AddCollectionCommands(CLI::App& app, Context& context) {
-  CLI::App* group = app.add_subcommand("collection", "Create, list, show and delete collections");
+  CLI::App* group =
+      app.add_subcommand("collection", "Create, show, maintain and delete collections");
   group->require_subcommand(1);
   AddCreate(group, context);
 
@@ -185,6 +196,8 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
   stats->add_option("NAME", *id)->required();
   stats->callback(
       [&context, id] { context.command = [&context, id] { return Stats(context, *id); }; });
+
+  AddIndexWorkCommands(group, context);
 
   CLI::App* remove = group->add_subcommand("delete", "Delete a collection and all it holds");
   const auto etag = std::make_shared<std::string>();

@@ -42,7 +42,10 @@ int UsageError(const std::string& message);
 // Each adds its commands to `app`. `context` must outlive it.
 void AddCollectionCommands(CLI::App& app, Context& context);
 void AddDocumentCommands(CLI::App& app, Context& context);
+// Under `collection`.
+void AddIndexWorkCommands(CLI::App* collection_group, Context& context);
 void AddLoadCommand(CLI::App& app, Context& context);
+void AddOperationCommands(CLI::App& app, Context& context);
 void AddSearchCommand(CLI::App& app, Context& context);
 void AddServerCommands(CLI::App& app, Context& context);
 

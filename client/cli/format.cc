@@ -96,6 +96,7 @@ Json StoredDocumentJson(const Document& document) {
 }
 
 Json CollectionJson(const Collection& collection) {
+  const IndexParameters& parameters = collection.index_parameters;
   return {{"id", collection.id},
           {"dimension", collection.dimension},
           {"metric", MetricName(collection.metric)},
@@ -103,6 +104,17 @@ Json CollectionJson(const Collection& collection) {
           {"model_hash", collection.model_hash},
           {"shard_count", collection.shard_count},
           {"index_kind", collection.index_kind},
+          {"recall_target", collection.recall_target},
+          {"index_parameters",
+           {{"nlist", parameters.nlist},
+            {"nprobe", parameters.nprobe},
+            {"pq_m", parameters.pq_m},
+            {"pq_bits", parameters.pq_bits},
+            {"hnsw_m", parameters.hnsw_m},
+            {"ef_construction", parameters.ef_construction},
+            {"ef_search", parameters.ef_search},
+            {"lsh_bits", parameters.lsh_bits},
+            {"graph", parameters.graph}}},
           {"etag", collection.etag},
           {"create_time", Rfc3339(collection.create_time)}};
 }

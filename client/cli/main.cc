@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   vecino::cli::AddSearchCommand(app, context);
   vecino::cli::AddLoadCommand(app, context);
   vecino::cli::AddCollectionCommands(app, context);
+  vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
   vecino::cli::AddServerCommands(app, context);
 

@@ -96,6 +96,21 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->add_option("-k,--top-k", arguments->options.top_k, "How many to return (default 10)");
   command->add_flag("--with-vector", arguments->options.read_mask.vector, "Also the vectors");
   AddTruncateOption(command, &arguments->options.truncate);
+  SearchOptions& options = arguments->options;
+  CLI::Option* recall = command->add_option(
+      "--recall", options.recall_target,
+      "Share of the true nearest documents to find (default: as the collection says)");
+  CLI::Option* exact = command->add_flag("--exact", options.exact, "Compare every document");
+  exact->excludes(recall);
+  command->add_option("--nprobe", options.nprobe, "Lists to scan")
+      ->excludes(recall)
+      ->excludes(exact);
+  command->add_option("--ef", options.ef_search, "Breadth of a graph search")
+      ->excludes(recall)
+      ->excludes(exact);
+  command->add_option("--rerank", options.rerank, "Candidates to score again")
+      ->excludes(recall)
+      ->excludes(exact);
   command->callback([&context, arguments, text, vector, id] {
     const bool has_text = text->count() > 0;
     const bool has_vector = vector->count() > 0;

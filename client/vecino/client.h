@@ -83,28 +83,101 @@ enum class Metric { kCosine, kDot, kL2 };
 enum class InputType { kDocument, kQuery };
 enum class Truncate { kAuto, kError };
 
+// 0: chosen by the server. A parameter that the index' kind does not have is refused. The ranges
+// stand in vecino/v1/collection.proto.
+struct IndexParameters {
+  int nlist = 0, nprobe = 0;  // lists; lists that a search scans
+  int pq_m = 0, pq_bits = 0;  // ivf-pq: codes of a row, bits of each
+  int hnsw_m = 0;             // hnsw, and the graph of auto: links a node
+  int ef_construction = 0;    // hnsw
+  int ef_search = 0;          // hnsw
+  int lsh_bits = 0;           // lsh
+  bool graph = true;          // auto: whether large quiet segments get a graph
+
+  friend bool operator==(const IndexParameters&, const IndexParameters&) = default;
+};
+
 struct Collection {
   std::string id;
   int dimension = 0;  // 0 on creation: the model's
   Metric metric = Metric::kCosine;
   std::string model;  // name without `models/`; empty: vectors only
   std::string model_hash;
-  int shard_count = 0;     // 0 on creation: the server's default, 2
-  std::string index_kind;  // "flat"; empty on creation: the server's default
+  int shard_count = 0;  // 0 on creation: the server's default, 2
+  // "auto", "flat", "ivf-flat", "ivf-sq8", "ivf-pq", "hnsw" or "lsh"; empty on creation: "auto".
+  std::string index_kind;
+  double recall_target = 0;  // of searches that name none; 0 on creation: the server's, 0.95
+  IndexParameters index_parameters;
   std::string etag;
   std::chrono::system_clock::time_point create_time;
+};
+
+// Bytes.
+struct SegmentMemory {
+  int64_t codes = 0, rounded = 0, vectors = 0, labels = 0;  // codes and graphs, 8-bit rows, floats
+  int64_t mapped = 0;                                       // of these, in memory-mapped files
+};
+
+struct SegmentStats {
+  std::string kind;  // "FLAT", "IVF", "IVF+GRAPH", "IVF_SQ8", ...
+  int64_t rows = 0, deleted_rows = 0;
+  int64_t generation = 0;  // 0: none
+};
+
+// What one training of a shard produced.
+struct GenerationStats {
+  int64_t generation = 0, trained_rows = 0;
+  int nlist = 0;
+  int nprobe = 0;        // lists that reach the recall target for 10 documents, measured
+  double imbalance = 0;  // of the lists: 1 when all are alike
+  std::chrono::system_clock::time_point train_time;
 };
 
 struct ShardStats {
   int shard = 0;
   int64_t live_documents = 0, last_sequence_number = 0, tail_rows = 0;
   int segments = 0;
+  int64_t deleted_rows = 0, tail_bytes = 0;
+  SegmentMemory memory;  // of its segments
+  std::vector<SegmentStats> segment_stats;
+  std::optional<GenerationStats> generation;  // the newest
+  std::string last_choice;                    // what maintenance did last, and why
 };
 
 struct CollectionStats {
   int64_t live_documents = 0, deleted_rows = 0, tail_rows = 0, tail_bytes = 0, segment_bytes = 0;
   int segments = 0;
+  SegmentMemory memory;  // of the segments; its parts but `mapped` add up to segment_bytes
   std::vector<ShardStats> shards;
+};
+
+// Long-running work on a collection's index.
+struct OperationShard {
+  int shard = 0;
+  std::string stage;                      // "waiting", "training", "done", ...
+  int64_t rows_done = 0, rows_total = 0;  // of the stage; total 0: not known
+  bool done = false;
+  Status status;  // when done
+};
+
+// Good to a factor of two.
+struct OperationEstimate {
+  int64_t rows = 0, deleted_rows = 0;
+  std::chrono::microseconds duration{0};
+  int64_t peak_bytes = 0;   // while it runs, beside what is there
+  int64_t index_bytes = 0;  // of what it makes
+};
+
+struct Operation {
+  enum class Type { kRetrain, kCompact };
+  std::string id;  // empty: nothing was started
+  std::string collection;
+  Type type = Type::kRetrain;
+  std::chrono::system_clock::time_point create_time, end_time;  // end: the epoch until it is done
+  bool done = false, cancel_requested = false;
+  Status status;  // when done
+  std::vector<OperationShard> shards;
+  std::optional<OperationEstimate> estimate;  // with validate_only
 };
 
 struct Document {
@@ -153,6 +226,13 @@ struct SearchOptions {
   ReadMask read_mask;
   std::vector<WriteToken> write_tokens;
   Truncate truncate = Truncate::kAuto;
+  // How hard to look: by a recall target, or by the index' own parameters. All 0: as the collection
+  // says.
+  double recall_target = 0;  // above 0, at most 1
+  bool exact = false;        // compare every document
+  int nprobe = 0;            // lists to scan
+  int ef_search = 0;         // breadth of a graph search
+  int rerank = 0;            // candidates scored again
 };
 
 struct SearchHit {
@@ -226,6 +306,27 @@ class Client {
   Result<std::vector<Collection>> ListCollections();
   Status DeleteCollection(const std::string& id, const std::string& etag = {});
   Result<CollectionStats> GetCollectionStats(const std::string& id);
+
+  // Retrain: new centroids and codebooks from the rows that are there now, and all rows encoded
+  // anew. Compact: the segments of each shard become one, without deleted rows. Both run in the
+  // background; the operation that is returned runs already when one of the same kind over the same
+  // shards did. shards: empty for all. validate_only: the estimate, and nothing is started.
+  Result<Operation> RetrainIndex(const std::string& collection, const std::vector<int>& shards = {},
+                                 bool validate_only = false);
+  Result<Operation> CompactIndex(const std::string& collection, const std::vector<int>& shards = {},
+                                 bool validate_only = false);
+  // The server keeps operations that are done for a while, and none over a restart: NOT_FOUND.
+  Result<Operation> GetOperation(const std::string& collection, const std::string& id);
+  // In order of creation, through as many pages as it takes.
+  Result<std::vector<Operation>> ListOperations(const std::string& collection);
+  // How it stands when it is done or after `timeout` (at most 30 s, and the client's own),
+  // whichever is first; call again until it is done.
+  Result<Operation> WaitOperation(const std::string& collection, const std::string& id,
+                                  std::chrono::milliseconds timeout);
+  // Asks it to stop, which takes a moment. OK also when it is done.
+  Status CancelOperation(const std::string& collection, const std::string& id);
+  // Forgets it. FAILED_PRECONDITION while it runs.
+  Status DeleteOperation(const std::string& collection, const std::string& id);
 
   // One document. INVALID_ARGUMENT without a call when a string is not UTF-8 or the metadata is no
   // JSON object; so in every method below.

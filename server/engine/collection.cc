@@ -9,22 +9,11 @@
 #include "absl/time/clock.h"
 #include "server/engine/read_budget.h"
 #include "server/engine/shard_of.h"
+#include "server/engine/stored_spec.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
 namespace {
-
-Metric FromStored(storage::StoredMetric metric) {
-  switch (metric) {
-    case storage::StoredMetric::kCosine:
-      return Metric::kCosine;
-    case storage::StoredMetric::kDot:
-      return Metric::kDot;
-    case storage::StoredMetric::kL2:
-      return Metric::kL2;
-  }
-  return Metric::kCosine;
-}
 
 CollectionInfo InfoOf(const storage::CollectionRecord& record) {
   CollectionInfo info;
@@ -33,6 +22,7 @@ CollectionInfo InfoOf(const storage::CollectionRecord& record) {
   info.spec.metric = FromStored(record.metric);
   info.spec.model = record.model;
   info.spec.shard_count = static_cast<int>(record.shard_count);
+  info.spec.index = FromStored(record.index);
   info.model_hash = record.model_hash;
   info.create_time = absl::FromUnixMicros(record.create_time_us);
   // A definition never changes, and a uid is never given twice.
@@ -77,6 +67,13 @@ absl::Status Collection::LoadShard(int number) {
       info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
   options.dimension = info_.spec.dimension;
   options.tail_capacity = context_.tail_capacity;
+  options.unit = info_.spec.metric == Metric::kCosine;
+  options.index = info_.spec.index;
+  options.budget = context_.budget;
+  options.maintenance = context_.policy;
+  if (!context_.index_folder.empty()) {
+    options.folder = absl::StrCat(context_.index_folder, "/", uid_, "/", number);
+  }
   auto shard = Shard::Load(options, *std::move(log), context_.metrics);
   if (!shard.ok()) return shard.status();
   Maintenance* const maintenance = context_.maintenance;
@@ -348,6 +345,10 @@ CollectionStats Collection::Stats() const {
   CollectionStats stats;
   for (const auto& shard : shards_) stats.shards.push_back(shard->Stats());
   return stats;
+}
+
+void Collection::Request(const std::shared_ptr<Operation>& operation) {
+  for (const int shard : operation->shards()) shards_[shard]->Request(operation);
 }
 
 void Collection::Close(const absl::Status& why) {

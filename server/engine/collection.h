@@ -12,6 +12,8 @@
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
 #include "server/engine/maintenance.h"
+#include "server/engine/memory_budget.h"
+#include "server/engine/operation.h"
 #include "server/engine/shard.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
@@ -28,6 +30,9 @@ struct CollectionContext {
   Maintenance* maintenance = nullptr;
   TokenWaits* token_waits = nullptr;
   int tail_capacity = 0;
+  std::string index_folder;  // of all collections' index files; empty: in memory
+  MemoryBudget* budget = nullptr;
+  MaintenancePolicy policy;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -57,6 +62,8 @@ class Collection {
                                       const CallContext& context) const;
   int64_t Count() const;
   CollectionStats Stats() const;
+  // Has every shard of the operation do its part.
+  void Request(const std::shared_ptr<Operation>& operation);
 
   // Refuses writes with `why` and waits for those under way; readers go on, except that none waits
   // for a write token any more.

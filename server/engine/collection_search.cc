@@ -23,9 +23,10 @@ constexpr int kMaxScans = 4;
 
 // What is looked for.
 struct Collection::Query {
-  std::vector<float> vector;  // as it is compared
-  std::string exclude;        // id of a document that is not to be returned
-  int wanted = 0;             // documents to return
+  std::vector<float> vector;   // as it is compared
+  index::SearchParams params;  // k is set by each scan
+  std::string exclude;         // id of a document that is not to be returned
+  int wanted = 0;              // documents to return
   storage::DocumentParts parts;
   size_t max_bytes = 0;  // that they may take
   int token_count = 0;
@@ -50,6 +51,13 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& req
   query.wanted = request.top_k;
   query.parts = request.parts;
   query.max_bytes = request.max_bytes;
+  const IndexSpec& index = info_.spec.index;
+  query.params.recall_target =
+      request.recall_target != 0 ? request.recall_target : index.recall_target;
+  query.params.exact = request.exact || index.kind == IndexKind::kFlat;
+  query.params.nprobe = request.nprobe;
+  query.params.ef = request.ef_search;
+  query.params.rerank = request.rerank;
   std::string_view field = "vector";
   if (const auto* text = std::get_if<TextQuery>(&request.query)) {
     field = "text";
@@ -120,9 +128,11 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
 absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
     const Query& query, int k, const CallContext& context) const {
   std::vector<Candidate> candidates;
+  index::SearchParams params = query.params;
+  params.k = k;
   for (const auto& shard : shards_) {
     const auto hits =
-        shard->Search(query.vector.data(), k, [&] { return CheckCall(context, "scanning"); });
+        shard->Search(query.vector.data(), params, [&] { return CheckCall(context, "scanning"); });
     if (!hits.ok()) return hits.status();
     for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), hit});
   }
@@ -200,6 +210,7 @@ absl::Status Collection::SearchQuietly(const Query& query, int shard, const Call
 absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
                                                 const CallContext& context) const {
   if (absl::Status status = CheckTopK("top_k", request.top_k); !status.ok()) return status;
+  if (absl::Status status = CheckEffort(request); !status.ok()) return status;
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   SearchResult result;
   result.metric = info_.spec.metric;

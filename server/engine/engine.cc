@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -12,25 +13,16 @@
 #include "absl/time/clock.h"
 #include "server/engine/collection.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/index_folders.h"
 #include "server/engine/maintenance.h"
+#include "server/engine/memory_budget.h"
 #include "server/engine/registry.h"
+#include "server/engine/stored_spec.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
 namespace {
-
-storage::StoredMetric ToStored(Metric metric) {
-  switch (metric) {
-    case Metric::kCosine:
-      return storage::StoredMetric::kCosine;
-    case Metric::kDot:
-      return storage::StoredMetric::kDot;
-    case Metric::kL2:
-      return storage::StoredMetric::kL2;
-  }
-  return storage::StoredMetric::kCosine;
-}
 
 // Runs every job on up to `threads` threads; the first error, by order of jobs.
 absl::Status RunAll(const std::vector<std::function<absl::Status()>>& jobs, int threads) {
@@ -72,6 +64,7 @@ class EngineImpl final : public Engine {
         store_(store),
         encoder_(encoder),
         metrics_(metrics),
+        budget_(options.index_memory_bytes),
         maintenance_(options.maintenance_threads, &metrics_) {}
 
   ~EngineImpl() override {
@@ -88,6 +81,22 @@ class EngineImpl final : public Engine {
   std::vector<CollectionInfo> ListCollections() const override;
   absl::Status DeleteCollection(std::string_view id, std::string_view etag) override;
   absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const override;
+
+  absl::StatusOr<Operation::Info> StartOperation(std::string_view collection, Operation::Type type,
+                                                 std::span<const int> shards) override;
+  absl::StatusOr<OperationEstimate> EstimateOperation(std::string_view collection,
+                                                      Operation::Type type,
+                                                      std::span<const int> shards) const override;
+  absl::StatusOr<Operation::Info> GetOperation(std::string_view collection,
+                                               std::string_view id) const override;
+  absl::StatusOr<std::vector<Operation::Info>> ListOperations(std::string_view collection,
+                                                              std::string_view after,
+                                                              int limit) const override;
+  absl::Status CancelOperation(std::string_view collection, std::string_view id) override;
+  absl::Status DeleteOperation(std::string_view collection, std::string_view id) override;
+  absl::StatusOr<Operation::Info> WaitOperation(std::string_view collection, std::string_view id,
+                                                absl::Duration timeout,
+                                                const CallContext& context) const override;
 
   absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
                                                   std::vector<DocumentWrite> writes,
@@ -111,23 +120,46 @@ class EngineImpl final : public Engine {
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 
-  void BeginShutdown() override { token_waits_.Stop(); }
+  void BeginShutdown() override {
+    token_waits_.Stop();
+    operation_waits_.Stop();
+  }
   void Shutdown() override;
 
  private:
   absl::Status CheckRunning() const;
   absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
   CollectionContext ContextForCollections() {
-    return {store_, encoder_, &metrics_, &maintenance_, &token_waits_, options_.tail_capacity};
+    return {store_,
+            encoder_,
+            &metrics_,
+            &maintenance_,
+            &token_waits_,
+            options_.tail_capacity,
+            options_.index_folder,
+            &budget_,
+            options_.maintenance};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
+  // The collection, and the shards of it that an operation is about.
+  struct Target {
+    std::shared_ptr<Collection> collection;
+    std::vector<int> shards;
+  };
+  absl::StatusOr<Target> FindTarget(std::string_view collection, Operation::Type type,
+                                    std::span<const int> shards) const;
+  absl::StatusOr<std::shared_ptr<Operation>> FindOperation(std::string_view collection,
+                                                           std::string_view id) const;
 
   const EngineOptions options_;
   storage::Store* const store_;
   encoder::Encoder* const encoder_;
   EngineMetrics metrics_;
+  mutable MemoryBudget budget_;
   Maintenance maintenance_;
   TokenWaits token_waits_;
+  mutable TokenWaits operation_waits_;
+  OperationRegistry operations_;
   std::atomic<bool> stopping_{false};
   // Creating and deleting, one at a time. Taken before the registry's lock, which is only for
   // look-ups.
@@ -149,6 +181,9 @@ absl::Status EngineImpl::Load() {
     }
     collections.push_back(std::make_shared<Collection>(record, ContextForCollections()));
   }
+  std::set<uint32_t> uids;
+  for (const auto& collection : collections) uids.insert(collection->uid());
+  RemoveStrayIndexFolders(options_.index_folder, uids);
   if (absl::Status status = LoadShards(collections, options_.load_threads); !status.ok()) {
     return status;
   }
@@ -238,6 +273,8 @@ absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const Collectio
                                      ", or 0 with an embedding model"));
   }
   record.dimension = static_cast<uint32_t>(dimension);
+  if (absl::Status status = CheckIndexSpec(spec.index, dimension); !status.ok()) return status;
+  record.index = ToStored(spec.index);
   return record;
 }
 
@@ -270,8 +307,9 @@ absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec
     return status;
   }
   registry_->Insert(collection);
-  spdlog::info("created collection {}: dimension {}, {} shards, model {}", spec.id,
-               record->dimension, record->shard_count, record->model.empty() ? "-" : record->model);
+  spdlog::info("created collection {}: dimension {}, {} shards, index {}, model {}", spec.id,
+               record->dimension, record->shard_count, index::IndexKindName(spec.index.kind),
+               record->model.empty() ? "-" : record->model);
   return collection->info();
 }
 
@@ -296,13 +334,17 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
     return absl::AbortedError(absl::StrCat("collection `", info.spec.id, "` has etag `", info.etag,
                                            "`, not the one given; read it again"));
   }
-  (*collection)
-      ->Close(absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted")));
+  const absl::Status deleted =
+      absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted"));
+  (*collection)->Close(deleted);
   if (absl::Status status = store_->DropCollection((*collection)->uid()); !status.ok()) {
     (*collection)->Reopen();  // nothing was removed
     return status;
   }
   registry_->Erase(id);
+  operations_.Drop(id, deleted);
+  // A build that is under way may leave files yet; the next start takes them.
+  RemoveIndexFolder(options_.index_folder, (*collection)->uid());
   spdlog::info("deleted collection {}", info.spec.id);
   return absl::OkStatus();
 }
@@ -311,6 +353,108 @@ absl::StatusOr<CollectionStats> EngineImpl::GetCollectionStats(std::string_view 
   const auto collection = Find(id);
   if (!collection.ok()) return collection.status();
   return (*collection)->Stats();
+}
+
+absl::StatusOr<EngineImpl::Target> EngineImpl::FindTarget(std::string_view collection,
+                                                          Operation::Type type,
+                                                          std::span<const int> shards) const {
+  auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  auto numbers =
+      CheckShards("shards", absl::MakeSpan(shards.data(), shards.size()), (*found)->shard_count());
+  if (!numbers.ok()) return numbers.status();
+  const CollectionSpec& spec = (*found)->info().spec;
+  if (type == Operation::Type::kRetrain && spec.index.kind == IndexKind::kFlat) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("collection `", spec.id,
+                     "` has an index of kind FLAT, which trains nothing; compact it instead"));
+  }
+  return Target{*std::move(found), *std::move(numbers)};
+}
+
+absl::StatusOr<Operation::Info> EngineImpl::StartOperation(std::string_view collection,
+                                                           Operation::Type type,
+                                                           std::span<const int> shards) {
+  // No collection goes away between the look-up and the request.
+  absl::MutexLock lock(&definitions_mu_);
+  const auto target = FindTarget(collection, type, shards);
+  if (!target.ok()) return target.status();
+  const auto created = operations_.Create(collection, type, target->shards);
+  if (!created.ok()) return created.status();
+  if (created->made) target->collection->Request(created->operation);
+  return created->operation->Snapshot();
+}
+
+absl::StatusOr<OperationEstimate> EngineImpl::EstimateOperation(std::string_view collection,
+                                                                Operation::Type type,
+                                                                std::span<const int> shards) const {
+  const auto target = FindTarget(collection, type, shards);
+  if (!target.ok()) return target.status();
+  const CollectionStats stats = target->collection->Stats();
+  std::vector<ShardStats> chosen;
+  for (const int shard : target->shards) chosen.push_back(stats.shards[shard]);
+  const CollectionSpec& spec = target->collection->info().spec;
+  return engine::EstimateOperation(type, spec.index, spec.dimension, chosen,
+                                   options_.maintenance_threads, options_.maintenance);
+}
+
+absl::StatusOr<std::shared_ptr<Operation>> EngineImpl::FindOperation(std::string_view collection,
+                                                                     std::string_view id) const {
+  if (const auto found = Find(collection); !found.ok()) return found.status();
+  return operations_.Find(collection, id);
+}
+
+absl::StatusOr<Operation::Info> EngineImpl::GetOperation(std::string_view collection,
+                                                         std::string_view id) const {
+  const auto operation = FindOperation(collection, id);
+  if (!operation.ok()) return operation.status();
+  return (*operation)->Snapshot();
+}
+
+absl::StatusOr<std::vector<Operation::Info>> EngineImpl::ListOperations(std::string_view collection,
+                                                                        std::string_view after,
+                                                                        int limit) const {
+  if (const auto found = Find(collection); !found.ok()) return found.status();
+  if (limit < 1) {
+    return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
+  }
+  std::vector<Operation::Info> infos;
+  for (const auto& operation : operations_.List(collection, after, limit)) {
+    infos.push_back(operation->Snapshot());
+  }
+  return infos;
+}
+
+absl::Status EngineImpl::CancelOperation(std::string_view collection, std::string_view id) {
+  const auto operation = FindOperation(collection, id);
+  if (!operation.ok()) return operation.status();
+  (*operation)->Cancel();
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::DeleteOperation(std::string_view collection, std::string_view id) {
+  if (const auto found = Find(collection); !found.ok()) return found.status();
+  return operations_.Delete(collection, id);
+}
+
+absl::StatusOr<Operation::Info> EngineImpl::WaitOperation(std::string_view collection,
+                                                          std::string_view id,
+                                                          absl::Duration timeout,
+                                                          const CallContext& context) const {
+  const auto operation = FindOperation(collection, id);
+  if (!operation.ok()) return operation.status();
+  TokenWaits::Place place(&operation_waits_);
+  if ((*operation)->done() || !place.Take().ok()) return (*operation)->Snapshot();
+  std::stop_source stop;  // of the caller or of the engine
+  const std::stop_callback caller(context.stop, [&] { stop.request_stop(); });
+  const std::stop_callback engine(operation_waits_.stop(), [&] { stop.request_stop(); });
+  CallContext patience;
+  patience.deadline =
+      std::min(context.deadline, absl::Now() + std::min(timeout, kMaxOperationWait));
+  patience.stop = stop.get_token();
+  const absl::Status waited = (*operation)->Wait(patience);
+  if (!waited.ok() && context.stop.stop_requested()) return waited;
+  return (*operation)->Snapshot();
 }
 
 absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view collection,

@@ -13,6 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "encoder/encoder.h"
+#include "server/engine/maintenance_policy.h"
+#include "server/engine/operation.h"
+#include "server/engine/operation_estimate.h"
 #include "server/engine/types.h"
 #include "server/metrics.h"
 #include "storage/store.h"
@@ -23,6 +26,11 @@ struct EngineOptions {
   int tail_capacity = 8192;     // rows of one tail; a full one is drained into a segment
   int maintenance_threads = 1;  // drains and merges, at low priority
   int load_threads = 0;         // shards loaded at once at start; 0: one per core
+  // Where index files stand, a cache of the store; empty: indexes live in memory and are made again
+  // at each start.
+  std::string index_folder;
+  int64_t index_memory_bytes = 0;  // that indexes may take; builds beyond are refused. 0: no limit
+  MaintenancePolicy maintenance;
 };
 
 struct IdPage {
@@ -42,6 +50,9 @@ struct IdPage {
 // DATA_LOSS.
 class Engine {
  public:
+  // Longest that a call waits for an operation.
+  static constexpr absl::Duration kMaxOperationWait = absl::Seconds(30);
+
   // Loads every collection of `store`. `store`, `encoder` and `metrics` must outlive the engine.
   // A collection whose model is missing is loaded all the same; its texts are refused later.
   static absl::StatusOr<std::unique_ptr<Engine>> Open(const EngineOptions& options,
@@ -58,6 +69,33 @@ class Engine {
   // `etag` empty: any; otherwise ABORTED when it is not the current one.
   virtual absl::Status DeleteCollection(std::string_view id, std::string_view etag) = 0;
   virtual absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const = 0;
+
+  // Has maintenance retrain or compact shards of a collection; empty: all. While an operation of
+  // the same type over the same shards runs, that one is returned. INVALID_ARGUMENT for a shard
+  // that is none; FAILED_PRECONDITION: kRetrain under FLAT; RESOURCE_EXHAUSTED.
+  virtual absl::StatusOr<Operation::Info> StartOperation(std::string_view collection,
+                                                         Operation::Type type,
+                                                         std::span<const int> shards) = 0;
+  // What it would take. The same errors.
+  virtual absl::StatusOr<OperationEstimate> EstimateOperation(
+      std::string_view collection, Operation::Type type, std::span<const int> shards) const = 0;
+  // The methods on operations return NOT_FOUND for an unknown collection or operation. Operations
+  // that are done are kept for a while; those of a deleted collection are gone.
+  virtual absl::StatusOr<Operation::Info> GetOperation(std::string_view collection,
+                                                       std::string_view id) const = 0;
+  // In order of creation, from behind the operation `after` on.
+  virtual absl::StatusOr<std::vector<Operation::Info>> ListOperations(std::string_view collection,
+                                                                      std::string_view after,
+                                                                      int limit) const = 0;
+  // Asks it to stop. No effect when it is done.
+  virtual absl::Status CancelOperation(std::string_view collection, std::string_view id) = 0;
+  // Forgets it. FAILED_PRECONDITION while it runs.
+  virtual absl::Status DeleteOperation(std::string_view collection, std::string_view id) = 0;
+  // Waits until it is done, for `timeout` and kMaxOperationWait at most, and returns how it stands.
+  // Returns at once when kMaxTokenWaiters calls wait for operations already, or the engine stops.
+  virtual absl::StatusOr<Operation::Info> WaitOperation(std::string_view collection,
+                                                        std::string_view id, absl::Duration timeout,
+                                                        const CallContext& context) const = 0;
 
   // Writes documents; one result each, in order. Durable and visible to every search on return. The
   // outer status is for faults of the whole call (unknown collection, queue full): then nothing was

@@ -42,9 +42,13 @@ EngineMetrics::EngineMetrics(Metrics* metrics)
       write_commit(WriteStage(metrics, "commit")),
       drains(Maintenance(metrics, "drain")),
       merges(Maintenance(metrics, "merge")),
+      retrains(Maintenance(metrics, "retrain")),
+      graphs(Maintenance(metrics, "graph")),
       maintenance_failures(metrics->counter("vecino_maintenance_failures_total",
                                             "Steps of maintenance that failed and are retried.")),
       drain_time(MaintenanceTime(metrics, "drain")),
-      merge_time(MaintenanceTime(metrics, "merge")) {}
+      merge_time(MaintenanceTime(metrics, "merge")),
+      retrain_time(MaintenanceTime(metrics, "retrain")),
+      graph_time(MaintenanceTime(metrics, "graph")) {}
 
 }  // namespace vecino::engine

@@ -26,9 +26,13 @@ struct EngineMetrics {
 
   Counter& drains;
   Counter& merges;
+  Counter& retrains;
+  Counter& graphs;
   Counter& maintenance_failures;
   Histogram& drain_time;
   Histogram& merge_time;
+  Histogram& retrain_time;
+  Histogram& graph_time;
 };
 
 }  // namespace vecino::engine

@@ -40,6 +40,10 @@ void Maintenance::Notify(const std::shared_ptr<Shard>& shard) {
     changed_.SignalAll();
   } else if (it->second.running) {
     it->second.again = true;
+  } else if (it->second.idle) {
+    it->second.idle = false;
+    it->second.due = absl::Now();
+    changed_.SignalAll();
   }
 }
 
@@ -66,26 +70,34 @@ void Maintenance::Loop() {
     }
     Job& job = jobs_.at(key);
     job.running = true;
+    job.idle = false;
     job.again = false;
     std::shared_ptr<Shard> shard = job.shard.lock();
     mu_.Unlock();
-    absl::StatusOr<bool> worked = false;
-    if (shard != nullptr) worked = shard->Maintain();
+    absl::StatusOr<Shard::Maintained> worked = Shard::Maintained{};
+    if (shard != nullptr) worked = shard->Maintain(stop_.get_token());
     const bool gone = shard == nullptr;
     shard.reset();  // may be the last holder, and frees the shard outside of the lock
     mu_.Lock();
     Job& done = jobs_.at(key);
     done.running = false;
-    if (!worked.ok()) {
+    if (stopping_ || absl::IsCancelled(worked.status())) {
+      // The shard was closed, or the server stops: nothing failed. A shard that opens again is notified.
+      jobs_.erase(key);
+    } else if (!worked.ok()) {
       metrics_->maintenance_failures.Add();
       const absl::Duration wait =
           std::min(kFirstRetry * (int64_t{1} << std::min(done.failures++, 20)), kMaxRetry);
       spdlog::warn("maintenance failed and is tried again in {}: {}", absl::FormatDuration(wait),
                    worked.status().ToString());
       done.due = absl::Now() + wait;
-    } else if (!gone && (*worked || done.again)) {
+    } else if (!gone && (worked->worked || done.again)) {
       done.failures = 0;
       done.due = absl::Now();
+    } else if (!gone && worked->look_again < absl::InfiniteFuture()) {
+      done.failures = 0;
+      done.idle = true;
+      done.due = worked->look_again;
     } else {
       jobs_.erase(key);
     }
@@ -96,12 +108,18 @@ void Maintenance::Loop() {
 
 void Maintenance::WaitIdle() {
   absl::MutexLock lock(&mu_);
-  while (!jobs_.empty() && !stopping_) changed_.Wait(&mu_);
+  while (BacklogLocked() > 0 && !stopping_) changed_.Wait(&mu_);
 }
 
 int Maintenance::Backlog() const {
   absl::MutexLock lock(&mu_);
-  return static_cast<int>(jobs_.size());
+  return BacklogLocked();
+}
+
+int Maintenance::BacklogLocked() const {
+  int backlog = 0;
+  for (const auto& [shard, job] : jobs_) backlog += !job.idle;
+  return backlog;
 }
 
 void Maintenance::Stop() {
@@ -110,6 +128,7 @@ void Maintenance::Stop() {
     stopping_ = true;
     changed_.SignalAll();
   }
+  stop_.request_stop();
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -28,13 +29,13 @@ class Maintenance {
   // Asks for a look at the shard. Does not block.
   void Notify(const std::shared_ptr<Shard>& shard);
 
-  // Blocks until no shard waits, works or is due for another try. For tests.
+  // Blocks until no shard waits, works or is due for another try; a look that is due later does not count. For tests.
   void WaitIdle();
 
   // Shards that wait, work or are due for another try.
   int Backlog() const;
 
-  // Finishes the calls under way, starts no more, ends the threads. Idempotent.
+  // Stops the calls under way at their next pause, starts no more, ends the threads. Idempotent.
   void Stop();
 
  private:
@@ -42,11 +43,13 @@ class Maintenance {
     std::weak_ptr<Shard> shard;
     absl::Time due;
     bool running = false;
+    bool idle = false;   // nothing to do before `due`, unless notified
     bool again = false;  // Notify came while running
     int failures = 0;    // in a row
   };
 
   void Loop();
+  int BacklogLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // The waiting job that is due first, and when; null and the infinite future when none waits.
   const Shard* NextDue(absl::Time* due) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -55,6 +58,7 @@ class Maintenance {
   absl::CondVar changed_;
   // By address, which is not reused while the weak_ptr in the job keeps the memory.
   absl::flat_hash_map<const Shard*, Job> jobs_ ABSL_GUARDED_BY(mu_);
+  std::stop_source stop_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<std::thread> threads_;
 };

@@ -4,18 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/engine/manifest.h"
-#include "server/index/flat_segment.h"
 
 namespace vecino::engine {
 namespace {
-
-// Tails of one drain. More than one when drains lag behind; a build copies them, so not all at
-// once.
-constexpr int kMaxTailsPerDrain = 8;
-
-// Change records that may pile up, in tails, before they are trimmed although no tail is full.
-constexpr uint64_t kMaxLogTails = 8;
 
 constexpr size_t kMaxTailBytes = 64 << 20;
 
@@ -36,12 +27,18 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
       log_(std::move(log)),
       metrics_(metrics),
       index_(IndexOptions(options)),
+      files_(options.folder),
       queue_(kMaxGroup, [this](WriteQueue::Batches batches) { Commit(batches); }) {}
 
 absl::StatusOr<std::vector<index::Hit>> Shard::Search(
-    const float* query, int k, absl::FunctionRef<absl::Status()> checkpoint) const {
+    const float* query, const index::SearchParams& params,
+    absl::FunctionRef<absl::Status()> checkpoint) const {
+  index::SearchParams filled = params;
+  if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
+  if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
+  if (filled.ef == 0) filled.ef = options_.index.ef_search;
   const std::shared_ptr<const index::View> view = index_.Pin();
-  return index::Search(*view, options_.metric, query, k, checkpoint);
+  return index::Search(*view, options_.metric, query, filled, checkpoint);
 }
 
 absl::Status Shard::WaitApplied(uint64_t sequence, const CallContext& context,
@@ -97,14 +94,35 @@ absl::Status Shard::WaitUntil(uint64_t sequence, absl::FunctionRef<bool()> reach
 ShardStats Shard::Stats() const {
   absl::MutexLock lock(&index_mu_);
   const index::ShardIndexStats stats = index_.Stats();
-  return {.shard = options_.number,
-          .live_documents = stats.live_rows,
-          .last_sequence = applied_.load(),
-          .tail_rows = stats.tail_rows,
-          .segments = static_cast<int>(stats.segments.size()),
-          .deleted_rows = stats.dead_rows,
-          .tail_bytes = stats.tail_bytes,
-          .segment_bytes = stats.segment_bytes};
+  ShardStats result;
+  result.shard = options_.number;
+  result.live_documents = stats.live_rows;
+  result.last_sequence = applied_.load();
+  result.tail_rows = stats.tail_rows;
+  result.segments = static_cast<int>(stats.segments.size());
+  result.deleted_rows = stats.dead_rows;
+  result.tail_bytes = stats.tail_bytes;
+  result.segment_bytes = stats.segment_memory.total();
+  result.code_bytes = stats.segment_memory.codes;
+  result.rounded_bytes = stats.segment_memory.rounded;
+  result.vector_bytes = stats.segment_memory.vectors;
+  result.label_bytes = stats.segment_memory.labels;
+  result.mapped_bytes = stats.segment_memory.mapped;
+  for (const MaintenanceState::Segment& segment : State().segments) {
+    std::string kind(index::SegmentKindName(segment.kind));
+    if (segment.graph) kind += "+GRAPH";
+    result.segment_list.push_back({kind, segment.rows, segment.dead, segment.generation});
+  }
+  result.last_choice = last_choice_;
+  if (generation_ != nullptr) {
+    result.generation = generation_->id();
+    result.generation_rows = generation_->trained_rows();
+    result.nlist = generation_->nlist();
+    result.trained_at = absl::FromUnixMicros(generation_->trained_at_us());
+    result.imbalance = imbalance_;
+    result.nprobe = generation_->NprobeFor(options_.index.recall_target, 10);
+  }
+  return result;
 }
 
 int64_t Shard::LiveDocuments() const {
@@ -127,89 +145,7 @@ void Shard::Reopen() {
     closed_ = absl::OkStatus();
   }
   queue_.Reopen();
-}
-
-bool Shard::LogIsLong() const {
-  return applied_.load() - saved_through_.load() >
-         kMaxLogTails * static_cast<uint64_t>(index_.options().tail_capacity);
-}
-
-bool Shard::HasWork() const {
-  const index::ShardIndexStats stats = index_.Stats();
-  return stats.frozen_tails > 0 || LogIsLong() ||
-         PickMerge(stats.segments, options_.merge).has_value();
-}
-
-bool Shard::MaintenanceDue() const {
-  absl::MutexLock lock(&index_mu_);
-  return HasWork();
-}
-
-std::optional<index::FrozenRows> Shard::FreezeWork(bool* drain) {
-  absl::MutexLock lock(&index_mu_);
-  // Deletes fill the change log but no tail.
-  if (LogIsLong()) index_.FreezeTail();
-  *drain = true;
-  if (auto rows = index_.FreezeForDrain(kMaxTailsPerDrain)) return rows;
-  *drain = false;
-  const auto merge = PickMerge(index_.Stats().segments, options_.merge);
-  if (!merge.has_value()) return std::nullopt;
-  return index_.FreezeForMerge(merge->first, merge->count);
-}
-
-absl::StatusOr<bool> Shard::Maintain() {
-  const absl::Time start = absl::Now();
-  bool drain = false;
-  std::optional<index::FrozenRows> rows = FreezeWork(&drain);
-  const bool built = rows.has_value();
-  if (built) {
-    if (absl::Status status = Rebuild(*std::move(rows)); !status.ok()) return status;
-    (drain ? metrics_->drains : metrics_->merges).Add();
-    (drain ? metrics_->drain_time : metrics_->merge_time)
-        .Observe(absl::ToDoubleSeconds(absl::Now() - start));
-  }
-  if (absl::Status status = SaveManifest(); !status.ok()) return status;
-  return built;
-}
-
-absl::Status Shard::Rebuild(index::FrozenRows rows) {
-  index::FlatSegmentBuilder builder(options_.metric, options_.dimension);
-  absl::Status status = builder.Reserve(rows.live());
-  if (status.ok()) {
-    status = rows.ForEachLive(
-        [&](uint64_t label, const float* vector) { return builder.Add(label, vector); });
-  }
-  if (!status.ok()) return status;
-  auto segment = builder.Build();
-  if (!segment.ok()) return segment.status();
-  // Keeps what is replaced until the lock is free: freeing much memory takes long.
-  const std::shared_ptr<const index::View> replaced = index_.Pin();
-  absl::MutexLock lock(&index_mu_);
-  return index_.Publish(std::move(rows), *std::move(segment));
-}
-
-absl::Status Shard::SaveManifest() {
-  Manifest manifest;
-  {
-    absl::MutexLock lock(&index_mu_);
-    manifest.drained_through = index_.DrainedThrough(applied_.load());
-    const index::ShardIndexStats stats = index_.Stats();
-    for (const auto& segment : stats.segments) {
-      manifest.rows += static_cast<uint64_t>(segment.rows - segment.dead);
-    }
-    // A tail's worth at a time: the sync to disk holds writers up.
-    const auto tail = static_cast<uint64_t>(index_.options().tail_capacity);
-    if (manifest.drained_through < saved_through_.load() + tail) return absl::OkStatus();
-  }
-  return queue_.Exclusive(
-      [&]() -> absl::Status {
-        absl::Status status = log_->PutManifest(EncodeManifest(manifest));
-        if (!status.ok()) return status;
-        saved_through_.store(manifest.drained_through);
-        // Only now: until the manifest is durable, a start needs these records.
-        return log_->TrimChanges(manifest.drained_through);
-      },
-      absl::InfiniteFuture());
+  if (maintenance_due_ != nullptr) maintenance_due_();  // what Close cut short
 }
 
 }  // namespace vecino::engine

@@ -3,23 +3,34 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/engine/engine_metrics.h"
-#include "server/engine/merge_policy.h"
+#include "server/engine/maintenance_policy.h"
+#include "server/engine/manifest.h"
+#include "server/engine/memory_budget.h"
+#include "server/engine/operation.h"
+#include "server/engine/shard_files.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/engine/write_queue.h"
+#include "server/index/generation.h"
+#include "server/index/ivf_segment.h"
+#include "server/index/search_params.h"
 #include "server/index/shard_index.h"
 #include "storage/shard_log.h"
 
@@ -30,8 +41,12 @@ struct ShardOptions {
   int number = 0;          // 0 to shard_count - 1
   index::Metric metric = index::Metric::kInnerProduct;
   int dimension = 0;
+  bool unit = false;         // whether every vector has length 1 (COSINE)
   int tail_capacity = 8192;  // rows; lowered so that a tail of long vectors stays under 64 MiB
-  MergePolicy merge;
+  index::IndexSpec index;
+  MaintenancePolicy maintenance;
+  std::string folder;              // of its index files; "": none, everything in memory
+  MemoryBudget* budget = nullptr;  // null: no limit. Outlives the shard
 };
 
 // Invariants:
@@ -42,13 +57,16 @@ struct ShardOptions {
 //  D3. appending_ is raised before the log is touched. So who finds in the store that a version is
 //      gone can wait for the change that replaced it to reach the index.
 //  D4. After Close no call changes the log.
+//  D5. A file is deleted only when the manifest that is durable does not name it. So a crash at any
+//  point leaves every file that the next start will want.
 //
 // Locks, in order: the queue's, index_mu_, applied_mu_, the index' own.
 // Thread safety: all methods are safe from any thread once Load returned.
 class Shard {
  public:
-  // Rebuilds the index from the log: stored vectors up to the manifest's sequence number, then the
-  // change log. Blocks: reads every vector. `metrics` must outlive the shard. DATA_LOSS.
+  // Maps the files that the manifest names, makes again from stored vectors what is missing or
+  // damaged, and replays the change log after it. Blocks. `metrics` must outlive the shard.
+  // DATA_LOSS.
   static absl::StatusOr<std::shared_ptr<Shard>> Load(const ShardOptions& options,
                                                      std::unique_ptr<storage::ShardLog> log,
                                                      EngineMetrics* metrics);
@@ -61,9 +79,11 @@ class Shard {
   // come at once. Vectors must have the shard's dimension and be as they are to be indexed.
   void Write(absl::Span<ShardWrite> writes, const CallContext& context);
 
-  // The best k live rows at this moment. query: `dimension` floats.
+  // The best params.k live rows at this moment. query: `dimension` floats. Parameters that are 0
+  // are those of the collection's index.
   absl::StatusOr<std::vector<index::Hit>> Search(
-      const float* query, int k, absl::FunctionRef<absl::Status()> checkpoint) const;
+      const float* query, const index::SearchParams& params,
+      absl::FunctionRef<absl::Status()> checkpoint) const;
 
   // Whether the write `sequence` can be seen.
   bool IsApplied(uint64_t sequence) const {
@@ -92,10 +112,20 @@ class Shard {
 
   // Whether Maintain has something to do.
   bool MaintenanceDue() const;
-  // One drain or one merge, and the manifest when it is due. True when there was work. One call at
-  // a time. Blocks for as long as a build takes; writers wait for a pointer swap only. An error
-  // leaves everything as it was; call again later.
-  absl::StatusOr<bool> Maintain();
+  // One drain, merge, training or graph, and the manifest when it is due. One call at a time.
+  // Blocks for as long as the work takes, draining meanwhile; writers wait for a pointer swap only.
+  // An error leaves everything as it was; call again later. CANCELLED once `stop` is requested or
+  // the shard closed.
+  struct Maintained {
+    bool worked = false;
+    absl::Time look_again =
+        absl::InfiniteFuture();  // when there may be work though nothing happened
+  };
+  absl::StatusOr<Maintained> Maintain(std::stop_token stop);
+
+  // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
+  // that waits already.
+  void Request(std::shared_ptr<Operation> operation);
 
   // Refuses writes with `why`, wakes WaitApplied with it, and waits for the writes under way and
   // for what Maintain does to the log.
@@ -123,13 +153,41 @@ class Shard {
 
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   bool LogIsLong() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
-  // What to build from next, and whether that is a drain or a merge.
-  std::optional<index::FrozenRows> FreezeWork(bool* drain);
-  // Makes one segment of the rows and puts it in their place.
-  absl::Status Rebuild(index::FrozenRows rows);
+  MaintenanceState State() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  void MeasureImbalance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+
+  // shard_maintenance.cc
+  struct Work;
+  absl::Status CheckStop(const Work& work) const;
+  // What long work calls between its pieces: drains what waits, so that tails stay few.
+  absl::Status Pause(Work* work);
+  absl::Status Step(const MaintenanceStep& step, Work* work);
+  absl::Status Drain(Work* work);
+  absl::Status Merge(size_t first, size_t count, Work* work);
+  absl::Status Retrain(Work* work);
+  absl::Status BuildGraph(size_t number, Work* work);
+  // Builds the kind that suits and puts it in the place of the rows.
+  absl::Status Rebuild(index::FrozenRows rows, bool drain, Work* work);
+  absl::StatusOr<std::shared_ptr<const index::Segment>> BuildSegment(const index::FrozenRows& rows,
+                                                                     bool drain, Work* work);
+  absl::Status PublishSegment(index::FrozenRows rows, std::shared_ptr<const index::Segment> segment,
+                              std::shared_ptr<const index::Generation> generation, Work* work);
+  absl::Status RunOperation(const std::shared_ptr<Operation>& operation, Work* work);
   // Lets the next start read from the change log only what is not in segments now, when that saves
-  // much.
-  absl::Status SaveManifest();
+  // much or `files` came or went.
+  absl::Status SaveManifest(bool files);
+  Manifest MakeManifest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  std::set<std::string> NamedFiles(const Manifest& manifest) const;
+
+  // shard_load.cc
+  absl::StatusOr<Manifest> ReadManifest() const;
+  absl::Status LoadSegment(const Manifest::Segment& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  absl::StatusOr<std::shared_ptr<const index::Segment>> OpenSegment(const Manifest::Segment& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  absl::StatusOr<std::shared_ptr<const index::Generation>> FindGeneration(uint64_t id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+
   // Waits until `reached`, which is called with applied_mu_ held and without, or until `give_up`
   // returns an error, which is called with it.
   absl::Status WaitUntil(uint64_t sequence, absl::FunctionRef<bool()> reached,
@@ -142,9 +200,27 @@ class Shard {
   EngineMetrics* const metrics_;
   std::function<void()> maintenance_due_;
   std::atomic<uint64_t> saved_through_{0};  // the manifest's drained_through
+  std::set<std::string> saved_files_;       // that it names; for Load and Maintain only
 
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
+  ShardFiles files_;
+  // That new rows are encoded under; null: none yet.
+  std::shared_ptr<const index::Generation> generation_ ABSL_GUARDED_BY(index_mu_);
+  // What is known of each segment in the view besides itself, by its address.
+  struct Place {
+    uint64_t file = 0, graph_file = 0;  // 0: in memory only, none
+    absl::Time since;
+    bool graph_refused = false;
+  };
+  absl::flat_hash_map<const index::Segment*, Place> places_ ABSL_GUARDED_BY(index_mu_);
+  index::IvfSegment::Drift recent_ ABSL_GUARDED_BY(index_mu_);  // rows assigned since training
+  double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
+  std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
+  // While loading: generations that segments share.
+  absl::flat_hash_map<uint64_t, std::shared_ptr<const index::Generation>> loaded_generations_
+      ABSL_GUARDED_BY(index_mu_);
+  std::deque<std::shared_ptr<Operation>> requests_ ABSL_GUARDED_BY(index_mu_);
 
   std::atomic<uint64_t> appending_{0};  // highest sequence handed to Append
   std::atomic<uint64_t> applied_{0};    // highest sequence in the index

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/index/segment_kind.h"
 #include "storage/document.h"
 
 namespace vecino::engine {
@@ -26,10 +27,21 @@ struct Limits {
   static constexpr size_t kMaxTextBytes = 1 << 20;
   static constexpr size_t kMaxMetadataBytes = 64 << 10;  // as JSON text
   static constexpr int kMaxMetadataDepth = 32;
+  static constexpr double kMinRecallTarget = 1e-6;  // what is stored are millionths
+  static constexpr int kMaxLists = 65536;           // nlist and nprobe
+  static constexpr int kMinPqBits = 4;
+  static constexpr int kMaxPqBits = 8;
+  static constexpr int kMinHnswM = 2;
+  static constexpr int kMaxHnswM = 128;
+  static constexpr int kMinEfConstruction = 4;
+  static constexpr int kMaxEf = 4096;
+  static constexpr int kMaxLshBits = 16384;
+  static constexpr int kMaxRerank = 65536;
 };
 
 enum class Metric { kCosine, kDot, kL2 };
-enum class IndexKind { kFlat };
+using IndexKind = index::IndexKind;
+using IndexSpec = index::IndexSpec;
 enum class Truncate { kAuto, kError };
 
 // Whether a higher score is more similar.
@@ -47,7 +59,7 @@ struct CollectionSpec {
   Metric metric = Metric::kCosine;
   std::string model;  // name without `models/`; empty: the collection takes vectors only
   int shard_count = 2;
-  IndexKind index_kind = IndexKind::kFlat;
+  IndexSpec index;
 };
 
 struct CollectionInfo {
@@ -65,7 +77,27 @@ struct ShardStats {
   int segments = 0;
   int64_t deleted_rows = 0;  // dead rows in tails and segments
   int64_t tail_bytes = 0;
-  int64_t segment_bytes = 0;
+  int64_t segment_bytes = 0;  // the sum of the tiers below
+  int64_t code_bytes = 0;     // product codes, graphs
+  int64_t rounded_bytes = 0;  // 8-bit rows
+  int64_t vector_bytes = 0;   // floats
+  int64_t label_bytes = 0;
+  int64_t mapped_bytes = 0;  // of these, in memory-mapped files
+  struct SegmentInfo {
+    std::string kind;  // "FLAT", "IVF", "IVF+GRAPH", "IVF_SQ8", ...
+    int64_t rows = 0;
+    int64_t dead = 0;
+    uint64_t generation = 0;  // 0: none
+  };
+  std::vector<SegmentInfo> segment_list;
+  // The newest generation; id 0: none yet.
+  uint64_t generation = 0;
+  int64_t generation_rows = 0;  // that were there when it was trained
+  int nlist = 0;
+  absl::Time trained_at;
+  double imbalance = 0;     // n·Σs²/(Σs)² of the sizes of its lists
+  int nprobe = 0;           // what calibration chose for the collection's recall target at k = 10
+  std::string last_choice;  // what maintenance did last, and why, in a sentence
 };
 
 struct CollectionStats {
@@ -126,6 +158,12 @@ struct SearchRequest {
   int top_k = 10;
   storage::DocumentParts parts;
   std::vector<WriteToken> tokens;  // the search sees at least these
+  // Zero (false): as the collection's index policy says. See index::SearchParams.
+  double recall_target = 0;
+  bool exact = false;
+  int nprobe = 0;
+  int ef_search = 0;
+  int rerank = 0;
   // The documents of the reply may take about so many bytes; see Engine::Get.
   size_t max_bytes = std::numeric_limits<size_t>::max();
 };

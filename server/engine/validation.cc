@@ -1,6 +1,8 @@
 #include "server/engine/validation.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -85,6 +87,133 @@ absl::Status CheckDocument(std::string_view path, const storage::Document& docum
 absl::Status CheckTopK(std::string_view field, int top_k) {
   if (top_k >= 1 && top_k <= Limits::kMaxTopK) return absl::OkStatus();
   return InvalidField(field, absl::StrCat("is ", top_k, ", must be 1 to ", Limits::kMaxTopK));
+}
+
+namespace {
+
+// One parameter of an index: where it stands, its value, its range, and which kinds have it.
+struct Parameter {
+  const char* name;
+  int value;
+  int least, most;
+  std::initializer_list<IndexKind> kinds;
+};
+
+std::string KindNames(const std::initializer_list<IndexKind>& kinds) {
+  std::string names;
+  for (const IndexKind kind : kinds) {
+    const std::string_view name = index::IndexKindName(kind);
+    absl::StrAppend(&names, names.empty() ? "" : ", ", absl::string_view(name.data(), name.size()));
+  }
+  return names;
+}
+
+absl::Status CheckRange(std::string_view field, int value, int least, int most) {
+  if (value == 0 || (value >= least && value <= most)) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat("is ", value, ", must be ", least, " to ", most,
+                                          ", or 0 to leave it to the server"));
+}
+
+absl::Status CheckRecall(std::string_view field, double recall) {
+  if (recall >= Limits::kMinRecallTarget && recall <= 1) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat("is ", recall, ", must be ", Limits::kMinRecallTarget,
+                                          " to 1, such as 0.95"));
+}
+
+}  // namespace
+
+absl::Status CheckIndexSpec(const IndexSpec& spec, int dimension) {
+  using enum IndexKind;
+  const std::string policy = "collection.index_policy.";
+  if (absl::Status status = CheckRecall(policy + "recall_target", spec.recall_target);
+      !status.ok()) {
+    return status;
+  }
+  const Parameter parameters[] = {
+      {"nlist", spec.nlist, 1, Limits::kMaxLists, {kAuto, kIvfFlat, kIvfSq8, kIvfPq}},
+      {"nprobe", spec.nprobe, 1, Limits::kMaxLists, {kIvfFlat, kIvfSq8, kIvfPq}},
+      {"pq_m", spec.pq_m, 1, dimension, {kIvfPq}},
+      {"pq_bits", spec.pq_bits, Limits::kMinPqBits, Limits::kMaxPqBits, {kIvfPq}},
+      {"hnsw_m", spec.hnsw_m, Limits::kMinHnswM, Limits::kMaxHnswM, {kHnsw, kAuto}},
+      {"ef_construction",
+       spec.ef_construction,
+       Limits::kMinEfConstruction,
+       Limits::kMaxEf,
+       {kHnsw}},
+      {"ef_search", spec.ef_search, 1, Limits::kMaxEf, {kHnsw}},
+      {"lsh_bits", spec.lsh_bits, 8, Limits::kMaxLshBits, {kLsh}},
+  };
+  for (const Parameter& parameter : parameters) {
+    if (parameter.value == 0) continue;
+    const std::string field = policy + "parameters." + parameter.name;
+    if (std::find(parameter.kinds.begin(), parameter.kinds.end(), spec.kind) ==
+        parameter.kinds.end()) {
+      const std::string_view kind = index::IndexKindName(spec.kind);
+      return InvalidField(
+          field, absl::StrCat("is ", parameter.value, ", but an index of kind ",
+                              absl::string_view(kind.data(), kind.size()),
+                              " has no such parameter; it is one of ", KindNames(parameter.kinds)));
+    }
+    absl::Status status = CheckRange(field, parameter.value, parameter.least, parameter.most);
+    if (!status.ok()) return status;
+  }
+  if (spec.nprobe > 0 && spec.nlist > 0 && spec.nprobe > spec.nlist) {
+    return InvalidField(policy + "parameters.nprobe",
+                        absl::StrCat("is ", spec.nprobe, ", more than the ", spec.nlist,
+                                     " lists that nlist asks for"));
+  }
+  if (spec.pq_m > 0 && dimension % spec.pq_m != 0) {
+    return InvalidField(policy + "parameters.pq_m",
+                        absl::StrCat("is ", spec.pq_m, ", which does not divide the dimension ",
+                                     dimension, "; take a divisor of it"));
+  }
+  if (spec.lsh_bits % 8 != 0) {
+    return InvalidField(policy + "parameters.lsh_bits",
+                        absl::StrCat("is ", spec.lsh_bits, ", must be a multiple of 8"));
+  }
+  if (!spec.graph && spec.kind != kAuto) {
+    return InvalidField(policy + "parameters.graph", "is false, but only AUTO builds a graph");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckEffort(const SearchRequest& request) {
+  if (request.recall_target != 0) {
+    absl::Status status = CheckRecall("recall_target", request.recall_target);
+    if (!status.ok()) return status;
+  }
+  const struct {
+    const char* field;
+    int value, most;
+  } parameters[] = {{"parameters.nprobe", request.nprobe, Limits::kMaxLists},
+                    {"parameters.ef_search", request.ef_search, Limits::kMaxEf},
+                    {"parameters.rerank", request.rerank, Limits::kMaxRerank}};
+  for (const auto& [field, value, most] : parameters) {
+    if (absl::Status status = CheckRange(field, value, 1, most); !status.ok()) return status;
+    if (value != 0 && (request.exact || request.recall_target != 0)) {
+      return InvalidField(field, absl::StrCat("is ", value, ", which makes no sense with ",
+                                              request.exact ? "exact" : "recall_target"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<int>> CheckShards(std::string_view field, absl::Span<const int> shards,
+                                             int shard_count) {
+  std::vector<int> numbers(shards.begin(), shards.end());
+  if (numbers.empty()) {
+    numbers.resize(shard_count);
+    std::iota(numbers.begin(), numbers.end(), 0);
+  }
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (numbers[i] >= 0 && numbers[i] < shard_count) continue;
+    return InvalidField(
+        absl::StrCat(absl::string_view(field.data(), field.size()), "[", i, "]"),
+        absl::StrCat("is ", numbers[i], ", the collection has shards 0 to ", shard_count - 1));
+  }
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  return numbers;
 }
 
 absl::Status PrepareVector(std::string_view field, Metric metric, int dimension,

@@ -29,6 +29,18 @@ absl::Status CheckDocument(std::string_view path, const storage::Document& docum
 // 1 to Limits::kMaxTopK.
 absl::Status CheckTopK(std::string_view field, int top_k);
 
+// Ranges, and that each parameter is one of the kind's. Paths start with `collection.index_policy`.
+// dimension: of the collection, which pq_m must divide.
+absl::Status CheckIndexSpec(const IndexSpec& spec, int dimension);
+
+// recall_target, nprobe, ef_search, rerank and exact of a search.
+absl::Status CheckEffort(const SearchRequest& request);
+
+// `shards` ascending, each once, all of them when it is empty. INVALID_ARGUMENT for a number that
+// is not 0 to shard_count - 1.
+absl::StatusOr<std::vector<int>> CheckShards(std::string_view field, absl::Span<const int> shards,
+                                             int shard_count);
+
 // Checks a vector and makes it what is indexed: of length 1 under cosine, as it is otherwise.
 // Refuses a wrong dimension, NaN and infinities, the zero vector under cosine, and under the other
 // metrics a length over 1e18, so that no score can overflow: squared distances stay below 4e36,

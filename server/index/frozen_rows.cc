@@ -9,6 +9,15 @@ FrozenRows::~FrozenRows() {
   if (out_ != nullptr) out_->store(false, std::memory_order_release);
 }
 
+FrozenRows& FrozenRows::operator=(FrozenRows&& other) noexcept {
+  std::swap(out_, other.out_);
+  std::swap(sources_, other.sources_);
+  std::swap(live_, other.live_);
+  std::swap(dead_, other.dead_);
+  FrozenRows(std::move(other));  // ends what this one held
+  return *this;
+}
+
 uint64_t FrozenRows::Source::label(int64_t slot) const {
   return tail != nullptr ? tail->label(static_cast<int>(slot)) : segment.segment->label(slot);
 }
@@ -30,7 +39,8 @@ absl::Status FrozenRows::ForEachLive(
     absl::FunctionRef<absl::Status(uint64_t label, const float* vector)> fn) const {
   for (const Source& source : sources_) {
     const int64_t size = source.size();
-    for (int64_t slot = 0; slot < size; ++slot) {
+    for (int64_t i = 0; i < size; ++i) {
+      const int64_t slot = source.tail != nullptr ? i : source.segment.segment->InLabelOrder(i);
       if (source.dead[slot / 64] >> (slot % 64) & 1) continue;
       if (absl::Status status = fn(source.label(slot), source.vector(slot)); !status.ok()) {
         return status;

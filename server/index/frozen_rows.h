@@ -14,7 +14,8 @@
 namespace vecino::index {
 
 // Held by whoever builds; handed back to ShardIndex::Publish or Abandon, the only two that take it.
-// Destroying it abandons it. While it lives, no other can be had from the same index.
+// Destroying it abandons it. While it lives, no other of the same sort (tails, segments) can be had
+// from the same index.
 //
 // Invariants:
 //  F1. The sources are immutable but for their tombstones, so reading them needs no lock.
@@ -26,7 +27,7 @@ namespace vecino::index {
 class FrozenRows {
  public:
   FrozenRows(FrozenRows&&) = default;
-  FrozenRows& operator=(FrozenRows&&) = delete;
+  FrozenRows& operator=(FrozenRows&& other) noexcept;  // abandons what it held
   ~FrozenRows();
 
   // Rows that ForEachLive goes over.
@@ -38,14 +39,13 @@ class FrozenRows {
   absl::Status ForEachLive(
       absl::FunctionRef<absl::Status(uint64_t label, const float* vector)> fn) const;
 
- private:
-  friend class ShardIndex;
-
   // One tail or one segment, with its tombstones as they were when it was frozen.
   struct Source {
-    std::shared_ptr<Tail> tail;
+    std::shared_ptr<Tail> tail;  // or else:
     SegmentRows segment;
     std::vector<uint64_t> dead;
+
+    bool IsLive(int64_t slot) const { return (dead[slot / 64] >> (slot % 64) & 1) == 0; }
 
     int64_t size() const { return tail != nullptr ? tail->size() : segment.segment->size(); }
     const Tombstones& tombstones() const {
@@ -55,10 +55,16 @@ class FrozenRows {
     const float* vector(int64_t slot) const;
   };
 
+  // Neighbours in the view, in order of labels. For builders that copy codes.
+  const std::vector<Source>& sources() const { return sources_; }
+
+ private:
+  friend class ShardIndex;
+
   explicit FrozenRows(std::shared_ptr<std::atomic<bool>> out) : out_(std::move(out)) {}
   void AddSource(Source source);
 
-  std::vector<Source> sources_;  // neighbours in the view, in order of labels
+  std::vector<Source> sources_;
   int64_t live_ = 0;
   int64_t dead_ = 0;
   std::shared_ptr<std::atomic<bool>>

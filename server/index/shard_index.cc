@@ -9,7 +9,9 @@
 namespace vecino::index {
 
 ShardIndex::ShardIndex(const ShardIndexOptions& options)
-    : options_(options), out_(std::make_shared<std::atomic<bool>>(false)) {
+    : options_(options),
+      tails_out_(std::make_shared<std::atomic<bool>>(false)),
+      segments_out_(std::make_shared<std::atomic<bool>>(false)) {
   auto view = std::make_shared<View>();
   view->tail = std::make_shared<Tail>(options_.metric, options_.dimension, options_.tail_capacity);
   Swap(std::move(view));
@@ -55,26 +57,51 @@ bool ShardIndex::Remove(uint64_t label) {
     const int slot = tail.FindSlot(label);
     return slot >= 0 && tail.Kill(slot);
   }
-  const auto after =
-      std::upper_bound(view.segments.begin(), view.segments.end(), label,
-                       [](uint64_t l, const auto& rows) { return l < rows.segment->label(0); });
+  const auto after = std::upper_bound(
+      view.segments.begin(), view.segments.end(), label,
+      [](uint64_t l, const auto& rows) { return l < rows.segment->first_label(); });
   if (after == view.segments.begin()) return false;
   const SegmentRows& rows = *std::prev(after);
   const int64_t slot = rows.segment->FindSlot(label);
   return slot >= 0 && rows.dead->Kill(slot);
 }
 
-void ShardIndex::AddSegment(std::shared_ptr<const Segment> segment) {
+void ShardIndex::AddSegment(std::shared_ptr<const Segment> segment,
+                            const std::vector<uint64_t>& dead) {
   auto view = std::make_shared<View>(*writer_view_);
-  auto dead = std::make_shared<Tombstones>(segment->size());
-  view->segments.insert(view->segments.begin(), {std::move(segment), std::move(dead)});
+  auto tombstones = std::make_shared<Tombstones>(segment->size());
+  for (size_t i = 0; i < std::min(dead.size(), tombstones->word_count()); ++i) {
+    for (uint64_t bits = dead[i]; bits != 0; bits &= bits - 1) {
+      const int64_t slot = static_cast<int64_t>(i) * 64 + std::countr_zero(bits);
+      if (slot < segment->size()) tombstones->Kill(slot);
+    }
+  }
+  view->segments.push_back({std::move(segment), std::move(tombstones)});
   Swap(std::move(view));
+}
+
+absl::Status ShardIndex::ReplaceSegment(const Segment* segment,
+                                        std::shared_ptr<const Segment> with) {
+  auto view = std::make_shared<View>(*writer_view_);
+  for (SegmentRows& rows : view->segments) {
+    if (rows.segment.get() != segment) continue;
+    if (with->size() != segment->size()) {
+      return absl::InternalError(absl::StrCat("a segment of ", segment->size(),
+                                              " rows was to be replaced by one of ", with->size()));
+    }
+    rows.segment = std::move(with);
+    Swap(std::move(view));
+    return absl::OkStatus();
+  }
+  return absl::InternalError("a segment that is not in the view was to be replaced");
 }
 
 std::optional<FrozenRows> ShardIndex::FreezeForDrain(int max_tails) {
   const View& view = *writer_view_;
-  if (view.frozen.empty() || out_->exchange(true, std::memory_order_acq_rel)) return std::nullopt;
-  FrozenRows rows(out_);
+  if (view.frozen.empty() || tails_out_->exchange(true, std::memory_order_acq_rel)) {
+    return std::nullopt;
+  }
+  FrozenRows rows(tails_out_);
   const size_t count = std::min<size_t>(view.frozen.size(), std::max(max_tails, 1));
   for (size_t i = 0; i < count; ++i) rows.AddSource({.tail = view.frozen[i]});
   return rows;
@@ -83,14 +110,15 @@ std::optional<FrozenRows> ShardIndex::FreezeForDrain(int max_tails) {
 std::optional<FrozenRows> ShardIndex::FreezeForMerge(size_t first, size_t count) {
   const View& view = *writer_view_;
   if (count == 0 || first + count > view.segments.size()) return std::nullopt;
-  if (out_->exchange(true, std::memory_order_acq_rel)) return std::nullopt;
-  FrozenRows rows(out_);
+  if (segments_out_->exchange(true, std::memory_order_acq_rel)) return std::nullopt;
+  FrozenRows rows(segments_out_);
   for (size_t i = first; i < first + count; ++i) rows.AddSource({.segment = view.segments[i]});
   return rows;
 }
 
 absl::Status ShardIndex::Publish(FrozenRows rows, std::shared_ptr<const Segment> segment) {
-  if (rows.out_ != out_) return absl::InternalError("rows of another index were published");
+  if (rows.out_ != tails_out_ && rows.out_ != segments_out_)
+    return absl::InternalError("rows of another index were published");
   if ((segment == nullptr ? 0 : segment->size()) != rows.live()) {
     return absl::InternalError(
         absl::StrCat("a segment of ", segment == nullptr ? 0 : segment->size(),
@@ -117,8 +145,9 @@ absl::Status ShardIndex::Publish(FrozenRows rows, std::shared_ptr<const Segment>
     }
   }
 
-  // While the rows were out nobody else took sources away, so they still stand where they stood;
-  // the writer can only have frozen more tails behind them.
+  // While the rows were out nobody else took their sources away, so they still stand together; the
+  // writer can only have frozen more tails behind them, and a drain can only have put a segment
+  // behind the segments.
   auto view = std::make_shared<View>(*writer_view_);
   auto place = view->segments.end();
   if (rows.sources_.front().tail != nullptr) {
@@ -156,8 +185,9 @@ ShardIndexStats ShardIndex::Stats() const {
     stats.dead_rows += tail.dead();
   };
   for (const SegmentRows& segment : view.segments) {
-    stats.segments.push_back({segment.segment->size(), segment.dead->dead()});
-    stats.segment_bytes += segment.segment->bytes();
+    stats.segments.push_back(
+        {segment.segment->kind(), segment.segment->size(), segment.dead->dead()});
+    stats.segment_memory += segment.segment->memory();
     stats.dead_rows += segment.dead->dead();
     rows += segment.segment->size();
   }

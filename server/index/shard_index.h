@@ -29,9 +29,10 @@ struct ShardIndexStats {
   int64_t dead_rows = 0;
   int64_t tail_rows = 0;  // in all tails, dead ones included
   int64_t tail_bytes = 0;
-  int64_t segment_bytes = 0;
+  MemoryUse segment_memory;
   int frozen_tails = 0;
   struct SegmentStats {
+    SegmentKind kind = SegmentKind::kFlat;
     int64_t rows = 0;
     int64_t dead = 0;
   };
@@ -63,15 +64,22 @@ class ShardIndex {
   // The current view. Holds a short lock for copying one pointer.
   std::shared_ptr<const View> Pin() const;
 
-  // Puts a segment in front of everything; for loading, when only rows with higher labels are in.
-  void AddSegment(std::shared_ptr<const Segment> segment);
+  // Puts a segment behind the segments; for loading, when only segments with lower labels are in.
+  // dead: bits by slot of rows that are dead, as Tombstones::Snapshot gave them; shorter means that
+  // the rest is live.
+  void AddSegment(std::shared_ptr<const Segment> segment, const std::vector<uint64_t>& dead = {});
+
+  // Puts `with`, which has the same rows in the same slots, in the place of `segment`. INTERNAL
+  // when `segment` is not in the current view or `with` differs in size.
+  absl::Status ReplaceSegment(const Segment* segment, std::shared_ptr<const Segment> with);
 
   // Freezes the tail though it is not full, unless it is empty.
   void FreezeTail();
 
   // Rows of the oldest frozen tails, at most `max_tails` of them, to be drained into one segment;
-  // of `count` neighbouring segments from `first` on, to be merged. Nullopt when there are none or
-  // when another FrozenRows of this index lives.
+  // of `count` neighbouring segments from `first` on, to be merged or retrained. Nullopt when there
+  // are none or when another FrozenRows of this index' tails (segments) lives. A drain may go on
+  // beside a merge: their sources are never the same.
   std::optional<FrozenRows> FreezeForDrain(int max_tails);
   std::optional<FrozenRows> FreezeForMerge(size_t first, size_t count);
 
@@ -96,7 +104,8 @@ class ShardIndex {
   void Swap(std::shared_ptr<const View> view);
 
   const ShardIndexOptions options_;
-  const std::shared_ptr<std::atomic<bool>> out_;  // whether a FrozenRows of this index lives
+  // Whether a FrozenRows of tails, and one of segments, of this index lives.
+  const std::shared_ptr<std::atomic<bool>> tails_out_, segments_out_;
   std::shared_ptr<const View> writer_view_;  // the same as view_, for the writer, without a lock
 
   mutable absl::Mutex view_mu_;  // a leaf: nothing is locked or freed under it

@@ -9,6 +9,11 @@
 #include "server/index/distance.h"
 
 namespace vecino::index {
+namespace {
+
+constexpr int kFewRows = 128;  // up to here rounding the query is not worth it, measured at d = 384
+
+}  // namespace
 
 Tail::Tail(Metric metric, int dimension, int capacity)
     : metric_(metric),
@@ -19,7 +24,9 @@ Tail::Tail(Metric metric, int dimension, int capacity)
 
 int64_t Tail::bytes() const {
   const int64_t chunks = (size() + kChunkRows - 1) / kChunkRows;
-  return chunks * kChunkRows * static_cast<int64_t>(dimension_ * sizeof(float) + sizeof(uint64_t));
+  size_t chunk_bytes = kChunkRows * (dimension_ * sizeof(float) + sizeof(uint64_t));
+  if (BoundedScan::Pays(dimension_)) chunk_bytes += RoundedRows::Bytes(metric_, dimension_);
+  return chunks * static_cast<int64_t>(chunk_bytes);
 }
 
 void Tail::Append(uint64_t label, const float* vector) {
@@ -30,10 +37,14 @@ void Tail::Append(uint64_t label, const float* vector) {
   if (chunk.rows == nullptr) {
     chunk.rows = std::make_unique_for_overwrite<float[]>(kChunkRows * dimension_);
     chunk.labels = std::make_unique_for_overwrite<uint64_t[]>(kChunkRows);
+    if (BoundedScan::Pays(dimension_)) {
+      chunk.rounded = std::make_unique<RoundedRows>(metric_, dimension_);
+    }
   }
   chunk.labels[slot % kChunkRows] = label;
   std::memcpy(chunk.rows.get() + static_cast<size_t>(slot % kChunkRows) * dimension_, vector,
               dimension_ * sizeof(float));
+  if (chunk.rounded != nullptr) chunk.rounded->Set(slot % kChunkRows, vector);
   size_.store(slot + 1, std::memory_order_release);  // A2
 }
 
@@ -50,9 +61,17 @@ int Tail::FindSlot(uint64_t label) const {
   return low < size() && this->label(low) == label ? low : -1;
 }
 
-void Tail::Search(const float* query, TopK* top) const {
-  const std::vector<uint64_t> dead = tombstones_.Snapshot();  // A4: before size()
-  const int rows = size();
+void Tail::Search(const float* query, const SlotBits& allowed, TopK* top) const {
+  std::vector<uint64_t> dead = tombstones_.Snapshot();  // A4: before size()
+  int rows = size();
+  if (allowed.words != nullptr) {
+    rows = static_cast<int>(std::min<int64_t>(rows, allowed.slots));
+    for (int word = 0; word * 64 < rows; ++word) dead[word] |= ~allowed.words[word];
+  }
+  if (BoundedScan::Pays(dimension_) && rows > kFewRows && static_cast<size_t>(rows) > top->k()) {
+    SearchRounded(query, dead, rows, top);
+    return;
+  }
   std::array<float, kChunkRows> scores;
   for (int first = 0; first < rows; first += kChunkRows) {
     const int n = std::min(kChunkRows, rows - first);
@@ -62,6 +81,20 @@ void Tail::Search(const float* query, TopK* top) const {
       if ((dead[slot / 64] >> (slot % 64) & 1) == 0) top->Push(label(slot), scores[i]);
     }
   }
+}
+
+void Tail::SearchRounded(const float* query, const std::vector<uint64_t>& dead, int rows,
+                         TopK* top) const {
+  BoundedScan scan;
+  scan.Start(metric_, query, dimension_, static_cast<int>(top->k()));
+  std::array<uint64_t, kChunkRows / 64> live;
+  for (int first = 0; first < rows; first += kChunkRows) {
+    const int n = std::min(kChunkRows, rows - first);
+    for (int word = 0; word * 64 < n; ++word) live[word] = ~dead[first / 64 + word];
+    chunk(first).rounded->Scan(&scan, n, live.data(), first);
+  }
+  scan.Finish([this](uint64_t slot) { return vector(static_cast<int>(slot)); },
+              [this](uint64_t slot) { return label(static_cast<int>(slot)); }, top);
 }
 
 void Tail::Link(std::shared_ptr<const Tail> next) {

@@ -7,12 +7,15 @@
 #include <vector>
 
 #include "server/index/metric.h"
+#include "server/index/rounded_rows.h"
+#include "server/index/search_params.h"
 #include "server/index/tombstones.h"
 #include "server/index/top_k.h"
 
 namespace vecino::index {
 
-// Rows in the order they were written, up to a fixed number.
+// Rows in the order they were written, up to a fixed number. From 32 dimensions on they are
+// kept as 8 bits, too, which a search reads first; its hits are those of the floats all the same.
 //
 // Invariants:
 //  A1. Rows are only appended, by one thread at a time; labels ascend strictly.
@@ -53,22 +56,26 @@ class Tail {
   bool Kill(int slot) { return tombstones_.Kill(slot); }
   const Tombstones& tombstones() const { return tombstones_; }
 
-  // Pushes the rows of this tail that are not dead. query: `dimension` floats.
-  void Search(const float* query, TopK* top) const;
+  // Pushes the rows of this tail that are not dead and that `allowed` lets pass. query: `dimension`
+  // floats.
+  void Search(const float* query, const SlotBits& allowed, TopK* top) const;
 
   // The tail that took the rows after this one was full; null while this is the newest.
   const Tail* next() const { return next_.load(std::memory_order_acquire); }
   void Link(std::shared_ptr<const Tail> next);
 
  private:
-  static constexpr int kChunkRows =
-      256;  // a multiple of 64, so that tombstone words do not straddle
+  // A multiple of 64, so that tombstone words do not straddle.
+  static constexpr int kChunkRows = RoundedRows::kRows;
 
   struct Chunk {
     std::unique_ptr<float[]> rows;
     std::unique_ptr<uint64_t[]> labels;
+    std::unique_ptr<RoundedRows> rounded;  // null where it would not pay
   };
   const Chunk& chunk(int slot) const { return chunks_[slot / kChunkRows]; }
+  void SearchRounded(const float* query, const std::vector<uint64_t>& dead, int rows,
+                     TopK* top) const;
 
   const Metric metric_;
   const size_t dimension_;

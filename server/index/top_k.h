@@ -21,7 +21,14 @@ class TopK {
     Insert(Hit{label, score});
   }
 
+  // Whether a row of this score could get in, whatever its label.
+  bool MayTake(float score) const {
+    return !full() ||
+           !RanksBefore(metric_, Hit{~uint64_t{0}, heap_.front().score}, Hit{~uint64_t{0}, score});
+  }
+
   bool full() const { return heap_.size() == k_; }
+  size_t k() const { return k_; }
   Metric metric() const { return metric_; }
 
   // The hits, best first. Leaves this empty.

@@ -1,26 +1,56 @@
 #include "server/index/view.h"
 
+#include "server/index/ivf_search.h"
 #include "server/index/top_k.h"
 
 namespace vecino::index {
+namespace {
 
-absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const float* query, int k,
+const IvfSegment* AsIvf(const Segment& segment) {
+  return segment.kind() == SegmentKind::kIvf ? static_cast<const IvfSegment*>(&segment) : nullptr;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const float* query,
+                                        const SearchParams& params,
                                         absl::FunctionRef<absl::Status()> checkpoint) {
-  TopK top(metric, k);
+  TopK top(metric, params.k);
+  std::vector<IvfPart> parts;
   for (const SegmentRows& rows : view.segments) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
-    if (absl::Status status = rows.segment->Search(query, *rows.dead, &top); !status.ok()) {
-      return status;
+    const uint64_t* allowed =
+        params.filter == nullptr ? nullptr : params.filter->OfSegment(*rows.segment).words;
+    if (const IvfSegment* ivf = AsIvf(*rows.segment); ivf != nullptr) {
+      // Neighbours of one generation are searched together, list by list. That keeps V3: the rows
+      // of segments were there when the view was pinned, so the version that replaced a dead one is
+      // either among them, wherever it is read, or in a tail, and tails come last.
+      if (!parts.empty() && parts.front().segment->generation() != ivf->generation()) {
+        absl::Status status = SearchIvf(parts, query, params, &top);
+        if (!status.ok()) return status;
+        parts.clear();
+      }
+      parts.push_back({ivf, rows.dead.get(), allowed});
+      continue;
     }
+    absl::Status status = rows.segment->Search(query, params, *rows.dead, allowed, &top);
+    if (!status.ok()) return status;
   }
+  if (!parts.empty()) {
+    absl::Status status = SearchIvf(parts, query, params, &top);
+    if (!status.ok()) return status;
+  }
+  auto search_tail = [&](const Tail& tail) {
+    tail.Search(query, params.filter == nullptr ? SlotBits{} : params.filter->OfTail(tail), &top);
+  };
   for (const std::shared_ptr<Tail>& tail : view.frozen) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
-    tail->Search(query, &top);
+    search_tail(*tail);
   }
   // V3: rows that came after the pin may stand in tails newer than the view.
   for (const Tail* tail = view.tail.get(); tail != nullptr; tail = tail->next()) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
-    tail->Search(query, &top);
+    search_tail(*tail);
   }
   return top.Take();
 }

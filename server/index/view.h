@@ -40,9 +40,10 @@ struct View {
   std::shared_ptr<Tail> tail;                 // takes new rows
 };
 
-// The best k rows, best first. query: `dimension` floats. k >= 1. `checkpoint` is called before
-// each part of the view; an error it returns ends the search and is passed on.
-absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const float* query, int k,
+// The best params.k rows, best first. query: `dimension` floats. `checkpoint` is called before each
+// part of the view; an error it returns ends the search and is passed on.
+absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const float* query,
+                                        const SearchParams& params,
                                         absl::FunctionRef<absl::Status()> checkpoint);
 
 }  // namespace vecino::index

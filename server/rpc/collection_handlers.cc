@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/index_conversions.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/resource_names.h"
 
@@ -83,6 +84,39 @@ absl::Status CollectionHandlers::GetCollectionStats(const v1::GetCollectionStats
   if (!stats.ok()) return stats.status();
   WriteStats(*id, *stats, response->mutable_stats());
   return absl::OkStatus();
+}
+
+absl::Status CollectionHandlers::Start(std::string_view name, engine::Operation::Type type,
+                                       std::span<const int> shards, bool validate_only,
+                                       google::longrunning::Operation* response) {
+  auto id = ParseCollectionName("name", name);
+  if (!id.ok()) return id.status();
+  if (validate_only) {
+    auto estimate = engine_.EstimateOperation(*id, type, shards);
+    if (!estimate.ok()) return estimate.status();
+    WriteEstimate(*id, type, *estimate, response);
+    return absl::OkStatus();
+  }
+  auto info = engine_.StartOperation(*id, type, shards);
+  if (!info.ok()) return info.status();
+  WriteOperation(*info, response);
+  return absl::OkStatus();
+}
+
+absl::Status CollectionHandlers::RetrainIndex(const v1::RetrainIndexRequest& request,
+                                              google::longrunning::Operation* response,
+                                              const engine::CallContext&) {
+  return Start(request.name(), engine::Operation::Type::kRetrain,
+               {request.shards().data(), static_cast<size_t>(request.shards_size())},
+               request.validate_only(), response);
+}
+
+absl::Status CollectionHandlers::CompactIndex(const v1::CompactIndexRequest& request,
+                                              google::longrunning::Operation* response,
+                                              const engine::CallContext&) {
+  return Start(request.name(), engine::Operation::Type::kCompact,
+               {request.shards().data(), static_cast<size_t>(request.shards_size())},
+               request.validate_only(), response);
 }
 
 }  // namespace vecino::rpc

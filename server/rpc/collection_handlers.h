@@ -1,7 +1,11 @@
 // vecino.v1.CollectionService without gRPC: checks, converts, calls the engine.
 #pragma once
 
+#include <span>
+#include <string_view>
+
 #include "absl/status/status.h"
+#include "google/longrunning/operations.pb.h"
 #include "server/engine/engine.h"
 #include "vecino/v1/collection_service.pb.h"
 
@@ -29,8 +33,18 @@ class CollectionHandlers {
   absl::Status GetCollectionStats(const v1::GetCollectionStatsRequest& request,
                                   v1::GetCollectionStatsResponse* response,
                                   const engine::CallContext& context);
+  absl::Status RetrainIndex(const v1::RetrainIndexRequest& request,
+                            google::longrunning::Operation* response,
+                            const engine::CallContext& context);
+  absl::Status CompactIndex(const v1::CompactIndexRequest& request,
+                            google::longrunning::Operation* response,
+                            const engine::CallContext& context);
 
  private:
+  absl::Status Start(std::string_view name, engine::Operation::Type type,
+                     std::span<const int> shards, bool validate_only,
+                     google::longrunning::Operation* response);
+
   engine::Engine& engine_;
 };
 

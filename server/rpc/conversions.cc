@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "google/protobuf/util/time_util.h"
+#include "server/rpc/index_conversions.h"
 #include "server/rpc/metadata.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/text.h"
@@ -77,11 +78,9 @@ absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
                                Limits::kMaxShards, ", or 0 for the default of ", spec.shard_count));
   }
   if (collection.shard_count() != 0) spec.shard_count = collection.shard_count();
-  const auto kind = collection.index_policy().kind();
-  if (kind != v1::IndexPolicy::KIND_UNSPECIFIED && kind != v1::IndexPolicy::KIND_FLAT) {
-    return InvalidField("collection.index_policy.kind",
-                        Concat("is ", static_cast<int>(kind), "; this server knows KIND_FLAT"));
-  }
+  auto index = ReadIndexPolicy(collection.index_policy());
+  if (!index.ok()) return index.status();
+  spec.index = *index;
   return spec;
 }
 
@@ -106,32 +105,9 @@ void WriteCollection(const engine::CollectionInfo& info, v1::Collection* out) {
     out->mutable_embedding()->set_model_hash(info.model_hash);
   }
   out->set_shard_count(info.spec.shard_count);
-  switch (info.spec.index_kind) {
-    case engine::IndexKind::kFlat:
-      out->mutable_index_policy()->set_kind(v1::IndexPolicy::KIND_FLAT);
-      break;
-  }
+  WriteIndexPolicy(info.spec.index, out->mutable_index_policy());
   out->set_etag(info.etag);
   WriteTime(info.create_time, out->mutable_create_time());
-}
-
-void WriteStats(std::string_view collection, const engine::CollectionStats& stats,
-                v1::CollectionStats* out) {
-  out->set_name(CollectionName(collection));
-  for (const engine::ShardStats& shard : stats.shards) {
-    out->set_live_documents(out->live_documents() + shard.live_documents);
-    out->set_deleted_rows(out->deleted_rows() + shard.deleted_rows);
-    out->set_tail_rows(out->tail_rows() + shard.tail_rows);
-    out->set_segments(out->segments() + shard.segments);
-    out->set_tail_bytes(out->tail_bytes() + shard.tail_bytes);
-    out->set_segment_bytes(out->segment_bytes() + shard.segment_bytes);
-    v1::ShardStats* one = out->add_shards();
-    one->set_shard(shard.shard);
-    one->set_live_documents(shard.live_documents);
-    one->set_last_sequence_number(static_cast<int64_t>(shard.last_sequence));
-    one->set_tail_rows(shard.tail_rows);
-    one->set_segments(shard.segments);
-  }
 }
 
 absl::StatusOr<std::vector<float>> ReadVector(std::string_view field, const v1::Vector& vector) {

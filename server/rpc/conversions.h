@@ -30,8 +30,6 @@ absl::StatusOr<int> ReadPageSize(int32_t page_size);
 absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
                                                       const v1::Collection& collection);
 void WriteCollection(const engine::CollectionInfo& info, v1::Collection* out);
-void WriteStats(std::string_view collection, const engine::CollectionStats& stats,
-                v1::CollectionStats* out);
 v1::Metric WriteMetric(engine::Metric metric);
 
 // Values from whichever form is set. Errors: both forms or neither, bytes that are no multiple of

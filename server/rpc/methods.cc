@@ -42,7 +42,8 @@ const std::vector<const google::protobuf::ServiceDescriptor*>& Services() {
       v1::GetDocumentRequest::descriptor()->file()->service(0),
       v1::SearchDocumentsRequest::descriptor()->file()->service(0),
       v1::EmbedTextRequest::descriptor()->file()->service(0),
-      v1::GetServerStatusRequest::descriptor()->file()->service(0)};
+      v1::GetServerStatusRequest::descriptor()->file()->service(0),
+      google::longrunning::Operation::descriptor()->file()->service(0)};
   return services;
 }
 
@@ -54,6 +55,7 @@ Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFact
                    size_t max_reply_bytes)
     : max_reply_bytes_(max_reply_bytes),
       collections_(engine),
+      operations_(engine),
       documents_(engine, max_reply_bytes),
       search_(engine, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
@@ -63,6 +65,7 @@ MethodTable Handlers::Methods() {
   const size_t max = max_reply_bytes_;
   const std::string collection = "/vecino.v1.CollectionService/";
   const std::string document = "/vecino.v1.DocumentService/";
+  const std::string operation = "/google.longrunning.Operations/";
   const std::string embedding = "/vecino.v1.EmbeddingService/";
   return {
       {collection + "CreateCollection",
@@ -74,6 +77,14 @@ MethodTable Handlers::Methods() {
        Bind(&collections_, &CollectionHandlers::DeleteCollection, max)},
       {collection + "GetCollectionStats",
        Bind(&collections_, &CollectionHandlers::GetCollectionStats, max)},
+      {collection + "RetrainIndex", Bind(&collections_, &CollectionHandlers::RetrainIndex, max)},
+      {collection + "CompactIndex", Bind(&collections_, &CollectionHandlers::CompactIndex, max)},
+      {operation + "ListOperations",
+       Bind(&operations_, &OperationHandlers::ListOperations, max, "lower page_size")},
+      {operation + "GetOperation", Bind(&operations_, &OperationHandlers::GetOperation, max)},
+      {operation + "DeleteOperation", Bind(&operations_, &OperationHandlers::DeleteOperation, max)},
+      {operation + "CancelOperation", Bind(&operations_, &OperationHandlers::CancelOperation, max)},
+      {operation + "WaitOperation", Bind(&operations_, &OperationHandlers::WaitOperation, max)},
       {document + "UpdateDocument", Bind(&documents_, &DocumentHandlers::UpdateDocument, max)},
       {document + "BatchUpsertDocuments",
        Bind(&documents_, &DocumentHandlers::BatchUpsertDocuments, max, "send smaller batches")},

@@ -14,6 +14,7 @@
 #include "server/rpc/collection_handlers.h"
 #include "server/rpc/document_handlers.h"
 #include "server/rpc/embedding_handlers.h"
+#include "server/rpc/operation_handlers.h"
 #include "server/rpc/search_handlers.h"
 
 namespace vecino::rpc {
@@ -25,7 +26,7 @@ using Method = std::function<absl::Status(const grpc::ByteBuffer& request, grpc:
 // By path, such as `/vecino.v1.SearchService/SearchDocuments`.
 using MethodTable = std::map<std::string, Method>;
 
-// The services of package vecino.v1 that this server has.
+// The services of package vecino.v1 that this server has, and google.longrunning.Operations.
 const std::vector<const google::protobuf::ServiceDescriptor*>& Services();
 
 std::string MethodPath(const google::protobuf::MethodDescriptor& method);
@@ -42,6 +43,7 @@ class Handlers {
  private:
   const size_t max_reply_bytes_;
   CollectionHandlers collections_;
+  OperationHandlers operations_;
   DocumentHandlers documents_;
   SearchHandlers search_;
   EmbeddingHandlers embedding_;

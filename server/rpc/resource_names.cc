@@ -12,8 +12,10 @@ namespace {
 
 constexpr std::string_view kCollections = "collections/";
 constexpr std::string_view kDocuments = "/documents/";
+constexpr std::string_view kOperations = "/operations/";
 constexpr std::string_view kModels = "models/";
 constexpr size_t kMaxCollectionIdBytes = 63;
+constexpr size_t kMaxOperationIdBytes = 63;
 // Longest part of a bad name that a message repeats.
 constexpr size_t kQuoted = 100;
 
@@ -28,6 +30,10 @@ std::string CollectionName(std::string_view collection) { return Concat(kCollect
 
 std::string DocumentNameOf(std::string_view collection, std::string_view document) {
   return Concat(kCollections, collection, kDocuments, document);
+}
+
+std::string OperationNameOf(std::string_view collection, std::string_view operation) {
+  return Concat(kCollections, collection, kOperations, operation);
 }
 
 std::string ModelName(std::string_view model) { return Concat(kModels, model); }
@@ -76,6 +82,21 @@ absl::StatusOr<DocumentName> ParseDocumentName(std::string_view field, std::stri
   const std::string_view document = name.substr(separator + kDocuments.size());
   if (absl::Status status = CheckDocumentId(field, document); !status.ok()) return status;
   return DocumentName{*std::move(collection), std::string(document)};
+}
+
+absl::StatusOr<OperationName> ParseOperationName(std::string_view field, std::string_view name) {
+  constexpr std::string_view kForm = "collections/{collection}/operations/{operation}";
+  const size_t separator = name.find(kOperations);
+  if (separator == std::string_view::npos) return BadName(field, name, kForm);
+  auto collection = ParseCollectionName(field, name.substr(0, separator));
+  if (!collection.ok()) return collection.status();
+  const std::string_view id = name.substr(separator + kOperations.size());
+  const bool good = !id.empty() && id.size() <= kMaxOperationIdBytes &&
+                    std::all_of(id.begin(), id.end(), [](char c) {
+                      return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-';
+                    });
+  if (!good) return BadName(field, name, kForm);
+  return OperationName{*std::move(collection), std::string(id)};
 }
 
 absl::StatusOr<std::string> ParseModelName(std::string_view field, std::string_view name) {

@@ -1,5 +1,5 @@
 // Resource names: `collections/{collection}`, `collections/{collection}/documents/{document}`,
-// `models/{model}`.
+// `collections/{collection}/operations/{operation}`, `models/{model}`.
 #pragma once
 
 #include <string>
@@ -15,8 +15,14 @@ struct DocumentName {
   std::string document;
 };
 
+struct OperationName {
+  std::string collection;
+  std::string operation;
+};
+
 std::string CollectionName(std::string_view collection);
 std::string DocumentNameOf(std::string_view collection, std::string_view document);
+std::string OperationNameOf(std::string_view collection, std::string_view operation);
 std::string ModelName(std::string_view model);
 
 // All of these fail with INVALID_ARGUMENT naming `field`, saying what the form is.
@@ -29,6 +35,8 @@ absl::Status CheckDocumentId(std::string_view field, std::string_view id);
 absl::StatusOr<std::string> ParseCollectionName(std::string_view field, std::string_view name);
 // The id is everything after `documents/`, slashes included.
 absl::StatusOr<DocumentName> ParseDocumentName(std::string_view field, std::string_view name);
+// The id is 1 to 63 of a-z, 0-9 and `-`.
+absl::StatusOr<OperationName> ParseOperationName(std::string_view field, std::string_view name);
 absl::StatusOr<std::string> ParseModelName(std::string_view field, std::string_view name);
 
 }  // namespace vecino::rpc

@@ -40,6 +40,27 @@ absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::Search
   return engine::InvalidField("query", "is missing; set text, vector or document_id");
 }
 
+absl::Status ReadEffort(const v1::SearchDocumentsRequest& request, engine::SearchRequest* out) {
+  switch (request.effort_case()) {
+    case v1::SearchDocumentsRequest::kRecallTarget:
+      // The engine takes 0 for "not said".
+      if (request.recall_target() == 0) {
+        return engine::InvalidField("recall_target", "is 0; it must be above 0, at most 1");
+      }
+      out->recall_target = request.recall_target();
+      return absl::OkStatus();
+    case v1::SearchDocumentsRequest::kParameters:
+      out->exact = request.parameters().exact();
+      out->nprobe = request.parameters().nprobe();
+      out->ef_search = request.parameters().ef_search();
+      out->rerank = request.parameters().rerank();
+      return absl::OkStatus();
+    case v1::SearchDocumentsRequest::EFFORT_NOT_SET:
+      break;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& request,
@@ -54,6 +75,7 @@ absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& r
     return engine::InvalidField(
         "top_k", Concat("is ", search.top_k, "; it must be 1 to ", engine::Limits::kMaxTopK));
   }
+  if (absl::Status status = ReadEffort(request, &search); !status.ok()) return status;
   auto parts = ReadMask(request.read_mask());
   if (!parts.ok()) return parts.status();
   search.parts = *parts;

@@ -210,6 +210,82 @@ TEST_F(ClientTest, ACreationWhoseReplyWasLostSucceeds) {
             "collection.index_policy.kind");
 }
 
+TEST_F(ClientTest, IndexPoliciesTravelBothWays) {
+  Client client(Options());
+  int number = 0;
+  for (const char* kind : {"auto", "flat", "ivf-flat", "ivf-sq8", "ivf-pq", "hnsw", "lsh"}) {
+    const IndexParameters parameters{.nlist = 1,
+                                     .nprobe = 2,
+                                     .pq_m = 3,
+                                     .pq_bits = 4,
+                                     .hnsw_m = 5,
+                                     .ef_construction = 6,
+                                     .ef_search = 7,
+                                     .lsh_bits = 8,
+                                     .graph = false};
+    const Result<Collection> made = client.CreateCollection({.id = "c" + std::to_string(++number),
+                                                             .dimension = 1,
+                                                             .index_kind = kind,
+                                                             .recall_target = 0.9,
+                                                             .index_parameters = parameters});
+    ASSERT_TRUE(made.ok()) << made.status().ToString();
+    EXPECT_EQ(made->index_kind, kind);
+    EXPECT_EQ(made->recall_target, 0.9);
+    EXPECT_TRUE(made->index_parameters == parameters) << kind;
+  }
+  const Result<Collection> plain = client.CreateCollection({.id = "plain", .dimension = 1});
+  ASSERT_TRUE(plain.ok());
+  EXPECT_EQ(plain->index_kind, "");  // it was left to the server, and this one fills nothing in
+  EXPECT_TRUE(plain->index_parameters == IndexParameters());
+}
+
+TEST_F(ClientTest, OperationsStartWaitAndEnd) {
+  Client client(Options());
+  server_.DoneAfterWaits(2);
+  const Result<Operation> started = client.RetrainIndex("c", {1});
+  ASSERT_TRUE(started.ok()) << started.status().ToString();
+  EXPECT_EQ(server_.last_retrain().name(), "collections/c");
+  EXPECT_THAT(server_.last_retrain().shards(), ::testing::ElementsAre(1));
+  EXPECT_EQ(started->id, "7");
+  EXPECT_EQ(started->collection, "c");
+  EXPECT_FALSE(started->done);
+  EXPECT_TRUE(started->status.ok());
+  ASSERT_EQ(started->shards.size(), 1U);
+  EXPECT_EQ(started->shards[0].stage, "training");
+  EXPECT_EQ(started->shards[0].rows_done, 30);
+  EXPECT_EQ(started->end_time, std::chrono::system_clock::time_point());
+
+  EXPECT_FALSE(client.WaitOperation("c", "7", milliseconds(1'250))->done);
+  EXPECT_EQ(server_.last_wait().name(), "collections/c/operations/7");
+  EXPECT_EQ(server_.last_wait().timeout().seconds(), 1);
+  EXPECT_EQ(server_.last_wait().timeout().nanos(), 250'000'000);
+  const Result<Operation> done = client.WaitOperation("c", "7", milliseconds(1));
+  ASSERT_TRUE(done.ok());
+  EXPECT_TRUE(done->done);
+  EXPECT_EQ(done->status.code(), Code::kInvalidArgument);
+  EXPECT_EQ(done->status.message(), "shard 1 failed");
+  EXPECT_EQ(done->end_time - done->create_time, std::chrono::seconds(5));
+  EXPECT_EQ(client.GetOperation("c", "7")->id, "7");
+  EXPECT_EQ(client.ListOperations("c")->size(), 3U);
+  EXPECT_TRUE(client.CancelOperation("c", "7").ok());
+  EXPECT_EQ(server_.cancelled(), "collections/c/operations/7");
+  server_.LoseReplies(1);
+  EXPECT_TRUE(client.DeleteOperation("c", "7").ok());
+  EXPECT_EQ(client.DeleteOperation("c", "7").code(), Code::kNotFound);
+  EXPECT_EQ(client.GetOperation("c", "\xff").status().code(), Code::kInvalidArgument);
+}
+
+TEST_F(ClientTest, ValidateOnlyGivesAnEstimate) {
+  Client client(Options());
+  const Result<Operation> estimated = client.RetrainIndex("c", {}, /*validate_only=*/true);
+  ASSERT_TRUE(estimated.ok()) << estimated.status().ToString();
+  EXPECT_TRUE(server_.last_retrain().validate_only());
+  EXPECT_EQ(estimated->id, "");
+  ASSERT_TRUE(estimated->estimate.has_value());
+  EXPECT_EQ(estimated->estimate->rows, 10);
+  EXPECT_EQ(estimated->estimate->duration, milliseconds(5));
+}
+
 TEST_F(ClientTest, ADeletionWhoseReplyWasLostSucceeds) {
   Client client(Options());
   ASSERT_TRUE(client.CreateCollection({.id = "c", .dimension = 1}).ok());
@@ -263,6 +339,22 @@ TEST_F(ClientTest, SearchCarriesEveryOption) {
   EXPECT_THAT(sent.read_mask().paths(), ::testing::ElementsAre("vector"));
   EXPECT_EQ(sent.write_tokens(0).sequence_number(), 9);
   EXPECT_EQ(sent.truncate(), v1::TRUNCATE_MODE_ERROR);
+
+  EXPECT_EQ(sent.effort_case(), v1::SearchDocumentsRequest::EFFORT_NOT_SET);
+
+  ASSERT_TRUE(client.Search("c", Query::DocumentId("a"), {.recall_target = 0.99}).ok());
+  EXPECT_EQ(server_.last_search().recall_target(), 0.99);
+  ASSERT_TRUE(
+      client.Search("c", Query::DocumentId("a"), {.nprobe = 1, .ef_search = 2, .rerank = 3}).ok());
+  EXPECT_EQ(server_.last_search().parameters().nprobe(), 1);
+  EXPECT_EQ(server_.last_search().parameters().ef_search(), 2);
+  EXPECT_EQ(server_.last_search().parameters().rerank(), 3);
+  EXPECT_FALSE(server_.last_search().parameters().exact());
+  ASSERT_TRUE(client.Search("c", Query::DocumentId("a"), {.exact = true}).ok());
+  EXPECT_TRUE(server_.last_search().parameters().exact());
+  const auto both =
+      client.Search("c", Query::DocumentId("a"), {.recall_target = 0.9, .exact = true});
+  EXPECT_EQ(both.status().field(), "recall_target");
 
   ASSERT_TRUE(client.Search("c", Query::DocumentId("a"), {.read_mask = {false, false}}).ok());
   EXPECT_EQ(server_.last_search().document_id(), "a");

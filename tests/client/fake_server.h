@@ -2,6 +2,7 @@
 // the client only: it checks little and ranks nothing.
 #pragma once
 
+#include <google/longrunning/operations.grpc.pb.h>
 #include <google/rpc/error_details.pb.h>
 #include <google/rpc/status.pb.h>
 #include <grpcpp/grpcpp.h>
@@ -9,6 +10,7 @@
 #include <vecino/v1/collection_service.grpc.pb.h>
 #include <vecino/v1/document_service.grpc.pb.h>
 #include <vecino/v1/embedding_service.grpc.pb.h>
+#include <vecino/v1/index_operation.pb.h>
 #include <vecino/v1/search_service.grpc.pb.h>
 
 #include <deque>
@@ -51,6 +53,7 @@ inline grpc::Status RetryLater(int milliseconds) {
 
 class FakeServer : public v1::CollectionService::Service,
                    public v1::DocumentService::Service,
+                   public google::longrunning::Operations::Service,
                    public v1::SearchService::Service,
                    public v1::EmbeddingService::Service {
  public:
@@ -63,6 +66,7 @@ class FakeServer : public v1::CollectionService::Service,
                              &port_);
     builder.RegisterService(static_cast<v1::CollectionService::Service*>(this));
     builder.RegisterService(static_cast<v1::DocumentService::Service*>(this));
+    builder.RegisterService(static_cast<google::longrunning::Operations::Service*>(this));
     builder.RegisterService(static_cast<v1::SearchService::Service*>(this));
     builder.RegisterService(static_cast<v1::EmbeddingService::Service*>(this));
     server_ = builder.BuildAndStart();
@@ -152,6 +156,91 @@ class FakeServer : public v1::CollectionService::Service,
     }
     if (it == collections_.end()) response->clear_next_page_token();
     return grpc::Status::OK;
+  }
+
+  // Operation 7 of every collection, which is done once it was waited for `waits` times.
+  grpc::Status RetrainIndex(grpc::ServerContext*, const v1::RetrainIndexRequest* request,
+                            google::longrunning::Operation* response) override {
+    if (grpc::Status status = Begin("RetrainIndex"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    last_retrain_ = *request;
+    if (request->validate_only()) {
+      v1::IndexOperationMetadata metadata;
+      metadata.set_collection(request->name());
+      metadata.mutable_estimate()->set_rows(10);
+      metadata.mutable_estimate()->mutable_duration()->set_nanos(5'000'000);
+      response->set_done(true);
+      response->mutable_metadata()->PackFrom(metadata);
+    } else {
+      WriteOperation(request->name() + "/operations/7", response);
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status WaitOperation(grpc::ServerContext*,
+                             const google::longrunning::WaitOperationRequest* request,
+                             google::longrunning::Operation* response) override {
+    if (grpc::Status status = Begin("WaitOperation"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    --waits_;
+    last_wait_ = *request;
+    WriteOperation(request->name(), response);
+    return grpc::Status::OK;
+  }
+  grpc::Status GetOperation(grpc::ServerContext*,
+                            const google::longrunning::GetOperationRequest* request,
+                            google::longrunning::Operation* response) override {
+    if (grpc::Status status = Begin("GetOperation"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    WriteOperation(request->name(), response);
+    return grpc::Status::OK;
+  }
+  // Three pages of one.
+  grpc::Status ListOperations(grpc::ServerContext*,
+                              const google::longrunning::ListOperationsRequest* request,
+                              google::longrunning::ListOperationsResponse* response) override {
+    if (grpc::Status status = Begin("ListOperations"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    const int page = request->page_token().empty() ? 1 : std::stoi(request->page_token());
+    WriteOperation(request->name() + "/operations/" + std::to_string(page),
+                   response->add_operations());
+    if (page < 3) response->set_next_page_token(std::to_string(page + 1));
+    return grpc::Status::OK;
+  }
+  grpc::Status CancelOperation(grpc::ServerContext*,
+                               const google::longrunning::CancelOperationRequest* request,
+                               google::protobuf::Empty*) override {
+    if (grpc::Status status = Begin("CancelOperation"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    cancelled_ = request->name();
+    return grpc::Status::OK;
+  }
+  grpc::Status DeleteOperation(grpc::ServerContext*,
+                               const google::longrunning::DeleteOperationRequest*,
+                               google::protobuf::Empty*) override {
+    if (grpc::Status status = Begin("DeleteOperation"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    if (deleted_) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no operation");
+    deleted_ = true;
+    if (lose_replies_ > 0 && lose_replies_-- > 0) {
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+    }
+    return grpc::Status::OK;
+  }
+  void DoneAfterWaits(int waits) {
+    const std::lock_guard lock(mutex_);
+    waits_ = waits;
+  }
+  v1::RetrainIndexRequest last_retrain() const {
+    const std::lock_guard lock(mutex_);
+    return last_retrain_;
+  }
+  google::longrunning::WaitOperationRequest last_wait() const {
+    const std::lock_guard lock(mutex_);
+    return last_wait_;
+  }
+  std::string cancelled() const {
+    const std::lock_guard lock(mutex_);
+    return cancelled_;
   }
 
   grpc::Status BatchUpsertDocuments(grpc::ServerContext*,
@@ -246,6 +335,29 @@ class FakeServer : public v1::CollectionService::Service,
   }
 
  private:
+  void WriteOperation(const std::string& name, google::longrunning::Operation* out) const {
+    v1::IndexOperationMetadata metadata;
+    metadata.set_type(v1::IndexOperationMetadata::TYPE_RETRAIN);
+    metadata.set_collection(name.substr(0, name.find("/operations/")));
+    metadata.mutable_create_time()->set_seconds(100);
+    v1::IndexOperationShard* shard = metadata.add_shards();
+    shard->set_shard(1);
+    out->set_name(name);
+    if (waits_ > 0) {
+      shard->set_stage("training");
+      shard->set_rows_done(30);
+      shard->set_rows_total(40);
+    } else {
+      out->set_done(true);
+      *out->mutable_error() = BadField("shards", "shard 1 failed");
+      metadata.mutable_end_time()->set_seconds(105);
+      shard->set_stage("failed");
+      shard->set_done(true);
+      *shard->mutable_status() = out->error();
+    }
+    out->mutable_metadata()->PackFrom(metadata);
+  }
+
   grpc::Status Begin(const std::string& method) {
     std::function<void(const std::string&)> hook;
     {
@@ -271,6 +383,11 @@ class FakeServer : public v1::CollectionService::Service,
   std::map<std::string, v1::Collection> collections_;
   std::map<std::string, v1::Document> documents_;
   v1::SearchDocumentsRequest last_search_;
+  v1::RetrainIndexRequest last_retrain_;
+  google::longrunning::WaitOperationRequest last_wait_;
+  std::string cancelled_;
+  bool deleted_ = false;
+  int waits_ = 1;
   int64_t sequence_ = 0;
   int lose_replies_ = 0;
 };

@@ -77,6 +77,64 @@ class CommandLineTest(unittest.TestCase):
         self.assertEqual((gone.returncode, "NOT_FOUND" in gone.stderr), (1, True))
         self.assertEqual(gone.stdout, "")
 
+    def test_index_kinds_and_their_parameters(self):
+        for kind, options in [("auto", ["--recall", ".9", "--no-graph"]), ("flat", []), ("ivf-flat", ["--nlist", 8]),
+                              ("ivf-sq8", ["--nprobe", 3]), ("ivf-pq", ["--pq-m", 2, "--pq-bits", 6]),
+                              ("hnsw", ["--hnsw-m", 8, "--ef-construction", 40, "--ef-search", 50]),
+                              ("lsh", ["--lsh-bits", 64])]:
+            name = f"kind-{kind}"
+            self.ok("collection", "create", name, "--dim", 4, "--index", kind, *options)
+            shown = self.rows("collection", "show", name)[0]
+            self.assertEqual(shown["index_kind"], kind)
+            for flag, value in zip(options[::2], options[1::2]):
+                key = flag[2:].replace("-", "_")
+                stored = shown["recall_target"] if key == "recall" else shown["index_parameters"][key]
+                self.assertEqual(stored, float(value))
+            self.ok("load", name, "-", stdin=self.jsonl([{"id": f"p{i}", "vector": [i, 1, 2, 3]} for i in range(50)]))
+            for effort in [[], ["--recall", ".99"], ["--exact"], ["--nprobe", 4, "--rerank", 20], ["--ef", 30]]:
+                found = self.rows("search", name, "--id", "p7", "-k", 3, *effort)
+                self.assertEqual(len(found), 3, (kind, effort))
+        self.assertFalse(self.rows("collection", "show", "kind-auto")[0]["index_parameters"]["graph"])
+        self.assertIn("pq-m 2, pq-bits 6", self.ok("collection", "show", "kind-ivf-pq"))
+        wrong = self.vecino("collection", "create", "wrong", "--dim", 4, "--index", "ivf-pq", "--pq-m", 3)
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("does not divide the dimension 4", wrong.stderr)
+        self.assertIn("has no such parameter",
+                      self.vecino("collection", "create", "wrong", "--dim", 4, "--index", "lsh", "--nlist", 3).stderr)
+        self.assertEqual(self.vecino("search", "kind-lsh", "--id", "p7", "--exact", "--recall", ".9").returncode, 2)
+
+    def test_retrain_compact_and_operations(self):
+        name = "worked-on"
+        self.ok("collection", "create", name, "--dim", 4, "--shards", 2)
+        self.ok("load", name, "-", stdin=self.jsonl([{"id": f"p{i}", "vector": [i, 1, i % 7, 3]} for i in range(500)]))
+        self.vecino("delete", name, *[f"p{i}" for i in range(100)])
+        self.assertIn("would take about", self.ok("collection", "retrain", name, "--dry-run"))
+        estimate = self.rows("collection", "retrain", name, "--dry-run")[0]["estimate"]
+        self.assertEqual(estimate["rows"], 400)
+        self.assertEqual(self.rows("operation", "list", name), [])
+        self.assertRegex(self.ok("collection", "retrain", name, "--wait"), r"retrained worked-on: 2 shards in ")
+        self.assertRegex(self.ok("collection", "compact", name, "--wait", "--shards", "1"), r": 1 shards in ")
+        started = self.rows("collection", "compact", name)[0]
+        done = self.rows("collection", "compact", name, "--wait")[0]
+        self.assertEqual(done["state"], "done")
+        self.assertIn("cancel", self.vecino("operation", "--help").stdout)
+        operations = self.rows("operation", "list", name)
+        self.assertEqual([row["type"] for row in operations][:2], ["retrain", "compact"])
+        self.assertIn(started["id"], [row["id"] for row in operations])
+        self.assertRegex(self.ok("operation", "get", name, done["id"]), r"state +done")
+        self.assertEqual(self.rows("operation", "cancel", name, done["id"])[0]["state"], "done")
+        missing = self.vecino("operation", "get", name, "nothing")
+        self.assertEqual((missing.returncode, "NOT_FOUND" in missing.stderr), (1, True))
+        stats = self.rows("collection", "stats", name)[0]
+        self.assertEqual((stats["live_documents"], stats["deleted_rows"]), (400, 0))
+        self.assertEqual([shard["segments"] for shard in stats["shards"]], [1, 1])
+        self.assertRegex(self.ok("collection", "stats", name), r"SHARD +DOCUMENTS +DELETED")
+        flat = self.collection()
+        self.ok("collection", "delete", flat)
+        self.ok("collection", "create", flat, "--dim", 2, "--index", "flat")
+        refused = self.vecino("collection", "retrain", flat)
+        self.assertEqual((refused.returncode, "FAILED_PRECONDITION" in refused.stderr), (1, True))
+
     def test_validate_only_makes_nothing(self):
         self.ok("collection", "create", "tried", "--dim", "3", "--validate-only")
         self.assertEqual(self.vecino("collection", "show", "tried").returncode, 1)

@@ -16,7 +16,7 @@ THIRD_PARTY = [
     (r"CLI/", "CLI11"), (r"prometheus/", "prometheus-cpp"), (r"httplib\.h", "cpp-httplib"),
     (r"nlohmann/", "nlohmann-json"), (r"openssl/", "openssl"),
 ]
-PROTO = re.compile(r"(vecino/v1|google/rpc)/.*\.pb\.h$")
+PROTO = re.compile(r"(vecino/v1|google/(rpc|longrunning))/.*\.pb\.h$")
 POSIX = re.compile(r"(sys|netinet|arpa)/|(unistd|fcntl|signal|pthread|poll|dirent|termios|sched|netdb|getopt|errno|"
                    r"stdlib|string)\.h$|linux/")
 

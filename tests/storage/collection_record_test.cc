@@ -12,7 +12,17 @@ CollectionRecord FullRecord() {
   record.dimension = 384;
   record.metric = StoredMetric::kL2;
   record.shard_count = 65535;
-  record.index_kind = StoredIndexKind::kFlat;
+  record.index = {.kind = StoredIndexKind::kLsh,
+                  .recall_millionths = 950'000,
+                  .nlist = 65'536,
+                  .nprobe = 64,
+                  .pq_m = 96,
+                  .pq_bits = 4,
+                  .hnsw_m = 32,
+                  .ef_construction = 200,
+                  .ef_search = 64,
+                  .lsh_bits = 1'536,
+                  .no_graph = true};
   record.model = "all-MiniLM-L6-v2";
   record.model_hash = std::string(64, 'a');
   record.create_time_us = -5;
@@ -23,7 +33,11 @@ TEST(CollectionRecordTest, RoundTrips) {
   CollectionRecord without_model = FullRecord();
   without_model.model.clear();
   without_model.model_hash.clear();
-  for (const CollectionRecord& record : {FullRecord(), without_model}) {
+  CollectionRecord plain = FullRecord();
+  plain.index = {.kind = StoredIndexKind::kAuto};
+  CollectionRecord some = FullRecord();
+  some.index = {.kind = StoredIndexKind::kIvfPq, .recall_millionths = 1, .pq_m = 8};
+  for (const CollectionRecord& record : {FullRecord(), without_model, plain, some}) {
     const auto decoded = DecodeCollectionRecord(EncodeCollectionRecord(record));
     ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
     EXPECT_EQ(decoded->uid, record.uid);
@@ -31,7 +45,7 @@ TEST(CollectionRecordTest, RoundTrips) {
     EXPECT_EQ(decoded->dimension, record.dimension);
     EXPECT_EQ(decoded->metric, record.metric);
     EXPECT_EQ(decoded->shard_count, record.shard_count);
-    EXPECT_EQ(decoded->index_kind, record.index_kind);
+    EXPECT_TRUE(decoded->index == record.index);
     EXPECT_EQ(decoded->model, record.model);
     EXPECT_EQ(decoded->model_hash, record.model_hash);
     EXPECT_EQ(decoded->create_time_us, record.create_time_us);
@@ -39,7 +53,9 @@ TEST(CollectionRecordTest, RoundTrips) {
 }
 
 TEST(CollectionRecordTest, EveryCutAndEveryTailIsDataLoss) {
-  const std::string bytes = EncodeCollectionRecord(FullRecord());
+  CollectionRecord record = FullRecord();
+  record.index = {.kind = StoredIndexKind::kFlat};
+  const std::string bytes = EncodeCollectionRecord(record);
   for (size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_EQ(DecodeCollectionRecord(bytes.substr(0, size)).status().code(),
               absl::StatusCode::kDataLoss)
@@ -48,12 +64,47 @@ TEST(CollectionRecordTest, EveryCutAndEveryTailIsDataLoss) {
   EXPECT_EQ(DecodeCollectionRecord(bytes + '\x01').status().code(), absl::StatusCode::kDataLoss);
 }
 
+TEST(CollectionRecordTest, ACutIndexParameterIsDataLoss) {
+  CollectionRecord record = FullRecord();
+  record.index = {.kind = StoredIndexKind::kIvfFlat, .nlist = 300};
+  const std::string bytes = EncodeCollectionRecord(record);
+  for (size_t cut = 1; cut <= 2; ++cut) {  // of tag and two bytes
+    EXPECT_EQ(DecodeCollectionRecord(bytes.substr(0, bytes.size() - cut)).status().code(),
+              absl::StatusCode::kDataLoss)
+        << cut;
+  }
+}
+
+// Written before there were other kinds: ends with the time of creation.
+TEST(CollectionRecordTest, RecordsOfTheFirstVersionStillRead) {
+  const std::string bytes(
+      "\x01\x01\x02\x02\x04"
+      "demo"
+      "\x03\x02\x04\x01\x05\x01\x06\x01\x07\x01m\x08\x02"
+      "ab\x09\x80\x89z",
+      28);
+  const auto decoded = DecodeCollectionRecord(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  EXPECT_EQ(decoded->uid, 2u);
+  EXPECT_EQ(decoded->id, "demo");
+  EXPECT_EQ(decoded->create_time_us, 1'000'000);
+  EXPECT_TRUE(decoded->index == StoredIndex());
+}
+
 TEST(CollectionRecordTest, UnknownVersionMetricAndZeroShardsAreDataLoss) {
   std::string version = EncodeCollectionRecord(FullRecord());
   version[0] = 2;
   EXPECT_EQ(DecodeCollectionRecord(version).status().code(), absl::StatusCode::kDataLoss);
   CollectionRecord record = FullRecord();
   record.metric = static_cast<StoredMetric>(9);
+  EXPECT_EQ(DecodeCollectionRecord(EncodeCollectionRecord(record)).status().code(),
+            absl::StatusCode::kDataLoss);
+  record = FullRecord();
+  record.index.kind = static_cast<StoredIndexKind>(8);
+  EXPECT_EQ(DecodeCollectionRecord(EncodeCollectionRecord(record)).status().code(),
+            absl::StatusCode::kDataLoss);
+  record = FullRecord();
+  record.index.recall_millionths = 1'000'001;
   EXPECT_EQ(DecodeCollectionRecord(EncodeCollectionRecord(record)).status().code(),
             absl::StatusCode::kDataLoss);
   record = FullRecord();

@@ -5,8 +5,10 @@
 #include <clocale>
 #include <sstream>
 
+#include "client/cli/collection_stats.h"
 #include "client/cli/format.h"
 #include "client/cli/json_values.h"
+#include "client/cli/operation_text.h"
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
@@ -95,6 +97,71 @@ TEST(FormatTest, FloatsReadBackTheSame) {
   std::vector<float> vector;
   ASSERT_TRUE(ToVector(parsed["vector"], &vector, &error));
   EXPECT_EQ(vector, (std::vector<float>{0.1F, 1.0F / 3}));
+}
+
+CollectionStats SomeStats() {
+  CollectionStats stats;
+  stats.live_documents = 1'500;
+  stats.segments = 4;
+  stats.segment_bytes = 4'096;
+  stats.memory = {
+      .codes = 1'024, .rounded = 1'024, .vectors = 1'024, .labels = 1'024, .mapped = 2'048};
+  ShardStats& trained = stats.shards.emplace_back();
+  trained.live_documents = 1'500;
+  trained.segments = 4;
+  trained.segment_stats = {{.kind = "IVF+GRAPH", .rows = 1'000, .generation = 3},
+                           {.kind = "FLAT", .rows = 100},
+                           {.kind = "FLAT", .rows = 100}};
+  trained.generation = {
+      .generation = 3, .trained_rows = 1'400, .nlist = 64, .nprobe = 9, .imbalance = 1.333};
+  trained.last_choice = "trained 64 lists: grown\x1b";
+  stats.shards.emplace_back().shard = 1;
+  return stats;
+}
+
+TEST(StatsTest, ForPeople) {
+  std::ostringstream out;
+  PrintStats(out, "notes", SomeStats(), 0);
+  EXPECT_THAT(out.str(),
+              ::testing::HasSubstr("  segments      4, 4.0 KiB\n    codes       1.0 KiB\n"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("mapped files 2.0 KiB\n"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex(
+                             " 0 +1,500 .* 3 +1,400 +64 +9 +1\\.33 +2 FLAT, IVF.GRAPH\n"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 .* - +- +- +- +- *\n"));
+  EXPECT_THAT(out.str(), ::testing::EndsWith("  shard 0: trained 64 lists: grown \n"));
+}
+
+TEST(StatsTest, ForPrograms) {
+  const Json json = StatsJson("notes", SomeStats());
+  EXPECT_EQ(json["segment_memory"]["mapped_bytes"], 2'048);
+  EXPECT_EQ(json["shards"][0]["segment_stats"][0]["kind"], "IVF+GRAPH");
+  EXPECT_EQ(json["shards"][0]["generation"]["nprobe"], 9);
+  EXPECT_FALSE(json["shards"][1].contains("generation"));
+}
+
+TEST(OperationTextTest, StatesAndProgress) {
+  Operation operation{
+      .id = "7",
+      .collection = "c",
+      .shards = {{.shard = 0, .stage = "done", .done = true},
+                 {.shard = 2, .stage = "encoding", .rows_done = 45, .rows_total = 100},
+                 {.shard = 3, .stage = "waiting"}}};
+  EXPECT_EQ(OperationState(operation), "running");
+  EXPECT_EQ(OperationProgress(operation), "1 of 3 shards, 2 encoding 45%, 3 waiting");
+  operation.cancel_requested = true;
+  EXPECT_EQ(OperationState(operation), "cancelling");
+  operation.done = true;
+  operation.status = Status(Code::kCancelled, "stopped");
+  EXPECT_EQ(OperationState(operation), "cancelled");
+  EXPECT_EQ(OperationJson(operation)["error"], "CANCELLED: stopped");
+  operation.status = Status(Code::kResourceExhausted, "no room");
+  EXPECT_EQ(OperationState(operation), "failed");
+  operation.status = Status();
+  EXPECT_EQ(OperationState(operation), "done");
+  EXPECT_EQ(OperationJson(operation)["shards"][1]["rows_total"], 100);
+  EXPECT_FALSE(OperationJson(operation).contains("error"));
+  operation.estimate = {.rows = 5, .duration = std::chrono::milliseconds(2'500)};
+  EXPECT_EQ(OperationJson(operation)["estimate"]["seconds"], 2.5);
 }
 
 TEST(ProgressTest, BarWithPercentRateAndTimeLeft) {

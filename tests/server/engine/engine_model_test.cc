@@ -1,5 +1,9 @@
 // Random writes from several threads, searches beside them, drains and merges all the time.
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
 
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/server/engine/model.h"
@@ -7,11 +11,41 @@
 namespace vecino::engine {
 namespace {
 
-class ModelTest : public EngineTest, public testing::WithParamInterface<Metric> {
+struct ModelCase {
+  Metric metric;
+  IndexKind kind;
+  bool files;  // whether indexes are kept in files
+};
+
+class ModelTest : public EngineTest, public testing::WithParamInterface<ModelCase> {
  protected:
+  void SetUp() override {
+    // Every kind of work all the time, on few rows.
+    options_.maintenance.exact_rows = 12;
+    options_.maintenance.min_index_rows = 8;
+    options_.maintenance.min_drift_rows = 40;
+    options_.maintenance.graph_rows = 10;
+    options_.maintenance.graph_quiet = absl::ZeroDuration();
+    options_.maintenance.graph_max_dead_share = 1;
+    options_.maintenance_threads = 2;
+    if (GetParam().files) {
+      std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
+      std::replace(name.begin(), name.end(), '/', '_');
+      folder_ = testing::TempDir() + "/engine_model_" + std::to_string(getpid()) + "_" + name;
+      options_.index_folder = folder_;
+    }
+    EngineTest::SetUp();
+  }
+  void TearDown() override {
+    engine_.reset();
+    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+  }
+
   void RunWith(int operations) {
-    Model model("m", GetParam(), 1);
-    ASSERT_TRUE(engine_->CreateCollection(model.Spec(), false).ok());
+    Model model("m", GetParam().metric, 1);
+    CollectionSpec spec = model.Spec();
+    spec.index.kind = GetParam().kind;
+    ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
     for (int round = 0; round < 2; ++round) {
       model.Run(engine_.get(), operations);
       if (testing::Test::HasFatalFailure()) return;
@@ -23,6 +57,10 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<Metric> 
     }
     EXPECT_GT(model.searches(), 10);
     EXPECT_GT(metrics_.Value("vecino_maintenance_total,drain"), 0);
+    if (GetParam().kind == IndexKind::kAuto) {
+      EXPECT_GT(metrics_.Value("vecino_maintenance_total,retrain"), 0);
+      EXPECT_GT(metrics_.Value("vecino_maintenance_total,graph"), 0);
+    }
     refused_ = model.refused();
   }
 
@@ -40,6 +78,7 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<Metric> 
   }
 
   int refused_ = 0;
+  std::string folder_;
 };
 
 TEST_P(ModelTest, MatchesAPlainMap) {
@@ -58,13 +97,29 @@ TEST_P(ModelTest, MatchesAPlainMapWhenTheStoreRefusesNowAndThen) {
   EXPECT_GT(refused_, 20);
 }
 
-std::string NameOf(const testing::TestParamInfo<Metric>& info) {
-  const char* const names[] = {"Cosine", "Dot", "L2"};
-  return names[static_cast<int>(info.param)];
+std::string NameOf(const testing::TestParamInfo<ModelCase>& info) {
+  const char* const metrics[] = {"Cosine", "Dot", "L2"};
+  std::string name(index::IndexKindName(info.param.kind));
+  name.erase(std::remove(name.begin(), name.end(), '_'), name.end());
+  return metrics[static_cast<int>(info.param.metric)] + name + (info.param.files ? "InFiles" : "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Metrics, ModelTest,
-                         testing::Values(Metric::kCosine, Metric::kDot, Metric::kL2), NameOf);
+std::vector<ModelCase> Cases() {
+  std::vector<ModelCase> cases;
+  for (const Metric metric : {Metric::kCosine, Metric::kDot, Metric::kL2}) {
+    cases.push_back({metric, IndexKind::kAuto, true});
+    cases.push_back({metric, IndexKind::kAuto, false});
+    cases.push_back({metric, IndexKind::kFlat, false});
+  }
+  for (const IndexKind kind : {IndexKind::kIvfFlat, IndexKind::kIvfSq8, IndexKind::kIvfPq,
+                               IndexKind::kHnsw, IndexKind::kLsh}) {
+    cases.push_back({Metric::kCosine, kind, true});
+    cases.push_back({Metric::kL2, kind, false});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, ModelTest, testing::ValuesIn(Cases()), NameOf);
 
 }  // namespace
 }  // namespace vecino::engine

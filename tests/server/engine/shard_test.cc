@@ -43,16 +43,16 @@ class ShardTest : public testing::Test {
   // Scores of everything, best first.
   std::vector<float> All() {
     const float one = 1;
-    const auto hits = shard_->Search(&one, 1000, [] { return absl::OkStatus(); });
+    const auto hits = shard_->Search(&one, {.k = 1000}, [] { return absl::OkStatus(); });
     std::vector<float> scores;
     for (const auto& hit : *hits) scores.push_back(hit.score);
     return scores;
   }
   void MaintainFully() {
     for (;;) {
-      const auto worked = shard_->Maintain();
+      const auto worked = shard_->Maintain({});
       ASSERT_TRUE(worked.ok()) << worked.status();
-      if (!*worked) return;
+      if (!worked->worked) return;
     }
   }
   MemoryStore::Shard& stored() { return *store_.shard(1, 0); }
@@ -154,7 +154,7 @@ TEST_F(ShardTest, EveryCrashPointOfADrainComesBackWhole) {
     store_.fault = [&](std::string_view operation) {
       return operation == broken ? absl::UnavailableError("io") : absl::OkStatus();
     };
-    EXPECT_FALSE(shard_->Maintain().ok());
+    EXPECT_FALSE(shard_->Maintain({}).ok());
     EXPECT_EQ(All(), before);
     store_.fault = nullptr;
     Load();  // as after a crash at this point
@@ -170,10 +170,10 @@ TEST_F(ShardTest, AFailedManifestIsTriedAgain) {
   store_.fault = [&](std::string_view operation) {
     return operation == "PutManifest" ? absl::UnavailableError("io") : absl::OkStatus();
   };
-  EXPECT_FALSE(shard_->Maintain().ok());
+  EXPECT_FALSE(shard_->Maintain({}).ok());
   EXPECT_TRUE(stored().manifest.empty());
   store_.fault = nullptr;
-  EXPECT_TRUE(shard_->Maintain().ok());
+  EXPECT_TRUE(shard_->Maintain({}).ok());
   EXPECT_EQ(DecodeManifest(stored().manifest)->drained_through, 8u);
 }
 
@@ -195,7 +195,7 @@ TEST_F(ShardTest, CloseStopsWritesAndMaintenanceOfTheLog) {
   for (int i = 0; i < 10; ++i) Put(std::to_string(i), 1);
   shard_->Close(absl::NotFoundError("deleted"));
   EXPECT_EQ(Put("a", 1).status.code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(shard_->Maintain().status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(shard_->Maintain({}).status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(stored().manifest.empty());
   EXPECT_EQ(All().size(), 10u);
 }

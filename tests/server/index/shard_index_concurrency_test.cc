@@ -93,7 +93,7 @@ TEST(ShardIndexConcurrency, NoSearchMissesAKey) {
         for (int key = 0; key < kKeys; ++key) floor[key] = keys.floor(key);
         const auto view = index.Pin();
         const auto hits =
-            Search(*view, Metric::kInnerProduct, query, 1 << 20, [] { return absl::OkStatus(); });
+            Search(*view, Metric::kInnerProduct, query, {.k = 1 << 20}, [] { return absl::OkStatus(); });
         ASSERT_TRUE(hits.ok());
         bool seen[kKeys] = {};
         for (const Hit& hit : *hits) {

@@ -20,7 +20,7 @@ std::shared_ptr<const Segment> BuildFrom(const FrozenRows& rows, const ShardInde
 // Labels and scores of everything that a search sees.
 std::map<uint64_t, float> All(const View& view, const ShardIndexOptions& options, float x = 1) {
   std::map<uint64_t, float> all;
-  const auto hits = Search(view, options.metric, &x, 1 << 20, [] { return absl::OkStatus(); });
+  const auto hits = Search(view, options.metric, &x, {.k = 1 << 20}, [] { return absl::OkStatus(); });
   EXPECT_TRUE(hits.ok());
   for (const Hit& hit : *hits) EXPECT_TRUE(all.emplace(hit.label, hit.score).second);
   return all;
@@ -197,7 +197,7 @@ TEST_F(ShardIndexTest, CheckpointEndsTheSearch) {
   for (uint64_t label = 1; label <= 9; ++label) Add(label);
   const float x = 1;
   int calls = 0;
-  const auto hits = Search(*index_.Pin(), options_.metric, &x, 5, [&] {
+  const auto hits = Search(*index_.Pin(), options_.metric, &x, {.k = 5}, [&] {
     return ++calls == 2 ? absl::CancelledError("gone") : absl::OkStatus();
   });
   EXPECT_EQ(hits.status().code(), absl::StatusCode::kCancelled);

@@ -24,6 +24,8 @@ class FakeEngine final : public engine::Engine {
   std::function<engine::WriteResult(const std::string&)> erase;
   engine::SearchResult search_result;
   std::function<absl::Status(const engine::CallContext&)> on_search;  // before the result
+  std::vector<engine::Operation::Info> operations;                    // in order of creation
+  engine::OperationEstimate estimate;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
   encoder::EncoderStats encoder_stats;
@@ -40,6 +42,10 @@ class FakeEngine final : public engine::Engine {
   engine::SearchRequest search;
   encoder::InputType input_type = encoder::InputType::kDocument;
   int lists = 0;
+  engine::Operation::Type type = engine::Operation::Type::kRetrain;
+  std::vector<int> shards;
+  std::string operation;
+  absl::Duration timeout;
 
   absl::StatusOr<engine::CollectionInfo> CreateCollection(const engine::CollectionSpec& s,
                                                           bool v) override {
@@ -68,6 +74,61 @@ class FakeEngine final : public engine::Engine {
   absl::StatusOr<engine::CollectionStats> GetCollectionStats(std::string_view) const override {
     if (!failure.ok()) return failure;
     return stats;
+  }
+  absl::StatusOr<engine::Operation::Info> StartOperation(std::string_view c,
+                                                         engine::Operation::Type t,
+                                                         std::span<const int> s) override {
+    collection = std::string(c);
+    type = t;
+    shards.assign(s.begin(), s.end());
+    if (!failure.ok()) return failure;
+    return operations.at(0);
+  }
+  absl::StatusOr<engine::OperationEstimate> EstimateOperation(
+      std::string_view c, engine::Operation::Type t, std::span<const int> s) const override {
+    auto* self = const_cast<FakeEngine*>(this);
+    self->collection = std::string(c);
+    self->type = t;
+    self->shards.assign(s.begin(), s.end());
+    if (!failure.ok()) return failure;
+    return estimate;
+  }
+  absl::StatusOr<engine::Operation::Info> GetOperation(std::string_view c,
+                                                       std::string_view id) const override {
+    for (const auto& info : operations) {
+      if (info.collection == c && info.id == id) return info;
+    }
+    return absl::NotFoundError("no such operation");
+  }
+  absl::StatusOr<std::vector<engine::Operation::Info>> ListOperations(std::string_view c,
+                                                                      std::string_view after,
+                                                                      int limit) const override {
+    if (!failure.ok()) return failure;
+    std::vector<engine::Operation::Info> found;
+    bool past = after.empty();
+    for (const auto& info : operations) {
+      if (past && info.collection == c && static_cast<int>(found.size()) < limit) {
+        found.push_back(info);
+      }
+      past = past || info.id == after;
+    }
+    return found;
+  }
+  absl::Status CancelOperation(std::string_view c, std::string_view id) override {
+    collection = std::string(c);
+    operation = std::string(id);
+    return failure;
+  }
+  absl::Status DeleteOperation(std::string_view c, std::string_view id) override {
+    collection = std::string(c);
+    operation = std::string(id);
+    return failure;
+  }
+  absl::StatusOr<engine::Operation::Info> WaitOperation(std::string_view c, std::string_view id,
+                                                        absl::Duration t,
+                                                        const engine::CallContext&) const override {
+    const_cast<FakeEngine*>(this)->timeout = t;
+    return GetOperation(c, id);
   }
   absl::StatusOr<std::vector<engine::WriteResult>> Upsert(std::string_view c,
                                                           std::vector<engine::DocumentWrite> w,

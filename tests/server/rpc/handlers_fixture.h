@@ -5,6 +5,7 @@
 #include "server/rpc/collection_handlers.h"
 #include "server/rpc/document_handlers.h"
 #include "server/rpc/embedding_handlers.h"
+#include "server/rpc/operation_handlers.h"
 #include "server/rpc/search_handlers.h"
 #include "tests/server/rpc/expect_field.h"
 #include "tests/server/rpc/fake_engine.h"
@@ -48,6 +49,7 @@ class HandlersTest : public testing::Test {
   FakeEngine engine_;
   engine::CallContext context_;
   CollectionHandlers collections_{&engine_};
+  OperationHandlers operations_{&engine_};
   DocumentHandlers documents_{&engine_, 4 << 20};
   SearchHandlers search_{&engine_, 4 << 20};
   EmbeddingHandlers embedding_{&engine_, 4 << 20};

@@ -28,7 +28,9 @@ TEST_F(HandlersTest, CreateCollectionConverts) {
   EXPECT_EQ(response.collection().name(), "collections/c");
   EXPECT_EQ(response.collection().embedding().model(), "models/m");
   EXPECT_EQ(response.collection().embedding().model_hash(), "abc");
-  EXPECT_EQ(response.collection().index_policy().kind(), v1::IndexPolicy::KIND_FLAT);
+  EXPECT_EQ(response.collection().index_policy().kind(), v1::IndexPolicy::KIND_AUTO);
+  EXPECT_EQ(response.collection().index_policy().recall_target(), 0.95);
+  EXPECT_TRUE(response.collection().index_policy().parameters().graph());
   EXPECT_EQ(response.collection().create_time().seconds(), 1700000000);
   EXPECT_EQ(response.collection().etag(), "etag-1");
 }

@@ -1,0 +1,234 @@
+// vecino collection retrain|compact, vecino operation list|get|cancel
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <thread>
+
+#include "client/cli/context.h"
+#include "client/cli/operation_text.h"
+#include "client/cli/table.h"
+#include "client/cli/terminal.h"
+
+namespace vecino::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct StartArguments {
+  Operation::Type type = Operation::Type::kRetrain;
+  std::string collection;
+  std::vector<int> shards;
+  bool dry_run = false;
+  bool wait = false;
+};
+
+std::string What(const Operation& operation) {
+  return std::string(OperationTypeName(operation.type)) + " " + Printable(operation.collection);
+}
+
+// One line that is redrawn on a terminal; elsewhere a line whenever the stages change.
+class WaitLine {
+ public:
+  ~WaitLine() { Clear(); }
+
+  void Show(const Operation& operation) {
+    const std::string progress = OperationProgress(operation);
+    if (!StderrIsTerminal()) {
+      if (progress != last_) std::cerr << What(operation) << ": " << progress << '\n';
+      last_ = progress;
+      return;
+    }
+    const std::string line =
+        What(operation) + "  " + ClockTime(Clock::now() - start_) + "  " + progress;
+    std::fprintf(stderr, "\r\033[K%s",
+                 CutToWidth(Printable(line), TerminalWidth(STDERR_FILENO) - 1).c_str());
+    drawn_ = true;
+  }
+  void Clear() {
+    if (drawn_) std::fputs("\r\033[K", stderr);
+    drawn_ = false;
+  }
+
+ private:
+  const Clock::time_point start_ = Clock::now();
+  std::string last_;
+  bool drawn_ = false;
+};
+
+// Until it is done. The server may answer sooner than asked, so the pace is kept here.
+Result<Operation> WaitUntilDone(Context& context, Operation operation) {
+  const std::chrono::milliseconds pace(StderrIsTerminal() ? 500 : 2'000);
+  WaitLine line;
+  while (!operation.done) {
+    line.Show(operation);
+    const Clock::time_point next = Clock::now() + pace;
+    Result<Operation> now =
+        context.client().WaitOperation(operation.collection, operation.id, pace);
+    if (!now.ok()) return now.status();
+    operation = *now;
+    if (!operation.done) std::this_thread::sleep_until(next);
+  }
+  return operation;
+}
+
+int PrintEstimate(const Context& context, const Operation& operation) {
+  if (context.json || !operation.estimate) {
+    std::cout << OneLine(OperationJson(operation)) << '\n';
+    return 0;
+  }
+  const OperationEstimate& estimate = *operation.estimate;
+  std::cout << What(operation) << " would take about " << Duration(estimate.duration) << '\n'
+            << "  rows          " << WithCommas(estimate.rows) << '\n'
+            << "  dead rows     " << WithCommas(estimate.deleted_rows) << ", dropped\n"
+            << "  index         " << Bytes(estimate.index_bytes) << '\n'
+            << "  extra memory  " << Bytes(estimate.peak_bytes) << " while it runs\n";
+  return 0;
+}
+
+int Start(Context& context, const StartArguments& arguments) {
+  const bool retrain = arguments.type == Operation::Type::kRetrain;
+  const Result<Operation> started =
+      retrain
+          ? context.client().RetrainIndex(arguments.collection, arguments.shards, arguments.dry_run)
+          : context.client().CompactIndex(arguments.collection, arguments.shards,
+                                          arguments.dry_run);
+  const std::string what = std::string(OperationTypeName(arguments.type)) + " ";
+  if (!started.ok()) return context.Fail(what + arguments.collection, started.status());
+  if (arguments.dry_run) return PrintEstimate(context, *started);
+  Operation operation = *started;
+  if (arguments.wait) {
+    const Result<Operation> done = WaitUntilDone(context, operation);
+    if (!done.ok()) return context.Fail("wait for " + what + arguments.collection, done.status());
+    operation = *done;
+  }
+  if (context.json) {
+    std::cout << OneLine(OperationJson(operation)) << '\n';
+  } else if (!operation.done) {
+    std::cout << What(operation) << " runs: vecino operation get "
+              << Printable(operation.collection) << ' ' << operation.id << '\n';
+  } else if (operation.status.ok()) {
+    std::cout << (retrain ? "retrained " : "compacted ") << Printable(operation.collection) << ": "
+              << WithCommas(static_cast<int64_t>(operation.shards.size())) << " shards in "
+              << Duration(operation.end_time - operation.create_time) << '\n';
+  }
+  if (operation.status.ok()) return 0;
+  return context.Fail(what + arguments.collection, operation.status);
+}
+
+void PrintOperation(const Context& context, const Operation& operation) {
+  if (context.json) {
+    std::cout << OneLine(OperationJson(operation)) << '\n';
+    return;
+  }
+  std::cout << operation.id << '\n'
+            << "  does     " << What(operation) << '\n'
+            << "  state    " << OperationState(operation) << '\n'
+            << "  created  " << Rfc3339(operation.create_time) << '\n';
+  if (operation.done) {
+    std::cout << "  ended    " << Rfc3339(operation.end_time) << ", after "
+              << Duration(operation.end_time - operation.create_time) << '\n';
+  }
+  if (!operation.status.ok()) {
+    std::cout << "  error    " << Printable(operation.status.ToString()) << '\n';
+  }
+  std::cout << '\n';
+  Table table({{"SHARD", Table::Align::kRight},
+               {"ROWS DONE", Table::Align::kRight},
+               {"OF", Table::Align::kRight},
+               {"STAGE"}});
+  for (const OperationShard& shard : operation.shards) {
+    table.AddRow({std::to_string(shard.shard), WithCommas(shard.rows_done),
+                  shard.rows_total > 0 ? WithCommas(shard.rows_total) : "-",
+                  shard.status.ok() ? shard.stage : shard.stage + ": " + shard.status.message()});
+  }
+  table.Print(std::cout, TableWidth());
+}
+
+int ListAll(Context& context, const std::string& collection) {
+  const Result<std::vector<Operation>> operations = context.client().ListOperations(collection);
+  if (!operations.ok()) {
+    return context.Fail("list operations of " + collection, operations.status());
+  }
+  Table table({{"ID"}, {"TYPE"}, {"STATE"}, {"CREATED"}, {"ENDED"}, {"PROGRESS"}});
+  for (const Operation& operation : *operations) {
+    if (context.json) {
+      std::cout << OneLine(OperationJson(operation)) << '\n';
+      continue;
+    }
+    table.AddRow({operation.id, std::string(OperationTypeName(operation.type)),
+                  std::string(OperationState(operation)), Rfc3339(operation.create_time),
+                  Rfc3339(operation.end_time),
+                  operation.done && !operation.status.ok() ? operation.status.message()
+                                                           : OperationProgress(operation)});
+  }
+  table.Print(std::cout, TableWidth());
+  return 0;
+}
+
+int Get(Context& context, const std::string& collection, const std::string& id) {
+  const Result<Operation> operation = context.client().GetOperation(collection, id);
+  if (!operation.ok()) return context.Fail("get operation " + id, operation.status());
+  PrintOperation(context, *operation);
+  return 0;
+}
+
+int Cancel(Context& context, const std::string& collection, const std::string& id) {
+  const Status status = context.client().CancelOperation(collection, id);
+  if (!status.ok()) return context.Fail("cancel operation " + id, status);
+  return Get(context, collection, id);
+}
+
+void AddStart(CLI::App* group, Context& context, Operation::Type type, const char* description) {
+  CLI::App* command = group->add_subcommand(std::string(OperationTypeName(type)), description);
+  const auto arguments = std::make_shared<StartArguments>();
+  arguments->type = type;
+  command->add_option("NAME", arguments->collection)->required();
+  command->add_option("--shards", arguments->shards, "Numbers of shards, by commas (default: all)")
+      ->delimiter(',');
+  command->add_flag("--dry-run", arguments->dry_run, "Say what it would take, and start nothing");
+  CLI::Option* wait = command->add_flag("--wait,!--no-wait", arguments->wait,
+                                        "Wait until it is done (default: on a terminal)");
+  command->callback([&context, arguments, wait] {
+    if (wait->count() == 0) arguments->wait = StderrIsTerminal();
+    context.command = [&context, arguments] { return Start(context, *arguments); };
+  });
+}
+
+}  // namespace
+
+void AddIndexWorkCommands(CLI::App* collection_group, Context& context) {
+  AddStart(collection_group, context, Operation::Type::kRetrain,
+           "Train the index on the rows that are there now, and encode them anew");
+  AddStart(collection_group, context, Operation::Type::kCompact,
+           "Merge each shard's segments and drop deleted rows");
+}
+
+void AddOperationCommands(CLI::App& app, Context& context) {
+  CLI::App* group = app.add_subcommand("operation", "List, show and cancel long-running work");
+  group->require_subcommand(1);
+  const auto collection = std::make_shared<std::string>();
+  const auto id = std::make_shared<std::string>();
+
+  CLI::App* list = group->add_subcommand("list", "List a collection's operations");
+  list->add_option("NAME", *collection, "Collection")->required();
+  list->callback([&context, collection] {
+    context.command = [&context, collection] { return ListAll(context, *collection); };
+  });
+
+  CLI::App* get = group->add_subcommand("get", "Show an operation");
+  get->add_option("NAME", *collection, "Collection")->required();
+  get->add_option("ID", *id)->required();
+  get->callback([&context, collection, id] {
+    context.command = [&context, collection, id] { return Get(context, *collection, *id); };
+  });
+
+  CLI::App* cancel = group->add_subcommand("cancel", "Ask an operation to stop");
+  cancel->add_option("NAME", *collection, "Collection")->required();
+  cancel->add_option("ID", *id)->required();
+  cancel->callback([&context, collection, id] {
+    context.command = [&context, collection, id] { return Cancel(context, *collection, *id); };
+  });
+}
+
+}  // namespace vecino::cli

@@ -1,0 +1,70 @@
+#include "client/cli/operation_text.h"
+
+#include <algorithm>
+
+namespace vecino::cli {
+
+std::string_view OperationTypeName(Operation::Type type) {
+  switch (type) {
+    case Operation::Type::kRetrain:
+      return "retrain";
+    case Operation::Type::kCompact:
+      return "compact";
+  }
+  return "unknown";
+}
+
+std::string_view OperationState(const Operation& operation) {
+  if (!operation.done) return operation.cancel_requested ? "cancelling" : "running";
+  if (operation.status.ok()) return "done";
+  return operation.status.code() == Code::kCancelled ? "cancelled" : "failed";
+}
+
+std::string OperationProgress(const Operation& operation) {
+  size_t done = 0;
+  std::string stages;
+  for (const OperationShard& shard : operation.shards) {
+    if (shard.done) {
+      ++done;
+      continue;
+    }
+    stages += ", " + std::to_string(shard.shard) + " " + shard.stage;
+    if (shard.rows_total <= 0) continue;
+    const int64_t percent = std::clamp<int64_t>(shard.rows_done * 100 / shard.rows_total, 0, 100);
+    stages += " " + std::to_string(percent) + "%";
+  }
+  return std::to_string(done) + " of " + std::to_string(operation.shards.size()) + " shards" +
+         stages;
+}
+
+Json OperationJson(const Operation& operation) {
+  Json json{{"id", operation.id},
+            {"collection", operation.collection},
+            {"type", OperationTypeName(operation.type)},
+            {"state", OperationState(operation)},
+            {"done", operation.done},
+            {"create_time", Rfc3339(operation.create_time)},
+            {"end_time", Rfc3339(operation.end_time)},
+            {"shards", Json::array()}};
+  if (!operation.status.ok()) json["error"] = operation.status.ToString();
+  for (const OperationShard& shard : operation.shards) {
+    Json one{{"shard", shard.shard},
+             {"stage", shard.stage},
+             {"rows_done", shard.rows_done},
+             {"rows_total", shard.rows_total},
+             {"done", shard.done}};
+    if (!shard.status.ok()) one["error"] = shard.status.ToString();
+    json["shards"].push_back(std::move(one));
+  }
+  if (operation.estimate) {
+    json["estimate"] = {
+        {"rows", operation.estimate->rows},
+        {"deleted_rows", operation.estimate->deleted_rows},
+        {"seconds", static_cast<double>(operation.estimate->duration.count()) / 1e6},
+        {"peak_bytes", operation.estimate->peak_bytes},
+        {"index_bytes", operation.estimate->index_bytes}};
+  }
+  return json;
+}
+
+}  // namespace vecino::cli

@@ -1,0 +1,125 @@
+// Client's calls about long-running work.
+#include <algorithm>
+
+#include "client/conversions.h"
+#include "client/impl.h"
+#include "client/index_conversions.h"
+#include "client/vecino/client.h"
+
+namespace vecino {
+namespace {
+
+using internal::CheckUtf8;
+using internal::CollectionName;
+using internal::FromProto;
+using internal::OperationName;
+
+namespace longrunning = google::longrunning;
+
+template <typename Request>
+Request StartRequest(const std::string& collection, const std::vector<int>& shards,
+                     bool validate_only) {
+  Request request;
+  request.set_name(CollectionName(collection));
+  request.mutable_shards()->Assign(shards.begin(), shards.end());
+  request.set_validate_only(validate_only);
+  return request;
+}
+
+}  // namespace
+
+// Sent twice these do no harm: the server returns the operation that runs already.
+Result<Operation> Client::RetrainIndex(const std::string& collection,
+                                       const std::vector<int>& shards, bool validate_only) {
+  if (Status status = CheckUtf8(collection, "name"); !status.ok()) return status;
+  const auto request = StartRequest<v1::RetrainIndexRequest>(collection, shards, validate_only);
+  longrunning::Operation response;
+  const Status status = impl_->Call(*impl_->collections, &v1::CollectionService::Stub::RetrainIndex,
+                                    request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
+}
+
+Result<Operation> Client::CompactIndex(const std::string& collection,
+                                       const std::vector<int>& shards, bool validate_only) {
+  if (Status status = CheckUtf8(collection, "name"); !status.ok()) return status;
+  const auto request = StartRequest<v1::CompactIndexRequest>(collection, shards, validate_only);
+  longrunning::Operation response;
+  const Status status = impl_->Call(*impl_->collections, &v1::CollectionService::Stub::CompactIndex,
+                                    request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
+}
+
+Result<Operation> Client::GetOperation(const std::string& collection, const std::string& id) {
+  const std::string name = OperationName(collection, id);
+  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
+  longrunning::GetOperationRequest request;
+  request.set_name(name);
+  longrunning::Operation response;
+  const Status status = impl_->Call(
+      *impl_->operations, &longrunning::Operations::Stub::GetOperation, request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
+}
+
+Result<std::vector<Operation>> Client::ListOperations(const std::string& collection) {
+  if (Status status = CheckUtf8(collection, "name"); !status.ok()) return status;
+  std::vector<Operation> operations;
+  longrunning::ListOperationsRequest request;
+  request.set_name(CollectionName(collection));
+  request.set_page_size(1'000);
+  do {
+    longrunning::ListOperationsResponse response;
+    const Status status = impl_->Call(
+        *impl_->operations, &longrunning::Operations::Stub::ListOperations, request, &response);
+    if (!status.ok()) return status;
+    for (const longrunning::Operation& operation : response.operations()) {
+      operations.push_back(FromProto(operation));
+    }
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return operations;
+}
+
+Result<Operation> Client::WaitOperation(const std::string& collection, const std::string& id,
+                                        std::chrono::milliseconds timeout) {
+  const std::string name = OperationName(collection, id);
+  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
+  longrunning::WaitOperationRequest request;
+  request.set_name(name);
+  const int64_t wait = std::max<int64_t>(timeout.count(), 0);
+  request.mutable_timeout()->set_seconds(wait / 1'000);
+  request.mutable_timeout()->set_nanos(static_cast<int32_t>(wait % 1'000 * 1'000'000));
+  longrunning::Operation response;
+  const Status status = impl_->Call(
+      *impl_->operations, &longrunning::Operations::Stub::WaitOperation, request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
+}
+
+Status Client::CancelOperation(const std::string& collection, const std::string& id) {
+  const std::string name = OperationName(collection, id);
+  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
+  longrunning::CancelOperationRequest request;
+  request.set_name(name);
+  google::protobuf::Empty response;
+  return impl_->Call(*impl_->operations, &longrunning::Operations::Stub::CancelOperation, request,
+                     &response);
+}
+
+Status Client::DeleteOperation(const std::string& collection, const std::string& id) {
+  const std::string name = OperationName(collection, id);
+  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
+  longrunning::DeleteOperationRequest request;
+  request.set_name(name);
+  google::protobuf::Empty response;
+  int attempts = 0;
+  Status status = impl_->Call(*impl_->operations, &longrunning::Operations::Stub::DeleteOperation,
+                              request, &response, &attempts);
+  // An attempt whose reply was lost may have deleted it.
+  if (status.code() == Code::kNotFound && attempts > 1) return Status();
+  return status;
+}
+
+}  // namespace vecino

@@ -1,0 +1,141 @@
+#include "server/engine/maintenance_policy.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace vecino::engine {
+namespace {
+
+using Kind = MaintenanceStep::Kind;
+using index::IndexKind;
+using index::SegmentKind;
+
+int64_t Rows(const MaintenanceState& state) {
+  int64_t rows = 0;
+  for (const auto& segment : state.segments) rows += segment.rows - segment.dead;
+  return rows;
+}
+
+// The newest segments and all older ones that are not more than twice as large as what was taken.
+MaintenanceStep MergeNewest(const MaintenanceState& state, size_t at_least, std::string why) {
+  size_t first = state.segments.size();
+  int64_t rows = 0;
+  while (first > 0 && (state.segments.size() - first < at_least ||
+                       state.segments[first - 1].rows <= 2 * rows)) {
+    rows += state.segments[--first].rows;
+  }
+  return {Kind::kMerge, first, state.segments.size() - first, std::move(why)};
+}
+
+MaintenanceStep Merge(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  if (state.segments.size() > policy.max_segments) {
+    return MergeNewest(state, 2,
+                       absl::StrCat(state.segments.size(), " segments, more than ",
+                                    policy.max_segments, " slow searches down"));
+  }
+  for (size_t i = 0; i < state.segments.size(); ++i) {
+    const auto& segment = state.segments[i];
+    if (static_cast<double>(segment.dead) >
+        policy.max_dead_share * static_cast<double>(segment.rows)) {
+      return {Kind::kMerge, i, 1,
+              absl::StrCat(segment.dead, " of ", segment.rows, " rows of a segment are dead")};
+    }
+    const bool stale = state.spec.kind == IndexKind::kAuto && state.generation != 0 &&
+                       segment.generation != state.generation;
+    if (stale) {
+      // With its neighbours that are stale too.
+      size_t end = i + 1;
+      while (end < state.segments.size() && state.segments[end].generation != state.generation) {
+        ++end;
+      }
+      return {Kind::kMerge, i, end - i,
+              absl::StrCat(end - i, " segments are not encoded under generation ",
+                           state.generation)};
+    }
+  }
+  if (state.spec.kind == IndexKind::kAuto || state.spec.kind == IndexKind::kFlat) return {};
+  // FAISS's kinds are built when enough rows wait as flat segments.
+  int64_t flat = 0;
+  size_t first = state.segments.size();
+  while (first > 0 && state.segments[first - 1].kind == SegmentKind::kFlat) {
+    flat += state.segments[--first].rows;
+  }
+  const size_t count = state.segments.size() - first;
+  if (count > 0 && flat > policy.exact_rows && flat > (Rows(state) - flat) / 4) {
+    return MergeNewest(state, count,
+                       absl::StrCat(flat, " rows are not in an index of kind ",
+                                    std::string(index::IndexKindName(state.spec.kind)), " yet"));
+  }
+  return {};
+}
+
+MaintenanceStep Retrain(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  const auto all = [&](std::string why) {
+    return MaintenanceStep{Kind::kRetrain, 0, state.segments.size(), std::move(why)};
+  };
+  const int64_t rows = Rows(state);
+  if (state.generation == 0) {
+    if (rows <= policy.exact_rows) return {};
+    return all(absl::StrCat(rows, " rows, more than ", policy.exact_rows,
+                            " that are quick to compare one by one"));
+  }
+  if (static_cast<double>(rows) > policy.max_growth * static_cast<double>(state.trained_rows)) {
+    return all(absl::StrCat("grown to ", rows, " rows from ", state.trained_rows,
+                            " that generation ", state.generation, " was trained for"));
+  }
+  const double enough = std::max(static_cast<double>(policy.min_drift_rows),
+                                 policy.min_drift_share * static_cast<double>(state.trained_rows));
+  if (static_cast<double>(state.recent_rows) < enough || state.segments.empty()) return {};
+  if (state.recent_error > policy.max_error_growth * state.base_error) {
+    return all(absl::StrFormat("the last %d rows lie %.2f from their centroids, those of training %.2f",
+                               state.recent_rows, state.recent_error, state.base_error));
+  }
+  if (state.imbalance > policy.max_imbalance_growth * state.base_imbalance) {
+    return all(absl::StrFormat("imbalance of lists rose from %.2f to %.2f", state.base_imbalance,
+                               state.imbalance));
+  }
+  return {};
+}
+
+MaintenanceStep Graph(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  MaintenanceStep none;
+  if (state.spec.kind != IndexKind::kAuto || !state.spec.graph) return none;
+  for (size_t i = 0; i < state.segments.size(); ++i) {
+    const auto& segment = state.segments[i];
+    if (segment.kind != SegmentKind::kIvf || segment.graph || segment.graph_refused ||
+        segment.rows < policy.graph_rows ||
+        static_cast<double>(segment.dead) >
+            policy.graph_max_dead_share * static_cast<double>(segment.rows)) {
+      continue;
+    }
+    const absl::Time quiet = segment.since + policy.graph_quiet;
+    if (quiet <= state.now) {
+      return {Kind::kGraph, i, 1,
+              absl::StrCat("a segment of ", segment.rows, " rows was not rewritten for ",
+                           absl::FormatDuration(absl::Floor(state.now - segment.since,
+                                                            absl::Seconds(1))))};
+    }
+    none.look_again = std::min(none.look_again, quiet);
+  }
+  return none;
+}
+
+}  // namespace
+
+MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  if (state.frozen_tails > 0) {
+    return {Kind::kDrain, 0, 0, absl::StrCat(state.frozen_tails, " full tails wait")};
+  }
+  if (state.spec.kind == IndexKind::kAuto && state.generation == 0) {
+    if (MaintenanceStep step = Retrain(state, policy); step.kind != Kind::kNone) return step;
+  }
+  if (MaintenanceStep step = Merge(state, policy); step.kind != Kind::kNone) return step;
+  if (state.spec.kind == IndexKind::kAuto) {
+    if (MaintenanceStep step = Retrain(state, policy); step.kind != Kind::kNone) return step;
+  }
+  return Graph(state, policy);
+}
+
+}  // namespace vecino::engine

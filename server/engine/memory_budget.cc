@@ -1,0 +1,62 @@
+#include "server/engine/memory_budget.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/index/int8_rows.h"
+#include "server/index/pq_scan.h"
+
+namespace vecino::engine {
+
+int64_t PredictIndexBytes(index::SegmentKind kind, const index::IndexSpec& spec, int64_t rows,
+                          int dimension, bool graph) {
+  const int64_t d = dimension;
+  const int64_t labels = 12;  // label and order
+  const int64_t floats = 4 * d;
+  switch (kind) {
+    case index::SegmentKind::kFlat:
+      // Floats, 8-bit rows with scale, error and length.
+      return rows * (floats + static_cast<int64_t>(index::Int8Stride(d)) + 12 + 8);
+    case index::SegmentKind::kIvf: {
+      const auto codes = static_cast<int64_t>(index::PqBlockBytes((d + 3) / 4) / 16);
+      const int64_t links = graph ? 4 * 64 * 21 / 20 : 0;
+      // Lists end in blocks that are half empty on average: 8 rows each, with √rows · 4 lists.
+      const int64_t padding = codes * 8 * (spec.nlist > 0 ? spec.nlist : 0);
+      return rows * (codes + links + static_cast<int64_t>(index::Int8Stride(d)) + 4 + labels) +
+             padding;
+    }
+    case index::SegmentKind::kIvfFlat:
+      return rows * (floats + 8 + labels);
+    case index::SegmentKind::kIvfSq8:
+      return rows * (d + 8 + labels);
+    case index::SegmentKind::kIvfPq: {
+      const int64_t m = spec.pq_m > 0 ? spec.pq_m : d / 4;
+      const int64_t bits = spec.pq_bits > 0 ? spec.pq_bits : 8;
+      return rows * ((m * bits + 7) / 8 + 8 + labels);
+    }
+    case index::SegmentKind::kHnsw: {
+      const int64_t m = spec.hnsw_m > 0 ? spec.hnsw_m : 16;
+      return rows * (floats + 2 * m * 4 * 21 / 20 + 12 + labels);
+    }
+    case index::SegmentKind::kLsh:
+      return rows * ((spec.lsh_bits > 0 ? spec.lsh_bits : 4 * d) / 8 + labels);
+  }
+  return 0;
+}
+
+int64_t PredictBuildBytes(index::SegmentKind kind, int64_t rows, int dimension,
+                          int64_t sample_rows) {
+  // Plan, lists, order; the sample as floats and as bytes.
+  return rows * (kind == index::SegmentKind::kIvf ? 24 : 8) +
+         sample_rows * (4 + 1) * static_cast<int64_t>(dimension);
+}
+
+absl::Status MemoryBudget::Reserve(int64_t bytes, std::string_view what) {
+  const int64_t before = used_.fetch_add(bytes, std::memory_order_relaxed);
+  if (limit_ == 0 || before + bytes <= limit_) return absl::OkStatus();
+  Release(bytes);
+  return absl::ResourceExhaustedError(absl::StrCat(
+      std::string(what), " needs about ", bytes >> 20, " MiB; ", before >> 20, " of the ",
+      limit_ >> 20,
+      " MiB that indexes may take are in use. Raise index.memory_mib, or use more machines"));
+}
+
+}  // namespace vecino::engine

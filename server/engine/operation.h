@@ -1,0 +1,131 @@
+// Long-running work on a collection's indexes: what it is doing, and how to stop it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/engine/types.h"
+
+namespace vecino::engine {
+
+// One request, over some shards of one collection. Each shard's maintenance works on its part and
+// reports here; the operation is done when every part is. Thread safety: all methods are safe from
+// any thread.
+class Operation {
+ public:
+  enum class Type { kRetrain, kCompact };
+
+  struct Part {
+    int shard = 0;
+    std::string stage;  // "waiting", "training", "encoding", "calibrating", "merging", "done", ...
+    int64_t rows_done = 0;   // of this stage
+    int64_t rows_total = 0;  // 0: not known
+    bool done = false;
+    absl::Status status;  // when done
+  };
+  struct Info {
+    std::string id;  // unique in the server; [a-z0-9-]
+    std::string collection;
+    Type type = Type::kRetrain;
+    absl::Time create_time, end_time;  // end: infinite future until done
+    bool done = false;
+    bool cancel_requested = false;
+    absl::Status status;  // when done: the first part's that is not OK
+    std::vector<Part> parts;
+  };
+
+  Operation(std::string id, std::string collection, Type type, std::vector<int> shards);
+
+  const std::string& id() const { return id_; }
+  Type type() const { return type_; }
+  const std::string& collection() const { return collection_; }
+  const std::vector<int>& shards() const { return shards_; }
+  bool done() const;
+  Info Snapshot() const;
+
+  // For whoever works on a shard's part. A part that is done stays as it is; a shard that is no
+  // part of it is ignored.
+  void Report(int shard, std::string_view stage, int64_t rows_done, int64_t rows_total);
+  void Finish(int shard, absl::Status status);
+  // CANCELLED once Cancel was called.
+  absl::Status CheckCancelled() const;
+
+  // Asks the work to stop; it does at its next checkpoint and changes nothing. No effect when done.
+  void Cancel();
+  // Finishes every part that is not done. For one whose shards are gone.
+  void End(const absl::Status& why);
+  // Blocks until it is done, the deadline passes (DEADLINE_EXCEEDED) or the caller goes
+  // (CANCELLED).
+  absl::Status Wait(const CallContext& context) const;
+
+ private:
+  Part* OpenPart(int shard) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);  // null: none, or done
+  void FinishPart(Part* part, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::string id_, collection_;
+  const Type type_;
+  const std::vector<int> shards_;
+  const absl::Time create_time_;
+  mutable absl::Mutex mu_;
+  mutable absl::CondVar changed_;
+  bool cancel_ ABSL_GUARDED_BY(mu_) = false;
+  size_t open_ ABSL_GUARDED_BY(mu_);  // parts that are not done
+  absl::Time end_time_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
+  std::vector<Part> parts_ ABSL_GUARDED_BY(mu_);
+};
+
+// The operations of a server, those under way and the last kept of those that are done. In memory:
+// a restart forgets them (the work itself is safe to cut short and to repeat). Thread safe.
+class OperationRegistry {
+ public:
+  static constexpr size_t kKeptDone = 256;
+  static constexpr size_t kMaxRunning = 256;
+
+  OperationRegistry();
+
+  struct Created {
+    std::shared_ptr<Operation> operation;
+    bool made = false;  // otherwise it ran already
+  };
+  // The operation that runs already with the same type and shards, unless it was cancelled; so a
+  // request that is sent twice is done once. Otherwise a new one with an id of its own.
+  // RESOURCE_EXHAUSTED when kMaxRunning run. shards: ascending.
+  absl::StatusOr<Created> Create(std::string_view collection, Operation::Type type,
+                                 const std::vector<int>& shards);
+  // NOT_FOUND, naming both.
+  absl::StatusOr<std::shared_ptr<Operation>> Find(std::string_view collection,
+                                                  std::string_view id) const;
+  // In order of creation; `after` is the id to go on behind, whether or not it is there still;
+  // empty, or not an id of this registry: from the first.
+  std::vector<std::shared_ptr<Operation>> List(std::string_view collection, std::string_view after,
+                                               size_t limit) const;
+  // FAILED_PRECONDITION while it runs, NOT_FOUND.
+  absl::Status Delete(std::string_view collection, std::string_view id);
+  // Asks what runs on the collection to stop.
+  void CancelAll(std::string_view collection);
+  // Ends what runs on the collection with `why` and forgets all its operations: it is gone.
+  void Drop(std::string_view collection, const absl::Status& why);
+
+ private:
+  using Map = absl::btree_map<uint64_t, std::shared_ptr<Operation>>;
+  // The number in an id of this registry; 0: another id.
+  uint64_t NumberOf(std::string_view id) const;
+  absl::StatusOr<Map::const_iterator> Place(std::string_view collection, std::string_view id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::string prefix_;  // of ids: differs from start to start
+  mutable absl::Mutex mu_;    // taken before an operation's own
+  uint64_t next_ ABSL_GUARDED_BY(mu_) = 1;
+  Map operations_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace vecino::engine

@@ -1,0 +1,595 @@
+// Drain, merge, retrain, graph: the work that goes on beside reads and writes.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/engine/shard.h"
+#include "server/index/faiss_segment.h"
+#include "server/index/flat_segment.h"
+#include "server/index/graph.h"
+#include "server/index/training.h"
+
+namespace vecino::engine {
+namespace {
+
+// Tails of one drain. More than one when drains lag behind; a build copies them, so not all at
+// once.
+constexpr int kMaxTailsPerDrain = 8;
+
+// Change records that may pile up, in tails, before they are trimmed although no tail is full.
+constexpr uint64_t kMaxLogTails = 8;
+
+const index::IvfSegment* AsIvf(const index::Segment& segment) {
+  return segment.kind() == index::SegmentKind::kIvf
+             ? static_cast<const index::IvfSegment*>(&segment)
+             : nullptr;
+}
+
+index::SegmentKind FaissKind(index::IndexKind kind) {
+  switch (kind) {
+    case index::IndexKind::kIvfFlat:
+      return index::SegmentKind::kIvfFlat;
+    case index::IndexKind::kIvfSq8:
+      return index::SegmentKind::kIvfSq8;
+    case index::IndexKind::kIvfPq:
+      return index::SegmentKind::kIvfPq;
+    case index::IndexKind::kHnsw:
+      return index::SegmentKind::kHnsw;
+    case index::IndexKind::kLsh:
+      return index::SegmentKind::kLsh;
+    case index::IndexKind::kAuto:
+    case index::IndexKind::kFlat:
+      break;
+  }
+  return index::SegmentKind::kFlat;
+}
+
+}  // namespace
+
+// One call of Maintain.
+struct Shard::Work {
+  std::stop_token stop;
+  std::shared_ptr<Operation> operation;  // null: the shard's own decision
+  bool pausing = false;                  // a drain runs inside other work
+  std::string stage;
+  int64_t total = 0;
+  uint64_t file = 0;  // number of the segment's file, 0 while in memory
+};
+
+bool Shard::LogIsLong() const {
+  return applied_.load() - saved_through_.load() >
+         kMaxLogTails * static_cast<uint64_t>(index_.options().tail_capacity);
+}
+
+MaintenanceState Shard::State() const {
+  MaintenanceState state;
+  state.spec = options_.index;
+  state.now = absl::Now();
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  state.frozen_tails = static_cast<int>(view->frozen.size());
+  for (const index::SegmentRows& rows : view->segments) {
+    MaintenanceState::Segment segment;
+    segment.kind = rows.segment->kind();
+    segment.rows = rows.segment->size();
+    segment.dead = rows.dead->dead();
+    if (const index::IvfSegment* ivf = AsIvf(*rows.segment); ivf != nullptr) {
+      segment.generation = ivf->generation()->id();
+      segment.graph = ivf->graph() != nullptr;
+    }
+    if (const auto place = places_.find(rows.segment.get()); place != places_.end()) {
+      segment.since = place->second.since;
+      segment.graph_refused = place->second.graph_refused;
+    }
+    state.segments.push_back(segment);
+  }
+  if (generation_ != nullptr) {
+    state.generation = generation_->id();
+    state.trained_rows = generation_->trained_rows();
+    state.base_error = generation_->base_error();
+    state.base_imbalance = generation_->base_imbalance();
+    state.recent_rows = recent_.rows;
+    if (recent_.rows > 0) {
+      state.recent_error = recent_.squared_distance / static_cast<double>(recent_.rows);
+    }
+    state.imbalance = imbalance_;
+  }
+  return state;
+}
+
+void Shard::MeasureImbalance() {
+  imbalance_ = 1;
+  if (generation_ == nullptr) return;
+  std::vector<int64_t> lists(static_cast<size_t>(generation_->nlist()));
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  for (const index::SegmentRows& rows : view->segments) {
+    const index::IvfSegment* ivf = AsIvf(*rows.segment);
+    if (ivf == nullptr || ivf->generation() != generation_) continue;
+    for (int list = 0; list < generation_->nlist(); ++list) {
+      lists[static_cast<size_t>(list)] += ivf->list_begin(list + 1) - ivf->list_begin(list);
+    }
+  }
+  double sum = 0, squares = 0;
+  for (const int64_t size : lists) {
+    sum += static_cast<double>(size);
+    squares += static_cast<double>(size) * static_cast<double>(size);
+  }
+  if (sum > 0) imbalance_ = static_cast<double>(lists.size()) * squares / (sum * sum);
+}
+
+bool Shard::HasWork() const {
+  return !requests_.empty() || LogIsLong() ||
+         NextStep(State(), options_.maintenance).kind != MaintenanceStep::Kind::kNone;
+}
+
+bool Shard::MaintenanceDue() const {
+  absl::MutexLock lock(&index_mu_);
+  return HasWork();
+}
+
+void Shard::Request(std::shared_ptr<Operation> operation) {
+  operation->Report(options_.number, "waiting", 0, 0);
+  {
+    absl::MutexLock lock(&index_mu_);
+    requests_.push_back(std::move(operation));
+  }
+  if (maintenance_due_ != nullptr) maintenance_due_();
+}
+
+absl::Status Shard::CheckStop(const Work& work) const {
+  if (work.stop.stop_requested()) return absl::CancelledError("the server is stopping");
+  if (work.operation != nullptr) {
+    if (absl::Status status = work.operation->CheckCancelled(); !status.ok()) return status;
+  }
+  absl::MutexLock lock(&applied_mu_);
+  return closed_.ok() ? absl::OkStatus() : absl::CancelledError(closed_.message());
+}
+
+absl::Status Shard::Pause(Work* work) {
+  if (absl::Status status = CheckStop(*work); !status.ok()) return status;
+  if (work->pausing) return absl::OkStatus();
+  {
+    absl::MutexLock lock(&index_mu_);
+    if (index_.Pin()->frozen.empty()) return absl::OkStatus();
+  }
+  Work drain{.stop = work->stop, .operation = nullptr, .pausing = true, .stage = "", .total = 0, .file = 0};
+  return Drain(&drain);
+}
+
+absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop) {
+  Work work{.stop = stop, .operation = nullptr, .pausing = false, .stage = "", .total = 0, .file = 0};
+  if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
+  std::shared_ptr<Operation> operation;
+  MaintenanceStep step;
+  {
+    absl::MutexLock lock(&index_mu_);
+    // Deletes fill the change log but no tail.
+    if (LogIsLong()) index_.FreezeTail();
+    step = NextStep(State(), options_.maintenance);
+    if (step.kind != MaintenanceStep::Kind::kDrain && !requests_.empty()) {
+      operation = std::move(requests_.front());
+      requests_.pop_front();
+    }
+  }
+  absl::Status status;
+  if (operation != nullptr) {
+    operation->Finish(options_.number, RunOperation(operation, &work));
+  } else {
+    status = Step(step, &work);
+  }
+  if (status.ok()) status = SaveManifest(/*files=*/false);
+  if (!status.ok()) return status;
+  return Maintained{.worked = operation != nullptr || step.kind != MaintenanceStep::Kind::kNone,
+                    .look_again = step.look_again};
+}
+
+absl::Status Shard::RunOperation(const std::shared_ptr<Operation>& operation, Work* work) {
+  work->operation = operation;
+  if (absl::Status status = CheckStop(*work); !status.ok()) return status;
+  // So that what was written before the request takes part.
+  {
+    absl::MutexLock lock(&index_mu_);
+    index_.FreezeTail();
+  }
+  while (true) {
+    {
+      absl::MutexLock lock(&index_mu_);
+      if (index_.Pin()->frozen.empty()) break;
+    }
+    operation->Report(options_.number, "draining", 0, 0);
+    if (absl::Status status = Drain(work); !status.ok()) return status;
+  }
+  size_t segments;
+  {
+    absl::MutexLock lock(&index_mu_);
+    segments = index_.Pin()->segments.size();
+  }
+  if (segments == 0) return absl::OkStatus();
+  return operation->type() == Operation::Type::kRetrain &&
+                 options_.index.kind == index::IndexKind::kAuto
+             ? Retrain(work)
+             : Merge(0, segments, work);
+}
+
+absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
+  const absl::Time start = absl::Now();
+  const char* what = "";
+  absl::Status status;
+  switch (step.kind) {
+    case MaintenanceStep::Kind::kNone:
+      return absl::OkStatus();
+    case MaintenanceStep::Kind::kDrain:
+      return Drain(work);
+    case MaintenanceStep::Kind::kMerge:
+      what = "merged";
+      status = Merge(step.first, step.count, work);
+      break;
+    case MaintenanceStep::Kind::kRetrain:
+      what = "trained";
+      status = Retrain(work);
+      break;
+    case MaintenanceStep::Kind::kGraph:
+      what = "built a graph";
+      status = BuildGraph(step.first, work);
+      break;
+  }
+  if (!status.ok()) return status;
+  const std::string choice =
+      absl::StrCat(what, " because ", step.why, "; took ",
+                   absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))));
+  spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection, choice);
+  absl::MutexLock lock(&index_mu_);
+  last_choice_ = choice;
+  return absl::OkStatus();
+}
+
+absl::Status Shard::Drain(Work* work) {
+  const absl::Time start = absl::Now();
+  std::optional<index::FrozenRows> rows;
+  {
+    absl::MutexLock lock(&index_mu_);
+    rows = index_.FreezeForDrain(kMaxTailsPerDrain);
+  }
+  if (!rows.has_value()) return absl::OkStatus();
+  if (absl::Status status = Rebuild(*std::move(rows), /*drain=*/true, work); !status.ok()) {
+    return status;
+  }
+  metrics_->drains.Add();
+  metrics_->drain_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  return absl::OkStatus();
+}
+
+absl::Status Shard::Merge(size_t first, size_t count, Work* work) {
+  const absl::Time start = absl::Now();
+  std::optional<index::FrozenRows> rows;
+  {
+    absl::MutexLock lock(&index_mu_);
+    rows = index_.FreezeForMerge(first, count);
+  }
+  if (!rows.has_value()) return absl::OkStatus();
+  work->stage = "merging";
+  work->total = rows->live();
+  if (absl::Status status = Rebuild(*std::move(rows), /*drain=*/false, work); !status.ok()) {
+    return status;
+  }
+  metrics_->merges.Add();
+  metrics_->merge_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const index::Segment>> Shard::BuildSegment(
+    const index::FrozenRows& rows, bool drain, Work* work) {
+  std::shared_ptr<const index::Generation> generation;
+  {
+    absl::MutexLock lock(&index_mu_);
+    generation = generation_;
+  }
+  const auto pause = [&] {
+    if (work->operation != nullptr) {
+      work->operation->Report(options_.number, work->stage, 0, work->total);
+    }
+    return Pause(work);
+  };
+  const index::IndexKind kind = options_.index.kind;
+  if (kind == index::IndexKind::kAuto && generation != nullptr) {
+    index::IvfSegment::Drift drift;
+    work->file = files_.Next();
+    auto segment = index::IvfSegment::Build(rows, generation, files_.Segment(work->file), pause,
+                                            drain ? &drift : nullptr);
+    if (!segment.ok()) return segment.status();
+    absl::MutexLock lock(&index_mu_);
+    recent_.squared_distance += drift.squared_distance;
+    recent_.rows += drift.rows;
+    return std::shared_ptr<const index::Segment>(*std::move(segment));
+  }
+  if (!drain && FaissKind(kind) != index::SegmentKind::kFlat && rows.live() >= options_.maintenance.min_index_rows) {
+    work->file = files_.Next();
+    auto segment = index::FaissSegment::Build(rows, options_.metric, options_.dimension,
+                                              options_.unit, options_.index,
+                                              files_.Segment(work->file), pause);
+    if (!segment.ok()) return segment.status();
+    return std::shared_ptr<const index::Segment>(*std::move(segment));
+  }
+  work->file = 0;
+  index::FlatSegmentBuilder builder(options_.metric, options_.dimension);
+  absl::Status status = builder.Reserve(rows.live());
+  int64_t since_pause = 0;
+  if (status.ok()) {
+    status = rows.ForEachLive([&](uint64_t label, const float* vector) {
+      absl::Status added = builder.Add(label, vector);
+      if (added.ok() && ++since_pause % 4096 == 0) added = pause();
+      return added;
+    });
+  }
+  if (!status.ok()) return status;
+  return builder.Build();
+}
+
+absl::Status Shard::Rebuild(index::FrozenRows rows, bool drain, Work* work) {
+  int64_t reserved = 0;
+  const absl::Cleanup release = [&] {
+    if (options_.budget != nullptr) options_.budget->Release(reserved);
+  };
+  if (options_.budget != nullptr && !drain) {
+    const auto kind = options_.index.kind == index::IndexKind::kAuto ? index::SegmentKind::kIvf
+                                                                      : FaissKind(options_.index.kind);
+    const int64_t bytes =
+        PredictIndexBytes(kind, options_.index, rows.live(), options_.dimension, false) +
+        PredictBuildBytes(kind, rows.live(), options_.dimension, 0);
+    if (absl::Status status = options_.budget->Reserve(bytes, "merging segments"); !status.ok()) {
+      return status;
+    }
+    reserved = bytes;
+  }
+  auto segment = BuildSegment(rows, drain, work);
+  if (!segment.ok()) return segment.status();
+  return PublishSegment(std::move(rows), *std::move(segment), nullptr, work);
+}
+
+// generation: replaces generation_ in the same moment, unless null.
+absl::Status Shard::PublishSegment(index::FrozenRows rows,
+                                   std::shared_ptr<const index::Segment> segment,
+                                   std::shared_ptr<const index::Generation> generation,
+                                   Work* work) {
+  const index::Segment* const address = segment.get();
+  const Place place{.file = files_.in_memory() ? 0 : work->file,
+                    .graph_file = 0,
+                    .since = absl::Now(),
+                    .graph_refused = false};
+  // Keeps what is replaced until the lock is free: freeing much memory takes long.
+  const std::shared_ptr<const index::View> replaced = index_.Pin();
+  {
+    absl::MutexLock lock(&index_mu_);
+    const int64_t before = index_.Stats().segment_memory.total();
+    if (absl::Status status = index_.Publish(std::move(rows), std::move(segment)); !status.ok()) {
+      return status;
+    }
+    if (address != nullptr) places_[address] = place;
+    const std::shared_ptr<const index::View> view = index_.Pin();
+    absl::flat_hash_map<const index::Segment*, Place> places;
+    for (const index::SegmentRows& of_view : view->segments) {
+      places[of_view.segment.get()] = places_[of_view.segment.get()];
+    }
+    places_ = std::move(places);
+    if (generation != nullptr) {
+      generation_ = std::move(generation);
+      recent_ = {};
+    }
+    MeasureImbalance();
+    if (options_.budget != nullptr) {
+      options_.budget->Add(index_.Stats().segment_memory.total() - before);
+    }
+  }
+  return SaveManifest(/*files=*/!files_.in_memory());
+}
+
+absl::Status Shard::Retrain(Work* work) {
+  const absl::Time start = absl::Now();
+  std::optional<index::FrozenRows> rows;
+  {
+    absl::MutexLock lock(&index_mu_);
+    rows = index_.FreezeForMerge(0, index_.Pin()->segments.size());
+  }
+  if (!rows.has_value()) return absl::OkStatus();
+  const int64_t live = rows->live();
+  if (live == 0) return PublishSegment(*std::move(rows), nullptr, nullptr, work);
+  const int nlist = options_.index.nlist > 0 ? options_.index.nlist
+                                             : index::Generation::DefaultLists(live);
+  int64_t reserved = 0;
+  const absl::Cleanup release = [&] {
+    if (options_.budget != nullptr) options_.budget->Release(reserved);
+  };
+  if (options_.budget != nullptr) {
+    const int64_t bytes =
+        PredictIndexBytes(index::SegmentKind::kIvf, options_.index, live, options_.dimension, false) +
+        PredictBuildBytes(index::SegmentKind::kIvf, live, options_.dimension,
+                          std::min(live, index::Generation::SampleRows(nlist)));
+    if (absl::Status status = options_.budget->Reserve(bytes, "training an index"); !status.ok()) {
+      return status;
+    }
+    reserved = bytes;
+  }
+  const auto stage = [&](const char* name) {
+    work->stage = name;
+    work->total = live;
+  };
+  const auto pause = [&] {
+    if (work->operation != nullptr) {
+      work->operation->Report(options_.number, work->stage, 0, work->total);
+    }
+    return Pause(work);
+  };
+  const uint64_t id = files_.Next();
+  stage("training");
+  auto generation = index::TrainGeneration(*rows, options_.metric, options_.unit,
+                                           static_cast<size_t>(options_.dimension),
+                                           {.id = id, .nlist = nlist, .expected_rows = live}, pause);
+  if (!generation.ok()) return generation.status();
+  stage("encoding");
+  index::IvfSegment::Drift drift;
+  work->file = files_.Next();
+  auto segment = index::IvfSegment::Build(*rows, *generation, files_.Segment(work->file), pause,
+                                          &drift);
+  if (!segment.ok()) return segment.status();
+  (*generation)
+      ->SetBase(static_cast<float>(drift.squared_distance / static_cast<double>(drift.rows)),
+                static_cast<float>((*segment)->Imbalance()));
+  stage("calibrating");
+  auto calibration = index::CalibrateIvf(**segment, index::kCalibrationQueries, id, pause);
+  if (!calibration.ok()) return calibration.status();
+  (*generation)->SetCalibration(*std::move(calibration));
+  if (!files_.in_memory()) {
+    if (absl::Status status = (*generation)->Save(files_.Generation(id)); !status.ok()) {
+      return status;
+    }
+  }
+  absl::Status status = PublishSegment(*std::move(rows), *std::move(segment),
+                                       *std::move(generation), work);
+  if (!status.ok()) return status;
+  metrics_->retrains.Add();
+  metrics_->retrain_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  return absl::OkStatus();
+}
+
+absl::Status Shard::BuildGraph(size_t number, Work* work) {
+  const absl::Time start = absl::Now();
+  std::shared_ptr<const index::IvfSegment> segment;
+  std::optional<index::FrozenRows> hold;  // so that the segment is not merged meanwhile
+  {
+    absl::MutexLock lock(&index_mu_);
+    const std::shared_ptr<const index::View> view = index_.Pin();
+    if (number >= view->segments.size()) return absl::OkStatus();
+    segment = std::dynamic_pointer_cast<const index::IvfSegment>(view->segments[number].segment);
+    hold = index_.FreezeForMerge(number, 1);
+  }
+  if (segment == nullptr || !hold.has_value()) return absl::OkStatus();
+  const auto refuse = [&](const absl::Status& why) {
+    absl::MutexLock lock(&index_mu_);
+    places_[segment.get()].graph_refused = true;
+    last_choice_ = absl::StrCat("built no graph: ", why.message());
+  };
+  if (options_.budget != nullptr) {
+    const int64_t bytes =
+        PredictIndexBytes(index::SegmentKind::kIvf, options_.index, segment->size(),
+                          options_.dimension, true) -
+        PredictIndexBytes(index::SegmentKind::kIvf, options_.index, segment->size(),
+                          options_.dimension, false);
+    if (absl::Status status = options_.budget->Reserve(bytes, "a graph"); !status.ok()) {
+      refuse(status);
+      spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection,
+                   std::string(status.message()));
+      return absl::OkStatus();
+    }
+    options_.budget->Release(bytes);  // counted when it is published
+  }
+  work->stage = "linking";
+  const auto pause = [&] { return Pause(work); };
+  const index::GraphRows rows = {.rounded = segment->rounded(),
+                                 .vectors = segment->vector(0),
+                                 .labels = segment->labels(),
+                                 .rows = segment->size()};
+  index::Graph::Options options;
+  if (options_.index.hnsw_m > 0) options.m = options_.index.hnsw_m;
+  if (options_.index.ef_construction > 0) options.ef_construction = options_.index.ef_construction;
+  auto built = index::Graph::Build(rows, options, pause);
+  if (!built.ok()) return built.status();
+  const std::shared_ptr<index::Graph> graph = *std::move(built);
+  work->stage = "calibrating";
+  auto calibration = index::CalibrateGraph(*segment->WithGraph(graph), index::kCalibrationQueries,
+                                           files_.next(), pause);
+  if (!calibration.ok()) return calibration.status();
+  graph->SetCalibration(*std::move(calibration));
+  const uint64_t file = files_.Next();
+  if (!files_.in_memory()) {
+    if (absl::Status status = graph->Save(files_.Graph(file)); !status.ok()) return status;
+  }
+  const std::shared_ptr<const index::Segment> with = segment->WithGraph(graph);
+  {
+    absl::MutexLock lock(&index_mu_);
+    Place place = places_[segment.get()];
+    if (absl::Status status = index_.ReplaceSegment(segment.get(), with); !status.ok()) {
+      return status;
+    }
+    if (!files_.in_memory()) place.graph_file = file;
+    places_.erase(segment.get());
+    places_[with.get()] = place;
+    if (options_.budget != nullptr) options_.budget->Add(graph->bytes());
+    index_.Abandon(*std::move(hold));
+  }
+  metrics_->graphs.Add();
+  metrics_->graph_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  return SaveManifest(/*files=*/!files_.in_memory());
+}
+
+Manifest Shard::MakeManifest() const {
+  Manifest manifest;
+  manifest.drained_through = index_.DrainedThrough(applied_.load());
+  manifest.next_file = files_.next();
+  manifest.generation = generation_ == nullptr ? 0 : generation_->id();
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  for (const index::SegmentRows& rows : view->segments) {
+    Manifest::Segment record;
+    record.kind = rows.segment->kind();
+    record.first_label = rows.segment->first_label();
+    record.last_label = rows.segment->last_label();
+    record.rows = static_cast<uint64_t>(rows.segment->size());
+    if (const index::IvfSegment* ivf = AsIvf(*rows.segment); ivf != nullptr) {
+      record.generation = ivf->generation()->id();
+    }
+    if (const auto place = places_.find(rows.segment.get()); place != places_.end()) {
+      record.file = place->second.file;
+      record.graph = place->second.graph_file;
+    }
+    if (rows.dead->dead() > 0) record.dead = rows.dead->Snapshot();
+    manifest.rows += static_cast<uint64_t>(rows.segment->size() - rows.dead->dead());
+    manifest.segments.push_back(std::move(record));
+  }
+  return manifest;
+}
+
+std::set<std::string> Shard::NamedFiles(const Manifest& manifest) const {
+  std::set<std::string> files;
+  if (files_.in_memory()) return files;
+  if (manifest.generation != 0) files.insert(files_.Generation(manifest.generation));
+  for (const Manifest::Segment& segment : manifest.segments) {
+    if (segment.file != 0) files.insert(files_.Segment(segment.file));
+    if (segment.graph != 0) files.insert(files_.Graph(segment.graph));
+    if (segment.generation != 0) files.insert(files_.Generation(segment.generation));
+  }
+  return files;
+}
+
+absl::Status Shard::SaveManifest(bool files) {
+  Manifest manifest;
+  {
+    absl::MutexLock lock(&index_mu_);
+    manifest = MakeManifest();
+    // A tail's worth at a time: the sync to disk holds writers up.
+    const auto tail = static_cast<uint64_t>(index_.options().tail_capacity);
+    if (!files && manifest.drained_through < saved_through_.load() + tail) return absl::OkStatus();
+  }
+  absl::Status status = queue_.Exclusive(
+      [&]() -> absl::Status {
+        absl::Status put = log_->PutManifest(EncodeManifest(manifest));
+        if (!put.ok()) return put;
+        saved_through_.store(manifest.drained_through);
+        // Only now: until the manifest is durable, a start needs these records.
+        return log_->TrimChanges(manifest.drained_through);
+      },
+      absl::InfiniteFuture());
+  if (!status.ok() || !files) return status;
+  // D5: only now.
+  std::set<std::string> named = NamedFiles(manifest);
+  for (const std::string& file : saved_files_) {
+    if (!named.contains(file)) files_.Delete(file);
+  }
+  saved_files_ = std::move(named);
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::engine

@@ -1,0 +1,234 @@
+#include "server/index/generation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/index/select.h"
+
+namespace vecino::index {
+namespace {
+
+constexpr std::string_view kFileType = "generation";
+
+// Section "meta", little-endian as every section.
+struct Meta {
+  uint64_t id;
+  int64_t trained_rows;
+  int64_t trained_at_us;
+  uint32_t metric;  // 0 inner product, 1 L2
+  uint32_t unit;
+  uint32_t d;
+  uint32_t nlist;
+  float base_error;
+  float base_imbalance;
+  uint32_t calibration_k;
+  uint32_t calibration_queries;
+  uint32_t calibration_points;
+  uint32_t reserved;
+};
+static_assert(sizeof(Meta) == 64);
+
+constexpr uint32_t kMaxDimension = 1 << 16;
+constexpr uint32_t kMaxLists = 1 << 24;
+
+}  // namespace
+
+int Calibration::BreadthFor(double target, int fallback) const {
+  if (points.empty()) return fallback;
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (points[i].recall < target) continue;
+    if (i == 0 || points[i].recall <= points[i - 1].recall) return points[i].breadth;
+    const double share =
+        (target - points[i - 1].recall) / (points[i].recall - points[i - 1].recall);
+    const double low = std::log(points[i - 1].breadth), high = std::log(points[i].breadth);
+    return static_cast<int>(std::ceil(std::exp(low + share * (high - low)) - 1e-6));
+  }
+  return points.back().breadth;
+}
+
+int Generation::DefaultLists(int64_t rows) {
+  const double root = std::sqrt(static_cast<double>(std::max<int64_t>(rows, 1)));
+  const double most = std::max(1.0, static_cast<double>(rows) / 39);
+  return static_cast<int>(std::clamp(4 * root, 1.0, std::min<double>(most, kMaxLists)));
+}
+
+int64_t Generation::SampleRows(int nlist) { return std::max<int64_t>(64ll * nlist, 16'384); }
+
+absl::StatusOr<std::shared_ptr<Generation>> Generation::Train(Metric metric, bool unit, size_t d,
+                                                              const float* sample, size_t n,
+                                                              const TrainOptions& options,
+                                                              Checkpoint checkpoint) {
+  if (n == 0 || d == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a generation cannot be trained on ", n, " rows of ", d, " dimensions"));
+  }
+  std::shared_ptr<Generation> generation(new Generation());
+  Generation& g = *generation;
+  g.id_ = options.id;
+  g.metric_ = metric;
+  g.unit_ = unit;
+  g.d_ = d;
+  g.trained_rows_ = std::max<int64_t>(options.expected_rows, static_cast<int64_t>(n));
+  g.trained_at_us_ = std::chrono::duration_cast<std::chrono::microseconds>(
+                         std::chrono::system_clock::now().time_since_epoch())
+                         .count();
+  const int wanted = options.nlist > 0 ? options.nlist : DefaultLists(g.trained_rows_);
+  g.nlist_ = static_cast<int>(std::clamp<size_t>(n / 39, 1, static_cast<size_t>(wanted)));
+
+  KMeansOptions kmeans;
+  kmeans.clusters = g.nlist_;
+  kmeans.seed = options.seed;
+  kmeans.spherical = unit;
+  auto centroids = TrainKMeans(sample, n, d, kmeans, checkpoint);
+  if (!centroids.ok()) return centroids.status();
+  g.centroids_ = *std::move(centroids);
+
+  absl::StatusOr<ProductQuantizer> quantizer = absl::UnknownError("");
+  if (n >= ProductQuantizer::kCodewords) {
+    quantizer = ProductQuantizer::Train(sample, n, d, options.seed, checkpoint);
+  } else {
+    std::vector<float> repeated;
+    for (int i = 0; i < ProductQuantizer::kCodewords; ++i) {
+      const float* row = sample + (i % n) * d;
+      repeated.insert(repeated.end(), row, row + d);
+    }
+    quantizer = ProductQuantizer::Train(repeated.data(), ProductQuantizer::kCodewords, d,
+                                        options.seed, checkpoint);
+  }
+  if (!quantizer.ok()) return quantizer.status();
+  g.quantizer_ = std::make_unique<ProductQuantizer>(*std::move(quantizer));
+  if (absl::Status status = g.Finish(); !status.ok()) return status;
+  return generation;
+}
+
+absl::Status Generation::Finish() {
+  try {
+    const size_t stride = Int8Stride(d_);
+    assigner_ = std::make_unique<CentroidAssigner>(centroids_.data(), nlist_, d_);
+    codes_.resize(static_cast<size_t>(nlist_) * stride + 63);
+    code_start_ = (64 - reinterpret_cast<uintptr_t>(codes_.data()) % 64) % 64;
+    scales_.resize(nlist_);
+    if (metric_ == Metric::kL2) norms_.resize(nlist_);
+    for (int i = 0; i < nlist_; ++i) {
+      const float* centroid = centroids_.data() + static_cast<size_t>(i) * d_;
+      scales_[i] = QuantizeRow(centroid, d_, codes_.data() + code_start_ + i * stride);
+      if (metric_ != Metric::kL2) continue;
+      double norm = 0;
+      for (size_t j = 0; j < d_; ++j) norm += double{centroid[j]} * centroid[j];
+      norms_[i] = static_cast<float>(norm);
+    }
+    return absl::OkStatus();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for the ", nlist_, " centroids of a generation"));
+  }
+}
+
+absl::Status Generation::Save(const std::string& path) const {
+  SegmentFileWriter writer(path, kFileType);
+  const Meta meta = {.id = id_,
+                     .trained_rows = trained_rows_,
+                     .trained_at_us = trained_at_us_,
+                     .metric = metric_ == Metric::kL2 ? 1u : 0u,
+                     .unit = unit_ ? 1u : 0u,
+                     .d = static_cast<uint32_t>(d_),
+                     .nlist = static_cast<uint32_t>(nlist_),
+                     .base_error = base_error_,
+                     .base_imbalance = base_imbalance_,
+                     .calibration_k = static_cast<uint32_t>(calibration_.k),
+                     .calibration_queries = static_cast<uint32_t>(calibration_.queries),
+                     .calibration_points = static_cast<uint32_t>(calibration_.points.size()),
+                     .reserved = 0};
+  static_assert(sizeof(Calibration::Point) == 8);
+  const std::vector<float>& codebooks = quantizer_->codebooks();
+  absl::Status status = writer.AddSection("meta", &meta, sizeof(meta));
+  if (status.ok()) {
+    status = writer.AddSection("centroids", centroids_.data(), centroids_.size() * sizeof(float));
+  }
+  if (status.ok()) {
+    status = writer.AddSection("codebooks", codebooks.data(), codebooks.size() * sizeof(float));
+  }
+  if (status.ok()) {
+    status = writer.AddSection("calibration", calibration_.points.data(),
+                               calibration_.points.size() * sizeof(Calibration::Point));
+  }
+  if (!status.ok()) return status;
+  return writer.Commit().status();
+}
+
+absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::string& path) {
+  auto file = SegmentFile::Open(path, kFileType, SegmentFile::Verify::kAll);
+  if (!file.ok()) return file.status();
+  const auto meta = (*file)->Array<Meta>("meta", 1);
+  if (!meta.ok()) return meta.status();
+  const Meta& m = **meta;
+  if (m.d == 0 || m.d > kMaxDimension || m.nlist == 0 || m.nlist > kMaxLists || m.metric > 1) {
+    return absl::DataLossError(absl::StrCat("generation file ", path, ": dimension ", m.d, ", ",
+                                            m.nlist, " lists, metric ", m.metric,
+                                            " cannot be right"));
+  }
+  const size_t codebook_floats = (m.d + ProductQuantizer::kSubDimension - 1) /
+                                 ProductQuantizer::kSubDimension * ProductQuantizer::kCodewords *
+                                 ProductQuantizer::kSubDimension;
+  const auto centroids = (*file)->Array<float>("centroids", size_t{m.nlist} * m.d);
+  if (!centroids.ok()) return centroids.status();
+  const auto codebooks = (*file)->Array<float>("codebooks", codebook_floats);
+  if (!codebooks.ok()) return codebooks.status();
+  const auto points = (*file)->Array<Calibration::Point>("calibration", m.calibration_points);
+  if (!points.ok()) return points.status();
+
+  std::shared_ptr<Generation> generation(new Generation());
+  Generation& g = *generation;
+  g.id_ = m.id;
+  g.metric_ = m.metric == 1 ? Metric::kL2 : Metric::kInnerProduct;
+  g.unit_ = m.unit != 0;
+  g.d_ = m.d;
+  g.nlist_ = static_cast<int>(m.nlist);
+  g.trained_rows_ = m.trained_rows;
+  g.trained_at_us_ = m.trained_at_us;
+  g.SetBase(m.base_error, m.base_imbalance);
+  g.centroids_.assign(*centroids, *centroids + size_t{m.nlist} * m.d);
+  g.quantizer_ = std::make_unique<ProductQuantizer>(m.d, *codebooks);
+  g.calibration_.k = static_cast<int>(m.calibration_k);
+  g.calibration_.queries = static_cast<int>(m.calibration_queries);
+  g.calibration_.points.assign(*points, *points + m.calibration_points);
+  if (absl::Status status = g.Finish(); !status.ok()) return status;
+  return generation;
+}
+
+int64_t Generation::bytes() const {
+  return static_cast<int64_t>(centroids_.size() * sizeof(float) + codes_.size() +
+                              scales_.size() * sizeof(float) + norms_.size() * sizeof(float) +
+                              quantizer_->codebooks().size() * sizeof(float)) +
+         assigner_->bytes();
+}
+
+int Generation::NprobeFor(double recall, int k) const {
+  // Uncalibrated generations are of little data: scan generously.
+  const int fallback = std::max(8, nlist_ / 12);
+  const double base = calibration_.BreadthFor(recall, fallback);
+  // More neighbours lie in more lists; the exponent is measured (docs/index.md).
+  const int measured = std::max(calibration_.k, 1);
+  const double scale = k <= measured ? 1.0 : std::pow(static_cast<double>(k) / measured, 0.35);
+  return static_cast<int>(std::clamp(std::ceil(base * scale), 1.0, static_cast<double>(nlist_)));
+}
+
+void Generation::Probe(const Int8Query& query, int nprobe, std::vector<float>* scratch,
+                       std::vector<uint32_t>* lists) const {
+  scratch->resize(nlist_);
+  const Int8Rows rows = {.metric = metric_,
+                         .d = d_,
+                         .codes = codes_.data() + code_start_,
+                         .scales = scales_.data(),
+                         .norms = norms_.empty() ? nullptr : norms_.data()};
+  ScoreRange(rows, query, 0, nlist_, scratch->data());
+  SelectBest(scratch->data(), nlist_, std::clamp(nprobe, 1, nlist_),
+             /*best_high=*/metric_ == Metric::kInnerProduct, lists);
+}
+
+}  // namespace vecino::index

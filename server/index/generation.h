@@ -1,0 +1,114 @@
+// What one training produced: coarse centroids, codebooks, and how many lists to scan for a recall.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/index/int8_rows.h"
+#include "server/index/kmeans.h"
+#include "server/index/metric.h"
+#include "server/index/product_quantizer.h"
+#include "server/index/segment_file.h"
+
+namespace vecino::index {
+
+// Recall measured on rows of the data itself, which were left out of their own answers.
+struct Calibration {
+  struct Point {
+    int breadth = 0;   // nprobe, or ef
+    float recall = 0;  // mean share of the true best k found; does not fall with breadth
+  };
+  int k = 0;
+  int queries = 0;  // that were measured; 0: nothing was
+  std::vector<Point> points;
+
+  // The least breadth whose measured recall reaches `target`, interpolated (log breadth) between
+  // points; the greatest when none does. `fallback` when nothing was measured.
+  int BreadthFor(double target, int fallback) const;
+};
+
+// One trained quantizer serves many segments, as a key range serves many SSTables. Immutable once
+// it is shared; all const methods are safe from any thread.
+class Generation {
+ public:
+  struct TrainOptions {
+    uint64_t id = 0;  // of the generation: unique within its shard, ascending
+    int nlist = 0;    // 0: DefaultLists(expected_rows)
+    int64_t expected_rows = 0;
+    uint64_t seed = 1234;
+  };
+
+  // Between √rows and rows / 39 (FAISS asks for 39 rows a list to train). 4·√rows: measured, see
+  // docs/index.md.
+  static int DefaultLists(int64_t rows);
+  // Rows that training wants to see at most.
+  static int64_t SampleRows(int nlist);
+  // Fewer rows than this are not worth lists: comparing them all is as quick, and exact.
+  static constexpr int64_t kMinRows = 4096;
+
+  // sample: n × d floats, n ≥ 1; nlist is lowered to n / 39 if need be, at least 1. With fewer than
+  // 16 rows the codebooks are trained on repeated rows. RESOURCE_EXHAUSTED, or the checkpoint's
+  // error. unit: whether all rows have length 1 (COSINE): centroids are then normalised.
+  static absl::StatusOr<std::shared_ptr<Generation>> Train(Metric metric, bool unit, size_t d,
+                                                           const float* sample, size_t n,
+                                                           const TrainOptions& options,
+                                                           Checkpoint checkpoint);
+
+  // File type "generation". Save blocks on the disk; path "" keeps it in memory, for tests.
+  absl::Status Save(const std::string& path) const;
+  static absl::StatusOr<std::shared_ptr<const Generation>> Load(const std::string& path);
+
+  uint64_t id() const { return id_; }
+  Metric metric() const { return metric_; }
+  bool unit() const { return unit_; }
+  size_t d() const { return d_; }
+  int nlist() const { return nlist_; }
+  int64_t trained_rows() const { return trained_rows_; }    // rows of the shard when it was trained
+  int64_t trained_at_us() const { return trained_at_us_; }  // since 1970, UTC
+  // Mean squared distance of a row to its centroid, and imbalance n·Σs²/(Σs)² of list sizes s, over
+  // the rows that were there when it was trained: what later rows are compared with to see drift.
+  float base_error() const { return base_error_; }
+  float base_imbalance() const { return base_imbalance_; }
+  void SetBase(float error, float imbalance) { base_error_ = error, base_imbalance_ = imbalance; }
+
+  const ProductQuantizer& quantizer() const { return *quantizer_; }
+  const std::vector<float>& centroids() const { return centroids_; }  // nlist × d
+  const CentroidAssigner& assigner() const { return *assigner_; }
+  int64_t bytes() const;
+
+  const Calibration& calibration() const { return calibration_; }
+  void SetCalibration(Calibration calibration) { calibration_ = std::move(calibration); }
+  // Lists to scan so that a search for k rows is expected to find `recall` of them.
+  int NprobeFor(double recall, int k) const;
+
+  // Scores all centroids against a query and selects the best nprobe (at least 1, at most nlist) of
+  // them. scratch: reused. lists: in order of number.
+  void Probe(const Int8Query& query, int nprobe, std::vector<float>* scratch,
+             std::vector<uint32_t>* lists) const;
+
+ private:
+  Generation() = default;
+  absl::Status Finish();  // what is derived from centroids and codebooks
+
+  uint64_t id_ = 0;
+  Metric metric_ = Metric::kInnerProduct;
+  bool unit_ = false;
+  size_t d_ = 0;
+  int nlist_ = 0;
+  int64_t trained_rows_ = 0;
+  int64_t trained_at_us_ = 0;
+  float base_error_ = 0, base_imbalance_ = 1;
+  std::vector<float> centroids_;
+  std::unique_ptr<ProductQuantizer> quantizer_;
+  std::unique_ptr<CentroidAssigner> assigner_;
+  std::vector<uint8_t> codes_;  // of the centroids, for Probe; from code_start_ on, at 64 bytes
+  size_t code_start_ = 0;
+  std::vector<float> scales_, norms_;
+  Calibration calibration_;
+};
+
+}  // namespace vecino::index

@@ -1,0 +1,111 @@
+// A navigable graph over the rows of one IvfSegment: links from FAISS's HNSW, searched by us over
+// 8-bit rows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/index/generation.h"
+#include "server/index/int8_rows.h"
+#include "server/index/kmeans.h"
+#include "server/index/search_params.h"
+#include "server/index/segment_file.h"
+#include "server/index/tombstones.h"
+#include "server/index/top_k.h"
+
+namespace vecino::index {
+
+// The rows a graph is over; they outlive every call they are given to. Slots are the nodes.
+struct GraphRows {
+  Int8Rows rounded;
+  const float* vectors = nullptr;    // row-major, rounded.d floats a row
+  const uint64_t* labels = nullptr;  // one a row
+  int64_t rows = 0;
+};
+
+// What a search did, for explanations and tests.
+struct GraphWork {
+  int ef = 0;             // of the last walk
+  int walks = 0;          // 0: none was worth while; more than 1: too few live rows were found
+  bool scanned = false;   // all live rows were compared
+  int64_t expanded = 0;   // rows whose links were followed on the lowest level
+  int64_t distances = 0;  // of 8-bit rows
+  int64_t scored = 0;     // by floats
+};
+
+// Immutable; all const methods are safe from any thread. File type "graph".
+class Graph {
+ public:
+  struct Options {
+    int m = 32;  // 2 to 256: links a node above the lowest level; twice as many there
+    // At least 1. 100 instead of 40: 25% fewer distances for a recall of .99, 1.6 times the time.
+    int ef_construction = 100;
+    uint64_t seed = 1234;
+  };
+
+  // Inserts the rows one by one with faiss::HNSW::add_with_locks, over distances of the 8-bit rows;
+  // the same rows and options give the same links. Runs on the calling thread, minutes for a
+  // million rows; the checkpoint is called every few rows. rows < 2^30. Takes 8 · m bytes a row,
+  // and about 25 more while it works. INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
+  static absl::StatusOr<std::shared_ptr<Graph>> Build(const GraphRows& rows, const Options& options,
+                                                      Checkpoint checkpoint);
+  // Writes links and calibration, then maps them from there. Before the graph is shared only.
+  absl::Status Save(const std::string& path);
+  // rows: of the segment. DATA_LOSS when the file is damaged, is of another number of rows or links
+  // to rows that are not there; SegmentFile::Open's errors. Reads all links.
+  static absl::StatusOr<std::shared_ptr<const Graph>> Load(const std::string& path, int64_t rows,
+                                                           SegmentFile::Verify verify);
+
+  int64_t rows() const;
+  const Options& options() const;
+  int64_t bytes() const;                            // of links, in memory or mapped
+  std::shared_ptr<const SegmentFile> file() const;  // null before Save
+
+  const Calibration& calibration() const;
+  void SetCalibration(Calibration calibration);  // before the graph is shared and saved
+  // The breadth that is expected to find `recall` of the best k.
+  int EfFor(double recall, int k) const;
+
+  // Walks the graph with a list of the `ef` best live rows (at least params.k), then scores the
+  // best of these by floats and pushes them. ef: 0 takes EfFor(params.recall_target, params.k).
+  // Rows that are dead or not allowed are walked through but never pushed. Where a walk would cost
+  // more than comparing the live rows' 8 bits, these are compared; so min(k, live rows) are pushed,
+  // always. Scratch memory (1 bit a row and less) is kept per thread. RESOURCE_EXHAUSTED.
+  absl::Status Search(const GraphRows& rows, const float* query, const SearchParams& params,
+                      const Tombstones& dead, const uint64_t* allowed, TopK* top,
+                      GraphWork* work = nullptr) const;
+
+ private:
+  struct Impl;
+  static constexpr uint32_t kNoRow = ~uint32_t{0};
+
+  explicit Graph(std::unique_ptr<Impl> impl);
+  // hidden: a row that is neither found nor, unless it is the entry, walked through; kNoRow for
+  // none.
+  absl::Status Search(const GraphRows& rows, const float* query, const SearchParams& params,
+                      const Tombstones& dead, const uint64_t* allowed, uint32_t hidden, TopK* top,
+                      GraphWork* work) const;
+  friend class GraphCalibration;
+
+ public:
+  ~Graph();
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// Searches for rows of the graph itself at breadths from 10 to 512, each hidden while it is
+// searched for, and measures how many of the other best k are found. sample: row numbers; those
+// with so many dead rows around them that the best live ones are not known are left out. Ties count
+// as found. Takes seconds on the calling thread; the checkpoint is called every few searches.
+// INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
+absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& rows,
+                                           const Tombstones& dead,
+                                           const std::vector<uint32_t>& sample, int k,
+                                           Checkpoint checkpoint);
+
+}  // namespace vecino::index

@@ -1,0 +1,286 @@
+#include "server/index/ivf_search.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "server/index/distance.h"
+#include "server/index/select.h"
+
+namespace vecino::index {
+namespace {
+
+// Rows that pass a filter up to which their 8-bit rows are scored one by one instead of scanning
+// lists: 12 ns each, against lists that must be scanned ever more widely. Cross-over measured
+// (docs/index.md).
+constexpr int64_t kGather = 4'000;
+constexpr int64_t kGatherHighRecall = 10'000;
+constexpr double kHighRecall = 0.97;
+
+// Who asks for more than this part of the rows gets them from all rows.
+constexpr int64_t kMostOfAll = 8;
+
+// Memory that a thread keeps from one search to the next.
+struct Scratch {
+  Int8Query query;
+  PqTables tables;
+  std::vector<float> scores;
+  std::vector<uint32_t> lists, slots, best;
+  std::vector<uint16_t> masks;
+  Reservoir reservoir;
+};
+
+Scratch& ThreadScratch() {
+  thread_local Scratch scratch;
+  return scratch;
+}
+
+class IvfSearch {
+ public:
+  IvfSearch(const std::vector<IvfPart>& parts, const float* query, const SearchParams& params,
+            TopK* top, IvfWork* work)
+      : parts_(parts),
+        query_(query),
+        params_(params),
+        top_(top),
+        work_(work),
+        generation_(*parts.front().segment->generation()),
+        scratch_(ThreadScratch()) {}
+
+  void Run();
+
+ private:
+  int Nprobe() const;
+  void Gather();
+  void Scan(int nprobe);
+  void ScanList(const IvfPart& part, uint32_t base, int list);
+  // Scores scratch_.slots (base + slot of each part, ascending) by 8-bit rows, then the best of
+  // them by floats.
+  void Rerank();
+
+  const std::vector<IvfPart>& parts_;
+  const float* const query_;
+  const SearchParams& params_;
+  TopK* const top_;
+  IvfWork* const work_;
+  const Generation& generation_;
+  Scratch& scratch_;
+  int64_t rows_ = 0;
+  int64_t passing_ = 0;  // rows that the filter lets pass; all without one
+};
+
+void IvfSearch::Run() {
+  bool filtered = false;
+  for (const IvfPart& part : parts_) {
+    const int64_t size = part.segment->size();
+    rows_ += size;
+    if (part.allowed == nullptr) {
+      passing_ += size;
+      continue;
+    }
+    filtered = true;
+    for (int64_t word = 0; word < (size + 63) / 64; ++word) {
+      passing_ += std::popcount(part.allowed[word]);
+    }
+  }
+  if (passing_ == 0) return;
+  scratch_.query.Assign(query_, generation_.d());
+  const int64_t gather = params_.recall_target < kHighRecall ? kGather : kGatherHighRecall;
+  const auto k = static_cast<int64_t>(params_.k);
+  if ((filtered && passing_ <= gather) || k >= passing_ / kMostOfAll) {
+    Gather();
+  } else {
+    // As many rows as were asked for, if that many exist, however few stand in the nearest lists.
+    int nprobe = Nprobe();
+    while (true) {
+      Scan(nprobe);
+      if (static_cast<int64_t>(scratch_.slots.size()) >= k || nprobe >= generation_.nlist()) break;
+      nprobe = std::min(4 * nprobe, generation_.nlist());
+    }
+  }
+  Rerank();
+}
+
+void IvfSearch::Gather() {
+  scratch_.slots.clear();
+  uint32_t base = 0;
+  for (const IvfPart& part : parts_) {
+    const int64_t size = part.segment->size();
+    for (int64_t word = 0; word < (size + 63) / 64; ++word) {
+      uint64_t bits = part.allowed == nullptr ? ~uint64_t{0} : part.allowed[word];
+      if (bits == 0) continue;
+      bits &= ~part.dead->word(word);
+      if (size - word * 64 < 64) bits &= (uint64_t{1} << (size - word * 64)) - 1;
+      for (; bits != 0; bits &= bits - 1) {
+        scratch_.slots.push_back(base + static_cast<uint32_t>(word * 64 + std::countr_zero(bits)));
+      }
+    }
+    base += static_cast<uint32_t>(size);
+  }
+}
+
+int IvfSearch::Nprobe() const {
+  double nprobe =
+      params_.nprobe > 0 ? params_.nprobe : generation_.NprobeFor(params_.recall_target, params_.k);
+  // The nearest of a share of the rows lie farther away, in more lists.
+  if (passing_ < rows_) {
+    nprobe *= std::sqrt(static_cast<double>(rows_) / static_cast<double>(passing_));
+  }
+  return static_cast<int>(std::min<double>(std::ceil(nprobe), generation_.nlist()));
+}
+
+void IvfSearch::ScanList(const IvfPart& part, uint32_t base, int list) {
+  const IvfSegment& segment = *part.segment;
+  const uint32_t first = segment.list_begin(list);
+  const uint32_t rows = segment.list_begin(list + 1) - first;
+  if (rows == 0) return;
+  const size_t m = generation_.quantizer().m();
+  const size_t block_bytes = PqBlockBytes(m);
+  const size_t blocks = (rows + kPqBlockRows - 1) / kPqBlockRows;
+  std::vector<uint16_t>& masks = scratch_.masks;
+  masks.assign(blocks, 0xFFFF);
+  if (part.allowed != nullptr || part.dead->dead() > 0) {
+    for (size_t b = 0; b < blocks; ++b) {
+      const uint32_t slot = first + static_cast<uint32_t>(b) * kPqBlockRows;
+      const size_t word = slot / 64, shift = slot % 64;
+      uint64_t bits = ~part.dead->word(word);
+      if (part.allowed != nullptr) bits &= part.allowed[word];
+      bits >>= shift;
+      if (shift > 48 && word + 1 < part.dead->word_count()) {
+        uint64_t next = ~part.dead->word(word + 1);
+        if (part.allowed != nullptr) next &= part.allowed[word + 1];
+        bits |= next << (64 - shift);
+      }
+      masks[b] = static_cast<uint16_t>(bits);
+    }
+  }
+  if (const uint32_t rest = rows % kPqBlockRows; rest != 0) {
+    masks[blocks - 1] &= static_cast<uint16_t>((1u << rest) - 1);
+  }
+  constexpr size_t kStep = Reservoir::kRoom / kPqBlockRows;
+  Reservoir& reservoir = scratch_.reservoir;
+  for (size_t b = 0; b < blocks; b += kStep) {
+    const size_t n = std::min(kStep, blocks - b);
+    reservoir.Added(PqScan(segment.blocks(list) + b * block_bytes, n, m,
+                           scratch_.tables.bytes.data(), masks.data() + b, reservoir.threshold(),
+                           base + first + static_cast<uint32_t>(b) * kPqBlockRows,
+                           reservoir.room()));
+  }
+  if (work_ != nullptr) work_->scanned += rows;
+}
+
+void IvfSearch::Scan(int nprobe) {
+  if (work_ != nullptr) work_->nprobe = nprobe;
+  generation_.Probe(scratch_.query, nprobe, &scratch_.scores, &scratch_.lists);
+  generation_.quantizer().MakeTables(generation_.metric(), query_, &scratch_.tables);
+  const int rerank = params_.rerank > 0 ? params_.rerank
+                                        : std::max(10 * params_.k,
+                                                   params_.recall_target < kHighRecall ? 100 : 200);
+  scratch_.reservoir.Reset(static_cast<size_t>(std::max(rerank, params_.k)));
+  for (size_t i = 0; i < scratch_.lists.size(); ++i) {
+    if (i + 1 < scratch_.lists.size()) {
+      // The hardware follows a stream once it runs, but does not see the next one coming.
+      PqPrefetch(parts_.front().segment->blocks(static_cast<int>(scratch_.lists[i + 1])),
+                 generation_.quantizer().m());
+    }
+    uint32_t base = 0;
+    for (const IvfPart& part : parts_) {
+      ScanList(part, base, static_cast<int>(scratch_.lists[i]));
+      base += static_cast<uint32_t>(part.segment->size());
+    }
+  }
+  const size_t found = scratch_.reservoir.Finish();
+  scratch_.slots.resize(found);
+  for (size_t i = 0; i < found; ++i) scratch_.slots[i] = scratch_.reservoir.data()[i].slot;
+  if (parts_.size() > 1) std::sort(scratch_.slots.begin(), scratch_.slots.end());
+}
+
+void IvfSearch::Rerank() {
+  std::vector<uint32_t>& slots = scratch_.slots;
+  std::vector<float>& scores = scratch_.scores;
+  scores.resize(slots.size());
+  if (work_ != nullptr) work_->reranked += static_cast<int64_t>(slots.size());
+  // Part by part: slots ascend, so those of a part stand together.
+  std::vector<size_t> ends;
+  uint32_t base = 0;
+  size_t begin = 0;
+  for (const IvfPart& part : parts_) {
+    const auto size = static_cast<uint32_t>(part.segment->size());
+    size_t end = slots.size();
+    if (parts_.size() > 1) {
+      end = static_cast<size_t>(std::lower_bound(slots.begin() + static_cast<ptrdiff_t>(begin),
+                                                 slots.end(), base + size) -
+                                slots.begin());
+    }
+    for (size_t i = begin; i < end; ++i) slots[i] -= base;
+    ScoreSlots(part.segment->rounded(), scratch_.query, slots.data() + begin, end - begin,
+               scores.data() + begin);
+    ends.push_back(end);
+    begin = end;
+    base += size;
+  }
+  const auto wanted = static_cast<size_t>(params_.k + std::max(10, params_.k / 4));
+  SelectBest(scores.data(), scores.size(), wanted, generation_.metric() == Metric::kInnerProduct,
+             &scratch_.best);
+  const std::vector<uint32_t>& best = scratch_.best;
+  if (work_ != nullptr) work_->scored += static_cast<int64_t>(best.size());
+  const size_t d = generation_.d();
+  auto part_of = [&](uint32_t i) {
+    return static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
+  };
+  auto prefetch = [&](uint32_t i) {
+    const auto* row = reinterpret_cast<const char*>(parts_[part_of(i)].segment->vector(slots[i]));
+    for (size_t byte = 0; byte < d * sizeof(float); byte += 64) __builtin_prefetch(row + byte);
+  };
+  constexpr size_t kAhead = 3;
+  for (size_t j = 0; j < std::min(kAhead, best.size()); ++j) prefetch(best[j]);
+  for (size_t j = 0; j < best.size(); ++j) {
+    if (j + kAhead < best.size()) prefetch(best[j + kAhead]);
+    const uint32_t i = best[j];
+    const IvfSegment& segment = *parts_[part_of(i)].segment;
+    float score;
+    Score(generation_.metric(), query_, segment.vector(slots[i]), d, 1, &score);
+    top_->Push(segment.label(slots[i]), score);
+  }
+}
+
+// Every row by its floats.
+void SearchExactly(const IvfPart& part, const float* query, TopK* top) {
+  const IvfSegment& segment = *part.segment;
+  for (int64_t slot = 0; slot < segment.size(); ++slot) {
+    if (part.dead->IsDead(slot)) continue;
+    if (part.allowed != nullptr && (part.allowed[slot / 64] >> (slot % 64) & 1) == 0) continue;
+    float score;
+    Score(segment.metric(), query, segment.vector(slot), segment.dimension(), 1, &score);
+    top->Push(segment.label(slot), score);
+  }
+}
+
+}  // namespace
+
+absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
+                       const SearchParams& params, TopK* top, IvfWork* work) {
+  std::vector<IvfPart> scanned;
+  for (const IvfPart& part : parts) {
+    if (params.exact) {
+      SearchExactly(part, query, top);
+      continue;
+    }
+    const IvfSegment& segment = *part.segment;
+    // Filters are answered from lists, where rows that do not pass cost next to nothing.
+    if (segment.graph() != nullptr && part.allowed == nullptr && params.nprobe == 0) {
+      const GraphRows rows = {.rounded = segment.rounded(),
+                              .vectors = segment.vector(0),
+                              .labels = segment.labels(),
+                              .rows = segment.size()};
+      absl::Status status = segment.graph()->Search(rows, query, params, *part.dead, nullptr, top);
+      if (!status.ok()) return status;
+      continue;
+    }
+    scanned.push_back(part);
+  }
+  if (!scanned.empty()) IvfSearch(scanned, query, params, top, work).Run();
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::index

@@ -1,0 +1,411 @@
+#include "server/index/ivf_segment.h"
+
+#include <algorithm>
+#include <new>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/index/ivf_search.h"
+
+namespace vecino::index {
+namespace {
+
+constexpr std::string_view kFileType = "ivf";
+
+struct Meta {
+  uint64_t generation;
+  uint64_t rows;
+  uint32_t d;
+  uint32_t nlist;
+  uint32_t m;
+  uint32_t metric;
+};
+static_assert(sizeof(Meta) == 32);
+
+// Rows between two calls of the checkpoint.
+constexpr size_t kStep = 1024;
+
+// Where a row comes from.
+struct Ref {
+  uint32_t source;
+  uint32_t slot;
+};
+
+// Lays the rows of FrozenRows out in lists and writes them.
+class Builder {
+ public:
+  Builder(const FrozenRows& rows, const Generation& generation, const std::string& path,
+          Checkpoint checkpoint)
+      : sources_(rows.sources()),
+        generation_(generation),
+        d_(generation.d()),
+        m_(generation.quantizer().m()),
+        checkpoint_(checkpoint),
+        writer_(path, kFileType) {
+    for (const FrozenRows::Source& source : sources_) {
+      const auto* ivf = dynamic_cast<const IvfSegment*>(source.segment.segment.get());
+      ivf_.push_back(ivf);
+      same_.push_back(ivf != nullptr && ivf->generation()->id() == generation.id());
+    }
+  }
+
+  absl::Status Plan(int64_t live, IvfSegment::Drift* drift);
+  absl::StatusOr<std::shared_ptr<const SegmentFile>> Write();
+
+ private:
+  const float* vector(Ref ref) const { return sources_[ref.source].vector(ref.slot); }
+
+  absl::Status Assign(size_t source, IvfSegment::Drift* drift, std::vector<Ref>* refs,
+                      std::vector<uint32_t>* lists) const;
+  absl::Status WriteVectors();
+  absl::Status WriteRounded();
+  absl::Status WriteCodes();
+  absl::Status WriteTables();
+
+  const std::vector<FrozenRows::Source>& sources_;
+  const Generation& generation_;
+  const size_t d_, m_;
+  const Checkpoint checkpoint_;
+  SegmentFileWriter writer_;
+  std::vector<const IvfSegment*> ivf_;  // of each source, or null
+  std::vector<bool> same_;              // whether its codes are of this generation
+  std::vector<uint32_t> list_begin_;
+  std::vector<Ref> plan_;  // by slot
+};
+
+absl::Status Builder::Assign(size_t source_number, IvfSegment::Drift* drift, std::vector<Ref>* refs,
+                             std::vector<uint32_t>* lists) const {
+  const FrozenRows::Source& source = sources_[source_number];
+  const Segment* segment = source.segment.segment.get();
+  std::vector<float> batch;
+  std::vector<float> distances(kStep);
+  for (int64_t i = 0; i < source.size();) {
+    batch.clear();
+    while (i < source.size() && batch.size() < kStep * d_) {
+      const int64_t slot = segment == nullptr ? i : segment->InLabelOrder(i);
+      ++i;
+      if (!source.IsLive(slot)) continue;
+      refs->push_back({static_cast<uint32_t>(source_number), static_cast<uint32_t>(slot)});
+      const float* row = source.vector(slot);
+      batch.insert(batch.end(), row, row + d_);
+    }
+    const size_t n = batch.size() / d_;
+    if (n == 0) break;
+    lists->resize(lists->size() + n);
+    absl::Status status = generation_.assigner().Assign(
+        batch.data(), n, lists->data() + lists->size() - n, distances.data(), checkpoint_);
+    if (!status.ok()) return status;
+    if (drift != nullptr) {
+      drift->squared_distance += std::accumulate(distances.begin(), distances.begin() + n, 0.0);
+      drift->rows += static_cast<int64_t>(n);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Counts the rows of each list, then puts each row in its place: sources come in order of labels,
+// and within a source lists are gone through in order of labels, so labels ascend within a list.
+absl::Status Builder::Plan(int64_t live, IvfSegment::Drift* drift) {
+  const int nlist = generation_.nlist();
+  std::vector<std::vector<Ref>> refs(sources_.size());
+  std::vector<std::vector<uint32_t>> lists(sources_.size());
+  for (size_t s = 0; s < sources_.size(); ++s) {
+    if (same_[s]) {
+      for (int list = 0; list < nlist; ++list) {
+        for (uint32_t slot = ivf_[s]->list_begin(list); slot < ivf_[s]->list_begin(list + 1);
+             ++slot) {
+          if (!sources_[s].IsLive(slot)) continue;
+          refs[s].push_back({static_cast<uint32_t>(s), slot});
+          lists[s].push_back(static_cast<uint32_t>(list));
+        }
+      }
+      if (absl::Status status = checkpoint_(); !status.ok()) return status;
+    } else if (absl::Status status = Assign(s, drift, &refs[s], &lists[s]); !status.ok()) {
+      return status;
+    }
+  }
+  list_begin_.assign(static_cast<size_t>(nlist) + 1, 0);
+  for (const auto& of_source : lists) {
+    for (const uint32_t list : of_source) ++list_begin_[list + 1];
+  }
+  std::partial_sum(list_begin_.begin(), list_begin_.end(), list_begin_.begin());
+  if (list_begin_.back() != live) {
+    return absl::InternalError(
+        absl::StrCat("a segment of ", live, " rows was planned with ", list_begin_.back()));
+  }
+  plan_.resize(static_cast<size_t>(live));
+  std::vector<uint32_t> next(list_begin_.begin(), list_begin_.end() - 1);
+  for (size_t s = 0; s < sources_.size(); ++s) {
+    for (size_t i = 0; i < refs[s].size(); ++i) plan_[next[lists[s][i]]++] = refs[s][i];
+    refs[s] = {};
+    lists[s] = {};
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Builder::WriteVectors() {
+  absl::Status status = writer_.Begin("vectors");
+  for (size_t i = 0; i < plan_.size() && status.ok(); ++i) {
+    if (i % kStep == 0) status = checkpoint_();
+    if (status.ok()) status = writer_.Append(vector(plan_[i]), d_ * sizeof(float));
+  }
+  return status;
+}
+
+absl::Status Builder::WriteRounded() {
+  const size_t stride = Int8Stride(d_);
+  const bool l2 = generation_.metric() == Metric::kL2;
+  std::vector<uint8_t> codes(stride);
+  std::vector<float> scales, norms;
+  scales.reserve(plan_.size());
+  if (l2) norms.reserve(plan_.size());
+  absl::Status status = writer_.Begin("rounded");
+  for (size_t i = 0; i < plan_.size() && status.ok(); ++i) {
+    if (i % kStep == 0) status = checkpoint_();
+    if (!status.ok()) break;
+    const Ref ref = plan_[i];
+    if (const IvfSegment* from = ivf_[ref.source]; from != nullptr) {
+      const Int8Rows& rounded = from->rounded();
+      scales.push_back(rounded.scales[ref.slot]);
+      if (l2) norms.push_back(rounded.norms[ref.slot]);
+      status = writer_.Append(rounded.codes + size_t{ref.slot} * stride, stride);
+      continue;
+    }
+    const float* row = vector(ref);
+    scales.push_back(QuantizeRow(row, d_, codes.data()));
+    if (l2) {
+      double norm = 0;
+      for (size_t j = 0; j < d_; ++j) norm += double{row[j]} * row[j];
+      norms.push_back(static_cast<float>(norm));
+    }
+    status = writer_.Append(codes.data(), stride);
+  }
+  if (status.ok()) {
+    status = writer_.AddSection("scales", scales.data(), scales.size() * sizeof(float));
+  }
+  if (status.ok() && l2) {
+    status = writer_.AddSection("norms", norms.data(), norms.size() * sizeof(float));
+  }
+  return status;
+}
+
+absl::Status Builder::WriteCodes() {
+  const size_t block_bytes = PqBlockBytes(m_);
+  std::vector<uint8_t> block(block_bytes), codes(kPqBlockRows * m_);
+  std::vector<float> rows(kPqBlockRows * d_);
+  absl::Status status = writer_.Begin("codes");
+  size_t since_checkpoint = 0;
+  for (size_t list = 0; list + 1 < list_begin_.size() && status.ok(); ++list) {
+    for (uint32_t first = list_begin_[list]; first < list_begin_[list + 1] && status.ok();
+         first += kPqBlockRows) {
+      const auto n =
+          static_cast<int>(std::min<uint32_t>(kPqBlockRows, list_begin_[list + 1] - first));
+      std::fill(block.begin(), block.end(), 0);
+      int encoded[kPqBlockRows];
+      size_t count = 0;
+      for (int r = 0; r < n; ++r) {
+        const Ref ref = plan_[first + r];
+        if (!same_[ref.source]) {
+          const float* row = vector(ref);
+          std::copy(row, row + d_, rows.begin() + static_cast<ptrdiff_t>(count * d_));
+          encoded[count++] = r;
+          continue;
+        }
+        const IvfSegment& from = *ivf_[ref.source];
+        const uint32_t within = ref.slot - from.list_begin(static_cast<int>(list));
+        PqCopyRow(from.blocks(static_cast<int>(list)) + within / kPqBlockRows * block_bytes,
+                  static_cast<int>(within % kPqBlockRows), m_, block.data(), r);
+      }
+      if (count > 0) generation_.quantizer().Encode(rows.data(), count, codes.data());
+      for (size_t i = 0; i < count; ++i) {
+        PqPack(codes.data() + i * m_, m_, block.data(), encoded[i]);
+      }
+      status = writer_.Append(block.data(), block_bytes);
+      since_checkpoint += n;
+      if (status.ok() && since_checkpoint >= kStep) {
+        since_checkpoint = 0;
+        status = checkpoint_();
+      }
+    }
+  }
+  return status;
+}
+
+absl::Status Builder::WriteTables() {
+  std::vector<uint64_t> labels(plan_.size());
+  for (size_t i = 0; i < plan_.size(); ++i) {
+    labels[i] = sources_[plan_[i].source].label(plan_[i].slot);
+  }
+  plan_ = {};
+  std::vector<uint32_t> order(labels.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return labels[a] < labels[b]; });
+  const Meta meta = {.generation = generation_.id(),
+                     .rows = labels.size(),
+                     .d = static_cast<uint32_t>(d_),
+                     .nlist = static_cast<uint32_t>(generation_.nlist()),
+                     .m = static_cast<uint32_t>(m_),
+                     .metric = generation_.metric() == Metric::kL2 ? 1u : 0u};
+  absl::Status status = writer_.AddSection("labels", labels.data(), labels.size() * 8);
+  if (status.ok()) status = writer_.AddSection("order", order.data(), order.size() * 4);
+  if (status.ok()) {
+    status = writer_.AddSection("list_begin", list_begin_.data(), list_begin_.size() * 4);
+  }
+  if (status.ok()) status = writer_.AddSection("meta", &meta, sizeof(meta));
+  return status;
+}
+
+absl::StatusOr<std::shared_ptr<const SegmentFile>> Builder::Write() {
+  absl::Status status = WriteVectors();
+  if (status.ok()) status = WriteRounded();
+  if (status.ok()) status = WriteCodes();
+  if (status.ok()) status = WriteTables();
+  if (!status.ok()) return status;
+  return writer_.Commit();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::Build(
+    const FrozenRows& rows, std::shared_ptr<const Generation> generation, const std::string& path,
+    Checkpoint checkpoint, Drift* drift) {
+  if (rows.live() == 0) return std::shared_ptr<const IvfSegment>();
+  if (rows.live() > int64_t{UINT32_MAX}) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "a segment holds up to 4,294,967,295 rows, not ", rows.live(), "; use more shards"));
+  }
+  try {
+    Builder builder(rows, *generation, path, checkpoint);
+    if (absl::Status status = builder.Plan(rows.live(), drift); !status.ok()) return status;
+    auto file = builder.Write();
+    if (!file.ok()) return file.status();
+    return FromFile(*std::move(file), std::move(generation));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory to build a segment of ", rows.live(), " rows"));
+  }
+}
+
+absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::Open(
+    const std::string& path, std::shared_ptr<const Generation> generation,
+    SegmentFile::Verify verify) {
+  auto file = SegmentFile::Open(path, kFileType, verify);
+  if (!file.ok()) return file.status();
+  return FromFile(*std::move(file), std::move(generation));
+}
+
+absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::FromFile(
+    std::shared_ptr<const SegmentFile> file, std::shared_ptr<const Generation> generation) {
+  const auto meta = file->Array<Meta>("meta", 1);
+  if (!meta.ok()) return meta.status();
+  const Meta& is = **meta;
+  const Generation& g = *generation;
+  const size_t d = g.d(), nlist = static_cast<size_t>(g.nlist());
+  if (is.generation != g.id() || is.d != d || is.nlist != nlist || is.m != g.quantizer().m() ||
+      (is.metric == 1) != (g.metric() == Metric::kL2)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "segment file ", file->path(), " was made under generation ", is.generation, " (", is.d,
+        " dimensions, ", is.nlist, " lists), not ", g.id(), " (", d, ", ", nlist, ")"));
+  }
+  if (is.rows == 0 || is.rows > UINT32_MAX) {
+    return absl::DataLossError(
+        absl::StrCat("segment file ", file->path(), " says it has ", is.rows, " rows"));
+  }
+  std::shared_ptr<IvfSegment> segment(new IvfSegment());
+  IvfSegment& s = *segment;
+  s.rows_ = static_cast<int64_t>(is.rows);
+  s.block_bytes_ = PqBlockBytes(is.m);
+  const auto list_begin = file->Array<uint32_t>("list_begin", nlist + 1);
+  if (!list_begin.ok()) return list_begin.status();
+  s.list_begin_ = *list_begin;
+  if (s.list_begin_[0] != 0 || s.list_begin_[nlist] != is.rows ||
+      !std::is_sorted(s.list_begin_, s.list_begin_ + nlist + 1)) {
+    return absl::DataLossError(absl::StrCat("segment file ", file->path(),
+                                            ": its lists do not add up to ", is.rows, " rows"));
+  }
+  s.block_begin_.resize(nlist + 1);
+  for (size_t i = 0; i < nlist; ++i) {
+    const uint32_t rows = s.list_begin_[i + 1] - s.list_begin_[i];
+    s.block_begin_[i + 1] = s.block_begin_[i] + (rows + kPqBlockRows - 1) / kPqBlockRows;
+  }
+  const auto codes = file->Array<uint8_t>("codes", s.block_begin_[nlist] * s.block_bytes_);
+  if (!codes.ok()) return codes.status();
+  const auto labels = file->Array<uint64_t>("labels", is.rows);
+  if (!labels.ok()) return labels.status();
+  const auto order = file->Array<uint32_t>("order", is.rows);
+  if (!order.ok()) return order.status();
+  const auto vectors = file->Array<float>("vectors", is.rows * d);
+  if (!vectors.ok()) return vectors.status();
+  const auto rounded = file->Array<uint8_t>("rounded", is.rows * Int8Stride(d));
+  if (!rounded.ok()) return rounded.status();
+  const auto scales = file->Array<float>("scales", is.rows);
+  if (!scales.ok()) return scales.status();
+  s.rounded_ = {
+      .metric = g.metric(), .d = d, .codes = *rounded, .scales = *scales, .norms = nullptr};
+  if (is.metric == 1) {
+    const auto norms = file->Array<float>("norms", is.rows);
+    if (!norms.ok()) return norms.status();
+    s.rounded_.norms = *norms;
+  }
+  s.codes_ = *codes;
+  s.labels_ = *labels;
+  s.order_ = *order;
+  for (uint64_t i = 0; i < is.rows; ++i) {
+    if (s.order_[i] >= is.rows || (i > 0 && s.labels_[s.order_[i - 1]] >= s.labels_[s.order_[i]])) {
+      return absl::DataLossError(absl::StrCat("segment file ", file->path(), ": row ", i,
+                                              " is out of the order of labels"));
+    }
+  }
+  s.vectors_ = *vectors;
+  file->AdviseRandom("vectors");
+  s.file_ = std::move(file);
+  s.generation_ = std::move(generation);
+  return std::shared_ptr<const IvfSegment>(std::move(segment));
+}
+
+std::shared_ptr<const IvfSegment> IvfSegment::WithGraph(std::shared_ptr<const Graph> graph) const {
+  std::shared_ptr<IvfSegment> segment(new IvfSegment(*this));
+  segment->graph_ = std::move(graph);
+  return segment;
+}
+
+MemoryUse IvfSegment::memory() const {
+  const auto rows = static_cast<int64_t>(rows_);
+  const auto d = static_cast<int64_t>(generation_->d());
+  MemoryUse use;
+  use.codes = static_cast<int64_t>(block_begin_.back() * block_bytes_);
+  if (graph_ != nullptr) use.codes += graph_->bytes();
+  use.rounded =
+      rows * static_cast<int64_t>(Int8Stride(d) + 4 + (rounded_.norms != nullptr ? 4 : 0));
+  use.vectors = rows * d * 4;
+  use.labels = rows * 12 + static_cast<int64_t>(block_begin_.size()) * 8;
+  if (!file_->path().empty()) use.mapped = file_->bytes();
+  return use;
+}
+
+int64_t IvfSegment::FindSlot(uint64_t label) const {
+  const uint32_t* end = order_ + rows_;
+  const uint32_t* it = std::lower_bound(
+      order_, end, label, [&](uint32_t slot, uint64_t wanted) { return labels_[slot] < wanted; });
+  return it != end && labels_[*it] == label ? int64_t{*it} : -1;
+}
+
+absl::Status IvfSegment::Search(const float* query, const SearchParams& params,
+                                const Tombstones& dead, const uint64_t* allowed, TopK* top) const {
+  return SearchIvf({{this, &dead, allowed}}, query, params, top);
+}
+
+double IvfSegment::Imbalance() const {
+  const int nlist = generation_->nlist();
+  double squares = 0;
+  for (int i = 0; i < nlist; ++i) {
+    const double size = list_begin_[i + 1] - list_begin_[i];
+    squares += size * size;
+  }
+  const auto rows = static_cast<double>(rows_);
+  return nlist * squares / (rows * rows);
+}
+
+}  // namespace vecino::index

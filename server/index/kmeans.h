@@ -1,0 +1,73 @@
+// k-means fast enough to run while serving: blocked products of 8-bit integers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/index/byte_gemm.h"
+#include "server/index/cpu.h"
+#include "server/index/metric.h"
+
+namespace vecino::index {
+
+// Called between pieces of work of about 10 ms or less; an error ends the work and is passed on. So
+// long work can be cancelled, report, and make way for queries.
+using Checkpoint = absl::FunctionRef<absl::Status()>;
+
+struct KMeansOptions {
+  int clusters = 0;  // 1 to the number of rows
+  int iterations = 10;
+  int max_rows_per_cluster = 64;  // more rows than this × clusters are sampled down
+  uint64_t seed = 1234;           // equal input and seed give equal output on every level
+  bool spherical = false;         // centroids are normalised; for rows of length 1
+  // Above this many clusters, rows are first split coarsely and then each part by itself.
+  int two_level_above = 10'000;
+};
+
+// rows: n × d floats. Returns clusters × d floats. A cluster that loses its rows, or falls far
+// under the mean, is re-seeded by splitting a large one, so that lists stay balanced. Stops
+// early when an iteration gains less than 1e-4.
+// INVALID_ARGUMENT when clusters is not in 1..n; RESOURCE_EXHAUSTED when there is no memory; else the
+// checkpoint's errors. Runs on the calling thread.
+absl::StatusOr<std::vector<float>> TrainKMeans(const float* rows, size_t n, size_t d,
+                                               const KMeansOptions& options, Checkpoint checkpoint,
+                                               CpuLevel level = BestCpuLevel());
+
+// Finds, for many rows, the nearest of a set of centroids (by L2; for centroids of length 1 that is
+// also the highest inner product). Products are of rounded rows, so near ties may go either way; of
+// equal centroids the first is taken. Immutable after construction; Assign is safe from any thread.
+class CentroidAssigner {
+ public:
+  // centroids: count × d floats, count ≥ 1, copied (rounded). Throws std::bad_alloc.
+  CentroidAssigner(const float* centroids, size_t count, size_t d);
+
+  // rows: n × d floats. lists: n, written. distances, unless null: n squared distances
+  // (approximate). An error is the checkpoint's, or RESOURCE_EXHAUSTED.
+  absl::Status Assign(const float* rows, size_t n, uint32_t* lists, float* distances,
+                      Checkpoint checkpoint, CpuLevel level = BestCpuLevel()) const;
+
+  size_t count() const { return columns_.count(); }
+  int64_t bytes() const;  // of memory
+
+ private:
+  size_t d_;
+  std::vector<float> centre_;  // mean of the centroids; distances do not change when it is taken off
+  GemmColumns columns_;
+};
+
+// The `k` best rows for each query by brute force: blocked 8-bit products, then exact scores of the
+// best 4 · k + 128 by these, far more than rounding moves. For calibration and for measuring recall.
+// best: n_queries × k row numbers, best first, of equal scores the lower; −1 where there are fewer
+// rows. scores: the same, as Score (distance.h) gives them; the worst possible beside −1.
+// exclude: for each query a row number that is not to be found (itself), or null.
+// An error is the checkpoint's, INVALID_ARGUMENT for k < 1, or RESOURCE_EXHAUSTED.
+absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric,
+                            const float* queries, size_t n_queries, const int64_t* exclude, int k,
+                            int64_t* best, float* scores, Checkpoint checkpoint,
+                            CpuLevel level = BestCpuLevel());
+
+}  // namespace vecino::index

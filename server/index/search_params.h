@@ -1,0 +1,39 @@
+// What a search may ask of an index besides the number of rows.
+#pragma once
+
+#include <cstdint>
+
+namespace vecino::index {
+
+class Segment;
+class Tail;
+
+// Bits in order of slots: bit s % 64 of word s / 64 is slot s.
+struct SlotBits {
+  const uint64_t* words = nullptr;  // null: all rows of that part
+  int64_t slots = 0;  // that the words cover; rows beyond (of a growing tail) are not found
+};
+
+// Which rows may be found, said for each part of a view. Asked once for each part by a search, on
+// its thread; the words stay valid until the search ends.
+class RowFilter {
+ public:
+  virtual ~RowFilter() = default;
+  virtual SlotBits OfSegment(const Segment& segment) const = 0;
+  virtual SlotBits OfTail(const Tail& tail) const = 0;
+};
+
+// Zero means: chosen by the index for `recall_target` from what its generation's calibration
+// measured.
+struct SearchParams {
+  int k = 10;                   // ≥ 1
+  double recall_target = 0.95;  // 0 to 1: expected share of the true best k that is found
+  bool exact = false;           // compare every row; the rest is ignored then
+  int nprobe = 0;               // lists of an IVF to scan
+  int ef = 0;                   // breadth of a graph search
+  int rerank =
+      0;  // rows scored again by their 8-bit codes (IVF); floats follow for the best of them
+  const RowFilter* filter = nullptr;  // null: every row may be found
+};
+
+}  // namespace vecino::index

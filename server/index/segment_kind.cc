@@ -1,0 +1,56 @@
+#include "server/index/segment_kind.h"
+
+#include "server/index/segment.h"
+
+namespace vecino::index {
+
+std::string_view SegmentKindName(SegmentKind kind) {
+  switch (kind) {
+    case SegmentKind::kFlat:
+      return "FLAT";
+    case SegmentKind::kIvf:
+      return "IVF";
+    case SegmentKind::kIvfFlat:
+      return "IVF_FLAT";
+    case SegmentKind::kIvfSq8:
+      return "IVF_SQ8";
+    case SegmentKind::kIvfPq:
+      return "IVF_PQ";
+    case SegmentKind::kHnsw:
+      return "HNSW";
+    case SegmentKind::kLsh:
+      return "LSH";
+  }
+  return "UNKNOWN";
+}
+
+std::string_view IndexKindName(IndexKind kind) {
+  switch (kind) {
+    case IndexKind::kAuto:
+      return "AUTO";
+    case IndexKind::kFlat:
+      return "FLAT";
+    case IndexKind::kIvfFlat:
+      return "IVF_FLAT";
+    case IndexKind::kIvfSq8:
+      return "IVF_SQ8";
+    case IndexKind::kIvfPq:
+      return "IVF_PQ";
+    case IndexKind::kHnsw:
+      return "HNSW";
+    case IndexKind::kLsh:
+      return "LSH";
+  }
+  return "UNKNOWN";
+}
+
+MemoryUse& MemoryUse::operator+=(const MemoryUse& other) {
+  codes += other.codes;
+  rounded += other.rounded;
+  vectors += other.vectors;
+  labels += other.labels;
+  mapped += other.mapped;
+  return *this;
+}
+
+}  // namespace vecino::index

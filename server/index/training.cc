@@ -1,0 +1,168 @@
+#include "server/index/training.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/index/ivf_search.h"
+#include "server/index/tombstones.h"
+#include "server/index/top_k.h"
+
+namespace vecino::index {
+namespace {
+
+// Two scores this close are equal: rounding may swap duplicates.
+constexpr float kTie = 1e-6f;
+
+constexpr int kBreadths[] = {2,   4,   6,   8,   12,  16,   24,   32,   48,   64,   96,  128,
+                             192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192};
+
+// Some rows of a segment as queries, and what they should find.
+struct Truth {
+  std::vector<int64_t> rows;   // slots
+  std::vector<float> queries;  // rows.size() × d
+  std::vector<float> kth;      // the k-th best true score of each
+  int k = 0;
+};
+
+absl::StatusOr<Truth> MakeTruth(const IvfSegment& segment, int queries, uint64_t seed,
+                                Checkpoint checkpoint) {
+  const int64_t n = segment.size();
+  const auto d = static_cast<size_t>(segment.dimension());
+  Truth truth;
+  truth.k = static_cast<int>(std::min<int64_t>(kCalibrationK, n - 1));
+  if (truth.k < 1 || queries < 1) return truth;
+  std::mt19937_64 random(seed);
+  std::vector<int64_t> rows(static_cast<size_t>(std::min<int64_t>(queries, n)));
+  for (int64_t& row : rows) row = static_cast<int64_t>(random() % static_cast<uint64_t>(n));
+  std::sort(rows.begin(), rows.end());
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  truth.rows = std::move(rows);
+  for (const int64_t row : truth.rows) {
+    const float* vector = segment.vector(row);
+    truth.queries.insert(truth.queries.end(), vector, vector + d);
+  }
+  const size_t count = truth.rows.size();
+  std::vector<int64_t> best(count * static_cast<size_t>(truth.k));
+  std::vector<float> scores(best.size());
+  absl::Status status = BruteForceTopK(
+      segment.vector(0), static_cast<size_t>(n), d, segment.metric(), truth.queries.data(), count,
+      truth.rows.data(), truth.k, best.data(), scores.data(), checkpoint);
+  if (!status.ok()) return status;
+  for (size_t i = 0; i < count; ++i) truth.kth.push_back(scores[(i + 1) * truth.k - 1]);
+  return truth;
+}
+
+// Mean share of the true best k that a search with these parameters finds.
+absl::StatusOr<float> MeasureRecall(const IvfSegment& segment, const Truth& truth,
+                                    SearchParams params, Checkpoint checkpoint) {
+  const Tombstones none(segment.size());
+  const auto d = static_cast<size_t>(segment.dimension());
+  params.k = truth.k + 1;  // the row itself is found too, and left out
+  int64_t found = 0;
+  for (size_t i = 0; i < truth.rows.size(); ++i) {
+    if (absl::Status status = checkpoint(); !status.ok()) return status;
+    TopK top(segment.metric(), params.k);
+    absl::Status status = segment.Search(truth.queries.data() + i * d, params, none, nullptr, &top);
+    if (!status.ok()) return status;
+    const uint64_t self = segment.label(truth.rows[i]);
+    int64_t hits = 0;
+    for (const Hit& hit : top.Take()) {
+      if (hit.label == self) continue;
+      hits += segment.metric() == Metric::kL2 ? hit.score <= truth.kth[i] + kTie
+                                              : hit.score >= truth.kth[i] - kTie;
+    }
+    found += std::min<int64_t>(hits, truth.k);
+  }
+  return static_cast<float>(found) /
+         static_cast<float>(truth.rows.size() * static_cast<size_t>(truth.k));
+}
+
+// Recall at rising breadths, until it stays at its best.
+template <typename MakeParams>
+absl::StatusOr<Calibration> Calibrate(const IvfSegment& segment, int queries, uint64_t seed,
+                                      int widest, Checkpoint checkpoint, MakeParams make_params) {
+  try {
+    auto truth = MakeTruth(segment, queries, seed, checkpoint);
+    if (!truth.ok()) return truth.status();
+    Calibration calibration;
+    if (truth->rows.empty()) return calibration;
+    calibration.k = truth->k;
+    calibration.queries = static_cast<int>(truth->rows.size());
+    float best = 0;
+    for (const int step : kBreadths) {
+      const int breadth = std::min(step, widest);
+      const auto recall = MeasureRecall(segment, *truth, make_params(breadth), checkpoint);
+      if (!recall.ok()) return recall.status();
+      best = std::max(best, *recall);
+      calibration.points.push_back({breadth, best});
+      if (breadth == widest || best >= 0.999f) break;
+    }
+    return calibration;
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory to calibrate a segment of ", segment.size(), " rows"));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& rows, Metric metric,
+                                                            bool unit, size_t d,
+                                                            Generation::TrainOptions options,
+                                                            Checkpoint checkpoint) {
+  if (options.expected_rows == 0) options.expected_rows = rows.live();
+  const int nlist =
+      options.nlist > 0 ? options.nlist : Generation::DefaultLists(options.expected_rows);
+  const int64_t wanted = std::min(rows.live(), Generation::SampleRows(nlist));
+  std::vector<float> sample;
+  try {
+    sample.reserve(static_cast<size_t>(wanted) * d);
+    // Knuth's selection sampling: each row is taken with the probability that makes exactly
+    // `wanted` of what is left likely.
+    std::mt19937_64 random(options.seed);
+    int64_t left = rows.live();
+    int64_t needed = wanted;
+    absl::Status status = rows.ForEachLive([&](uint64_t, const float* vector) {
+      if (random() % static_cast<uint64_t>(left) < static_cast<uint64_t>(needed)) {
+        sample.insert(sample.end(), vector, vector + d);
+        --needed;
+      }
+      return --left % 4096 == 0 ? checkpoint() : absl::OkStatus();
+    });
+    if (!status.ok()) return status;
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for a sample of ", wanted,
+                                                     " rows of ", d, " dimensions to train on"));
+  }
+  return Generation::Train(metric, unit, d, sample.data(), sample.size() / d, options, checkpoint);
+}
+
+absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries, uint64_t seed,
+                                         Checkpoint checkpoint) {
+  return Calibrate(segment, queries, seed, segment.generation()->nlist(), checkpoint,
+                   [](int breadth) { return SearchParams{.nprobe = breadth}; });
+}
+
+absl::StatusOr<Calibration> CalibrateGraph(const IvfSegment& segment, int queries, uint64_t seed,
+                                           Checkpoint checkpoint) {
+  std::mt19937_64 random(seed);
+  std::vector<uint32_t> sample;
+  for (int64_t i = 0; i < std::min<int64_t>(queries, segment.size()); ++i) {
+    sample.push_back(static_cast<uint32_t>(random() % static_cast<uint64_t>(segment.size())));
+  }
+  std::sort(sample.begin(), sample.end());
+  sample.erase(std::unique(sample.begin(), sample.end()), sample.end());
+  const GraphRows rows = {.rounded = segment.rounded(),
+                          .vectors = segment.vector(0),
+                          .labels = segment.labels(),
+                          .rows = segment.size()};
+  return CalibrateGraph(*segment.graph(), rows, Tombstones(segment.size()), sample, kCalibrationK,
+                        checkpoint);
+}
+
+}  // namespace vecino::index

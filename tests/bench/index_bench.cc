@@ -1,0 +1,275 @@
+// AUTO's index in one process, as a child of ann_peers.py (whose header tells the protocol).
+//
+//   index_bench [--limit ROWS] [--graph] [--nlist N] [--file PATH] FOLDER [K] [wall|cpu]
+//
+// FOLDER holds base.npy, queries.npy (float32 unit vectors) and truth_scores.npy (the exact scores of each query's
+// nearest, best first). Prints one JSON line about the build, then answers lines `search {json}` with one line each:
+// {"recall": .95} | {"nprobe": 96, "rerank": 100} | {"ef": 64}, each with optional "filter" (share of rows that
+// pass), "graph" (false: lists although there is a graph), "k". Recall counts ties.
+#include <sys/resource.h>
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "server/index/graph.h"
+#include "server/index/ivf_search.h"
+#include "server/index/ivf_segment.h"
+#include "server/index/shard_index.h"
+#include "server/index/training.h"
+#include "server/index/view.h"
+
+namespace {
+
+using vecino::index::SearchParams;
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::json;
+
+double Seconds(Clock::time_point since) {
+  return std::chrono::duration<double>(Clock::now() - since).count();
+}
+
+// Seconds of this thread's CPU, or of the wall.
+double Now(bool cpu) {
+  timespec t{};
+  clock_gettime(cpu ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+struct Matrix {
+  size_t rows = 0, columns = 0;
+  std::vector<float> data;
+  const float* row(size_t i) const { return data.data() + i * columns; }
+};
+
+// A version 1 .npy file of little-endian float32 in C order.
+Matrix ReadNpy(const std::string& path, size_t limit = SIZE_MAX) {
+  std::ifstream in(path, std::ios::binary);
+  char head[10];
+  if (!in.read(head, 10) || std::memcmp(head, "\x93NUMPY\x01", 7) != 0) {
+    throw std::runtime_error(path + " is not a version 1 npy file");
+  }
+  std::string header(static_cast<unsigned char>(head[8]) | static_cast<unsigned char>(head[9]) << 8, ' ');
+  in.read(header.data(), static_cast<std::streamsize>(header.size()));
+  if (header.find("'<f4'") == std::string::npos || header.find("True") != std::string::npos) {
+    throw std::runtime_error(path + " does not hold float32 rows");
+  }
+  Matrix matrix;
+  if (std::sscanf(header.c_str() + header.find("'shape': (") + 10, "%zu, %zu", &matrix.rows,
+                  &matrix.columns) != 2) {
+    throw std::runtime_error(path + " has no two dimensions");
+  }
+  matrix.rows = std::min(matrix.rows, limit);
+  matrix.data.resize(matrix.rows * matrix.columns);
+  in.read(reinterpret_cast<char*>(matrix.data.data()),
+          static_cast<std::streamsize>(matrix.data.size() * sizeof(float)));
+  if (!in) throw std::runtime_error(path + " is cut short");
+  return matrix;
+}
+
+void Check(const absl::Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+}
+
+int64_t PeakBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+struct Bench {
+  Matrix base, queries, truth;
+  int k = 10;
+  bool cpu = false;  // which clock
+  std::unique_ptr<vecino::index::ShardIndex> index;
+  std::shared_ptr<const vecino::index::IvfSegment> segment, with_graph;
+  Json built;
+
+  void Build(const std::string& folder, size_t limit, int nlist, bool graph, const std::string& file);
+  Json Answer(const Json& command) const;
+};
+
+void Bench::Build(const std::string& folder, size_t limit, int nlist, bool graph,
+                  const std::string& file) {
+  using namespace vecino::index;
+  base = ReadNpy(folder + "/base.npy", limit);
+  queries = ReadNpy(folder + "/queries.npy");
+  truth = ReadNpy(folder + "/truth_scores.npy");
+  const auto go_on = [] { return absl::OkStatus(); };
+  // As a server has them: rows in tails.
+  index = std::make_unique<ShardIndex>(ShardIndexOptions{
+      Metric::kInnerProduct, static_cast<int>(base.columns), static_cast<int>(base.rows)});
+  for (size_t i = 0; i < base.rows; ++i) index->Add(i + 1, base.row(i));
+  const size_t rows = base.rows, d = base.columns;
+  base.data = {};
+  index->FreezeTail();
+  const auto frozen = index->FreezeForDrain(1);
+
+  const auto start = Clock::now();
+  auto generation =
+      TrainGeneration(*frozen, Metric::kInnerProduct, true, d, {.id = 1, .nlist = nlist}, go_on);
+  Check(generation.status());
+  built["train_s"] = Seconds(start);
+  const auto encode = Clock::now();
+  auto made = IvfSegment::Build(*frozen, *generation, file, go_on);
+  Check(made.status());
+  segment = *made;
+  built["encode_s"] = Seconds(encode);
+  const auto calibrate = Clock::now();
+  auto calibration = CalibrateIvf(*segment, kCalibrationQueries, 1, go_on);
+  Check(calibration.status());
+  built["calibrate_s"] = Seconds(calibrate);
+  built["build_seconds"] = Seconds(start);
+  for (const auto& point : calibration->points) {
+    built["calibration"].push_back({point.breadth, point.recall});
+  }
+  (*generation)->SetCalibration(*std::move(calibration));
+  built["rows"] = rows;
+  built["nlist"] = (*generation)->nlist();
+  built["imbalance"] = segment->Imbalance();
+  if (graph) {
+    const GraphRows graph_rows = {segment->rounded(), segment->vector(0), segment->labels(),
+                                  segment->size()};
+    const auto link = Clock::now();
+    auto links = Graph::Build(graph_rows, {}, go_on);
+    Check(links.status());
+    built["graph_s"] = Seconds(link);
+    auto graph_calibration =
+        CalibrateGraph(*segment->WithGraph(*links), kCalibrationQueries, 1, go_on);
+    Check(graph_calibration.status());
+    for (const auto& point : graph_calibration->points) {
+      built["graph_calibration"].push_back({point.breadth, point.recall});
+    }
+    (*links)->SetCalibration(*std::move(graph_calibration));
+    with_graph = segment->WithGraph(*links);
+  }
+  const auto memory = (with_graph != nullptr ? with_graph : segment)->memory();
+  const auto per_row = [&](int64_t bytes) { return double(bytes) / double(rows); };
+  built["bytes_per_vector"] = per_row(memory.total());
+  built["bytes_by_tier"] = {{"codes", per_row(memory.codes)},
+                            {"rounded", per_row(memory.rounded)},
+                            {"labels", per_row(memory.labels)},
+                            {"vectors", per_row(memory.vectors)}};
+  built["settings"] = Json::array();
+  if (graph) {
+    for (const int ef : {12, 16, 24, 32, 48, 64, 96, 128, 192, 256}) {
+      built["settings"].push_back({{"ef", ef}});
+    }
+  } else {
+    for (const int nprobe : {16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512}) {
+      built["settings"].push_back({{"nprobe", nprobe}, {"rerank", nprobe < 160 ? 100 : 200}});
+    }
+  }
+  built["peak_bytes"] = PeakBytes();
+}
+
+Json Bench::Answer(const Json& command) const {
+  using namespace vecino::index;
+  SearchParams params;
+  params.k = command.value("k", k);
+  params.recall_target = command.value("recall", 0.95);
+  params.nprobe = command.value("nprobe", 0);
+  params.rerank = command.value("rerank", 0);
+  params.ef = command.value("ef", 0);
+  const bool graph = command.value("graph", true) && with_graph != nullptr;
+  const IvfSegment& searched = graph ? *with_graph : *segment;
+  const Tombstones none(searched.size());
+  const size_t count = std::min<size_t>(queries.rows, command.value("queries", queries.rows));
+
+  std::vector<uint64_t> allowed;
+  std::vector<float> kth;  // of each query, among what passes
+  if (const double share = command.value("filter", 1.0); share < 1) {
+    allowed.assign((searched.size() + 63) / 64, 0);
+    std::mt19937_64 random(7);
+    std::bernoulli_distribution passes(share);
+    for (int64_t i = 0; i < searched.size(); ++i) {
+      if (passes(random)) allowed[i / 64] |= uint64_t{1} << (i % 64);
+    }
+  }
+  for (size_t q = 0; q < count; ++q) {
+    if (allowed.empty()) {
+      kth.push_back(truth.row(q)[params.k - 1]);
+      continue;
+    }
+    SearchParams exact = params;
+    exact.exact = true;
+    TopK top(Metric::kInnerProduct, params.k);
+    Check(searched.Search(queries.row(q), exact, none, allowed.data(), &top));
+    kth.push_back(top.Take().back().score);
+  }
+
+  std::vector<double> times;
+  int64_t found = 0;
+  IvfWork work;
+  const double start = Now(cpu);
+  for (size_t q = 0; q < count; ++q) {
+    const double begin = Now(cpu);
+    TopK top(Metric::kInnerProduct, params.k);
+    Check(SearchIvf({{&searched, &none, allowed.empty() ? nullptr : allowed.data()}},
+                    queries.row(q), params, &top, &work));
+    const auto hits = top.Take();
+    times.push_back((Now(cpu) - begin) * 1e6);
+    for (const Hit& hit : hits) found += hit.score >= kth[q] - 1e-6f;
+  }
+  const double seconds = Now(cpu) - start;
+  std::sort(times.begin(), times.end());
+  return {{"recall", double(found) / double(count * size_t(params.k))},
+          {"qps", double(count) / seconds},
+          {"p50", times[times.size() / 2]},
+          {"p99", times[times.size() * 99 / 100]},
+          {"nprobe", work.nprobe},
+          {"scanned", double(work.scanned) / double(count)},
+          {"graph", graph && allowed.empty()}};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  std::string file;
+  std::vector<std::string> places;
+  size_t limit = SIZE_MAX;
+  int nlist = 0;
+  bool graph = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    const bool more = i + 1 < argc;
+    if (arg == "--graph") {
+      graph = true;
+    } else if (arg == "--limit" && more) {
+      limit = std::stoull(argv[++i]);
+    } else if (arg == "--nlist" && more) {
+      nlist = std::stoi(argv[++i]);
+    } else if (arg == "--file" && more) {
+      file = argv[++i];
+    } else {
+      places.push_back(arg);
+    }
+  }
+  if (places.empty() || places.size() > 3 || places[0].starts_with("-")) {
+    std::cerr << "usage: index_bench [--limit ROWS] [--graph] [--nlist N] [--file PATH] FOLDER [K] [wall|cpu]\n";
+    return 2;
+  }
+  Bench bench;
+  if (places.size() > 1) bench.k = std::stoi(places[1]);
+  bench.cpu = places.size() > 2 && places[2] == "cpu";
+  bench.Build(places[0], limit, nlist, graph, file);
+  std::cout << bench.built.dump() << std::endl;
+  for (std::string line; std::getline(std::cin, line);) {
+    const size_t json = line.find('{');
+    if (json == std::string::npos) continue;
+    std::cout << bench.Answer(Json::parse(line.substr(json))).dump() << std::endl;
+  }
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "index_bench: " << error.what() << "\n";
+  return 1;
+}

@@ -1,0 +1,578 @@
+#include "server/index/graph.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/index/distance.h"
+#include "tests/server/index/vectors.h"
+
+namespace vecino::index {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+absl::Status GoOn() { return absl::OkStatus(); }
+
+// Rows in clusters, with their 8-bit codes. Labels are 1000 + 3 · slot.
+class Data {
+ public:
+  Data(Metric metric, int64_t rows, size_t d, int clusters = 40) : metric_(metric), d_(d), rng_(7) {
+    for (int i = 0; i < clusters; ++i) centers_.push_back(RandomVector(rng_, d));
+    for (int64_t i = 0; i < rows; ++i) Add(Draw());
+  }
+
+  // A vector of the same kind that is not a row.
+  std::vector<float> Draw() {
+    const std::vector<float>& center = centers_[rng_() % centers_.size()];
+    std::vector<float> v = RandomVector(rng_, d_);
+    double norm = 0;
+    for (size_t j = 0; j < d_; ++j) {
+      v[j] = center[j] + 0.5f * v[j];
+      norm += v[j] * v[j];
+    }
+    if (metric_ == Metric::kInnerProduct) {
+      for (float& x : v) x /= static_cast<float>(std::sqrt(norm));
+    }
+    return v;
+  }
+
+  void Add(const std::vector<float>& v) {
+    const size_t stride = Int8Stride(d_), n = labels_.size();
+    vectors_.insert(vectors_.end(), v.begin(), v.end());
+    codes_.resize((n + 1) * stride);
+    scales_.push_back(QuantizeRow(v.data(), d_, codes_.data() + n * stride));
+    norms_.push_back(0);
+    for (const float x : v) norms_.back() += x * x;
+    labels_.push_back(1000 + 3 * n);
+  }
+
+  GraphRows rows() const {
+    GraphRows rows;
+    rows.rounded = {.metric = metric_,
+                    .d = d_,
+                    .codes = codes_.data(),
+                    .scales = scales_.data(),
+                    .norms = metric_ == Metric::kL2 ? norms_.data() : nullptr};
+    rows.vectors = vectors_.data();
+    rows.labels = labels_.data();
+    rows.rows = static_cast<int64_t>(labels_.size());
+    return rows;
+  }
+  const float* row(int64_t slot) const { return vectors_.data() + slot * d_; }
+  int64_t size() const { return static_cast<int64_t>(labels_.size()); }
+
+  // The k best of the rows that `keep` wants, by floats.
+  template <typename Keep>
+  std::vector<Hit> Best(const float* query, int k, Keep keep) const {
+    std::vector<float> scores(labels_.size());
+    Score(metric_, query, vectors_.data(), d_, labels_.size(), scores.data());
+    TopK top(metric_, k);
+    for (int64_t i = 0; i < size(); ++i) {
+      if (keep(i)) top.Push(labels_[i], scores[i]);
+    }
+    return top.Take();
+  }
+
+ private:
+  const Metric metric_;
+  const size_t d_;
+  std::mt19937 rng_;
+  std::vector<std::vector<float>> centers_;
+  std::vector<float> vectors_, scales_, norms_;
+  std::vector<uint8_t> codes_;
+  std::vector<uint64_t> labels_;
+};
+
+std::shared_ptr<Graph> MustBuild(const Data& data, int m = 16) {
+  Graph::Options options;
+  options.m = m;
+  auto graph = Graph::Build(data.rows(), options, GoOn);
+  EXPECT_TRUE(graph.ok()) << graph.status();
+  return graph.ok() ? *graph : nullptr;
+}
+
+SearchParams Params(int k, int ef) {
+  SearchParams params;
+  params.k = k;
+  params.ef = ef;
+  return params;
+}
+
+std::vector<Hit> Find(const Graph& graph, const Data& data, const float* query,
+                      const SearchParams& params, const Tombstones& dead,
+                      const uint64_t* allowed = nullptr, GraphWork* work = nullptr) {
+  TopK top(data.rows().rounded.metric, params.k);
+  const absl::Status status = graph.Search(data.rows(), query, params, dead, allowed, &top, work);
+  EXPECT_TRUE(status.ok()) << status;
+  return top.Take();
+}
+
+// The share of `truth` that `hits` reach; ties count.
+double Recall(Metric metric, const std::vector<Hit>& hits, const std::vector<Hit>& truth) {
+  if (truth.empty()) return 1;
+  const float worst = truth.back().score;
+  double found = 0;
+  for (const Hit& hit : hits) {
+    found += metric == Metric::kL2 ? hit.score <= worst + 1e-5f : hit.score >= worst - 1e-6f;
+  }
+  return std::min(1.0, found / static_cast<double>(truth.size()));
+}
+
+bool SameHits(const std::vector<Hit>& a, const std::vector<Hit>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Hit& x, const Hit& y) {
+    return x.label == y.label && x.score == y.score;
+  });
+}
+
+std::string TempFile(const std::string& name) {
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  std::string unique = std::string(test->test_suite_name()) + "." + test->name();
+  std::replace(unique.begin(), unique.end(), '/', '_');
+  const std::string folder = testing::TempDir() + "/" + unique;
+  std::filesystem::create_directories(folder);
+  return folder + "/" + name;
+}
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+void WriteAll(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+class GraphTest : public testing::TestWithParam<Metric> {};
+
+TEST_P(GraphTest, FindsTheBestRowsWithTheirScores) {
+  Data data(GetParam(), 6000, 48);
+  const auto graph = MustBuild(data);
+  const Tombstones dead(data.size());
+  double recall = 0;
+  constexpr int kQueries = 100;
+  for (int i = 0; i < kQueries; ++i) {
+    const std::vector<float> query = data.Draw();
+    GraphWork work;
+    const auto hits = Find(*graph, data, query.data(), Params(10, 64), dead, nullptr, &work);
+    EXPECT_FALSE(work.scanned);
+    EXPECT_EQ(work.walks, 1);
+    EXPECT_LT(work.distances, data.size() / 2);
+    ASSERT_THAT(hits, SizeIs(10));
+    recall += Recall(GetParam(), hits, data.Best(query.data(), 10, [](int64_t) { return true; }));
+    std::set<uint64_t> labels;
+    for (const Hit& hit : hits) {
+      labels.insert(hit.label);
+      const auto slot = static_cast<int64_t>(hit.label - 1000) / 3;
+      EXPECT_NEAR(hit.score, ExactScore(GetParam(), query.data(), data.row(slot), 48), 1e-3);
+    }
+    EXPECT_THAT(labels, SizeIs(10));
+  }
+  EXPECT_GE(recall / kQueries, 0.95);
+}
+
+TEST_P(GraphTest, AWiderListFindsMore) {
+  Data data(GetParam(), 7000, 32);
+  const auto graph = MustBuild(data, 8);
+  const Tombstones dead(data.size());
+  double narrow = 0, wide = 0;
+  for (int i = 0; i < 50; ++i) {
+    const std::vector<float> query = data.Draw();
+    const auto truth = data.Best(query.data(), 10, [](int64_t) { return true; });
+    narrow += Recall(GetParam(), Find(*graph, data, query.data(), Params(10, 10), dead), truth);
+    wide += Recall(GetParam(), Find(*graph, data, query.data(), Params(10, 100), dead), truth);
+  }
+  EXPECT_LT(narrow, wide);
+  EXPECT_GE(wide / 50, 0.97);
+}
+
+TEST_P(GraphTest, DeadRowsAreWalkedThroughButNotFound) {
+  Data data(GetParam(), 6000, 32);
+  const auto graph = MustBuild(data);
+  for (const int share : {10, 50, 90}) {
+    Tombstones dead(data.size());
+    std::mt19937 rng(share);
+    for (int64_t i = 0; i < data.size(); ++i) {
+      if (static_cast<int>(rng() % 100) < share) dead.Kill(i);
+    }
+    double recall = 0;
+    for (int i = 0; i < 50; ++i) {
+      const std::vector<float> query = data.Draw();
+      const auto hits = Find(*graph, data, query.data(), Params(10, 24), dead);
+      ASSERT_THAT(hits, SizeIs(10));
+      for (const Hit& hit : hits) {
+        EXPECT_FALSE(dead.IsDead(static_cast<int64_t>(hit.label - 1000) / 3));
+      }
+      recall +=
+          Recall(GetParam(), hits,
+                 data.Best(query.data(), 10, [&](int64_t slot) { return !dead.IsDead(slot); }));
+    }
+    EXPECT_GE(recall / 50, 0.9) << share << "% dead";
+  }
+}
+
+TEST_P(GraphTest, LooksBeyondADeadNeighbourhood) {
+  Data data(GetParam(), 8000, 32, /*clusters=*/4);
+  const auto graph = MustBuild(data, 8);
+  const std::vector<float> query = data.Draw();
+  // Half of the rows, the nearest ones.
+  Tombstones dead(data.size());
+  for (const Hit& hit : data.Best(query.data(), 4000, [](int64_t) { return true; })) {
+    dead.Kill(static_cast<int64_t>(hit.label - 1000) / 3);
+  }
+  GraphWork work;
+  const auto hits = Find(*graph, data, query.data(), Params(20, 20), dead, nullptr, &work);
+  EXPECT_THAT(hits, SizeIs(20));
+  EXPECT_TRUE(work.walks > 1 || work.scanned) << work.walks;
+  const auto truth = data.Best(query.data(), 20, [&](int64_t slot) { return !dead.IsDead(slot); });
+  EXPECT_GE(Recall(GetParam(), hits, truth), 0.5);
+}
+
+TEST_P(GraphTest, AFilterIsHonoured) {
+  Data data(GetParam(), 6000, 32);
+  const auto graph = MustBuild(data);
+  Tombstones dead(data.size());
+  for (int64_t i = 0; i < data.size(); i += 5) dead.Kill(i);
+  for (const uint64_t one_in : {2, 10, 100, 3000}) {
+    std::vector<uint64_t> allowed((data.size() + 63) / 64, 0);
+    size_t live = 0;
+    for (int64_t i = 0; i < data.size(); ++i) {
+      if (i % one_in != 1) continue;
+      allowed[i / 64] |= uint64_t{1} << (i % 64);
+      live += dead.IsDead(i) ? 0 : 1;
+    }
+    const auto may = [&](int64_t slot) { return slot % one_in == 1 && !dead.IsDead(slot); };
+    double recall = 0;
+    for (int i = 0; i < 30; ++i) {
+      const std::vector<float> query = data.Draw();
+      const auto hits = Find(*graph, data, query.data(), Params(10, 32), dead, allowed.data());
+      ASSERT_THAT(hits, SizeIs(std::min<size_t>(10, live)));
+      for (const Hit& hit : hits) {
+        EXPECT_TRUE(may(static_cast<int64_t>(hit.label - 1000) / 3)) << hit.label;
+      }
+      recall += Recall(GetParam(), hits, data.Best(query.data(), 10, may));
+    }
+    EXPECT_GE(recall / 30, 0.9) << "1 in " << one_in;
+  }
+}
+
+TEST_P(GraphTest, ManyEqualRowsHideNoOthers) {
+  Data data(GetParam(), 4000, 32);
+  const std::vector<float> repeated = data.Draw();
+  for (int i = 0; i < 1000; ++i) data.Add(repeated);
+  const auto graph = MustBuild(data);
+  const Tombstones dead(data.size());
+
+  GraphWork work;
+  const auto hits = Find(*graph, data, repeated.data(), Params(50, 50), dead, nullptr, &work);
+  EXPECT_FALSE(work.scanned);
+  EXPECT_DOUBLE_EQ(
+      Recall(GetParam(), hits, data.Best(repeated.data(), 50, [](int64_t) { return true; })), 1);
+
+  double recall = 0;
+  for (int i = 0; i < 100; ++i) {
+    const std::vector<float> query = data.Draw();
+    recall += Recall(GetParam(), Find(*graph, data, query.data(), Params(10, 64), dead),
+                     data.Best(query.data(), 10, [](int64_t) { return true; }));
+  }
+  EXPECT_GE(recall / 100, 0.95);
+}
+
+TEST_P(GraphTest, FewRows) {
+  for (const int64_t n : {1, 2, 10, 65}) {
+    Data data(GetParam(), n, 32);
+    const auto graph = MustBuild(data);
+    ASSERT_NE(graph, nullptr);
+    EXPECT_EQ(graph->rows(), n);
+    const Tombstones dead(n);
+    const std::vector<float> query = data.Draw();
+    const auto truth = data.Best(query.data(), 10, [](int64_t) { return true; });
+    EXPECT_TRUE(SameHits(Find(*graph, data, query.data(), Params(10, 0), dead), truth)) << n;
+  }
+}
+
+TEST_P(GraphTest, NothingIsFoundWhenAllRowsAreDead) {
+  Data data(GetParam(), 3000, 32);
+  const auto graph = MustBuild(data);
+  Tombstones dead(data.size());
+  for (int64_t i = 0; i < data.size(); ++i) dead.Kill(i);
+  EXPECT_THAT(Find(*graph, data, data.Draw().data(), Params(10, 16), dead), IsEmpty());
+  const Tombstones alive(data.size());
+  const std::vector<uint64_t> none((data.size() + 63) / 64, 0);
+  EXPECT_THAT(Find(*graph, data, data.Draw().data(), Params(10, 16), alive, none.data()),
+              IsEmpty());
+}
+
+TEST_P(GraphTest, KMayExceedTheLiveRows) {
+  Data data(GetParam(), 3000, 32);
+  const auto graph = MustBuild(data);
+  Tombstones dead(data.size());
+  for (int64_t i = 7; i < data.size(); ++i) dead.Kill(i);
+  EXPECT_THAT(Find(*graph, data, data.Draw().data(), Params(10, 16), dead), SizeIs(7));
+  EXPECT_THAT(Find(*graph, data, data.Draw().data(), Params(5000, 0), Tombstones(3000)),
+              SizeIs(3000));
+}
+
+TEST_P(GraphTest, SavedAndLoadedItFindsTheSame) {
+  Data data(GetParam(), 4000, 32);
+  const auto built = MustBuild(data);
+  ASSERT_NE(built, nullptr);
+  EXPECT_EQ(built->file(), nullptr);
+  built->SetCalibration({.k = 10, .queries = 100, .points = {{16, 0.8f}, {64, 0.97f}}});
+  const Tombstones dead(data.size());
+  std::vector<std::vector<float>> queries;
+  std::vector<std::vector<Hit>> before;
+  for (int i = 0; i < 30; ++i) {
+    queries.push_back(data.Draw());
+    before.push_back(Find(*built, data, queries.back().data(), Params(10, 32), dead));
+  }
+  const std::string path = TempFile("graph");
+  const int64_t bytes = built->bytes();
+  ASSERT_TRUE(built->Save(path).ok());
+  ASSERT_NE(built->file(), nullptr);
+  EXPECT_EQ(built->file()->path(), path);
+  const auto loaded = Graph::Load(path, data.size(), SegmentFile::Verify::kAll);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->bytes(), bytes);
+  EXPECT_EQ((*loaded)->options().m, 16);
+  EXPECT_EQ((*loaded)->calibration().queries, 100);
+  EXPECT_EQ((*loaded)->EfFor(0.97, 10), 64);
+  for (size_t i = 0; i < queries.size(); ++i) {
+    for (const Graph* graph : {static_cast<const Graph*>(built.get()), loaded->get()}) {
+      EXPECT_TRUE(SameHits(Find(*graph, data, queries[i].data(), Params(10, 32), dead), before[i]));
+    }
+  }
+}
+
+TEST_P(GraphTest, TheSameSeedGivesTheSameLinks) {
+  Data data(GetParam(), 2000, 32);
+  const std::string a = TempFile("a"), b = TempFile("b"), c = TempFile("c");
+  ASSERT_TRUE(MustBuild(data)->Save(a).ok());
+  ASSERT_TRUE(MustBuild(data)->Save(b).ok());
+  EXPECT_EQ(ReadAll(a), ReadAll(b));
+  Graph::Options options;
+  options.m = 16;
+  options.seed = 99;
+  auto other = Graph::Build(data.rows(), options, GoOn);
+  ASSERT_TRUE(other.ok());
+  ASSERT_TRUE((*other)->Save(c).ok());
+  EXPECT_NE(ReadAll(a), ReadAll(c));
+}
+
+// On a thread that has not searched before.
+absl::StatusOr<Calibration> Calibrate(const Graph& graph, const Data& data, const Tombstones& dead,
+                                      const std::vector<uint32_t>& sample) {
+  absl::StatusOr<Calibration> calibration = absl::UnknownError("");
+  std::thread([&] {
+    calibration = CalibrateGraph(graph, data.rows(), dead, sample, 10, GoOn);
+  }).join();
+  return calibration;
+}
+
+TEST_P(GraphTest, CalibrationMeasuresWhatSearchesFind) {
+  Data data(GetParam(), 7000, 32);
+  const auto graph = MustBuild(data, 4);
+  ASSERT_NE(graph, nullptr);
+  Tombstones dead(data.size());
+  for (int64_t i = 0; i < data.size(); i += 4) dead.Kill(i);
+  std::vector<uint32_t> sample;
+  for (uint32_t i = 1; i < 900; i += 4) sample.push_back(i);
+  const auto calibration = Calibrate(*graph, data, dead, sample);
+  ASSERT_TRUE(calibration.ok()) << calibration.status();
+  EXPECT_EQ(calibration->k, 10);
+  EXPECT_GE(calibration->queries, 200);
+  ASSERT_GE(calibration->points.size(), 8u);
+  for (size_t i = 1; i < calibration->points.size(); ++i) {
+    EXPECT_GT(calibration->points[i].breadth, calibration->points[i - 1].breadth);
+    EXPECT_GE(calibration->points[i].recall, calibration->points[i - 1].recall);
+  }
+  EXPECT_LT(calibration->points.front().recall, 0.97);
+  EXPECT_GT(calibration->points.back().recall, 0.98);
+
+  graph->SetCalibration(*calibration);
+  double recall = 0;
+  for (int i = 0; i < 300; ++i) {
+    const std::vector<float> query = data.Draw();
+    SearchParams params = Params(10, 0);
+    params.recall_target = 0.95;
+    recall += Recall(GetParam(), Find(*graph, data, query.data(), params, dead),
+                     data.Best(query.data(), 10, [&](int64_t slot) { return !dead.IsDead(slot); }));
+  }
+  EXPECT_NEAR(recall / 300, 0.95, 0.03);
+}
+
+INSTANTIATE_TEST_SUITE_P(Metrics, GraphTest, testing::Values(Metric::kInnerProduct, Metric::kL2),
+                         [](const auto& metric) {
+                           return metric.param == Metric::kL2 ? "L2" : "InnerProduct";
+                         });
+
+TEST(GraphArguments, OutOfRangeIsRefused) {
+  Data data(Metric::kL2, 10, 32);
+  Graph::Options options;
+  options.m = 1;
+  auto graph = Graph::Build(data.rows(), options, GoOn);
+  EXPECT_EQ(graph.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(graph.status().message(), HasSubstr("m = 1"));
+  options.m = 257;
+  EXPECT_EQ(Graph::Build(data.rows(), options, GoOn).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  options.m = 8;
+  options.ef_construction = 0;
+  EXPECT_EQ(Graph::Build(data.rows(), options, GoOn).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  GraphRows none = data.rows();
+  none.rows = 0;
+  EXPECT_EQ(Graph::Build(none, {}, GoOn).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(GraphArguments, RowsOfAnotherSegmentAreRefused) {
+  Data data(Metric::kL2, 100, 32), other(Metric::kL2, 99, 32);
+  const auto graph = MustBuild(data);
+  TopK top(Metric::kL2, 1);
+  EXPECT_EQ(graph->Search(other.rows(), data.row(0), {}, Tombstones(99), nullptr, &top).code(),
+            absl::StatusCode::kInternal);
+}
+
+TEST(GraphBuild, TheCheckpointEndsIt) {
+  Data data(Metric::kL2, 2000, 32);
+  int calls = 0;
+  const auto checkpoint = [&]() -> absl::Status {
+    return ++calls == 20 ? absl::CancelledError("enough") : absl::OkStatus();
+  };
+  const auto graph = Graph::Build(data.rows(), {}, checkpoint);
+  EXPECT_EQ(graph.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(calls, 20);
+}
+
+TEST(GraphBuild, CalibrationCanBeCancelled) {
+  Data data(Metric::kL2, 2000, 32);
+  const auto graph = MustBuild(data);
+  const auto checkpoint = [&]() -> absl::Status { return absl::CancelledError("enough"); };
+  const auto calibration =
+      CalibrateGraph(*graph, data.rows(), Tombstones(data.size()), {1, 2, 3}, 10, checkpoint);
+  EXPECT_EQ(calibration.status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST(GraphCalibration, WithoutAnyTheBreadthIsGenerous) {
+  Data data(Metric::kL2, 100, 32);
+  const auto graph = MustBuild(data);
+  EXPECT_GE(graph->EfFor(0.95, 10), 64);
+  EXPECT_GE(graph->EfFor(0.95, 1000), 1000);
+  const auto calibration =
+      CalibrateGraph(*graph, data.rows(), Tombstones(data.size()), {}, 10, GoOn);
+  ASSERT_TRUE(calibration.ok());
+  EXPECT_EQ(calibration->queries, 0);
+  EXPECT_THAT(calibration->points, IsEmpty());
+}
+
+class GraphFile : public testing::Test {
+ protected:
+  GraphFile() : data_(Metric::kL2, 3000, 32), path_(TempFile("graph")) {
+    EXPECT_TRUE(MustBuild(data_, 8)->Save(path_).ok());
+  }
+
+  // Writes the sections anew, changed, with right checksums; then loads them.
+  absl::Status LoadChanged(const std::string& section, size_t element, uint32_t value) {
+    auto file = SegmentFile::Open(path_, "graph", SegmentFile::Verify::kAll);
+    EXPECT_TRUE(file.ok());
+    const std::string changed = TempFile("changed");
+    SegmentFileWriter writer(changed, "graph");
+    for (const char* name : {"meta", "levels", "base", "upper_slots", "upper", "calibration"}) {
+      const auto bytes = (*file)->Section(name);
+      EXPECT_TRUE(bytes.ok()) << bytes.status();
+      std::string copy(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+      if (name == section) std::memcpy(copy.data() + element * 4, &value, 4);
+      EXPECT_TRUE(writer.AddSection(name, copy.data(), copy.size()).ok());
+    }
+    EXPECT_TRUE(writer.Commit().ok());
+    return Graph::Load(changed, data_.size(), SegmentFile::Verify::kAll).status();
+  }
+
+  Data data_;
+  const std::string path_;
+};
+
+TEST_F(GraphFile, EveryLinkMustLeadSomewhere) {
+  EXPECT_TRUE(LoadChanged("base", 0, 2999).ok());
+  const absl::Status beyond = LoadChanged("base", 3000 * 16 - 1, 3000);
+  EXPECT_EQ(beyond.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(beyond.message(), HasSubstr("beyond its 3000 rows"));
+  EXPECT_EQ(LoadChanged("base", 0, 0xfffffffe).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(LoadChanged("upper_slots", 3, 3000).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(LoadChanged("upper_slots", 0, 5).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(LoadChanged("upper", 0, 2999).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(GraphFile, SizesMustFitTogether) {
+  EXPECT_EQ(LoadChanged("meta", 0, 3001).code(), absl::StatusCode::kDataLoss);  // rows
+  EXPECT_EQ(LoadChanged("meta", 4, 9).code(), absl::StatusCode::kDataLoss);     // m
+  EXPECT_EQ(LoadChanged("meta", 4, 0).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(LoadChanged("meta", 6, 3000).code(), absl::StatusCode::kDataLoss);  // entry
+  EXPECT_EQ(LoadChanged("meta", 7, 1000).code(), absl::StatusCode::kDataLoss);  // levels
+  EXPECT_EQ(LoadChanged("meta", 10, 7).code(), absl::StatusCode::kDataLoss);    // points
+  EXPECT_EQ(LoadChanged("levels", 0, 4000).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(LoadChanged("levels", 0, 0).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(Graph::Load(path_, 2999, SegmentFile::Verify::kAll).status().code(),
+            absl::StatusCode::kDataLoss);
+  EXPECT_EQ(Graph::Load(path_ + "x", 3000, SegmentFile::Verify::kAll).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(GraphFile, ADamagedByteIsNoticed) {
+  std::string bytes = ReadAll(path_);
+  bytes[bytes.size() / 2] ^= 1;
+  WriteAll(path_, bytes);
+  EXPECT_EQ(Graph::Load(path_, 3000, SegmentFile::Verify::kAll).status().code(),
+            absl::StatusCode::kDataLoss);
+  bytes.resize(bytes.size() - 10);
+  WriteAll(path_, bytes);
+  EXPECT_EQ(Graph::Load(path_, 3000, SegmentFile::Verify::kTable).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST(GraphConcurrency, SearchesRunSideBySideWhileRowsDie) {
+  Data data(Metric::kInnerProduct, 4000, 32);
+  const auto graph = MustBuild(data, 8);
+  Tombstones dead(data.size());
+  std::vector<std::vector<float>> queries;
+  for (int i = 0; i < 40; ++i) queries.push_back(data.Draw());
+  std::atomic<int> bad = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 5; ++round) {
+        for (const auto& query : queries) {
+          const bool was_dead = dead.IsDead(0);
+          const auto hits = Find(*graph, data, query.data(), Params(10, 16), dead);
+          if (hits.size() != 10) ++bad;
+          for (const Hit& hit : hits) {
+            if (was_dead && hit.label == 1000) ++bad;
+          }
+        }
+      }
+    });
+  }
+  for (int64_t i = 0; i < 2000; ++i) dead.Kill(i);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(bad, 0);
+  for (const auto& query : queries) {
+    for (const Hit& hit : Find(*graph, data, query.data(), Params(10, 16), dead)) {
+      EXPECT_GE(hit.label, 1000u + 3 * 2000);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vecino::index

@@ -1,0 +1,351 @@
+#include "server/index/ivf_segment.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+
+#include "server/index/ivf_search.h"
+#include "server/index/view.h"
+#include "tests/server/index/index_fixture.h"
+
+namespace vecino::index {
+namespace {
+
+struct Case {
+  Metric metric;
+  bool unit;
+};
+
+// Builds one segment of ClusteredRows and searches it.
+class IvfSegmentTest : public testing::TestWithParam<Case> {
+ protected:
+  static constexpr size_t kD = 32;
+  static constexpr size_t kRows = 6000;
+
+  void SetUp() override {
+    folder_ = testing::TempDir() + "/ivf_" + std::to_string(getpid()) + "_" +
+              testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::replace(folder_.begin() + static_cast<ptrdiff_t>(testing::TempDir().size()) + 1,
+                 folder_.end(), '/', '_');
+    std::filesystem::create_directories(folder_);
+    rows_ = ClusteredRows(kRows, kD, GetParam().unit);
+    labels_.resize(kRows);
+    std::iota(labels_.begin(), labels_.end(), 1);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::shared_ptr<Generation> Train(const FrozenRows& rows, uint64_t id = 1) {
+    auto generation =
+        TrainGeneration(rows, GetParam().metric, GetParam().unit, kD, {.id = id}, GoOn);
+    EXPECT_TRUE(generation.ok()) << generation.status();
+    return *generation;
+  }
+
+  // Everything into one segment, published.
+  void Build(const std::string& path = "") {
+    index_ = IndexOf(GetParam().metric, rows_, kD);
+    auto frozen = index_->FreezeForDrain(1);
+    generation_ = Train(*frozen);
+    auto segment = IvfSegment::Build(*frozen, generation_, path, GoOn);
+    ASSERT_TRUE(segment.ok()) << segment.status();
+    segment_ = *segment;
+    ASSERT_TRUE(index_->Publish(*std::move(frozen), segment_).ok());
+  }
+
+  std::vector<Hit> Find(const float* query, SearchParams params) const {
+    auto hits = Search(*index_->Pin(), GetParam().metric, query, params, GoOn);
+    EXPECT_TRUE(hits.ok()) << hits.status();
+    return *hits;
+  }
+
+  // Mean recall over queries drawn like the rows, against what `labels_` and `rows_` say is live.
+  double Recall(SearchParams params, int queries = 60) const {
+    const std::vector<float> probes = ClusteredRows(queries, kD, GetParam().unit, 1);
+    double sum = 0;
+    for (int q = 0; q < queries; ++q) {
+      std::vector<float> query(probes.begin() + q * kD, probes.begin() + (q + 1) * kD);
+      query[0] += 0.05f;
+      const auto truth = BestLabels(GetParam().metric, rows_, labels_, kD, query.data(), params.k);
+      const auto hits = Find(query.data(), params);
+      std::set<uint64_t> seen;
+      for (const Hit& hit : hits) EXPECT_TRUE(seen.insert(hit.label).second);
+      sum += Overlap(truth, hits);
+    }
+    return sum / queries;
+  }
+
+  std::string folder_;
+  std::vector<float> rows_;
+  std::vector<uint64_t> labels_;
+  std::unique_ptr<ShardIndex> index_;
+  std::shared_ptr<Generation> generation_;
+  std::shared_ptr<const IvfSegment> segment_;
+};
+
+TEST_P(IvfSegmentTest, HoldsEveryRowAsItWasAdded) {
+  Build();
+  ASSERT_EQ(segment_->size(), static_cast<int64_t>(kRows));
+  EXPECT_EQ(segment_->first_label(), 1u);
+  EXPECT_EQ(segment_->last_label(), kRows);
+  for (uint64_t label = 1; label <= kRows; ++label) {
+    const int64_t slot = segment_->FindSlot(label);
+    ASSERT_GE(slot, 0);
+    ASSERT_EQ(segment_->label(slot), label);
+    ASSERT_EQ(segment_->InLabelOrder(static_cast<int64_t>(label) - 1), slot);
+    for (size_t j = 0; j < kD; ++j) {
+      ASSERT_EQ(segment_->vector(slot)[j], rows_[(label - 1) * kD + j]);
+    }
+  }
+  EXPECT_EQ(segment_->FindSlot(0), -1);
+  EXPECT_EQ(segment_->FindSlot(kRows + 1), -1);
+  for (int list = 0; list < generation_->nlist(); ++list) {
+    for (uint32_t slot = segment_->list_begin(list) + 1; slot < segment_->list_begin(list + 1);
+         ++slot) {
+      ASSERT_LT(segment_->label(slot - 1), segment_->label(slot));
+    }
+  }
+}
+
+TEST_P(IvfSegmentTest, RecallRisesToAllWithBreadth) {
+  Build();
+  const int all = generation_->nlist();
+  EXPECT_GE(Recall({.nprobe = all, .rerank = 1000}), 0.99);
+  EXPECT_GE(Recall({.nprobe = all / 4}), 0.9);
+  EXPECT_EQ(Recall({.exact = true}), 1.0);
+  EXPECT_GE(Recall({.k = 100, .nprobe = all}), 0.95);
+}
+
+TEST_P(IvfSegmentTest, ScoresAreThoseOfTheFloats) {
+  Build();
+  const float* query = rows_.data() + 17 * kD;
+  for (const Hit& hit : Find(query, {.k = 20})) {
+    const double score =
+        ExactScore(GetParam().metric, query, rows_.data() + (hit.label - 1) * kD, kD);
+    EXPECT_NEAR(hit.score, score, 1e-4 * std::max(1.0, std::abs(score)));
+  }
+}
+
+TEST_P(IvfSegmentTest, DeadRowsAreNeverFound) {
+  Build();
+  std::mt19937 rng(3);
+  std::vector<float> rows;
+  std::vector<uint64_t> labels;
+  for (uint64_t label = 1; label <= kRows; ++label) {
+    if (rng() % 3 == 0) {
+      ASSERT_TRUE(index_->Remove(label));
+      ASSERT_FALSE(index_->Remove(label));
+    } else {
+      labels.push_back(label);
+      rows.insert(rows.end(), rows_.begin() + static_cast<ptrdiff_t>((label - 1) * kD),
+                  rows_.begin() + static_cast<ptrdiff_t>(label * kD));
+    }
+  }
+  labels_ = labels;
+  rows_ = rows;
+  EXPECT_GE(Recall({.nprobe = generation_->nlist(), .rerank = 500}), 0.99);
+  const std::set<uint64_t> live(labels.begin(), labels.end());
+  for (const Hit& hit : Find(rows_.data(), {.k = 1000, .nprobe = 1 << 20})) {
+    EXPECT_TRUE(live.contains(hit.label));
+  }
+}
+
+// Lets every n-th label pass.
+class EveryNth final : public RowFilter {
+ public:
+  explicit EveryNth(uint64_t n) : n_(n) {}
+  SlotBits OfSegment(const Segment& segment) const override {
+    words_.assign((segment.size() + 63) / 64, 0);
+    for (int64_t slot = 0; slot < segment.size(); ++slot) {
+      if (segment.label(slot) % n_ == 0) words_[slot / 64] |= uint64_t{1} << (slot % 64);
+    }
+    return {words_.data(), segment.size()};
+  }
+  SlotBits OfTail(const Tail&) const override { return {&none_, 0}; }
+
+ private:
+  const uint64_t n_;
+  const uint64_t none_ = 0;
+  mutable std::vector<uint64_t> words_;
+};
+
+TEST_P(IvfSegmentTest, FiltersGiveTheBestOfWhatPasses) {
+  Build();
+  const std::vector<float> all = rows_;
+  for (const uint64_t n : {2, 10, 100, 1000}) {
+    std::vector<float> rows;
+    std::vector<uint64_t> labels;
+    for (uint64_t label = n; label <= kRows; label += n) {
+      labels.push_back(label);
+      rows.insert(rows.end(), all.begin() + static_cast<ptrdiff_t>((label - 1) * kD),
+                  all.begin() + static_cast<ptrdiff_t>(label * kD));
+    }
+    rows_ = rows;
+    labels_ = labels;
+    const EveryNth filter(n);
+    SearchParams params{.recall_target = 0.95, .filter = &filter};
+    EXPECT_GE(Recall(params), 0.95) << n;
+    EXPECT_EQ(Find(all.data(), params).size(), std::min<size_t>(10, labels.size())) << n;
+  }
+  const EveryNth nothing(kRows + 1);
+  EXPECT_TRUE(Find(all.data(), {.filter = &nothing}).empty());
+}
+
+TEST_P(IvfSegmentTest, MergesCopyCodesAndDropTheDead) {
+  index_ = IndexOf(GetParam().metric, rows_, kD);
+  auto frozen = index_->FreezeForDrain(1);
+  generation_ = Train(*frozen);
+  index_->Abandon(*std::move(frozen));
+  // The same rows in several tails, drained one by one.
+  index_ = std::make_unique<ShardIndex>(ShardIndexOptions{GetParam().metric, kD, 1500});
+  for (size_t i = 0; i < kRows; ++i) index_->Add(i + 1, rows_.data() + i * kD);
+  index_->FreezeTail();
+  IvfSegment::Drift drift;
+  while (auto rows = index_->FreezeForDrain(1)) {
+    auto segment = IvfSegment::Build(*rows, generation_, "", GoOn, &drift);
+    ASSERT_TRUE(segment.ok());
+    ASSERT_TRUE(index_->Publish(*std::move(rows), *segment).ok());
+  }
+  EXPECT_EQ(drift.rows, static_cast<int64_t>(kRows));
+  EXPECT_GT(drift.squared_distance, 0);
+  ASSERT_EQ(index_->Stats().segments.size(), 4u);
+  std::vector<float> query(rows_.begin() + 5 * kD, rows_.begin() + 6 * kD);
+  const SearchParams params{.k = 50, .nprobe = generation_->nlist() / 3};
+  const auto before = Find(query.data(), params);
+  auto rows = index_->FreezeForMerge(0, 4);
+  drift = {};
+  auto merged = IvfSegment::Build(*rows, generation_, "", GoOn, &drift);
+  ASSERT_TRUE(merged.ok());
+  EXPECT_EQ(drift.rows, 0);  // nothing was encoded again
+  ASSERT_TRUE(index_->Publish(*std::move(rows), *merged).ok());
+  const auto after = Find(query.data(), params);
+  ASSERT_EQ(before.size(), after.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_EQ(before[i].label, after[i].label);
+    EXPECT_EQ(before[i].score, after[i].score);
+  }
+  for (uint64_t label = 1; label <= kRows; label += 2) ASSERT_TRUE(index_->Remove(label));
+  auto left = index_->FreezeForMerge(0, 1);
+  auto half = IvfSegment::Build(*left, generation_, "", GoOn);
+  ASSERT_TRUE(half.ok());
+  EXPECT_EQ((*half)->size(), static_cast<int64_t>(kRows / 2));
+  // What dies during the build is dead in what is published.
+  ASSERT_TRUE(index_->Remove(2));
+  ASSERT_TRUE(index_->Publish(*std::move(left), *half).ok());
+  EXPECT_EQ(index_->Stats().live_rows, static_cast<int64_t>(kRows / 2 - 1));
+  for (const Hit& hit : Find(rows_.data() + kD, {.k = 10})) EXPECT_NE(hit.label, 2u);
+}
+
+TEST_P(IvfSegmentTest, AFileGivesTheSameAnswers) {
+  const std::string path = folder_ + "/segment-1";
+  Build(path);
+  ASSERT_TRUE(generation_->Save(folder_ + "/generation-1").ok());
+  const auto loaded = Generation::Load(folder_ + "/generation-1");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->nlist(), generation_->nlist());
+  EXPECT_EQ((*loaded)->centroids(), generation_->centroids());
+  const auto opened = IvfSegment::Open(path, *loaded, SegmentFile::Verify::kAll);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_GT((*opened)->memory().mapped, 0);
+  const Tombstones none(kRows);
+  for (int q = 0; q < 20; ++q) {
+    TopK mine(GetParam().metric, 10), other(GetParam().metric, 10);
+    ASSERT_TRUE(segment_->Search(rows_.data() + q * kD, {}, none, nullptr, &mine).ok());
+    ASSERT_TRUE((*opened)->Search(rows_.data() + q * kD, {}, none, nullptr, &other).ok());
+    const auto a = mine.Take(), b = other.Take();
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].label, b[i].label);
+      EXPECT_EQ(a[i].score, b[i].score);
+    }
+  }
+}
+
+TEST_P(IvfSegmentTest, DamagedFilesAreRefused) {
+  const std::string path = folder_ + "/segment-1";
+  Build(path);
+  const auto size = std::filesystem::file_size(path);
+  std::mt19937 rng(5);
+  for (int i = 0; i < 40; ++i) {
+    const auto at = static_cast<std::streamoff>(rng() % size);
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(at);
+    const int byte = file.get();
+    file.seekp(at);
+    file.put(static_cast<char>(byte ^ 0x10));
+    file.flush();
+    const auto opened = IvfSegment::Open(path, generation_, SegmentFile::Verify::kAll);
+    // A byte of padding between sections may change unseen; nothing reads it.
+    if (opened.ok()) {
+      TopK top(GetParam().metric, 10);
+      EXPECT_TRUE((*opened)->Search(rows_.data(), {}, Tombstones(kRows), nullptr, &top).ok());
+    } else {
+      EXPECT_EQ(opened.status().code(), absl::StatusCode::kDataLoss) << opened.status();
+    }
+    file.seekp(at);
+    file.put(static_cast<char>(byte));
+  }
+  const auto other = IvfSegment::Open(path, Train(*IndexOf(GetParam().metric, rows_, kD)->FreezeForDrain(1), 2),
+                                      SegmentFile::Verify::kAll);
+  EXPECT_EQ(other.status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_P(IvfSegmentTest, FewRowsOfAnyNumberWork) {
+  for (const size_t n : {1, 2, 15, 16, 17, 40, 100}) {
+    const std::vector<float> rows = ClusteredRows(n, kD, GetParam().unit);
+    auto index = IndexOf(GetParam().metric, rows, kD);
+    auto frozen = index->FreezeForDrain(1);
+    const auto generation = Train(*frozen);
+    EXPECT_GE(generation->nlist(), 1);
+    auto segment = IvfSegment::Build(*frozen, generation, "", GoOn);
+    ASSERT_TRUE(segment.ok()) << segment.status();
+    const auto calibration = CalibrateIvf(**segment, 50, 1, GoOn);
+    ASSERT_TRUE(calibration.ok()) << calibration.status();
+    TopK top(GetParam().metric, 10);
+    ASSERT_TRUE((*segment)
+                    ->Search(rows.data(), {.nprobe = generation->nlist()}, Tombstones(n), nullptr,
+                             &top)
+                    .ok());
+    EXPECT_EQ(top.Take().size(), std::min<size_t>(n, 10));
+  }
+}
+
+TEST_P(IvfSegmentTest, StopsWhenAsked) {
+  auto index = IndexOf(GetParam().metric, rows_, kD);
+  auto frozen = index->FreezeForDrain(1);
+  const auto generation = Train(*frozen);
+  int calls = 0;
+  const auto stop = [&] { return ++calls > 3 ? absl::CancelledError("stop") : absl::OkStatus(); };
+  EXPECT_EQ(IvfSegment::Build(*frozen, generation, folder_ + "/segment-9", stop).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/segment-9"));
+}
+
+TEST_P(IvfSegmentTest, CalibrationKeepsItsPromise) {
+  Build();
+  auto calibration = CalibrateIvf(*segment_, 200, 1, GoOn);
+  ASSERT_TRUE(calibration.ok());
+  ASSERT_FALSE(calibration->points.empty());
+  for (size_t i = 1; i < calibration->points.size(); ++i) {
+    EXPECT_LT(calibration->points[i - 1].breadth, calibration->points[i].breadth);
+    EXPECT_LE(calibration->points[i - 1].recall, calibration->points[i].recall);
+  }
+  generation_->SetCalibration(*calibration);
+  EXPECT_LE(generation_->NprobeFor(0.5, 10), generation_->NprobeFor(0.95, 10));
+  EXPECT_LE(generation_->NprobeFor(0.95, 10), generation_->NprobeFor(0.95, 100));
+  EXPECT_GE(Recall({.recall_target = 0.95}, 100), 0.92);
+}
+
+INSTANTIATE_TEST_SUITE_P(Metrics, IvfSegmentTest,
+                         testing::Values(Case{Metric::kInnerProduct, true},
+                                         Case{Metric::kInnerProduct, false},
+                                         Case{Metric::kL2, false}),
+                         [](const auto& info) {
+                           return info.param.metric == Metric::kL2 ? "L2"
+                                  : info.param.unit                ? "Cosine"
+                                                                   : "Dot";
+                         });
+
+}  // namespace
+}  // namespace vecino::index
