@@ -7,8 +7,8 @@
 
 namespace vecino::engine {
 
-// Deletes the folder of one collection; the folders of all but `known`. root empty: nothing. Best effort: what
-// stays is taken at the next start. Block on the disk.
+// Deletes the folder of one collection; the folders of all but `known`. root empty: nothing. Best
+// effort: what stays is taken at the next start. Block on the disk.
 void RemoveIndexFolder(const std::string& root, uint32_t uid);
 void RemoveStrayIndexFolders(const std::string& root, const std::set<uint32_t>& known);
 

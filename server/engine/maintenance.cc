@@ -82,7 +82,8 @@ void Maintenance::Loop() {
     Job& done = jobs_.at(key);
     done.running = false;
     if (stopping_ || absl::IsCancelled(worked.status())) {
-      // The shard was closed, or the server stops: nothing failed. A shard that opens again is notified.
+      // The shard was closed, or the server stops: nothing failed. A shard that opens again is
+      // notified.
       jobs_.erase(key);
     } else if (!worked.ok()) {
       metrics_->maintenance_failures.Add();

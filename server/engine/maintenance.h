@@ -29,7 +29,8 @@ class Maintenance {
   // Asks for a look at the shard. Does not block.
   void Notify(const std::shared_ptr<Shard>& shard);
 
-  // Blocks until no shard waits, works or is due for another try; a look that is due later does not count. For tests.
+  // Blocks until no shard waits, works or is due for another try; a look that is due later does not
+  // count. For tests.
   void WaitIdle();
 
   // Shards that wait, work or are due for another try.

@@ -22,8 +22,8 @@ int64_t Rows(const MaintenanceState& state) {
 MaintenanceStep MergeNewest(const MaintenanceState& state, size_t at_least, std::string why) {
   size_t first = state.segments.size();
   int64_t rows = 0;
-  while (first > 0 && (state.segments.size() - first < at_least ||
-                       state.segments[first - 1].rows <= 2 * rows)) {
+  while (first > 0 &&
+         (state.segments.size() - first < at_least || state.segments[first - 1].rows <= 2 * rows)) {
     rows += state.segments[--first].rows;
   }
   return {Kind::kMerge, first, state.segments.size() - first, std::move(why)};
@@ -50,9 +50,9 @@ MaintenanceStep Merge(const MaintenanceState& state, const MaintenancePolicy& po
       while (end < state.segments.size() && state.segments[end].generation != state.generation) {
         ++end;
       }
-      return {Kind::kMerge, i, end - i,
-              absl::StrCat(end - i, " segments are not encoded under generation ",
-                           state.generation)};
+      return {
+          Kind::kMerge, i, end - i,
+          absl::StrCat(end - i, " segments are not encoded under generation ", state.generation)};
     }
   }
   if (state.spec.kind == IndexKind::kAuto || state.spec.kind == IndexKind::kFlat) return {};
@@ -89,8 +89,9 @@ MaintenanceStep Retrain(const MaintenanceState& state, const MaintenancePolicy& 
                                  policy.min_drift_share * static_cast<double>(state.trained_rows));
   if (static_cast<double>(state.recent_rows) < enough || state.segments.empty()) return {};
   if (state.recent_error > policy.max_error_growth * state.base_error) {
-    return all(absl::StrFormat("the last %d rows lie %.2f from their centroids, those of training %.2f",
-                               state.recent_rows, state.recent_error, state.base_error));
+    return all(
+        absl::StrFormat("the last %d rows lie %.2f from their centroids, those of training %.2f",
+                        state.recent_rows, state.recent_error, state.base_error));
   }
   if (state.imbalance > policy.max_imbalance_growth * state.base_imbalance) {
     return all(absl::StrFormat("imbalance of lists rose from %.2f to %.2f", state.base_imbalance,
@@ -113,9 +114,9 @@ MaintenanceStep Graph(const MaintenanceState& state, const MaintenancePolicy& po
     const absl::Time quiet = segment.since + policy.graph_quiet;
     if (quiet <= state.now) {
       return {Kind::kGraph, i, 1,
-              absl::StrCat("a segment of ", segment.rows, " rows was not rewritten for ",
-                           absl::FormatDuration(absl::Floor(state.now - segment.since,
-                                                            absl::Seconds(1))))};
+              absl::StrCat(
+                  "a segment of ", segment.rows, " rows was not rewritten for ",
+                  absl::FormatDuration(absl::Floor(state.now - segment.since, absl::Seconds(1))))};
     }
     none.look_again = std::min(none.look_again, quiet);
   }

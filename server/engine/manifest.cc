@@ -67,8 +67,7 @@ std::string EncodeDead(const std::vector<uint64_t>& words) {
 bool DecodeDead(std::string_view bytes, uint64_t rows, std::vector<uint64_t>* words) {
   words->clear();
   if (bytes.empty()) return true;
-  roaring_bitmap_t* raw =
-      roaring_bitmap_portable_deserialize_safe(bytes.data(), bytes.size());
+  roaring_bitmap_t* raw = roaring_bitmap_portable_deserialize_safe(bytes.data(), bytes.size());
   if (raw == nullptr) return false;
   const Roaring bitmap(raw);  // takes it
   words->assign((rows + 63) / 64, 0);
@@ -131,9 +130,8 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
   const size_t checksum = bytes[0] == kVersion ? 8 : 0;
   if (bytes.size() < 1 + checksum) return damaged();
   const std::string_view checked = bytes.substr(0, bytes.size() - checksum);
-  if (checksum > 0 &&
-      Reader(bytes.substr(checked.size())).Fixed64() !=
-          index::Crc32c(checked.data(), checked.size())) {
+  if (checksum > 0 && Reader(bytes.substr(checked.size())).Fixed64() !=
+                          index::Crc32c(checked.data(), checked.size())) {
     return damaged();
   }
   Reader reader(checked.substr(1));

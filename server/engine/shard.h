@@ -201,6 +201,8 @@ class Shard {
   std::function<void()> maintenance_due_;
   std::atomic<uint64_t> saved_through_{0};  // the manifest's drained_through
   std::set<std::string> saved_files_;       // that it names; for Load and Maintain only
+  bool files_unsaved_ =
+      false;  // files came or went and the manifest does not say so; for Maintain only
 
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it

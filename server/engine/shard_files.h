@@ -29,8 +29,8 @@ class ShardFiles {
   std::string Segment(uint64_t number) const { return Path("segment-", number); }
   std::string Graph(uint64_t number) const { return Path("graph-", number); }
 
-  // Deletes one file; everything in the folder but `keep`. Files that are still mapped go on serving. Blocks on the
-  // disk; best effort.
+  // Deletes one file; everything in the folder but `keep`. Files that are still mapped go on
+  // serving. Blocks on the disk; best effort.
   void Delete(const std::string& path) const;
   void DeleteAllBut(const std::set<std::string>& keep) const;
 

@@ -50,8 +50,7 @@ absl::StatusOr<Manifest> Shard::ReadManifest() const {
   manifest = {};
   manifest.drained_through = last;
   if (last > 0) {
-    manifest.segments.push_back(
-        {.first_label = 1, .last_label = last, .rows = 1, .dead = {}});
+    manifest.segments.push_back({.first_label = 1, .last_label = last, .rows = 1, .dead = {}});
   }
   return manifest;
 }
@@ -146,8 +145,7 @@ absl::Status Shard::LoadIndex() {
   const uint64_t last = log_->LastSequence();
   auto manifest = ReadManifest();
   if (!manifest.ok()) return manifest.status();
-  if (absl::Status status = files_.Open(std::max<uint64_t>(manifest->next_file, 1));
-      !status.ok()) {
+  if (absl::Status status = files_.Open(std::max<uint64_t>(manifest->next_file, 1)); !status.ok()) {
     return status;
   }
   if (manifest->generation != 0 && !files_.in_memory()) {
@@ -173,12 +171,11 @@ absl::Status Shard::LoadIndex() {
   applied_.store(manifest->drained_through);
   saved_through_.store(manifest->drained_through);
   absl::Status status = log_->ReplayChanges(
-      manifest->drained_through,
-      [&](const storage::Change& change, std::span<const float> vector)
-          ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_) {
-            Apply(change, vector);
-            return absl::OkStatus();
-          });
+      manifest->drained_through, [&](const storage::Change& change, std::span<const float> vector)
+                                     ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_) {
+                                       Apply(change, vector);
+                                       return absl::OkStatus();
+                                     });
   if (!status.ok()) return status;
   if (applied_.load() != last) {
     return absl::DataLossError(

@@ -157,12 +157,18 @@ absl::Status Shard::Pause(Work* work) {
     absl::MutexLock lock(&index_mu_);
     if (index_.Pin()->frozen.empty()) return absl::OkStatus();
   }
-  Work drain{.stop = work->stop, .operation = nullptr, .pausing = true, .stage = "", .total = 0, .file = 0};
+  Work drain{.stop = work->stop,
+             .operation = nullptr,
+             .pausing = true,
+             .stage = "",
+             .total = 0,
+             .file = 0};
   return Drain(&drain);
 }
 
 absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop) {
-  Work work{.stop = stop, .operation = nullptr, .pausing = false, .stage = "", .total = 0, .file = 0};
+  Work work{
+      .stop = stop, .operation = nullptr, .pausing = false, .stage = "", .total = 0, .file = 0};
   if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
   std::shared_ptr<Operation> operation;
   MaintenanceStep step;
@@ -307,11 +313,12 @@ absl::StatusOr<std::shared_ptr<const index::Segment>> Shard::BuildSegment(
     recent_.rows += drift.rows;
     return std::shared_ptr<const index::Segment>(*std::move(segment));
   }
-  if (!drain && FaissKind(kind) != index::SegmentKind::kFlat && rows.live() >= options_.maintenance.min_index_rows) {
+  if (!drain && FaissKind(kind) != index::SegmentKind::kFlat &&
+      rows.live() >= options_.maintenance.min_index_rows) {
     work->file = files_.Next();
-    auto segment = index::FaissSegment::Build(rows, options_.metric, options_.dimension,
-                                              options_.unit, options_.index,
-                                              files_.Segment(work->file), pause);
+    auto segment =
+        index::FaissSegment::Build(rows, options_.metric, options_.dimension, options_.unit,
+                                   options_.index, files_.Segment(work->file), pause);
     if (!segment.ok()) return segment.status();
     return std::shared_ptr<const index::Segment>(*std::move(segment));
   }
@@ -336,8 +343,9 @@ absl::Status Shard::Rebuild(index::FrozenRows rows, bool drain, Work* work) {
     if (options_.budget != nullptr) options_.budget->Release(reserved);
   };
   if (options_.budget != nullptr && !drain) {
-    const auto kind = options_.index.kind == index::IndexKind::kAuto ? index::SegmentKind::kIvf
-                                                                      : FaissKind(options_.index.kind);
+    const auto kind = options_.index.kind == index::IndexKind::kAuto
+                          ? index::SegmentKind::kIvf
+                          : FaissKind(options_.index.kind);
     const int64_t bytes =
         PredictIndexBytes(kind, options_.index, rows.live(), options_.dimension, false) +
         PredictBuildBytes(kind, rows.live(), options_.dimension, 0);
@@ -398,17 +406,17 @@ absl::Status Shard::Retrain(Work* work) {
   if (!rows.has_value()) return absl::OkStatus();
   const int64_t live = rows->live();
   if (live == 0) return PublishSegment(*std::move(rows), nullptr, nullptr, work);
-  const int nlist = options_.index.nlist > 0 ? options_.index.nlist
-                                             : index::Generation::DefaultLists(live);
+  const int nlist =
+      options_.index.nlist > 0 ? options_.index.nlist : index::Generation::DefaultLists(live);
   int64_t reserved = 0;
   const absl::Cleanup release = [&] {
     if (options_.budget != nullptr) options_.budget->Release(reserved);
   };
   if (options_.budget != nullptr) {
-    const int64_t bytes =
-        PredictIndexBytes(index::SegmentKind::kIvf, options_.index, live, options_.dimension, false) +
-        PredictBuildBytes(index::SegmentKind::kIvf, live, options_.dimension,
-                          std::min(live, index::Generation::SampleRows(nlist)));
+    const int64_t bytes = PredictIndexBytes(index::SegmentKind::kIvf, options_.index, live,
+                                            options_.dimension, false) +
+                          PredictBuildBytes(index::SegmentKind::kIvf, live, options_.dimension,
+                                            std::min(live, index::Generation::SampleRows(nlist)));
     if (absl::Status status = options_.budget->Reserve(bytes, "training an index"); !status.ok()) {
       return status;
     }
@@ -426,15 +434,15 @@ absl::Status Shard::Retrain(Work* work) {
   };
   const uint64_t id = files_.Next();
   stage("training");
-  auto generation = index::TrainGeneration(*rows, options_.metric, options_.unit,
-                                           static_cast<size_t>(options_.dimension),
-                                           {.id = id, .nlist = nlist, .expected_rows = live}, pause);
+  auto generation = index::TrainGeneration(
+      *rows, options_.metric, options_.unit, static_cast<size_t>(options_.dimension),
+      {.id = id, .nlist = nlist, .expected_rows = live}, pause);
   if (!generation.ok()) return generation.status();
   stage("encoding");
   index::IvfSegment::Drift drift;
   work->file = files_.Next();
-  auto segment = index::IvfSegment::Build(*rows, *generation, files_.Segment(work->file), pause,
-                                          &drift);
+  auto segment =
+      index::IvfSegment::Build(*rows, *generation, files_.Segment(work->file), pause, &drift);
   if (!segment.ok()) return segment.status();
   (*generation)
       ->SetBase(static_cast<float>(drift.squared_distance / static_cast<double>(drift.rows)),
@@ -448,8 +456,8 @@ absl::Status Shard::Retrain(Work* work) {
       return status;
     }
   }
-  absl::Status status = PublishSegment(*std::move(rows), *std::move(segment),
-                                       *std::move(generation), work);
+  absl::Status status =
+      PublishSegment(*std::move(rows), *std::move(segment), *std::move(generation), work);
   if (!status.ok()) return status;
   metrics_->retrains.Add();
   metrics_->retrain_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
@@ -474,11 +482,10 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
     last_choice_ = absl::StrCat("built no graph: ", why.message());
   };
   if (options_.budget != nullptr) {
-    const int64_t bytes =
-        PredictIndexBytes(index::SegmentKind::kIvf, options_.index, segment->size(),
-                          options_.dimension, true) -
-        PredictIndexBytes(index::SegmentKind::kIvf, options_.index, segment->size(),
-                          options_.dimension, false);
+    const int64_t bytes = PredictIndexBytes(index::SegmentKind::kIvf, options_.index,
+                                            segment->size(), options_.dimension, true) -
+                          PredictIndexBytes(index::SegmentKind::kIvf, options_.index,
+                                            segment->size(), options_.dimension, false);
     if (absl::Status status = options_.budget->Reserve(bytes, "a graph"); !status.ok()) {
       refuse(status);
       spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection,
@@ -571,6 +578,8 @@ absl::Status Shard::SaveManifest(bool files) {
     manifest = MakeManifest();
     // A tail's worth at a time: the sync to disk holds writers up.
     const auto tail = static_cast<uint64_t>(index_.options().tail_capacity);
+    files = files || files_unsaved_;
+    files_unsaved_ = files;
     if (!files && manifest.drained_through < saved_through_.load() + tail) return absl::OkStatus();
   }
   absl::Status status = queue_.Exclusive(
@@ -583,6 +592,7 @@ absl::Status Shard::SaveManifest(bool files) {
       },
       absl::InfiniteFuture());
   if (!status.ok() || !files) return status;
+  files_unsaved_ = false;
   // D5: only now.
   std::set<std::string> named = NamedFiles(manifest);
   for (const std::string& file : saved_files_) {

@@ -123,7 +123,7 @@ absl::Status CheckRecall(std::string_view field, double recall) {
 }  // namespace
 
 absl::Status CheckIndexSpec(const IndexSpec& spec, int dimension) {
-  using enum IndexKind;
+  using enum index::IndexKind;
   const std::string policy = "collection.index_policy.";
   if (absl::Status status = CheckRecall(policy + "recall_target", spec.recall_target);
       !status.ok()) {

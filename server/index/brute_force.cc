@@ -86,8 +86,8 @@ absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric
                             const float* queries, size_t n_queries, const int64_t* exclude, int k,
                             int64_t* best, float* scores, Checkpoint checkpoint, CpuLevel level) {
   if (k < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("brute force for the best ", k,
-                                                   " rows: must be 1 or more"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("brute force for the best ", k, " rows: must be 1 or more"));
   }
   try {
     Pacer pacer(checkpoint, level);
@@ -147,9 +147,9 @@ absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric
     }
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no memory to compare ", n_queries, " queries with ", n,
-                     " rows by brute force; use fewer queries"));
+    return absl::ResourceExhaustedError(absl::StrCat("no memory to compare ", n_queries,
+                                                     " queries with ", n,
+                                                     " rows by brute force; use fewer queries"));
   }
 }
 

@@ -6,28 +6,11 @@
 #include <cstring>
 #include <limits>
 
+#include "server/index/float4.h"
 #include "server/index/simd.h"
 
 namespace vecino::index {
 namespace {
-
-// Four lanes that the compiler maps to what any CPU has.
-typedef float Float4 __attribute__((vector_size(16)));
-typedef int32_t Int4 __attribute__((vector_size(16)));
-typedef uint8_t Byte4 __attribute__((vector_size(4)));
-
-Float4 Load(const float* x) {
-  Float4 v;
-  std::memcpy(&v, x, sizeof(v));
-  return v;
-}
-
-// x[i] for i < n, zeros beyond.
-Float4 LoadPart(const float* x, size_t n) {
-  float v[4] = {};
-  std::copy_n(x, n, v);
-  return Load(v);
-}
 
 struct Tile {
   alignas(64) int32_t products[kTileRows][kTileColumns];
@@ -301,10 +284,9 @@ RoundedRow RoundRow(const float* row, const float* centre, size_t d, float* scra
     const size_t rest = d - i;
     Float4 x = rest >= 4 ? Load(row + i) : LoadPart(row + i, rest);
     if (centre != nullptr) x -= rest >= 4 ? Load(centre + i) : LoadPart(centre + i, rest);
-    std::memcpy(scratch + i, &x, sizeof(x));
+    Store(x, scratch + i);
     norm += x * x;
-    const Float4 size = x < 0 ? -x : x;
-    largest = size > largest ? size : largest;
+    largest = Max(Max(x, -x), largest);
   }
   RoundedRow rounded;
   rounded.norm = (norm[0] + norm[1]) + (norm[2] + norm[3]);
@@ -317,11 +299,17 @@ RoundedRow RoundRow(const float* row, const float* centre, size_t d, float* scra
   rounded.scale = most / 127;
   const float inverse = 127 / most;
   const int32_t shift = std::bit_cast<int32_t>(kShift) - 128;
-  for (size_t i = 0; i < depth; i += 4) {
-    const Float4 shifted = Load(scratch + i) * inverse + kShift;
-    const Int4 code = std::bit_cast<Int4>(shifted) - shift;
-    const Byte4 bytes = __builtin_convertvector(code, Byte4);
-    std::memcpy(codes + i, &bytes, sizeof(bytes));
+  const auto code = [&](size_t i) {
+    return std::bit_cast<Int4>(Load(scratch + i) * inverse + kShift) - shift;
+  };
+  size_t i = 0;
+  for (; i + 16 <= depth; i += 16) {
+    const Int4 four[4] = {code(i), code(i + 4), code(i + 8), code(i + 12)};
+    StoreBytes(four, codes + i);
+  }
+  for (; i < depth; i += 4) {
+    const Int4 one = code(i);
+    for (size_t j = 0; j < 4; ++j) codes[i + j] = static_cast<uint8_t>(one[j]);
   }
   return rounded;
 }

@@ -3,19 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <queue>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/index/float4.h"
 #include "server/index/pacer.h"
 
 namespace vecino::index {
 namespace {
-
-typedef float Float4 __attribute__((vector_size(16)));
 
 // SplitMix64: the same numbers with every standard library.
 class Random {
@@ -47,13 +45,7 @@ std::vector<uint32_t> Sample(size_t n, size_t count, Random* random) {
 
 void Add(const float* row, size_t d, float* sum) {
   size_t i = 0;
-  for (; i + 4 <= d; i += 4) {
-    Float4 a, b;
-    std::memcpy(&a, sum + i, sizeof(a));
-    std::memcpy(&b, row + i, sizeof(b));
-    a += b;
-    std::memcpy(sum + i, &a, sizeof(a));
-  }
+  for (; i + 4 <= d; i += 4) Store(Load(sum + i) + Load(row + i), sum + i);
   for (; i < d; ++i) sum[i] += row[i];
 }
 
@@ -81,8 +73,7 @@ absl::Status SetColumns(const float* centroids, const float* centre, size_t d, P
   std::vector<float> scratch(columns->depth());
   std::vector<uint8_t> codes(columns->depth());
   for (size_t c = 0; c < columns->count(); ++c) {
-    const RoundedRow rounded =
-        RoundRow(centroids + c * d, centre, d, scratch.data(), codes.data());
+    const RoundedRow rounded = RoundRow(centroids + c * d, centre, d, scratch.data(), codes.data());
     columns->Set(c, codes.data(), rounded.scale, rounded.norm / 2);
     if (pacer == nullptr) continue;
     const auto work = static_cast<double>(d) * Pacer::kRowColumns;
@@ -93,8 +84,9 @@ absl::Status SetColumns(const float* centroids, const float* centre, size_t d, P
 
 // The nearest column for each of the first n rows; scores as SetColumns says. scratch: grows
 // to a block.
-absl::Status FindLists(const GemmRowBuffer& rows, size_t n, const GemmColumns& columns, uint32_t* lists, float* scores,
-                       std::vector<BestColumns>* scratch, Pacer* pacer, CpuLevel level) {
+absl::Status FindLists(const GemmRowBuffer& rows, size_t n, const GemmColumns& columns,
+                       uint32_t* lists, float* scores, std::vector<BestColumns>* scratch,
+                       Pacer* pacer, CpuLevel level) {
   const size_t step = GemmBlockRows(columns.depth());
   scratch->resize(step);
   for (size_t i = 0; i < n; i += step) {
@@ -155,7 +147,7 @@ class Trainer {
   }
 
  private:
-  static constexpr size_t kSmall = 16;       // clusters below mean / kSmall are re-seeded
+  static constexpr size_t kSmall = 16;        // clusters below mean / kSmall are re-seeded
   static constexpr double kLeastGain = 1e-4;  // an iteration that lowers less is the last
 
   const float* row(size_t i) const { return rows_ + sample_[i] * d_; }
@@ -186,8 +178,8 @@ class Trainer {
     GemmColumns columns(k_, d_);
     absl::Status status = SetColumns(centroids_.data(), centre_.data(), d_, &pacer_, &columns);
     if (!status.ok()) return status;
-    return FindLists(rounded_, sample_.size(), columns, lists_.data(), scores_.data(), &scratch_, &pacer_,
-                     level_);
+    return FindLists(rounded_, sample_.size(), columns, lists_.data(), scores_.data(), &scratch_,
+                     &pacer_, level_);
   }
 
   // Each centroid becomes the mean of its rows; one without rows stays.
@@ -208,7 +200,7 @@ class Trainer {
   }
 
   // Moves each centroid with fewer rows than `least` onto a row of a cluster that is then the
-  // largest. Whether there was one.
+  // worst. Whether there was one.
   bool Reseed(size_t least) {
     std::vector<uint32_t> small;
     for (size_t c = 0; c < k_; ++c) {
@@ -219,16 +211,24 @@ class Trainer {
     std::vector<uint32_t> starts(k_ + 1, 0), members(sample_.size());
     for (size_t c = 0; c < k_; ++c) starts[c + 1] = starts[c] + sizes_[c];
     std::vector<uint32_t> ends(starts.begin(), starts.end() - 1);
-    for (size_t i = 0; i < members.size(); ++i) members[ends[lists_[i]]++] = static_cast<uint32_t>(i);
+    for (size_t i = 0; i < members.size(); ++i)
+      members[ends[lists_[i]]++] = static_cast<uint32_t>(i);
 
-    std::priority_queue<std::pair<uint32_t, uint32_t>> largest;  // rows it would have, cluster
-    for (size_t c = 0; c < k_; ++c) largest.push({sizes_[c], static_cast<uint32_t>(c)});
+    // By squared error, which grows with the rows; but a large cluster of equal rows has none.
+    std::vector<double> errors(k_, 0);
+    for (size_t i = 0; i < members.size(); ++i) {
+      errors[lists_[i]] += std::max(0.0f, rounded_.norm(i) - 2 * scores_[i]);
+    }
+    std::priority_queue<std::pair<double, uint32_t>> worst;  // error it would have, cluster
+    for (size_t c = 0; c < k_; ++c) {
+      if (sizes_[c] >= 2 && sizes_[c] >= least) worst.push({errors[c], static_cast<uint32_t>(c)});
+    }
     for (const uint32_t c : small) {
-      const auto [size, donor] = largest.top();
-      if (size < 2) break;
-      largest.pop();
+      if (worst.empty()) break;
+      const auto [error, donor] = worst.top();
+      worst.pop();
       SetCentroid(c, members[starts[donor] + random_.Below(sizes_[donor])]);
-      largest.push({size / 2, donor});
+      worst.push({error / 2, donor});
     }
     return true;
   }
@@ -298,8 +298,7 @@ absl::StatusOr<std::vector<float>> TrainTwoLevels(const float* rows, size_t d,
     for (size_t i = 0; i < count; ++i) {
       block.Set(i, rows + sample[first + i] * d, centre.data());
     }
-    status = FindLists(block, count, columns, lists.data(), scores.data(), &scratch, pacer,
-                       level);
+    status = FindLists(block, count, columns, lists.data(), scores.data(), &scratch, pacer, level);
     if (!status.ok()) return status;
     for (size_t i = 0; i < count; ++i) parts[lists[i]].push_back(sample[first + i]);
   }
@@ -335,8 +334,7 @@ absl::StatusOr<std::vector<float>> TrainKMeans(const float* rows, size_t n, size
   try {
     Random random(options.seed);
     Pacer pacer(checkpoint, level);
-    const size_t most =
-        clusters * static_cast<size_t>(std::max(options.max_rows_per_cluster, 1));
+    const size_t most = clusters * static_cast<size_t>(std::max(options.max_rows_per_cluster, 1));
     std::vector<uint32_t> sample = Sample(n, std::min(n, most), &random);
     if (options.clusters > options.two_level_above) {
       return TrainTwoLevels(rows, d, sample, options, &random, &pacer, level);
@@ -368,8 +366,8 @@ absl::Status CentroidAssigner::Assign(const float* rows, size_t n, uint32_t* lis
     for (size_t first = 0; first < n; first += step) {
       const size_t count = std::min(step, n - first);
       for (size_t i = 0; i < count; ++i) block.Set(i, rows + (first + i) * d_, centre_.data());
-      const absl::Status status = FindLists(block, count, columns_, lists + first,
-                                            scores.data(), &scratch, &pacer, level);
+      const absl::Status status =
+          FindLists(block, count, columns_, lists + first, scores.data(), &scratch, &pacer, level);
       if (!status.ok()) return status;
       if (distances == nullptr) continue;
       for (size_t i = 0; i < count; ++i) {

@@ -31,8 +31,8 @@ struct KMeansOptions {
 // rows: n × d floats. Returns clusters × d floats. A cluster that loses its rows, or falls far
 // under the mean, is re-seeded by splitting a large one, so that lists stay balanced. Stops
 // early when an iteration gains less than 1e-4.
-// INVALID_ARGUMENT when clusters is not in 1..n; RESOURCE_EXHAUSTED when there is no memory; else the
-// checkpoint's errors. Runs on the calling thread.
+// INVALID_ARGUMENT when clusters is not in 1..n; RESOURCE_EXHAUSTED when there is no memory; else
+// the checkpoint's errors. Runs on the calling thread.
 absl::StatusOr<std::vector<float>> TrainKMeans(const float* rows, size_t n, size_t d,
                                                const KMeansOptions& options, Checkpoint checkpoint,
                                                CpuLevel level = BestCpuLevel());
@@ -55,14 +55,15 @@ class CentroidAssigner {
 
  private:
   size_t d_;
-  std::vector<float> centre_;  // mean of the centroids; distances do not change when it is taken off
+  std::vector<float>
+      centre_;  // mean of the centroids; distances do not change when it is taken off
   GemmColumns columns_;
 };
 
 // The `k` best rows for each query by brute force: blocked 8-bit products, then exact scores of the
-// best 4 · k + 128 by these, far more than rounding moves. For calibration and for measuring recall.
-// best: n_queries × k row numbers, best first, of equal scores the lower; −1 where there are fewer
-// rows. scores: the same, as Score (distance.h) gives them; the worst possible beside −1.
+// best 4 · k + 128 by these, far more than rounding moves. For calibration and for measuring
+// recall. best: n_queries × k row numbers, best first, of equal scores the lower; −1 where there
+// are fewer rows. scores: the same, as Score (distance.h) gives them; the worst possible beside −1.
 // exclude: for each query a row number that is not to be found (itself), or null.
 // An error is the checkpoint's, INVALID_ARGUMENT for k < 1, or RESOURCE_EXHAUSTED.
 absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric,

@@ -1,10 +1,9 @@
 // Compiled without contraction of a · b + c, so that every level rounds alike.
 #include "server/index/pq_kernels.h"
 
-#include <algorithm>
 #include <bit>
-#include <cstring>
 
+#include "server/index/float4.h"
 #include "server/index/simd.h"
 
 namespace vecino::index {
@@ -19,15 +18,6 @@ struct Work {
   size_t n;
   const float* x;
 };
-
-typedef float Float4 __attribute__((vector_size(16)));
-typedef int32_t Int4 __attribute__((vector_size(16)));
-
-Float4 Load(const float* x) {
-  Float4 v;
-  std::memcpy(&v, x, sizeof(v));
-  return v;
-}
 
 // Products with codewords c to c + 3.
 Float4 Products4(const float* kernel, const float* x, size_t c) {
@@ -59,8 +49,8 @@ void NearestPortable(const Work& work, uint8_t* codes) {
 void ProductsPortable(const Work& work, float* products) {
   for (size_t i = 0; i < work.n; ++i) {
     for (size_t c = 0; c < kCodewords; c += 4) {
-      const Float4 s = Products4(work.kernel + i * work.kernel_step, work.x + 4 * i, c);
-      std::memcpy(products + i * kCodewords + c, &s, sizeof(s));
+      Store(Products4(work.kernel + i * work.kernel_step, work.x + 4 * i, c),
+            products + i * kCodewords + c);
     }
   }
 }
@@ -160,8 +150,7 @@ void PqNearest(const float* kernels, size_t m, const float* x, uint8_t* codes, C
   Nearest({kernels, kPqKernelFloats, m, x}, codes, level);
 }
 
-void PqNearestOfOne(const float* kernel, size_t n, const float* x, uint8_t* codes,
-                    CpuLevel level) {
+void PqNearestOfOne(const float* kernel, size_t n, const float* x, uint8_t* codes, CpuLevel level) {
   Nearest({kernel, 0, n, x}, codes, level);
 }
 

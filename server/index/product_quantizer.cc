@@ -3,12 +3,10 @@
 
 #include <faiss/Clustering.h>
 #include <faiss/Index.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
@@ -16,32 +14,15 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "server/index/faiss_status.h"
+#include "server/index/float4.h"
 #include "server/index/pq_kernels.h"
-#include "server/index/simd.h"
 
 namespace vecino::index {
 namespace {
 
 constexpr size_t kMostRows = 16'384;
-constexpr int kIterations = 25;  // FAISS' own choice for product quantizers
-
-typedef float Float4 __attribute__((vector_size(16)));
-typedef int32_t Int4 __attribute__((vector_size(16)));
-typedef uint8_t Byte4 __attribute__((vector_size(4)));
-
-Float4 Load(const float* x) {
-  Float4 v;
-  std::memcpy(&v, x, sizeof(v));
-  return v;
-}
-
-#if defined(__SSE2__)  // GCC 12 does not see that the general way is one instruction
-Float4 Min(Float4 a, Float4 b) { return _mm_min_ps(a, b); }
-Float4 Max(Float4 a, Float4 b) { return _mm_max_ps(a, b); }
-#else
-Float4 Min(Float4 a, Float4 b) { return a < b ? a : b; }
-Float4 Max(Float4 a, Float4 b) { return a > b ? a : b; }
-#endif
+constexpr int kIterations = 16;  // of FAISS' 25 the last lower the error by less than 0.1%
 
 // What FAISS' clustering asks for the nearest codeword, because its own way through BLAS costs 10
 // times as much for 4 dimensions.
@@ -82,18 +63,6 @@ class CodewordIndex : public faiss::Index {
   float kernel_[kPqKernelFloats];
 };
 
-// OpenMP's threads for what this thread starts: one, until the end of the scope.
-class OneThread {
- public:
-  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneThread() { omp_set_num_threads(before_); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  const int before_;
-};
-
 // Rows to train on, ascending.
 std::vector<size_t> SampleRows(size_t n, uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -117,7 +86,7 @@ absl::StatusOr<ProductQuantizer> ProductQuantizer::Train(const float* rows, size
         absl::StrCat("product codes of ", n, " rows: training needs at least ", kCodewords));
   }
   try {
-    const OneThread one_thread;
+    const OneOpenMpThread one_thread;
     const std::vector<size_t> sample = SampleRows(n, seed);
     const size_t m = (d + kSubDimension - 1) / kSubDimension;
     std::vector<float> codebooks(m * kCodewords * kSubDimension);
@@ -135,6 +104,7 @@ absl::StatusOr<ProductQuantizer> ProductQuantizer::Train(const float* rows, size
           }
           parts[i * kSubDimension + j] = row[j];
         }
+        std::fill_n(parts.data() + i * kSubDimension + width, kSubDimension - width, 0.0f);
       }
       faiss::ClusteringParameters parameters;
       parameters.niter = kIterations;
@@ -200,8 +170,7 @@ void ProductQuantizer::MakeTables(Metric metric, const float* query, PqTables* t
     for (size_t s = 0; s < m_; ++s) {
       for (size_t c = 0; c < kCodewords; c += 4) {
         float* at = &scores[s * kCodewords + c];
-        const Float4 score = Load(at) - Load(&kernel_[s * kPqKernelFloats + 64 + c]);
-        std::memcpy(at, &score, sizeof(score));
+        Store(Load(at) - Load(&kernel_[s * kPqKernelFloats + 64 + c]), at);
       }
     }
   }
@@ -223,11 +192,12 @@ void ProductQuantizer::MakeTables(Metric metric, const float* query, PqTables* t
   const int32_t shift = std::bit_cast<int32_t>(kShift) - 1;
   tables->bytes.assign(PqTableBytes(m_), 0);
   for (size_t s = 0; s < m_; ++s) {
-    for (size_t c = 0; c < kCodewords; c += 4) {
-      const Float4 steps = (Load(&scores[s * kCodewords + c]) - lowest[s]) * inverse + kShift;
-      const Byte4 entries = __builtin_convertvector(std::bit_cast<Int4>(steps) - shift, Byte4);
-      std::memcpy(&tables->bytes[s * kCodewords + c], &entries, sizeof(entries));
+    Int4 entries[4];
+    for (size_t c = 0; c < 4; ++c) {
+      const Float4 steps = (Load(&scores[s * kCodewords + 4 * c]) - lowest[s]) * inverse + kShift;
+      entries[c] = std::bit_cast<Int4>(steps) - shift;
     }
+    StoreBytes(entries, &tables->bytes[s * kCodewords]);
   }
   const double offset = sum_of_lowest - static_cast<double>(step) * static_cast<double>(m_);
   tables->step = step;

@@ -29,8 +29,8 @@ class ProductQuantizer {
   static constexpr int kSubDimension = 4;
   static constexpr int kCodewords = 16;
 
-  // Trains with FAISS on rows (n × d), sampled down by `seed` to 16,384. d is padded with zeros to a
-  // multiple of 4. Equal input and seed give equal codebooks. INVALID_ARGUMENT: n < 16 or a row
+  // Trains with FAISS on rows (n × d), sampled down by `seed` to 16,384. d is padded with zeros to
+  // a multiple of 4. Equal input and seed give equal codebooks. INVALID_ARGUMENT: n < 16 or a row
   // with NaN or infinity; RESOURCE_EXHAUSTED; or the checkpoint's error, which is asked between
   // sub-quantizers (about 10 ms each).
   static absl::StatusOr<ProductQuantizer> Train(const float* rows, size_t n, size_t d,

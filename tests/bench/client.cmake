@@ -2,3 +2,9 @@
 add_executable(search_bench search_bench.cc)
 target_link_libraries(search_bench PRIVATE vecino_warnings vecino_client nlohmann_json::nlohmann_json
                                            CLI11::CLI11)
+
+# The real vecinod over gRPC: ingest, search, updates, retraining, restart.
+add_executable(server_bench server_bench.cc server_bench_data.cc server_bench_load.cc
+                            server_bench_process.cc)
+target_link_libraries(server_bench PRIVATE vecino_warnings vecino_proto nlohmann_json::nlohmann_json
+                                           CLI11::CLI11)

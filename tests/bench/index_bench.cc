@@ -2,10 +2,11 @@
 //
 //   index_bench [--limit ROWS] [--graph] [--nlist N] [--file PATH] FOLDER [K] [wall|cpu]
 //
-// FOLDER holds base.npy, queries.npy (float32 unit vectors) and truth_scores.npy (the exact scores of each query's
-// nearest, best first). Prints one JSON line about the build, then answers lines `search {json}` with one line each:
-// {"recall": .95} | {"nprobe": 96, "rerank": 100} | {"ef": 64}, each with optional "filter" (share of rows that
-// pass), "graph" (false: lists although there is a graph), "k". Recall counts ties.
+// FOLDER holds base.npy, queries.npy (float32 unit vectors) and truth_scores.npy (the exact scores
+// of each query's nearest, best first). Prints one JSON line about the build, then answers lines
+// `search {json}` with one line each:
+// {"recall": .95} | {"nprobe": 96, "rerank": 100} | {"ef": 64}, each with optional "filter" (share
+// of rows that pass), "graph" (false: lists although there is a graph), "k". Recall counts ties.
 #include <sys/resource.h>
 #include <time.h>
 
@@ -58,7 +59,8 @@ Matrix ReadNpy(const std::string& path, size_t limit = SIZE_MAX) {
   if (!in.read(head, 10) || std::memcmp(head, "\x93NUMPY\x01", 7) != 0) {
     throw std::runtime_error(path + " is not a version 1 npy file");
   }
-  std::string header(static_cast<unsigned char>(head[8]) | static_cast<unsigned char>(head[9]) << 8, ' ');
+  std::string header(static_cast<unsigned char>(head[8]) | static_cast<unsigned char>(head[9]) << 8,
+                     ' ');
   in.read(header.data(), static_cast<std::streamsize>(header.size()));
   if (header.find("'<f4'") == std::string::npos || header.find("True") != std::string::npos) {
     throw std::runtime_error(path + " does not hold float32 rows");
@@ -94,7 +96,8 @@ struct Bench {
   std::shared_ptr<const vecino::index::IvfSegment> segment, with_graph;
   Json built;
 
-  void Build(const std::string& folder, size_t limit, int nlist, bool graph, const std::string& file);
+  void Build(const std::string& folder, size_t limit, int nlist, bool graph,
+             const std::string& file);
   Json Answer(const Json& command) const;
 };
 
@@ -255,7 +258,8 @@ int main(int argc, char** argv) try {
     }
   }
   if (places.empty() || places.size() > 3 || places[0].starts_with("-")) {
-    std::cerr << "usage: index_bench [--limit ROWS] [--graph] [--nlist N] [--file PATH] FOLDER [K] [wall|cpu]\n";
+    std::cerr << "usage: index_bench [--limit ROWS] [--graph] [--nlist N] [--file PATH] FOLDER [K] "
+                 "[wall|cpu]\n";
     return 2;
   }
   Bench bench;

@@ -1,8 +1,9 @@
-// What training costs beside FAISS: CPU seconds, within-cluster sum of squares and imbalance of k-means;
-// then assigning, product codes and brute force. One thread; set OMP_NUM_THREADS=1,
+// What training costs beside FAISS: CPU seconds, within-cluster sum of squares and imbalance of
+// k-means; then assigning, product codes and brute force. One thread; set OMP_NUM_THREADS=1,
 // OPENBLAS_NUM_THREADS=1 and OPENBLAS_CORETYPE as for vecinod.
 //
-// index_training_bench (--rows N) (--clusters K) (--sample N) (--dim D) (--no-faiss)
+// index_training_bench (--rows N) (--clusters K) (--sample N) (--dim D) (--iterations N)
+//   (--seed S) (--no-faiss)
 #include <faiss/Clustering.h>
 #include <faiss/IndexFlat.h>
 
@@ -69,7 +70,9 @@ std::vector<float> ClusteredRows(size_t n, size_t d) {
 void Judge(const char* name, double seconds, const float* centroids, size_t k,
            const std::vector<float>& rows, size_t n, size_t d) {
   std::vector<uint32_t> lists(n);
-  CentroidAssigner(centroids, k, d).Assign(rows.data(), n, lists.data(), nullptr, GoOn).IgnoreError();
+  CentroidAssigner(centroids, k, d)
+      .Assign(rows.data(), n, lists.data(), nullptr, GoOn)
+      .IgnoreError();
   double sum = 0, squares = 0;
   std::vector<double> sizes(k, 0);
   for (size_t i = 0; i < n; ++i) {
@@ -90,12 +93,14 @@ int main(int argc, char** argv) {
   CLI::App app("Training of the index beside FAISS");
   size_t n = 150'000, k = 1'560, d = 384, sample = 100'000;
   int iterations = 10;
+  uint64_t seed = 1;
   bool no_faiss = false;
   app.add_option("--rows", n);
   app.add_option("--clusters", k);
   app.add_option("--sample", sample, "Rows that k-means goes over");
   app.add_option("--dim", d);
   app.add_option("--iterations", iterations);
+  app.add_option("--seed", seed);
   app.add_flag("--no-faiss", no_faiss);
   CLI11_PARSE(app, argc, argv);
   const std::vector<float> rows = ClusteredRows(n, d);
@@ -104,10 +109,10 @@ int main(int argc, char** argv) {
   vecino::index::KMeansOptions options;
   options.clusters = static_cast<int>(k);
   options.iterations = iterations;
+  options.seed = seed;
   options.max_rows_per_cluster = static_cast<int>(sample / k + 1);
   const Timer training;
-  const auto centroids =
-      vecino::index::TrainKMeans(rows.data(), sample, d, options, GoOn);
+  const auto centroids = vecino::index::TrainKMeans(rows.data(), sample, d, options, GoOn);
   if (!centroids.ok()) {
     std::fprintf(stderr, "%s\n", centroids.status().ToString().c_str());
     return 1;
@@ -116,6 +121,7 @@ int main(int argc, char** argv) {
   if (!no_faiss) {
     faiss::ClusteringParameters parameters;
     parameters.niter = iterations;
+    parameters.seed = static_cast<int>(seed);
     parameters.min_points_per_centroid = 1;
     parameters.max_points_per_centroid = static_cast<int>(sample / k + 1);
     faiss::Clustering clustering(static_cast<int>(d), static_cast<int>(k), parameters);

@@ -226,8 +226,8 @@ TEST_F(IndexFilesTest, AnOperationRetrainsAndSaysSo) {
   MaintainFully();
   const uint64_t generation = shard_->Stats().generation;
   const auto before = All();
-  auto operation = std::make_shared<Operation>("o-1", "c", Operation::Type::kRetrain,
-                                               std::vector<int>{0});
+  auto operation =
+      std::make_shared<Operation>("o-1", "c", Operation::Type::kRetrain, std::vector<int>{0});
   shard_->Request(operation);
   EXPECT_TRUE(shard_->MaintenanceDue());
   MaintainFully();
@@ -238,8 +238,8 @@ TEST_F(IndexFilesTest, AnOperationRetrainsAndSaysSo) {
   EXPECT_EQ(shard_->Stats().segments, 1);
   EXPECT_EQ(All(), before);
 
-  auto cancelled = std::make_shared<Operation>("o-2", "c", Operation::Type::kRetrain,
-                                               std::vector<int>{0});
+  auto cancelled =
+      std::make_shared<Operation>("o-2", "c", Operation::Type::kRetrain, std::vector<int>{0});
   cancelled->Cancel();
   const uint64_t now = shard_->Stats().generation;
   shard_->Request(cancelled);

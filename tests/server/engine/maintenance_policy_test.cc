@@ -74,7 +74,8 @@ TEST(MaintenancePolicy, MergesTheNewestThatAreAlike) {
   EXPECT_EQ(step.count, 7u);
   // Steeply falling sizes: the last two all the same, or their number would grow without end.
   segments.clear();
-  for (int64_t rows = int64_t{1} << 30; segments.size() < 9; rows /= 8) segments.push_back(Flat(rows));
+  for (int64_t rows = int64_t{1} << 30; segments.size() < 9; rows /= 8)
+    segments.push_back(Flat(rows));
   step = Next(StateOf(IndexKind::kFlat, segments));
   EXPECT_EQ(step.first, 7u);
   EXPECT_EQ(step.count, 2u);
@@ -103,7 +104,8 @@ TEST(MaintenancePolicy, CopiesARowALogarithmicNumberOfTimes) {
 TEST(MaintenancePolicy, AutoTrainsOnceThereAreEnoughRows) {
   EXPECT_EQ(Next(StateOf(IndexKind::kAuto, {Flat(10'000)})).kind, Kind::kNone);
   EXPECT_EQ(Next(StateOf(IndexKind::kAuto, {Flat(10'001)})).kind, Kind::kRetrain);
-  EXPECT_EQ(Next(StateOf(IndexKind::kAuto, {Flat(12'000, 2'000)})).kind, Kind::kNone);  // live rows count
+  EXPECT_EQ(Next(StateOf(IndexKind::kAuto, {Flat(12'000, 2'000)})).kind,
+            Kind::kNone);  // live rows count
   EXPECT_EQ(Next(StateOf(IndexKind::kFlat, {Flat(1'000'000)})).kind, Kind::kNone);
 }
 

@@ -1,4 +1,5 @@
-// Rows in clusters, as real data lies, and the ways into an index that the tests of this folder share.
+// Rows in clusters, as real data lies, and the ways into an index that the tests of this folder
+// share.
 #pragma once
 
 #include <gtest/gtest.h>

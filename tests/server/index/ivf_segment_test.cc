@@ -286,8 +286,9 @@ TEST_P(IvfSegmentTest, DamagedFilesAreRefused) {
     file.seekp(at);
     file.put(static_cast<char>(byte));
   }
-  const auto other = IvfSegment::Open(path, Train(*IndexOf(GetParam().metric, rows_, kD)->FreezeForDrain(1), 2),
-                                      SegmentFile::Verify::kAll);
+  const auto other =
+      IvfSegment::Open(path, Train(*IndexOf(GetParam().metric, rows_, kD)->FreezeForDrain(1), 2),
+                       SegmentFile::Verify::kAll);
   EXPECT_EQ(other.status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
@@ -303,10 +304,10 @@ TEST_P(IvfSegmentTest, FewRowsOfAnyNumberWork) {
     const auto calibration = CalibrateIvf(**segment, 50, 1, GoOn);
     ASSERT_TRUE(calibration.ok()) << calibration.status();
     TopK top(GetParam().metric, 10);
-    ASSERT_TRUE((*segment)
-                    ->Search(rows.data(), {.nprobe = generation->nlist()}, Tombstones(n), nullptr,
-                             &top)
-                    .ok());
+    ASSERT_TRUE(
+        (*segment)
+            ->Search(rows.data(), {.nprobe = generation->nlist()}, Tombstones(n), nullptr, &top)
+            .ok());
     EXPECT_EQ(top.Take().size(), std::min<size_t>(n, 10));
   }
 }

@@ -92,8 +92,8 @@ TEST(ShardIndexConcurrency, NoSearchMissesAKey) {
         uint64_t floor[kKeys];
         for (int key = 0; key < kKeys; ++key) floor[key] = keys.floor(key);
         const auto view = index.Pin();
-        const auto hits =
-            Search(*view, Metric::kInnerProduct, query, {.k = 1 << 20}, [] { return absl::OkStatus(); });
+        const auto hits = Search(*view, Metric::kInnerProduct, query, {.k = 1 << 20},
+                                 [] { return absl::OkStatus(); });
         ASSERT_TRUE(hits.ok());
         bool seen[kKeys] = {};
         for (const Hit& hit : *hits) {

@@ -20,7 +20,8 @@ std::shared_ptr<const Segment> BuildFrom(const FrozenRows& rows, const ShardInde
 // Labels and scores of everything that a search sees.
 std::map<uint64_t, float> All(const View& view, const ShardIndexOptions& options, float x = 1) {
   std::map<uint64_t, float> all;
-  const auto hits = Search(view, options.metric, &x, {.k = 1 << 20}, [] { return absl::OkStatus(); });
+  const auto hits =
+      Search(view, options.metric, &x, {.k = 1 << 20}, [] { return absl::OkStatus(); });
   EXPECT_TRUE(hits.ok());
   for (const Hit& hit : *hits) EXPECT_TRUE(all.emplace(hit.label, hit.score).second);
   return all;
