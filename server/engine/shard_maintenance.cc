@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -24,12 +23,6 @@ constexpr int kMaxTailsPerDrain = 8;
 
 // Change records that may pile up, in tails, before they are trimmed although no tail is full.
 constexpr uint64_t kMaxLogTails = 8;
-
-const index::IvfSegment* AsIvf(const index::Segment& segment) {
-  return segment.kind() == index::SegmentKind::kIvf
-             ? static_cast<const index::IvfSegment*>(&segment)
-             : nullptr;
-}
 
 index::SegmentKind FaissKind(index::IndexKind kind) {
   switch (kind) {
@@ -78,7 +71,7 @@ MaintenanceState Shard::State() const {
     segment.kind = rows.segment->kind();
     segment.rows = rows.segment->size();
     segment.dead = rows.dead->dead();
-    if (const index::IvfSegment* ivf = AsIvf(*rows.segment); ivf != nullptr) {
+    if (const index::IvfSegment* ivf = index::AsIvf(*rows.segment); ivf != nullptr) {
       segment.generation = ivf->generation()->id();
       segment.graph = ivf->graph() != nullptr;
     }
@@ -108,7 +101,7 @@ void Shard::MeasureImbalance() {
   std::vector<int64_t> lists(static_cast<size_t>(generation_->nlist()));
   const std::shared_ptr<const index::View> view = index_.Pin();
   for (const index::SegmentRows& rows : view->segments) {
-    const index::IvfSegment* ivf = AsIvf(*rows.segment);
+    const index::IvfSegment* ivf = index::AsIvf(*rows.segment);
     if (ivf == nullptr || ivf->generation() != generation_) continue;
     for (int list = 0; list < generation_->nlist(); ++list) {
       lists[static_cast<size_t>(list)] += ivf->list_begin(list + 1) - ivf->list_begin(list);
@@ -531,75 +524,6 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
   metrics_->graphs.Add();
   metrics_->graph_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return SaveManifest(/*files=*/!files_.in_memory());
-}
-
-Manifest Shard::MakeManifest() const {
-  Manifest manifest;
-  manifest.drained_through = index_.DrainedThrough(applied_.load());
-  manifest.next_file = files_.next();
-  manifest.generation = generation_ == nullptr ? 0 : generation_->id();
-  const std::shared_ptr<const index::View> view = index_.Pin();
-  for (const index::SegmentRows& rows : view->segments) {
-    Manifest::Segment record;
-    record.kind = rows.segment->kind();
-    record.first_label = rows.segment->first_label();
-    record.last_label = rows.segment->last_label();
-    record.rows = static_cast<uint64_t>(rows.segment->size());
-    if (const index::IvfSegment* ivf = AsIvf(*rows.segment); ivf != nullptr) {
-      record.generation = ivf->generation()->id();
-    }
-    if (const auto place = places_.find(rows.segment.get()); place != places_.end()) {
-      record.file = place->second.file;
-      record.graph = place->second.graph_file;
-    }
-    if (rows.dead->dead() > 0) record.dead = rows.dead->Snapshot();
-    manifest.rows += static_cast<uint64_t>(rows.segment->size() - rows.dead->dead());
-    manifest.segments.push_back(std::move(record));
-  }
-  return manifest;
-}
-
-std::set<std::string> Shard::NamedFiles(const Manifest& manifest) const {
-  std::set<std::string> files;
-  if (files_.in_memory()) return files;
-  if (manifest.generation != 0) files.insert(files_.Generation(manifest.generation));
-  for (const Manifest::Segment& segment : manifest.segments) {
-    if (segment.file != 0) files.insert(files_.Segment(segment.file));
-    if (segment.graph != 0) files.insert(files_.Graph(segment.graph));
-    if (segment.generation != 0) files.insert(files_.Generation(segment.generation));
-  }
-  return files;
-}
-
-absl::Status Shard::SaveManifest(bool files) {
-  Manifest manifest;
-  {
-    absl::MutexLock lock(&index_mu_);
-    manifest = MakeManifest();
-    // A tail's worth at a time: the sync to disk holds writers up.
-    const auto tail = static_cast<uint64_t>(index_.options().tail_capacity);
-    files = files || files_unsaved_;
-    files_unsaved_ = files;
-    if (!files && manifest.drained_through < saved_through_.load() + tail) return absl::OkStatus();
-  }
-  absl::Status status = queue_.Exclusive(
-      [&]() -> absl::Status {
-        absl::Status put = log_->PutManifest(EncodeManifest(manifest));
-        if (!put.ok()) return put;
-        saved_through_.store(manifest.drained_through);
-        // Only now: until the manifest is durable, a start needs these records.
-        return log_->TrimChanges(manifest.drained_through);
-      },
-      absl::InfiniteFuture());
-  if (!status.ok() || !files) return status;
-  files_unsaved_ = false;
-  // D5: only now.
-  std::set<std::string> named = NamedFiles(manifest);
-  for (const std::string& file : saved_files_) {
-    if (!named.contains(file)) files_.Delete(file);
-  }
-  saved_files_ = std::move(named);
-  return absl::OkStatus();
 }
 
 }  // namespace vecino::engine

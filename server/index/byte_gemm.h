@@ -24,9 +24,9 @@ struct RoundedRow {
   float norm = 0;   // ‖row − centre‖² before rounding
 };
 
-// Rounds row − centre to bytes 1..255 like QuantizeRow, but several times faster and to another
-// stride. row: d floats. centre: d floats, or null for zeros. scratch: GemmDepth(d) floats,
-// overwritten. codes: GemmDepth(d) bytes, written; 128 beyond d. Any CPU gives the same.
+// Rounds row − centre to bytes 1..255 as QuantizeRow rounds a row, but to another stride. row: d
+// floats. centre: d floats, or null for zeros. scratch: GemmDepth(d) floats, overwritten. codes:
+// GemmDepth(d) bytes, written; 128 beyond d. Any CPU gives the same.
 RoundedRow RoundRow(const float* row, const float* centre, size_t d, float* scratch,
                     uint8_t* codes);
 

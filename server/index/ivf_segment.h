@@ -93,4 +93,9 @@ class IvfSegment final : public Segment {
   Int8Rows rounded_;
 };
 
+// Null when the segment is of another kind.
+inline const IvfSegment* AsIvf(const Segment& segment) {
+  return segment.kind() == SegmentKind::kIvf ? static_cast<const IvfSegment*>(&segment) : nullptr;
+}
+
 }  // namespace vecino::index

@@ -4,14 +4,6 @@
 #include "server/index/top_k.h"
 
 namespace vecino::index {
-namespace {
-
-const IvfSegment* AsIvf(const Segment& segment) {
-  return segment.kind() == SegmentKind::kIvf ? static_cast<const IvfSegment*>(&segment) : nullptr;
-}
-
-}  // namespace
-
 absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const float* query,
                                         const SearchParams& params,
                                         absl::FunctionRef<absl::Status()> checkpoint) {
