@@ -1,0 +1,169 @@
+// Searches beside updates and beside retraining.
+#include <algorithm>
+#include <future>
+#include <stdexcept>
+#include <thread>
+
+#include "tests/bench/server_bench_steps.h"
+#include "vecino/v1/index_operation.pb.h"
+
+namespace vecino::bench {
+
+double Bench::Quiet(const std::string& name) {
+  WaitQuiet();
+  const Requests requests = SearchRequests(options_.recall_targets.front(), queries_.rows());
+  rate_ = RunClosedLoop(server_, requests, 1, options_.search_seconds).qps / 2;
+  std::atomic<bool> stop{false};
+  auto loop = std::async(std::launch::async, [&] {
+    return RunOpenLoop(server_, requests, rate_, options_.open_clients, stop, nullptr);
+  });
+  loop.wait_for(Duration(options_.quiet_seconds));
+  stop = true;
+  const OpenLoop quiet = loop.get();
+  report_.Add(name + ".rate", rate_, "1/s");
+  report_.Add(name + ".quiet.rate", quiet.rate, "1/s");
+  report_.AddTimes(name + ".quiet", quiet.micros);
+  return Percentile(quiet.micros, 0.99);
+}
+
+void Bench::Churn() {
+  const double quiet_p99 = Quiet("churn");
+  AddRecall("churn.before");
+  const auto total = static_cast<int64_t>(options_.churn_rate * options_.seconds);
+  // When the deletion of a document was acknowledged, in ticks of Clock; 0: it was not.
+  std::vector<std::atomic<int64_t>> deleted(static_cast<size_t>(next_ + total));
+  std::atomic<int64_t> wrong_hits{0};
+  const auto check = [&](Clock::time_point sent, const v1::SearchDocumentsResponse& reply) {
+    for (const auto& hit : reply.hits()) {
+      const int64_t number = NumberOf(hit.document().id());
+      const bool known = number >= 0 && number < static_cast<int64_t>(deleted.size());
+      const int64_t when = known ? deleted[number].load() : 1;
+      if (when != 0 && when < sent.time_since_epoch().count()) ++wrong_hits;
+    }
+  };
+  const Requests requests = SearchRequests(options_.recall_targets.front(), queries_.rows());
+  std::atomic<bool> stop{false};
+  auto loop = std::async(std::launch::async, [&] {
+    return RunOpenLoop(server_, requests, rate_, options_.open_clients, stop, check);
+  });
+
+  std::mt19937_64 chance(1);
+  std::vector<double> upserts, deletes;
+  const double cpu = server_.CpuSeconds();
+  const Clock::time_point begin = Clock::now();
+  int64_t done = 0;
+  try {
+    for (; done < total && Seconds(begin) < 1.5 * options_.seconds;) {
+      std::this_thread::sleep_until(begin +
+                                    Duration(static_cast<double>(done) / options_.churn_rate));
+      const int64_t count = std::min<int64_t>(options_.churn_batch, total - done);
+      const Clock::time_point sent = Clock::now();
+      Upsert(*documents_, next_, next_ + count);
+      upserts.push_back(1e6 * Seconds(sent));
+      deletes.push_back(DeleteSome(count, &chance, &deleted));
+      for (int64_t i = 0; i < count; ++i) live_.push_back(next_++);
+      done += count;
+    }
+  } catch (...) {
+    stop = true;
+    throw;
+  }
+  const double seconds = Seconds(begin);
+  stop = true;
+  const OpenLoop churn = loop.get();
+  std::sort(live_.begin(), live_.end());
+  report_.Add("churn.upserts", static_cast<double>(done) / seconds, "rows/s");
+  report_.Add("churn.deletes", static_cast<double>(done) / seconds, "rows/s");
+  report_.Add("churn.seconds", seconds, "s");
+  report_.AddTimes("churn.upsert_batch", upserts);
+  report_.AddTimes("churn.delete_batch", deletes);
+  report_.Add("churn.search.rate", churn.rate, "1/s");
+  report_.AddTimes("churn.search", churn.micros);
+  report_.Add("churn.search.p99_over_quiet", Percentile(churn.micros, 0.99) / quiet_p99, "");
+  report_.Add("churn.search.deleted_hits", static_cast<double>(wrong_hits), "");
+  report_.Add("churn.server_cpu", (server_.CpuSeconds() - cpu) / seconds, "cores");
+  report_.Add("churn.segments", Stats().segments(), "");
+  AddRecall("churn.after");
+  WaitQuiet();
+  AddRecall("churn.settled");
+}
+
+double Bench::DeleteSome(int64_t count, std::mt19937_64* chance,
+                         std::vector<std::atomic<int64_t>>* deleted) {
+  v1::BatchDeleteDocumentsRequest request;
+  request.set_parent(kName);
+  std::vector<int64_t> numbers;
+  for (int64_t i = 0; i < count && !live_.empty(); ++i) {
+    std::swap(live_[(*chance)() % live_.size()], live_.back());
+    numbers.push_back(live_.back());
+    live_.pop_back();
+    request.add_ids(IdOf(numbers.back()));
+  }
+  v1::BatchDeleteDocumentsResponse reply;
+  const Clock::time_point sent = Clock::now();
+  Call(*documents_, &v1::DocumentService::Stub::BatchDeleteDocuments, request, &reply);
+  const double micros = 1e6 * Seconds(sent);
+  for (const auto& result : reply.results()) Check(result);
+  for (const int64_t number : numbers) {
+    (*deleted)[number] = Clock::now().time_since_epoch().count();
+  }
+  return micros;
+}
+
+google::longrunning::Operation Bench::StartRetrain(bool validate_only) {
+  v1::RetrainIndexRequest request;
+  request.set_name(kName);
+  request.set_validate_only(validate_only);
+  google::longrunning::Operation operation;
+  Call(*collections_, &v1::CollectionService::Stub::RetrainIndex, request, &operation);
+  return operation;
+}
+
+void Bench::Retrain() {
+  const double quiet_p99 = Quiet("retrain");
+  v1::IndexOperationMetadata metadata;
+  StartRetrain(true).metadata().UnpackTo(&metadata);
+  const auto& estimate = metadata.estimate();
+  report_.Add("retrain.estimate",
+              static_cast<double>(estimate.duration().seconds()) +
+                  1e-9 * static_cast<double>(estimate.duration().nanos()),
+              "s");
+  report_.Add("retrain.estimate.peak", static_cast<double>(estimate.peak_bytes()), "bytes");
+  const Requests requests = SearchRequests(options_.recall_targets.front(), queries_.rows());
+  std::atomic<bool> stop{false};
+  server_.ResetPeak();
+  const auto before = static_cast<double>(server_.MemoryBytes("VmRSS"));
+  const double cpu = server_.CpuSeconds();
+  const Clock::time_point begin = Clock::now();
+  google::longrunning::Operation operation = StartRetrain(false);
+  auto loop = std::async(std::launch::async, [&] {
+    return RunOpenLoop(server_, requests, rate_, options_.open_clients, stop, nullptr);
+  });
+  try {
+    google::longrunning::GetOperationRequest request;
+    request.set_name(operation.name());
+    while (!operation.done()) {
+      std::this_thread::sleep_for(kPoll);
+      Call(*operations_, &google::longrunning::Operations::Stub::GetOperation, request, &operation);
+    }
+  } catch (...) {
+    stop = true;
+    throw;
+  }
+  const double seconds = Seconds(begin);
+  stop = true;
+  const OpenLoop retrain = loop.get();
+  if (operation.has_error()) throw std::runtime_error(operation.error().message());
+  report_.Add("retrain.seconds", seconds, "s");
+  report_.Add("retrain.memory_rise", static_cast<double>(server_.MemoryBytes("VmHWM")) - before,
+              "bytes");
+  report_.Add("retrain.server_cpu", (server_.CpuSeconds() - cpu) / seconds, "cores");
+  report_.Add("retrain.searches", static_cast<double>(retrain.micros.size()), "");
+  report_.Add("retrain.search.rate", retrain.rate, "1/s");
+  report_.AddTimes("retrain.search", retrain.micros);
+  report_.Add("retrain.search.p99_over_quiet", Percentile(retrain.micros, 0.99) / quiet_p99, "");
+  WaitQuiet();
+  AddRecall("retrain.after");
+}
+
+}  // namespace vecino::bench
