@@ -2,7 +2,10 @@
 #include <clocale>
 #include <csignal>
 #include <iostream>
+#include <string>
+#include <vector>
 
+#include "client/cli/bench_command.h"
 #include "client/cli/context.h"
 
 int main(int argc, char** argv) {
@@ -30,10 +33,18 @@ int main(int argc, char** argv) {
   vecino::cli::AddCollectionCommands(app, context);
   vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
+  vecino::cli::AddBenchCommand(app, context);
   vecino::cli::AddServerCommands(app, context);
 
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    // CLI11 says only that a command is required.
+    const std::vector<std::string> words = app.remaining(/*recurse=*/true);
+    if (words.empty()) return app.exit(error) == 0 ? 0 : vecino::cli::kUsage;
+    std::cerr << "vecino: there is no command `" << words.front()
+              << "`; vecino --help lists them, and vecino COMMAND --help what each takes\n";
+    return vecino::cli::kUsage;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : vecino::cli::kUsage;  // help and version are 0
   }

@@ -27,7 +27,10 @@ void LowerPriority() {
 }  // namespace
 
 Maintenance::Maintenance(int threads, EngineMetrics* metrics) : metrics_(metrics) {
-  for (int i = 0; i < std::max(threads, 1); ++i) threads_.emplace_back([this] { Loop(); });
+  for (int i = 0; i < std::max(threads, 1); ++i) {
+    threads_.emplace_back([this] { Loop(Shard::Effort::kAny); });
+  }
+  threads_.emplace_back([this] { Loop(Shard::Effort::kShort); });
 }
 
 void Maintenance::Notify(const std::shared_ptr<Shard>& shard) {
@@ -40,30 +43,31 @@ void Maintenance::Notify(const std::shared_ptr<Shard>& shard) {
     changed_.SignalAll();
   } else if (it->second.running) {
     it->second.again = true;
-  } else if (it->second.idle) {
-    it->second.idle = false;
-    it->second.due = absl::Now();
+  } else if (it->second.idle || it->second.wants_long) {
+    if (it->second.idle) it->second.due = absl::Now();
+    it->second.idle = it->second.wants_long = false;  // it may be short work
     changed_.SignalAll();
   }
 }
 
-const Shard* Maintenance::NextDue(absl::Time* due) const {
+const Shard* Maintenance::NextDue(Shard::Effort effort, absl::Time* due) const {
   const Shard* next = nullptr;
   *due = absl::InfiniteFuture();
   for (const auto& [shard, job] : jobs_) {
     if (job.running || job.due >= *due) continue;
+    if (job.wants_long && effort == Shard::Effort::kShort) continue;
     next = shard;
     *due = job.due;
   }
   return next;
 }
 
-void Maintenance::Loop() {
+void Maintenance::Loop(Shard::Effort effort) {
   LowerPriority();
   mu_.Lock();
   while (!stopping_) {
     absl::Time due;
-    const Shard* const key = NextDue(&due);
+    const Shard* const key = NextDue(effort, &due);
     if (due > absl::Now()) {
       changed_.WaitWithDeadline(&mu_, due);
       continue;
@@ -72,10 +76,11 @@ void Maintenance::Loop() {
     job.running = true;
     job.idle = false;
     job.again = false;
+    job.wants_long = false;
     std::shared_ptr<Shard> shard = job.shard.lock();
     mu_.Unlock();
     absl::StatusOr<Shard::Maintained> worked = Shard::Maintained{};
-    if (shard != nullptr) worked = shard->Maintain(stop_.get_token());
+    if (shard != nullptr) worked = shard->Maintain(stop_.get_token(), effort);
     const bool gone = shard == nullptr;
     shard.reset();  // may be the last holder, and frees the shard outside of the lock
     mu_.Lock();
@@ -92,6 +97,9 @@ void Maintenance::Loop() {
       spdlog::warn("maintenance failed and is tried again in {}: {}", absl::FormatDuration(wait),
                    worked.status().ToString());
       done.due = absl::Now() + wait;
+    } else if (!gone && worked->wants_long) {
+      done.wants_long = !done.again;  // a Notify may have brought short work
+      done.due = absl::Now();
     } else if (!gone && (worked->worked || done.again)) {
       done.failures = 0;
       done.due = absl::Now();

@@ -22,7 +22,9 @@ namespace vecino::engine {
 // Thread safety: all methods are safe from any thread.
 class Maintenance {
  public:
-  // Starts `threads` threads at nice 19 and SCHED_BATCH. `metrics` must outlive it.
+  // Starts `threads` threads at nice 19 and SCHED_BATCH, and one more that does short work only:
+  // while every other thread trains or links for minutes, full tails are drained all the same.
+  // `metrics` must outlive it.
   Maintenance(int threads, EngineMetrics* metrics);
   ~Maintenance() { Stop(); }
 
@@ -44,15 +46,18 @@ class Maintenance {
     std::weak_ptr<Shard> shard;
     absl::Time due;
     bool running = false;
-    bool idle = false;   // nothing to do before `due`, unless notified
-    bool again = false;  // Notify came while running
-    int failures = 0;    // in a row
+    bool idle = false;        // nothing to do before `due`, unless notified
+    bool again = false;       // Notify came while running
+    bool wants_long = false;  // not for the thread of short work
+    int failures = 0;         // in a row
   };
 
-  void Loop();
+  void Loop(Shard::Effort effort);
   int BacklogLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
-  // The waiting job that is due first, and when; null and the infinite future when none waits.
-  const Shard* NextDue(absl::Time* due) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The waiting job for a thread of this sort that is due first, and when; null and the infinite
+  // future when none waits.
+  const Shard* NextDue(Shard::Effort effort, absl::Time* due) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   EngineMetrics* const metrics_;
   mutable absl::Mutex mu_;

@@ -118,10 +118,13 @@ class Shard {
   // the shard closed.
   struct Maintained {
     bool worked = false;
+    bool wants_long = false;  // there is work that takes long, and none was allowed
     absl::Time look_again =
         absl::InfiniteFuture();  // when there may be work though nothing happened
   };
-  absl::StatusOr<Maintained> Maintain(std::stop_token stop);
+  // kShort leaves training, graphs, requests and merges of many rows to another call.
+  enum class Effort { kAny, kShort };
+  absl::StatusOr<Maintained> Maintain(std::stop_token stop, Effort effort = Effort::kAny);
 
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
   // that waits already.

@@ -24,6 +24,19 @@ constexpr int kMaxTailsPerDrain = 8;
 // Change records that may pile up, in tails, before they are trimmed although no tail is full.
 constexpr uint64_t kMaxLogTails = 8;
 
+// Rows whose merge takes about a second.
+constexpr int64_t kLongMergeRows = 200'000;
+
+bool IsLong(const MaintenanceStep& step, const MaintenanceState& state) {
+  if (step.kind == MaintenanceStep::Kind::kMerge) {
+    int64_t rows = 0;
+    for (size_t i = step.first; i < step.first + step.count; ++i) rows += state.segments[i].rows;
+    return rows > kLongMergeRows || (state.spec.kind != index::IndexKind::kAuto &&
+                                     state.spec.kind != index::IndexKind::kFlat);
+  }
+  return step.kind == MaintenanceStep::Kind::kRetrain || step.kind == MaintenanceStep::Kind::kGraph;
+}
+
 index::SegmentKind FaissKind(index::IndexKind kind) {
   switch (kind) {
     case index::IndexKind::kIvfFlat:
@@ -159,7 +172,7 @@ absl::Status Shard::Pause(Work* work) {
   return Drain(&drain);
 }
 
-absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop) {
+absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort effort) {
   Work work{
       .stop = stop, .operation = nullptr, .pausing = false, .stage = "", .total = 0, .file = 0};
   if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
@@ -169,8 +182,13 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop) {
     absl::MutexLock lock(&index_mu_);
     // Deletes fill the change log but no tail.
     if (LogIsLong()) index_.FreezeTail();
-    step = NextStep(State(), options_.maintenance);
-    if (step.kind != MaintenanceStep::Kind::kDrain && !requests_.empty()) {
+    const MaintenanceState state = State();
+    step = NextStep(state, options_.maintenance);
+    const bool requested = step.kind != MaintenanceStep::Kind::kDrain && !requests_.empty();
+    if (effort == Effort::kShort && (requested || IsLong(step, state))) {
+      return Maintained{.worked = false, .wants_long = true, .look_again = absl::InfiniteFuture()};
+    }
+    if (requested) {
       operation = std::move(requests_.front());
       requests_.pop_front();
     }
@@ -184,6 +202,7 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop) {
   if (status.ok()) status = SaveManifest(/*files=*/false);
   if (!status.ok()) return status;
   return Maintained{.worked = operation != nullptr || step.kind != MaintenanceStep::Kind::kNone,
+                    .wants_long = false,
                     .look_again = step.look_again};
 }
 

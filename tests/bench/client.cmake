@@ -5,6 +5,6 @@ target_link_libraries(search_bench PRIVATE vecino_warnings vecino_client nlohman
 
 # The real vecinod over gRPC: ingest, search, updates, retraining, restart.
 add_executable(server_bench server_bench.cc server_bench_data.cc server_bench_load.cc
-                            server_bench_process.cc)
+                            server_bench_process.cc server_bench_steps.cc server_bench_updates.cc)
 target_link_libraries(server_bench PRIVATE vecino_warnings vecino_proto nlohmann_json::nlohmann_json
                                            CLI11::CLI11)

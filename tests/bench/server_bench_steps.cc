@@ -10,8 +10,6 @@ namespace vecino::bench {
 namespace {
 
 constexpr char kId[] = "bench";
-constexpr char kName[] = "collections/bench";
-constexpr std::chrono::milliseconds kPoll(100);
 constexpr std::chrono::minutes kPatience(30);
 // As server/engine/maintenance_policy.h has them.
 constexpr int64_t kExactRows = 10'000;
@@ -65,7 +63,7 @@ Bench::Bench(const Options& options, const std::string& folder)
 }
 
 void Bench::Run() {
-  server_.Start();
+  report_.Add("start.until_serving", server_.Start(), "s");
   Connect();
   const auto has = [&](const char* step) {
     return std::find(options_.steps.begin(), options_.steps.end(), step) != options_.steps.end();
@@ -227,23 +225,31 @@ void Bench::Ingest() {
   report_.Add("ingest.server_cpu", server_.CpuSeconds() - cpu, "s");
   WaitQuiet();
   report_.Add("ingest.until_quiet", Seconds(written), "s");
+  AddMemory();
+}
+
+void Bench::AddMemory() {
   for (const char* line : {"VmHWM", "VmRSS", "RssAnon", "RssFile"}) {
     report_.Add(std::string("ingest.quiet.") + line, static_cast<double>(server_.MemoryBytes(line)),
                 "bytes");
   }
   const v1::CollectionStats stats = Stats();
-  if (stats.live_documents() != rows) throw std::runtime_error("documents are missing");
-  const v1::SegmentMemory& memory = stats.segment_memory();
+  if (stats.live_documents() != static_cast<int64_t>(rows_)) {
+    throw std::runtime_error("documents are missing");
+  }
+  report_.Add("ingest.segments", stats.segments(), "");
+  report_.Add("ingest.tail_rows", static_cast<double>(stats.tail_rows()), "rows");
+  const auto in_segments = static_cast<double>(stats.live_documents() - stats.tail_rows());
   const auto per_row = [&](const char* name, int64_t bytes) {
-    report_.Add(std::string("ingest.segments.") + name,
-                static_cast<double>(bytes) / static_cast<double>(rows_), "bytes/row");
+    if (in_segments == 0) return;
+    report_.Add(std::string("ingest.segments.") + name, static_cast<double>(bytes) / in_segments,
+                "bytes/row");
   };
+  const v1::SegmentMemory& memory = stats.segment_memory();
   per_row("codes", memory.code_bytes());
   per_row("rounded", memory.rounded_bytes());
   per_row("labels", memory.label_bytes());
   per_row("vectors", memory.vector_bytes());
-  report_.Add("ingest.segments", stats.segments(), "");
-  report_.Add("ingest.tail_rows", static_cast<double>(stats.tail_rows()), "rows");
 }
 
 void Bench::Search() {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -18,6 +19,9 @@
 #include "vecino/v1/document_service.grpc.pb.h"
 
 namespace vecino::bench {
+
+inline constexpr char kName[] = "collections/bench";
+inline constexpr std::chrono::milliseconds kPoll(100);
 
 // The command line; server_bench.cc explains it.
 struct Options {

@@ -1,5 +1,6 @@
 // Searches beside updates and beside retraining.
 #include <algorithm>
+#include <functional>
 #include <future>
 #include <stdexcept>
 #include <thread>
@@ -9,17 +10,33 @@
 
 namespace vecino::bench {
 
-double Bench::Quiet(const std::string& name) {
-  WaitQuiet();
+OpenLoop Bench::SearchBeside(
+    const std::function<void()>& work,
+    const std::function<void(Clock::time_point, const v1::SearchDocumentsResponse&)>& check) {
   const Requests requests = SearchRequests(options_.recall_targets.front(), queries_.rows());
-  rate_ = RunClosedLoop(server_, requests, 1, options_.search_seconds).qps / 2;
   std::atomic<bool> stop{false};
   auto loop = std::async(std::launch::async, [&] {
-    return RunOpenLoop(server_, requests, rate_, options_.open_clients, stop, nullptr);
+    return RunOpenLoop(server_, requests, rate_, options_.open_clients, stop, check);
   });
-  loop.wait_for(Duration(options_.quiet_seconds));
+  try {
+    work();
+  } catch (...) {
+    stop = true;  // or `loop` would never end
+    throw;
+  }
   stop = true;
-  const OpenLoop quiet = loop.get();
+  return loop.get();
+}
+
+double Bench::Quiet(const std::string& name) {
+  WaitQuiet();
+  rate_ = options_.rate;
+  if (rate_ == 0) {
+    const Requests requests = SearchRequests(options_.recall_targets.front(), queries_.rows());
+    rate_ = RunClosedLoop(server_, requests, 1, options_.search_seconds).qps / 2;
+  }
+  const OpenLoop quiet =
+      SearchBeside([&] { std::this_thread::sleep_for(Duration(options_.quiet_seconds)); }, nullptr);
   report_.Add(name + ".rate", rate_, "1/s");
   report_.Add(name + ".quiet.rate", quiet.rate, "1/s");
   report_.AddTimes(name + ".quiet", quiet.micros);
@@ -41,19 +58,13 @@ void Bench::Churn() {
       if (when != 0 && when < sent.time_since_epoch().count()) ++wrong_hits;
     }
   };
-  const Requests requests = SearchRequests(options_.recall_targets.front(), queries_.rows());
-  std::atomic<bool> stop{false};
-  auto loop = std::async(std::launch::async, [&] {
-    return RunOpenLoop(server_, requests, rate_, options_.open_clients, stop, check);
-  });
-
   std::mt19937_64 chance(1);
   std::vector<double> upserts, deletes;
-  const double cpu = server_.CpuSeconds();
-  const Clock::time_point begin = Clock::now();
   int64_t done = 0;
-  try {
-    for (; done < total && Seconds(begin) < 1.5 * options_.seconds;) {
+  double seconds = 0;
+  const auto write = [&] {
+    const Clock::time_point begin = Clock::now();
+    while (done < total && Seconds(begin) < 1.5 * options_.seconds) {
       std::this_thread::sleep_until(begin +
                                     Duration(static_cast<double>(done) / options_.churn_rate));
       const int64_t count = std::min<int64_t>(options_.churn_batch, total - done);
@@ -64,13 +75,10 @@ void Bench::Churn() {
       for (int64_t i = 0; i < count; ++i) live_.push_back(next_++);
       done += count;
     }
-  } catch (...) {
-    stop = true;
-    throw;
-  }
-  const double seconds = Seconds(begin);
-  stop = true;
-  const OpenLoop churn = loop.get();
+    seconds = Seconds(begin);
+  };
+  const double cpu = server_.CpuSeconds();
+  const OpenLoop churn = SearchBeside(write, check);
   std::sort(live_.begin(), live_.end());
   report_.Add("churn.upserts", static_cast<double>(done) / seconds, "rows/s");
   report_.Add("churn.deletes", static_cast<double>(done) / seconds, "rows/s");
@@ -129,30 +137,23 @@ void Bench::Retrain() {
                   1e-9 * static_cast<double>(estimate.duration().nanos()),
               "s");
   report_.Add("retrain.estimate.peak", static_cast<double>(estimate.peak_bytes()), "bytes");
-  const Requests requests = SearchRequests(options_.recall_targets.front(), queries_.rows());
-  std::atomic<bool> stop{false};
   server_.ResetPeak();
   const auto before = static_cast<double>(server_.MemoryBytes("VmRSS"));
   const double cpu = server_.CpuSeconds();
-  const Clock::time_point begin = Clock::now();
-  google::longrunning::Operation operation = StartRetrain(false);
-  auto loop = std::async(std::launch::async, [&] {
-    return RunOpenLoop(server_, requests, rate_, options_.open_clients, stop, nullptr);
-  });
-  try {
+  double seconds = 0;
+  google::longrunning::Operation operation;
+  const auto wait = [&] {
+    const Clock::time_point begin = Clock::now();
+    operation = StartRetrain(false);
     google::longrunning::GetOperationRequest request;
     request.set_name(operation.name());
     while (!operation.done()) {
       std::this_thread::sleep_for(kPoll);
       Call(*operations_, &google::longrunning::Operations::Stub::GetOperation, request, &operation);
     }
-  } catch (...) {
-    stop = true;
-    throw;
-  }
-  const double seconds = Seconds(begin);
-  stop = true;
-  const OpenLoop retrain = loop.get();
+    seconds = Seconds(begin);
+  };
+  const OpenLoop retrain = SearchBeside(wait, nullptr);
   if (operation.has_error()) throw std::runtime_error(operation.error().message());
   report_.Add("retrain.seconds", seconds, "s");
   report_.Add("retrain.memory_rise", static_cast<double>(server_.MemoryBytes("VmHWM")) - before,

@@ -14,6 +14,7 @@ endfunction()
 
 if(TARGET vecinod AND VECINO_SANITIZER STREQUAL "")
   vecino_add_python_test(command_line_test integration 300)
+  vecino_add_python_test(bench_command_test integration 300)
   vecino_add_python_test(demo_test integration 300)
   vecino_add_python_test(python_client_test integration 120)
   vecino_add_python_test(crash_test "integration;slow" 900)

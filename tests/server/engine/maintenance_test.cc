@@ -65,6 +65,30 @@ TEST_F(MaintenanceTest, AFailureIsCountedAndTriedAgain) {
   EXPECT_FALSE(store_.shard(1, 0)->manifest.empty());
 }
 
+TEST_F(MaintenanceTest, ShortWorkGoesOnBesideLongWork) {
+  auto shard = NewShard(0);
+  Fill(shard.get(), 30);
+  auto operation =
+      std::make_shared<Operation>("o", "c", Operation::Type::kCompact, std::vector<int>{0});
+  while (shard->Maintain({}, Shard::Effort::kShort)->worked) {
+  }
+  shard->Request(operation);
+  // What was asked for is left to a thread that may take long; full tails are not.
+  auto left = shard->Maintain({}, Shard::Effort::kShort);
+  ASSERT_TRUE(left.ok());
+  EXPECT_TRUE(left->wants_long);
+  EXPECT_FALSE(left->worked);
+  Fill(shard.get(), 30);
+  left = shard->Maintain({}, Shard::Effort::kShort);
+  ASSERT_TRUE(left.ok());
+  EXPECT_TRUE(left->worked);
+  EXPECT_FALSE(operation->Snapshot().done);
+  Maintenance maintenance(1, &metrics_);
+  maintenance.Notify(shard);
+  maintenance.WaitIdle();
+  EXPECT_TRUE(operation->Snapshot().done);
+}
+
 TEST_F(MaintenanceTest, ForgetsShardsThatAreGone) {
   store_.fault = [&](std::string_view operation) {
     return operation == "PutManifest" ? absl::UnavailableError("io") : absl::OkStatus();
