@@ -57,10 +57,6 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<ModelCas
     }
     EXPECT_GT(model.searches(), 10);
     EXPECT_GT(metrics_.Value("vecino_maintenance_total,drain"), 0);
-    if (GetParam().kind == IndexKind::kAuto) {
-      EXPECT_GT(metrics_.Value("vecino_maintenance_total,retrain"), 0);
-      EXPECT_GT(metrics_.Value("vecino_maintenance_total,graph"), 0);
-    }
     refused_ = model.refused();
   }
 
@@ -84,6 +80,12 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<ModelCas
 TEST_P(ModelTest, MatchesAPlainMap) {
   RunWith(2500);
   EXPECT_EQ(refused_, 0);
+  if (GetParam().kind != IndexKind::kAuto) return;
+  // Every kind of work was done, or is about to be: there are rows enough for all of it.
+  while (metrics_.Value("vecino_maintenance_total,retrain") == 0 ||
+         metrics_.Value("vecino_maintenance_total,graph") == 0) {
+    std::this_thread::yield();
+  }
 }
 
 TEST_P(ModelTest, MatchesAPlainMapWhenTheStoreRefusesNowAndThen) {
