@@ -37,8 +37,8 @@ void Maintenance::Notify(const std::shared_ptr<Shard>& shard) {
   absl::MutexLock lock(&mu_);
   if (stopping_) return;
   auto [it, is_new] = jobs_.try_emplace(shard.get());
+  it->second.shard = shard;  // perhaps a new one at the address of one that is gone
   if (is_new) {
-    it->second.shard = shard;
     it->second.due = absl::Now();
     changed_.SignalAll();
   } else if (it->second.running) {
@@ -81,15 +81,16 @@ void Maintenance::Loop(Shard::Effort effort) {
     mu_.Unlock();
     absl::StatusOr<Shard::Maintained> worked = Shard::Maintained{};
     if (shard != nullptr) worked = shard->Maintain(stop_.get_token(), effort);
-    const bool gone = shard == nullptr;
+    const bool gone = shard == nullptr || absl::IsCancelled(worked.status());
     shard.reset();  // may be the last holder, and frees the shard outside of the lock
     mu_.Lock();
     Job& done = jobs_.at(key);
     done.running = false;
-    if (stopping_ || absl::IsCancelled(worked.status())) {
-      // The shard was closed, or the server stops: nothing failed. A shard that opens again is
-      // notified.
+    if (stopping_ || (gone && !done.again)) {
+      // The shard was closed, or the server stops: nothing failed.
       jobs_.erase(key);
+    } else if (gone) {
+      done.due = absl::Now();  // another shard, made at the same address meanwhile
     } else if (!worked.ok()) {
       metrics_->maintenance_failures.Add();
       const absl::Duration wait =
@@ -97,13 +98,13 @@ void Maintenance::Loop(Shard::Effort effort) {
       spdlog::warn("maintenance failed and is tried again in {}: {}", absl::FormatDuration(wait),
                    worked.status().ToString());
       done.due = absl::Now() + wait;
-    } else if (!gone && worked->wants_long) {
+    } else if (worked->wants_long) {
       done.wants_long = !done.again;  // a Notify may have brought short work
       done.due = absl::Now();
-    } else if (!gone && (worked->worked || done.again)) {
+    } else if (worked->worked || done.again) {
       done.failures = 0;
       done.due = absl::Now();
-    } else if (!gone && worked->look_again < absl::InfiniteFuture()) {
+    } else if (worked->look_again < absl::InfiniteFuture()) {
       done.failures = 0;
       done.idle = true;
       done.due = worked->look_again;

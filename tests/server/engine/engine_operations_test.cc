@@ -42,12 +42,13 @@ class EngineOperationsTest : public EngineTest {
     }
   }
 
-  // Keeps the only maintenance thread busy until Unblock, so that operations stay as they begin.
+  // Keeps both maintenance threads (one for any work, one for short work) busy with a shard each
+  // until Unblock, so that operations stay as they begin.
   void BlockMaintenance() {
-    store_.fault = [this](std::string_view operation) {
-      if (operation == "PutManifest" && !blocked_.exchange(true)) {
-        reached_.set_value();
-        release_.get_future().wait();
+    store_.fault = [this, released = release_.get_future().share()](std::string_view operation) {
+      if (operation == "PutManifest") {
+        if (blocked_.fetch_add(1) + 1 == 2) reached_.set_value();
+        released.wait();
       }
       return absl::OkStatus();
     };
@@ -61,7 +62,8 @@ class EngineOperationsTest : public EngineTest {
     if (!released_.exchange(true)) release_.set_value();
   }
 
-  std::atomic<bool> blocked_{false}, released_{false};
+  std::atomic<int> blocked_{0};
+  std::atomic<bool> released_{false};
   std::promise<void> reached_, release_;
 };
 
