@@ -55,7 +55,7 @@ MaintenanceStep Merge(const MaintenanceState& state, const MaintenancePolicy& po
           absl::StrCat(end - i, " segments are not encoded under generation ", state.generation)};
     }
   }
-  if (state.spec.kind == IndexKind::kAuto || state.spec.kind == IndexKind::kFlat) return {};
+  if (!index::IsFaissKind(state.spec.kind)) return {};
   // FAISS's kinds are built when enough rows wait as flat segments.
   int64_t flat = 0;
   size_t first = state.segments.size();

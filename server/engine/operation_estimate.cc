@@ -23,24 +23,7 @@ constexpr int kFaissIterations = 25;             // FAISS' own default
 constexpr int kDefaultEfConstruction = 100;
 
 SegmentKind KindFor(const IndexSpec& spec, int64_t rows, const MaintenancePolicy& policy) {
-  if (rows <= policy.exact_rows) return SegmentKind::kFlat;
-  switch (spec.kind) {
-    case IndexKind::kAuto:
-      return SegmentKind::kIvf;
-    case IndexKind::kFlat:
-      return SegmentKind::kFlat;
-    case IndexKind::kIvfFlat:
-      return SegmentKind::kIvfFlat;
-    case IndexKind::kIvfSq8:
-      return SegmentKind::kIvfSq8;
-    case IndexKind::kIvfPq:
-      return SegmentKind::kIvfPq;
-    case IndexKind::kHnsw:
-      return SegmentKind::kHnsw;
-    case IndexKind::kLsh:
-      return SegmentKind::kLsh;
-  }
-  return SegmentKind::kFlat;
+  return rows <= policy.exact_rows ? SegmentKind::kFlat : index::TrainedKind(spec.kind);
 }
 
 // Multiply-adds of training nlist centroids on a sample and finding the nearest for every row.

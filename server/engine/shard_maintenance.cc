@@ -31,29 +31,9 @@ bool IsLong(const MaintenanceStep& step, const MaintenanceState& state) {
   if (step.kind == MaintenanceStep::Kind::kMerge) {
     int64_t rows = 0;
     for (size_t i = step.first; i < step.first + step.count; ++i) rows += state.segments[i].rows;
-    return rows > kLongMergeRows || (state.spec.kind != index::IndexKind::kAuto &&
-                                     state.spec.kind != index::IndexKind::kFlat);
+    return rows > kLongMergeRows || index::IsFaissKind(state.spec.kind);
   }
   return step.kind == MaintenanceStep::Kind::kRetrain || step.kind == MaintenanceStep::Kind::kGraph;
-}
-
-index::SegmentKind FaissKind(index::IndexKind kind) {
-  switch (kind) {
-    case index::IndexKind::kIvfFlat:
-      return index::SegmentKind::kIvfFlat;
-    case index::IndexKind::kIvfSq8:
-      return index::SegmentKind::kIvfSq8;
-    case index::IndexKind::kIvfPq:
-      return index::SegmentKind::kIvfPq;
-    case index::IndexKind::kHnsw:
-      return index::SegmentKind::kHnsw;
-    case index::IndexKind::kLsh:
-      return index::SegmentKind::kLsh;
-    case index::IndexKind::kAuto:
-    case index::IndexKind::kFlat:
-      break;
-  }
-  return index::SegmentKind::kFlat;
 }
 
 }  // namespace
@@ -325,8 +305,7 @@ absl::StatusOr<std::shared_ptr<const index::Segment>> Shard::BuildSegment(
     recent_.rows += drift.rows;
     return std::shared_ptr<const index::Segment>(*std::move(segment));
   }
-  if (!drain && FaissKind(kind) != index::SegmentKind::kFlat &&
-      rows.live() >= options_.maintenance.min_index_rows) {
+  if (!drain && index::IsFaissKind(kind) && rows.live() >= options_.maintenance.min_index_rows) {
     work->file = files_.Next();
     auto segment =
         index::FaissSegment::Build(rows, options_.metric, options_.dimension, options_.unit,
@@ -355,9 +334,7 @@ absl::Status Shard::Rebuild(index::FrozenRows rows, bool drain, Work* work) {
     if (options_.budget != nullptr) options_.budget->Release(reserved);
   };
   if (options_.budget != nullptr && !drain) {
-    const auto kind = options_.index.kind == index::IndexKind::kAuto
-                          ? index::SegmentKind::kIvf
-                          : FaissKind(options_.index.kind);
+    const index::SegmentKind kind = index::TrainedKind(options_.index.kind);
     const int64_t bytes =
         PredictIndexBytes(kind, options_.index, rows.live(), options_.dimension, false) +
         PredictBuildBytes(kind, rows.live(), options_.dimension, 0);

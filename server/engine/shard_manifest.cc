@@ -49,12 +49,13 @@ absl::Status Shard::SaveManifest(bool files) {
   Manifest manifest;
   {
     absl::MutexLock lock(&index_mu_);
-    manifest = MakeManifest();
     // A tail's worth at a time: the sync to disk holds writers up.
     const auto tail = static_cast<uint64_t>(index_.options().tail_capacity);
     files = files || files_unsaved_;
     files_unsaved_ = files;
-    if (!files && manifest.drained_through < saved_through_.load() + tail) return absl::OkStatus();
+    const uint64_t drained = index_.DrainedThrough(applied_.load());
+    if (!files && drained < saved_through_.load() + tail) return absl::OkStatus();
+    manifest = MakeManifest();
   }
   absl::Status status = queue_.Exclusive(
       [&]() -> absl::Status {

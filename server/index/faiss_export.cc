@@ -41,25 +41,6 @@ constexpr size_t kStep = 1024;     // rows between two calls of the checkpoint
 
 using FaissId = faiss::Index::idx_t;
 
-std::optional<SegmentKind> FaissKind(IndexKind kind) {
-  switch (kind) {
-    case IndexKind::kIvfFlat:
-      return SegmentKind::kIvfFlat;
-    case IndexKind::kIvfSq8:
-      return SegmentKind::kIvfSq8;
-    case IndexKind::kIvfPq:
-      return SegmentKind::kIvfPq;
-    case IndexKind::kHnsw:
-      return SegmentKind::kHnsw;
-    case IndexKind::kLsh:
-      return SegmentKind::kLsh;
-    case IndexKind::kAuto:
-    case IndexKind::kFlat:
-      break;
-  }
-  return std::nullopt;
-}
-
 class Exporter {
  public:
   Exporter(const ExportRows& rows, const ExportOptions& options, Checkpoint checkpoint)
@@ -328,7 +309,7 @@ absl::Status Exporter::Make() {
   if (absl::Status status = Collect(); !status.ok()) return status;
   if (vectors_.empty() || options_.spec.kind == IndexKind::kFlat) return MakeFlat();
   if (options_.spec.kind == IndexKind::kAuto) return MakeAuto();
-  return MakeKind(*FaissKind(options_.spec.kind));
+  return MakeKind(TrainedKind(options_.spec.kind));
 }
 
 // A file that FAISS writes into, with the reason when it could not.

@@ -46,25 +46,6 @@ static_assert(sizeof(Meta) == 56);
 
 uint32_t MetaCrc(const Meta& meta) { return Crc32c(&meta, offsetof(Meta, crc)); }
 
-std::optional<SegmentKind> KindOf(IndexKind kind) {
-  switch (kind) {
-    case IndexKind::kIvfFlat:
-      return SegmentKind::kIvfFlat;
-    case IndexKind::kIvfSq8:
-      return SegmentKind::kIvfSq8;
-    case IndexKind::kIvfPq:
-      return SegmentKind::kIvfPq;
-    case IndexKind::kHnsw:
-      return SegmentKind::kHnsw;
-    case IndexKind::kLsh:
-      return SegmentKind::kLsh;
-    case IndexKind::kAuto:
-    case IndexKind::kFlat:
-      break;
-  }
-  return std::nullopt;
-}
-
 bool IsIvf(SegmentKind kind) {
   return kind == SegmentKind::kIvfFlat || kind == SegmentKind::kIvfSq8 ||
          kind == SegmentKind::kIvfPq;
@@ -174,8 +155,8 @@ FaissSegment::~FaissSegment() = default;
 absl::StatusOr<std::shared_ptr<const FaissSegment>> FaissSegment::Build(
     const FrozenRows& frozen, Metric metric, int dimension, bool unit, const IndexSpec& spec,
     const std::string& path, Checkpoint checkpoint) {
-  const std::optional<SegmentKind> kind = KindOf(spec.kind);
-  if (!kind.has_value()) {
+  const SegmentKind kind = TrainedKind(spec.kind);
+  if (!IsFaissKind(spec.kind)) {
     return absl::InvalidArgumentError(
         absl::StrCat(std::string(IndexKindName(spec.kind)), " is not a kind of FAISS segment"));
   }
@@ -186,7 +167,7 @@ absl::StatusOr<std::shared_ptr<const FaissSegment>> FaissSegment::Build(
     if (!all.ok()) return all.status();
     const auto n = static_cast<int64_t>(all->rows.size());
     const FaissRows rows = {.d = static_cast<size_t>(dimension), .each = all->rows.data()};
-    auto parts = BuildFaiss(*kind, metric, unit, rows, n, spec, nullptr, checkpoint);
+    auto parts = BuildFaiss(kind, metric, unit, rows, n, spec, nullptr, checkpoint);
     if (!parts.ok()) return parts.status();
 
     std::vector<const float*> by_slot = all->rows;
@@ -197,7 +178,7 @@ absl::StatusOr<std::shared_ptr<const FaissSegment>> FaissSegment::Build(
     }
     const FaissRows slots = {.d = rows.d, .each = by_slot.data()};
     const FaissView view = {
-        .kind = *kind,
+        .kind = kind,
         .metric = metric,
         .n = n,
         .index = parts->index.get(),
@@ -208,13 +189,13 @@ absl::StatusOr<std::shared_ptr<const FaissSegment>> FaissSegment::Build(
     const auto calibration = CalibrateFaiss(view, checkpoint);
     if (!calibration.ok()) return calibration.status();
 
-    const int asked = IsIvf(*kind) ? spec.nprobe : *kind == SegmentKind::kHnsw ? spec.ef_search : 0;
+    const int asked = IsIvf(kind) ? spec.nprobe : kind == SegmentKind::kHnsw ? spec.ef_search : 0;
     const Meta meta = {
         .rows = static_cast<uint64_t>(n),
         .d = static_cast<uint32_t>(dimension),
-        .kind = static_cast<uint32_t>(*kind),
+        .kind = static_cast<uint32_t>(kind),
         .metric = metric == Metric::kL2 ? 1u : 0u,
-        .nlist = IsIvf(*kind) ? static_cast<uint32_t>(parts->list_begin.size() - 1) : 0u,
+        .nlist = IsIvf(kind) ? static_cast<uint32_t>(parts->list_begin.size() - 1) : 0u,
         .code_size = static_cast<uint32_t>(parts->code_size),
         .asked_breadth = static_cast<uint32_t>(std::max(0, asked)),
         .points = static_cast<uint32_t>(calibration->points.size()),

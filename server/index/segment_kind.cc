@@ -44,6 +44,26 @@ std::string_view IndexKindName(IndexKind kind) {
   return "UNKNOWN";
 }
 
+SegmentKind TrainedKind(IndexKind kind) {
+  switch (kind) {
+    case IndexKind::kAuto:
+      return SegmentKind::kIvf;
+    case IndexKind::kFlat:
+      return SegmentKind::kFlat;
+    case IndexKind::kIvfFlat:
+      return SegmentKind::kIvfFlat;
+    case IndexKind::kIvfSq8:
+      return SegmentKind::kIvfSq8;
+    case IndexKind::kIvfPq:
+      return SegmentKind::kIvfPq;
+    case IndexKind::kHnsw:
+      return SegmentKind::kHnsw;
+    case IndexKind::kLsh:
+      return SegmentKind::kLsh;
+  }
+  return SegmentKind::kFlat;
+}
+
 MemoryUse& MemoryUse::operator+=(const MemoryUse& other) {
   codes += other.codes;
   rounded += other.rounded;

@@ -25,6 +25,14 @@ enum class IndexKind { kAuto, kFlat, kIvfFlat, kIvfSq8, kIvfPq, kHnsw, kLsh };
 
 std::string_view IndexKindName(IndexKind kind);  // "AUTO", "IVF_SQ8"
 
+// Whether FAISS makes the index, rather than we.
+constexpr bool IsFaissKind(IndexKind kind) {
+  return kind != IndexKind::kAuto && kind != IndexKind::kFlat;
+}
+
+// Of a collection's segments once there are rows enough to train on.
+SegmentKind TrainedKind(IndexKind kind);
+
 // Zero: chosen by size and dimension.
 struct IndexSpec {
   IndexKind kind = IndexKind::kAuto;
