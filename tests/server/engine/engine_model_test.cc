@@ -3,13 +3,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
+#include "absl/strings/numbers.h"
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/server/engine/model.h"
 
 namespace vecino::engine {
 namespace {
+
+// For longer runs than a test of every day: VECINO_MODEL_OPERATIONS multiplies the operations,
+// VECINO_MODEL_SEED (1 unless set) chooses them.
+uint32_t FromEnvironment(const char* name) {
+  const char* const text = std::getenv(name);
+  uint32_t value = 1;
+  EXPECT_TRUE(text == nullptr || (absl::SimpleAtoi(text, &value) && value > 0))
+      << name << "=" << text << " is not a positive number";
+  return value;
+}
 
 struct ModelCase {
   Metric metric;
@@ -42,7 +54,10 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<ModelCas
   }
 
   void RunWith(int operations) {
-    Model model("m", GetParam().metric, 1);
+    operations *= static_cast<int>(FromEnvironment("VECINO_MODEL_OPERATIONS"));
+    const uint32_t seed = FromEnvironment("VECINO_MODEL_SEED");
+    SCOPED_TRACE(testing::Message() << "VECINO_MODEL_SEED=" << seed);
+    Model model("m", GetParam().metric, seed);
     CollectionSpec spec = model.Spec();
     spec.index.kind = GetParam().kind;
     ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
@@ -58,6 +73,8 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<ModelCas
     EXPECT_GT(model.searches(), 10);
     EXPECT_GT(metrics_.Value("vecino_maintenance_total,drain"), 0);
     refused_ = model.refused();
+    RecordProperty("operations", 2 * Model::kWriters * operations);
+    RecordProperty("searches", model.searches());
   }
 
   // Waits until maintenance has caught up with the writers.

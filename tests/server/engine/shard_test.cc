@@ -195,7 +195,7 @@ TEST_F(ShardTest, CloseStopsWritesAndMaintenanceOfTheLog) {
   for (int i = 0; i < 10; ++i) Put(std::to_string(i), 1);
   shard_->Close(absl::NotFoundError("deleted"));
   EXPECT_EQ(Put("a", 1).status.code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(shard_->Maintain({}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(shard_->Maintain({}).status().code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(stored().manifest.empty());
   EXPECT_EQ(All().size(), 10u);
 }
