@@ -40,6 +40,7 @@ constexpr uint32_t kMaxLists = 1 << 24;
 
 int Calibration::BreadthFor(double target, int fallback) const {
   if (points.empty()) return fallback;
+  target += kMargin * (1 - target);
   for (size_t i = 0; i < points.size(); ++i) {
     if (points[i].recall < target) continue;
     if (i == 0 || points[i].recall <= points[i - 1].recall) return points[i].breadth;
@@ -212,9 +213,9 @@ int Generation::NprobeFor(double recall, int k) const {
   // Uncalibrated generations are of little data: scan generously.
   const int fallback = std::max(8, nlist_ / 12);
   const double base = calibration_.BreadthFor(recall, fallback);
-  // More neighbours lie in more lists; the exponent is measured (docs/index.md).
   const int measured = std::max(calibration_.k, 1);
-  const double scale = k <= measured ? 1.0 : std::pow(static_cast<double>(k) / measured, 0.35);
+  const double scale =
+      k <= measured ? 1.0 : std::pow(static_cast<double>(k) / measured, kWideningExponent);
   return static_cast<int>(std::clamp(std::ceil(base * scale), 1.0, static_cast<double>(nlist_)));
 }
 

@@ -15,7 +15,6 @@ namespace {
 // (docs/index.md).
 constexpr int64_t kGather = 4'000;
 constexpr int64_t kGatherHighRecall = 10'000;
-constexpr double kHighRecall = 0.97;
 
 // Who asks for more than this part of the rows gets them from all rows.
 constexpr int64_t kMostOfAll = 8;
@@ -122,9 +121,9 @@ void IvfSearch::Gather() {
 int IvfSearch::Nprobe() const {
   double nprobe =
       params_.nprobe > 0 ? params_.nprobe : generation_.NprobeFor(params_.recall_target, params_.k);
-  // The nearest of a share of the rows lie farther away, in more lists.
   if (passing_ < rows_) {
-    nprobe *= std::sqrt(static_cast<double>(rows_) / static_cast<double>(passing_));
+    nprobe *= std::pow(static_cast<double>(rows_) / static_cast<double>(passing_),
+                       Generation::kWideningExponent);
   }
   return static_cast<int>(std::min<double>(std::ceil(nprobe), generation_.nlist()));
 }

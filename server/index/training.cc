@@ -18,6 +18,8 @@ namespace {
 // Two scores this close are equal: rounding may swap duplicates.
 constexpr float kTie = 1e-6f;
 
+// About what the next breadth adds just below kHighRecall.
+constexpr double kLastStep = 0.01;
 constexpr int kBreadths[] = {2,   4,   6,   8,   12,  16,   24,   32,   48,   64,   96,  128,
                              192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192};
 
@@ -82,10 +84,12 @@ absl::StatusOr<float> MeasureRecall(const IvfSegment& segment, const Truth& trut
          static_cast<float>(truth.rows.size() * static_cast<size_t>(truth.k));
 }
 
-// Recall at rising breadths, until it stays at its best.
-template <typename MakeParams>
-absl::StatusOr<Calibration> Calibrate(const IvfSegment& segment, int queries, uint64_t seed,
-                                      int widest, Checkpoint checkpoint, MakeParams make_params) {
+}  // namespace
+
+// Recall at rising breadths, each as a search for that recall would do it.
+absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries, uint64_t seed,
+                                         Checkpoint checkpoint) {
+  const int widest = segment.generation()->nlist();
   try {
     auto truth = MakeTruth(segment, queries, seed, checkpoint);
     if (!truth.ok()) return truth.status();
@@ -94,10 +98,17 @@ absl::StatusOr<Calibration> Calibrate(const IvfSegment& segment, int queries, ui
     calibration.k = truth->k;
     calibration.queries = static_cast<int>(truth->rows.size());
     float best = 0;
+    SearchParams params;
     for (const int step : kBreadths) {
       const int breadth = std::min(step, widest);
-      const auto recall = MeasureRecall(segment, *truth, make_params(breadth), checkpoint);
+      params.nprobe = breadth;
+      auto recall = MeasureRecall(segment, *truth, params, checkpoint);
       if (!recall.ok()) return recall.status();
+      if (params.recall_target < kHighRecall && *recall >= kHighRecall - kLastStep) {
+        params.recall_target = kHighRecall;
+        recall = MeasureRecall(segment, *truth, params, checkpoint);
+        if (!recall.ok()) return recall.status();
+      }
       best = std::max(best, *recall);
       calibration.points.push_back({breadth, best});
       if (breadth == widest || best >= 0.999f) break;
@@ -108,8 +119,6 @@ absl::StatusOr<Calibration> Calibrate(const IvfSegment& segment, int queries, ui
         absl::StrCat("no memory to calibrate a segment of ", segment.size(), " rows"));
   }
 }
-
-}  // namespace
 
 absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& rows, Metric metric,
                                                             bool unit, size_t d,
@@ -140,12 +149,6 @@ absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& ro
                                                      " rows of ", d, " dimensions to train on"));
   }
   return Generation::Train(metric, unit, d, sample.data(), sample.size() / d, options, checkpoint);
-}
-
-absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries, uint64_t seed,
-                                         Checkpoint checkpoint) {
-  return Calibrate(segment, queries, seed, segment.generation()->nlist(), checkpoint,
-                   [](int breadth) { return SearchParams{.nprobe = breadth}; });
 }
 
 absl::StatusOr<Calibration> CalibrateGraph(const IvfSegment& segment, int queries, uint64_t seed,
