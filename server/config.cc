@@ -212,6 +212,8 @@ std::vector<Option> MakeOptions() {
       Count("index", "memory-bytes", &Config::index_memory_bytes, 0, int64_t{1} << 50,
             "none; a limit that is too low leaves shards unmerged and slow",
             "Memory that indexes may take; builds that would pass it are refused. 0: no limit."),
+      Bytes("index", "id-cache-bytes", &Config::index_id_cache_bytes, 0, kTiB, "memory",
+            "Cache of ids and times of found documents, for searches that return no more."),
       Integer("index", "maintenance-threads", &Config::index_maintenance_threads, 0, 256,
               "cores taken from queries while indexes are built, at the lowest priority",
               "Threads that drain, merge and train; 0 is one per core."),

@@ -41,7 +41,8 @@ struct Config {
   int64_t storage_write_buffer_bytes = 64 << 20;
 
   int index_tail_capacity = 8192;
-  int64_t index_memory_bytes = 0;     // 0: no limit
+  int64_t index_memory_bytes = 0;  // 0: no limit
+  int64_t index_id_cache_bytes = 64 << 20;
   int index_maintenance_threads = 0;  // 0: one per core
 
   std::string log_level = "info";

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "encoder/encoder.h"
 #include "server/admin_http.h"
@@ -186,6 +187,7 @@ ExitCode Run(const Config& config, absl::Time start) {
            config.index_maintenance_threads > 0 ? config.index_maintenance_threads : cores,
        .load_threads = 0,
        .index_folder = config.data_dir + "/index",
+       .head_cache_bytes = static_cast<size_t>(config.index_id_cache_bytes),
        .index_memory_bytes = config.index_memory_bytes},
       store->get(), encoder->get(), metrics.get());
   if (!engine.ok()) return Fail(ExitCodeOfStore(engine.status()), engine.status());
@@ -206,7 +208,7 @@ ExitCode Run(const Config& config, absl::Time start) {
       server->Hurry();
     }
   });
-  (*server)->Serve(handlers.Methods());
+  (*server)->Serve(handlers.Methods(), handlers.Streams(), handlers.Shorts());
   spdlog::info("serving {} collections after {}", (*engine)->ListCollections().size(),
                absl::FormatDuration(absl::Trunc(load_time, absl::Milliseconds(1))));
 
@@ -227,6 +229,9 @@ ExitCode Run(const Config& config, absl::Time start) {
 }
 
 int Main(int argc, char** argv) {
+  // Debian's absl looks for lock cycles under one global lock at every Lock and Unlock, of gRPC's
+  // mutexes too.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   const std::string blas_problem = EnsureBlasEnvironment(argv);
   const absl::Time start = absl::Now();
   auto invocation =

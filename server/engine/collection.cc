@@ -80,7 +80,7 @@ absl::Status Collection::LoadShard(int number) {
   (*shard)->OnMaintenanceDue([maintenance, weak = std::weak_ptr<Shard>(*shard)] {
     if (std::shared_ptr<Shard> s = weak.lock()) maintenance->Notify(s);
   });
-  if ((*shard)->MaintenanceDue()) maintenance->Notify(*shard);
+  maintenance->Notify(*shard);  // it may have work now, or at a later time
   shards_[number] = *std::move(shard);
   return absl::OkStatus();
 }

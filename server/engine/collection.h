@@ -1,6 +1,7 @@
 // One collection: its definition, its shards, and what callers do with its documents.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +12,7 @@
 #include "encoder/encoder.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/head_cache.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
@@ -33,6 +35,7 @@ struct CollectionContext {
   std::string index_folder;  // of all collections' index files; empty: in memory
   MemoryBudget* budget = nullptr;
   MaintenancePolicy policy;
+  HeadCache* heads = nullptr;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -60,6 +63,8 @@ class Collection {
                               const storage::DocumentParts& parts) const;
   absl::StatusOr<SearchResult> Search(const SearchRequest& request,
                                       const CallContext& context) const;
+  absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(const ExportRequest& request,
+                                                           const CallContext& context);
   int64_t Count() const;
   CollectionStats Stats() const;
   // Has every shard of the operation do its part.
@@ -94,6 +99,8 @@ class Collection {
                              const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> Scan(const Query& query, int k,
                                               const CallContext& context) const;
+  bool FetchHeads(const Query& query, const std::vector<Candidate>& candidates,
+                  Fetched* fetched) const;
   absl::Status Fetch(const Query& query, const std::vector<Candidate>& candidates, bool fill,
                      Fetched* fetched) const;
   absl::Status SearchQuietly(const Query& query, int shard, const CallContext& context,
@@ -103,6 +110,8 @@ class Collection {
   const CollectionInfo info_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
+  // Whether an IndexExport of this collection is made or lives; it may outlive the collection.
+  const std::shared_ptr<std::atomic<bool>> exporting_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 // DEADLINE_EXCEEDED or CANCELLED when the call should stop. before: the stage that is not begun.

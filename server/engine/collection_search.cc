@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/engine/collection.h"
@@ -13,7 +14,8 @@
 namespace vecino::engine {
 namespace {
 
-// Candidates beyond what was asked for, to take the places of hits that were deleted meanwhile.
+// Candidates beyond what was asked for, to take the places of hits that were deleted meanwhile; for
+// the last scan only, as every candidate makes a scan wider.
 constexpr int kSlack = 8;
 
 // Scans beside writers before one that makes them wait.
@@ -31,6 +33,9 @@ struct Collection::Query {
   size_t max_bytes = 0;  // that they may take
   int token_count = 0;
   bool truncated = false;
+
+  // Whether ids and times are all that is returned.
+  bool heads_only() const { return !parts.text && !parts.metadata && !parts.vector; }
 };
 
 // A hit that is not fetched yet.
@@ -147,10 +152,37 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
   return candidates;
 }
 
+// As Fetch, of what the cache knows: ids and times of versions, which the scan saw live. False when
+// it does not know all, or an update was seen with its old and its new version; then Fetch asks the
+// store, which has one of them.
+bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& candidates,
+                            Fetched* fetched) const {
+  if (!query.heads_only()) return false;
+  const auto wanted = static_cast<size_t>(query.wanted);
+  ReadBudget budget(query.max_bytes);
+  absl::flat_hash_set<std::string_view> ids;
+  fetched->hits.reserve(wanted);  // `ids` points into it
+  for (const Candidate& candidate : candidates) {
+    if (fetched->hits.size() == wanted) break;
+    storage::Document document;
+    if (!context_.heads->Find({uid_, static_cast<uint32_t>(candidate.shard), candidate.hit.label},
+                              &document)) {
+      return false;
+    }
+    if (!query.exclude.empty() && document.id == query.exclude) continue;
+    if (!budget.Add(ReplyBytes(document)).ok()) return false;
+    fetched->hits.push_back({std::move(document), candidate.hit.score});
+    if (!ids.insert(fetched->hits.back().document.id).second) return false;
+  }
+  return true;
+}
+
 // Fetches candidates, best first, until there are enough. When a version is gone it stops after
 // those it has asked for, or with `fill` goes on with further candidates.
 absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>& candidates,
                                bool fill, Fetched* fetched) const {
+  if (!fill && FetchHeads(query, candidates, fetched)) return absl::OkStatus();
+  *fetched = {};
   const auto wanted = static_cast<size_t>(query.wanted);
   ReadBudget budget(query.max_bytes);
   for (size_t next = 0; next < candidates.size() && fetched->hits.size() < wanted;) {
@@ -184,6 +216,8 @@ absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>&
     for (size_t i = next; i < end; ++i) {
       std::optional<storage::Document>& document = documents[i - next];
       if (!document.has_value()) continue;
+      context_.heads->Put({uid_, static_cast<uint32_t>(candidates[i].shard), document->sequence},
+                          *document);
       if (!query.exclude.empty() && document->id == query.exclude) continue;
       fetched->hits.push_back({*std::move(document), candidates[i].hit.score});
     }
@@ -228,7 +262,7 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
   // What replaced it may rank as well, so scan again once the index has it. Where writers keep
   // winning that race, make them wait.
   Fetched fetched;
-  int k = query->wanted + (query->exclude.empty() ? 0 : 1) + kSlack;
+  int k = query->wanted + (query->exclude.empty() ? 0 : 1);
   for (int scan = 1;; ++scan) {
     const absl::Time scan_start = absl::Now();
     const auto candidates = Scan(*query, k, context);
@@ -247,7 +281,7 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
     for (const int shard : fetched.stale_shards) {
       if (status = shards_[shard]->WaitForAppends(context); !status.ok()) return status;
     }
-    k += fetched.gone;
+    if (scan + 1 == kMaxScans) k += kSlack + fetched.gone;
   }
   if (fetched.gone > 0) {
     const absl::Time quiet_start = absl::Now();

@@ -65,6 +65,7 @@ class EngineImpl final : public Engine {
         encoder_(encoder),
         metrics_(metrics),
         budget_(options.index_memory_bytes),
+        heads_(options.head_cache_bytes),
         maintenance_(options.maintenance_threads, &metrics_) {}
 
   ~EngineImpl() override {
@@ -117,6 +118,12 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> Embed(
       std::string_view model, std::span<const std::string> texts, encoder::InputType input_type,
       Truncate truncate, const CallContext& context) override;
+  absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
+                                                           const ExportRequest& request,
+                                                           const CallContext& context) override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->ExportIndex(request, context) : found.status();
+  }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 
@@ -138,7 +145,8 @@ class EngineImpl final : public Engine {
             options_.tail_capacity,
             options_.index_folder,
             &budget_,
-            options_.maintenance};
+            options_.maintenance,
+            &heads_};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   // The collection, and the shards of it that an operation is about.
@@ -156,6 +164,7 @@ class EngineImpl final : public Engine {
   encoder::Encoder* const encoder_;
   EngineMetrics metrics_;
   mutable MemoryBudget budget_;
+  HeadCache heads_;
   Maintenance maintenance_;
   TokenWaits token_waits_;
   mutable TokenWaits operation_waits_;

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "encoder/encoder.h"
+#include "server/engine/index_export.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/operation.h"
 #include "server/engine/operation_estimate.h"
@@ -29,6 +30,7 @@ struct EngineOptions {
   // Where index files stand, a cache of the store; empty: indexes live in memory and are made again
   // at each start.
   std::string index_folder;
+  size_t head_cache_bytes = size_t{64} << 20;  // of ids and times of documents found lately
   int64_t index_memory_bytes = 0;  // that indexes may take; builds beyond are refused. 0: no limit
   MaintenancePolicy maintenance;
 };
@@ -128,6 +130,13 @@ class Engine {
   virtual absl::StatusOr<SearchResult> Search(std::string_view collection,
                                               const SearchRequest& request,
                                               const CallContext& context) const = 0;
+
+  // The index of one shard as a file for FAISS. INVALID_ARGUMENT for a shard that is none;
+  // RESOURCE_EXHAUSTED while another IndexExport of the collection lives, or when memory or disk do
+  // not suffice. Blocks until the file is made.
+  virtual absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
+                                                                   const ExportRequest& request,
+                                                                   const CallContext& context) = 0;
 
   // Embeds texts with a model by name; an empty name means the only one (INVALID_ARGUMENT when
   // there are several).

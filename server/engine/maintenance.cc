@@ -1,28 +1,18 @@
 #include "server/engine/maintenance.h"
 
-#include <sched.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "server/engine/low_priority.h"
 
 namespace vecino::engine {
 namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Minutes(1);
-
-// Best effort: a container may forbid it, and then maintenance merely competes on equal terms.
-void LowerPriority() {
-  const sched_param param{};
-  sched_setscheduler(0, SCHED_BATCH, &param);  // 0: this thread
-  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);
-}
 
 }  // namespace
 

@@ -123,6 +123,16 @@ MaintenanceStep Graph(const MaintenanceState& state, const MaintenancePolicy& po
   return none;
 }
 
+MaintenanceStep QuietTail(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  MaintenanceStep none;
+  if (state.spec.kind != IndexKind::kAuto || state.generation == 0) return none;
+  if (state.tail_rows < policy.quiet_tail_rows) return none;
+  none.look_again = state.last_write + policy.tail_quiet;
+  if (none.look_again > state.now) return none;
+  return {Kind::kDrain, 0, 0,
+          absl::StrCat("nothing was written behind ", state.tail_rows, " rows")};
+}
+
 }  // namespace
 
 MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy& policy) {
@@ -136,7 +146,11 @@ MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy&
   if (state.spec.kind == IndexKind::kAuto) {
     if (MaintenanceStep step = Retrain(state, policy); step.kind != Kind::kNone) return step;
   }
-  return Graph(state, policy);
+  const MaintenanceStep tail = QuietTail(state, policy);
+  if (tail.kind != Kind::kNone) return tail;
+  MaintenanceStep graph = Graph(state, policy);
+  if (graph.kind == Kind::kNone) graph.look_again = std::min(graph.look_again, tail.look_again);
+  return graph;
 }
 
 }  // namespace vecino::engine

@@ -56,7 +56,7 @@ absl::Status MemoryBudget::Reserve(int64_t bytes, std::string_view what) {
   return absl::ResourceExhaustedError(absl::StrCat(
       std::string(what), " needs about ", bytes >> 20, " MiB; ", before >> 20, " of the ",
       limit_ >> 20,
-      " MiB that indexes may take are in use. Raise index.memory_mib, or use more machines"));
+      " MiB that indexes may take are in use. Raise index.memory-bytes, or use more machines"));
 }
 
 }  // namespace vecino::engine

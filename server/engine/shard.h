@@ -19,7 +19,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/index_export.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/manifest.h"
 #include "server/engine/memory_budget.h"
@@ -130,6 +132,12 @@ class Shard {
   // that waits already.
   void Request(std::shared_ptr<Operation> operation);
 
+  // The live rows at one moment between two writes as a FAISS index file, and their documents' ids.
+  // Writes wait while up to about 1,000 ids are looked up; the index is made beside them, at low
+  // priority. vectors: see ExportRequest. RESOURCE_EXHAUSTED (memory, disk), UNAVAILABLE (the file
+  // cannot be written, closed), DATA_LOSS, DEADLINE_EXCEEDED, CANCELLED. Blocks.
+  absl::StatusOr<ShardExport> Export(bool vectors, const CallContext& context);
+
   // Refuses writes with `why`, wakes WaitApplied with it, and waits for the writes under way and
   // for what Maintain does to the log.
   void Close(absl::Status why);
@@ -155,6 +163,8 @@ class Shard {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // Whether the tail has come to where maintenance watches for a quiet time.
+  bool TailWantsALook(int64_t rows_before) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   bool LogIsLong() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   MaintenanceState State() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   void MeasureImbalance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
@@ -219,7 +229,8 @@ class Shard {
     bool graph_refused = false;
   };
   absl::flat_hash_map<const index::Segment*, Place> places_ ABSL_GUARDED_BY(index_mu_);
-  index::IvfSegment::Drift recent_ ABSL_GUARDED_BY(index_mu_);  // rows assigned since training
+  index::IvfSegment::Drift recent_ ABSL_GUARDED_BY(index_mu_);      // rows assigned since training
+  absl::Time last_write_ ABSL_GUARDED_BY(index_mu_) = absl::Now();  // or when it was loaded
   double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
   std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
   // While loading: generations that segments share.

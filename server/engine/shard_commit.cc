@@ -112,10 +112,12 @@ void Shard::Commit(WriteQueue::Batches batches) {
   bool due;
   {
     absl::MutexLock lock(&index_mu_);
+    const int64_t tail_rows = index_.Pin()->tail->size();
     for (const storage::Mutation& mutation : plan.mutations) {
       Apply({mutation.kind, mutation.sequence, mutation.replaces}, mutation.document.vector);
     }
-    due = HasWork();
+    last_write_ = start;
+    due = TailWantsALook(tail_rows) || HasWork();
   }
   SetApplied(plan.next_sequence - 1);
   int64_t puts = 0;

@@ -28,6 +28,8 @@ class ShardFiles {
   std::string Generation(uint64_t number) const { return Path("generation-", number); }
   std::string Segment(uint64_t number) const { return Path("segment-", number); }
   std::string Graph(uint64_t number) const { return Path("graph-", number); }
+  // For as long as an export is written; no manifest names it.
+  std::string Export(uint64_t number) const { return Path("export-", number); }
 
   // Deletes one file; everything in the folder but `keep`. Files that are still mapped go on
   // serving. Blocks on the disk; best effort.

@@ -59,6 +59,8 @@ MaintenanceState Shard::State() const {
   state.now = absl::Now();
   const std::shared_ptr<const index::View> view = index_.Pin();
   state.frozen_tails = static_cast<int>(view->frozen.size());
+  state.tail_rows = view->tail->size();
+  state.last_write = last_write_;
   for (const index::SegmentRows& rows : view->segments) {
     MaintenanceState::Segment segment;
     segment.kind = rows.segment->kind();
@@ -113,6 +115,12 @@ bool Shard::HasWork() const {
          NextStep(State(), options_.maintenance).kind != MaintenanceStep::Kind::kNone;
 }
 
+bool Shard::TailWantsALook(int64_t rows_before) const {
+  const int64_t rows = index_.Pin()->tail->size();
+  const int64_t enough = options_.maintenance.quiet_tail_rows;
+  return rows >= enough && (rows_before < enough || rows < rows_before);
+}
+
 bool Shard::MaintenanceDue() const {
   absl::MutexLock lock(&index_mu_);
   return HasWork();
@@ -165,6 +173,7 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
     const MaintenanceState state = State();
     step = NextStep(state, options_.maintenance);
     const bool requested = step.kind != MaintenanceStep::Kind::kDrain && !requests_.empty();
+    if (step.kind == MaintenanceStep::Kind::kDrain && state.frozen_tails == 0) index_.FreezeTail();
     if (effort == Effort::kShort && (requested || IsLong(step, state))) {
       return Maintained{.worked = false, .wants_long = true, .look_again = absl::InfiniteFuture()};
     }
@@ -180,7 +189,11 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
     status = Step(step, &work);
   }
   if (status.ok()) status = SaveManifest(/*files=*/false);
-  if (!status.ok()) return status;
+  if (!status.ok()) {
+    // A shard that is closed refuses to save; that is no failure to be tried again.
+    absl::MutexLock lock(&applied_mu_);
+    return closed_.ok() ? status : absl::CancelledError(closed_.message());
+  }
   return Maintained{.worked = operation != nullptr || step.kind != MaintenanceStep::Kind::kNone,
                     .wants_long = false,
                     .look_again = step.look_again};

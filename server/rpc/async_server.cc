@@ -1,11 +1,11 @@
 #include "server/rpc/async_server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "server/rpc/listen_error.h"
@@ -21,6 +21,10 @@ constexpr int kOutstanding = 4;
 constexpr int kWarningsPerSecond = 20;
 // Time for the last bytes of health and replies to leave before connections are cut.
 constexpr absl::Duration kFlush = absl::Milliseconds(200);
+// For streams to send the message they are at, when the server stops.
+constexpr absl::Duration kStreamPatience = absl::Seconds(1);
+
+constexpr const char* kStopping = "the server is stopping; try again shortly";
 
 // Names that health knows besides `""` and the services.
 constexpr const char* kHealthNames[] = {"vecino.read", "vecino.write"};
@@ -34,8 +38,11 @@ AsyncServer::AsyncServer(const ServerOptions& options, Metrics* metrics)
   for (const auto* descriptor : Services()) {
     services_.push_back(std::make_unique<RawService>(*descriptor));
     for (int i = 0; i < descriptor->method_count(); ++i) {
-      slots_.push_back(std::make_unique<MethodSlot>(MethodPath(*descriptor->method(i)), metrics,
-                                                    options.slow_call, &warnings_));
+      const auto& method = *descriptor->method(i);
+      // How long a stream takes is its caller's choice.
+      slots_.push_back(std::make_unique<MethodSlot>(
+          MethodPath(method), metrics,
+          method.server_streaming() ? absl::ZeroDuration() : options.slow_call, &warnings_));
     }
   }
 }
@@ -48,7 +55,6 @@ absl::StatusOr<std::unique_ptr<AsyncServer>> AsyncServer::Start(const ServerOpti
 }
 
 absl::Status AsyncServer::Listen(const ServerOptions& options) {
-  grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
   grpc::ServerBuilder builder;
@@ -67,6 +73,7 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);
   for (const auto& service : services_) builder.RegisterService(service.get());
+  builder.RegisterService(health_.service());
   const int threads = options.threads > 0
                           ? options.threads
                           : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -82,18 +89,22 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
                  [this] { return workers_.queued(); });
   metrics_.gauge("vecino_rpc_in_flight", "Calls received and not answered.", {},
                  [this] { return active_.load(); });
-  // Health starts out as SERVING; nobody can have asked in the microseconds since.
   SetHealth(false);
   for (const auto& queue : queues_) {
+    health_.Serve(queue.get());
     int slot = 0;
     for (size_t s = 0; s < services_.size(); ++s) {
       for (int m = 0; m < Services()[s]->method_count(); ++m, ++slot) {
         for (int i = 0; i < kOutstanding; ++i) {
-          UnaryCall::Request(this, services_[s].get(), m, slots_[slot].get(), queue.get());
+          if (Services()[s]->method(m)->server_streaming()) {
+            StreamCall::Request(this, services_[s].get(), m, slots_[slot].get(), queue.get());
+          } else {
+            UnaryCall::Request(this, services_[s].get(), m, slots_[slot].get(), queue.get());
+          }
         }
       }
     }
-    pollers_.emplace_back([this, queue = queue.get()] { PollQueue(queue); });
+    pollers_.push_back(std::make_unique<QueuePoller>(queue.get(), &ServerCall::HandleEvent));
   }
   return absl::OkStatus();
 }
@@ -101,52 +112,67 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
 AsyncServer::~AsyncServer() { Drain(absl::ZeroDuration()); }
 
 void AsyncServer::SetHealth(bool serving) {
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   for (const auto* service : Services()) {
-    health->SetServingStatus(std::string(service->full_name()), serving);
+    health_.Set(service->full_name(), serving);
   }
-  for (const char* name : kHealthNames) health->SetServingStatus(name, serving);
-  health->SetServingStatus("", serving);
+  for (const char* name : kHealthNames) health_.Set(name, serving);
+  health_.Set("", serving);
 }
 
-void AsyncServer::Serve(MethodTable methods) {
+void AsyncServer::Serve(MethodTable methods, StreamTable streams, ShortTable shorts) {
   for (const auto& slot : slots_) {
     if (auto method = methods.find(slot->path); method != methods.end()) {
       slot->run = std::move(method->second);
     }
+    if (auto stream = streams.find(slot->path); stream != streams.end()) {
+      slot->open = std::move(stream->second);
+    }
+    if (auto is = shorts.find(slot->path); is != shorts.end()) slot->is_short = is->second;
   }
   State loading = State::kLoading;
   if (state_.compare_exchange_strong(loading, State::kServing)) SetHealth(true);
 }
 
-void AsyncServer::PollQueue(grpc::ServerCompletionQueue* queue) {
-  void* tag = nullptr;
-  bool ok = false;
-  while (queue->Next(&tag, &ok)) UnaryCall::HandleEvent(tag, ok);
+QueuePoller* AsyncServer::BeginHere(const ServerCall& call) {
+  QueuePoller* const poller = QueuePoller::Current();
+  const ShortCall is_short = static_cast<const MethodSlot*>(call.tag_data())->is_short;
+  if (poller == nullptr || is_short == nullptr || !is_short(call.request())) return nullptr;
+  poller->Begin();
+  return poller;
 }
 
-void AsyncServer::OnReceived(UnaryCall* call) {
-  absl::ReaderMutexLock lock(&queues_mutex_);
-  active_.fetch_add(1);
-  if (queues_closed_) {
-    call->Abandon();
-    active_.fetch_sub(1);
-    return;
+template <class Call>
+bool AsyncServer::Take(Call* call) {
+  QueuePoller* here = nullptr;
+  {
+    absl::ReaderMutexLock lock(&queues_mutex_);
+    if (queues_closed_) return false;
+    active_.fetch_add(1);
+    Call::Request(this, call->service(), call->method(), call->tag_data(), call->queue());
+    if constexpr (std::is_same_v<Call, StreamCall>) {
+      // Before the state is looked at: so EndStreams sees it, or the state is kDraining here.
+      absl::MutexLock streams_lock(&streams_mutex_);
+      streams_.insert(call);
+    }
+    const State state = state_.load();
+    if (state != State::kServing) {
+      call->Finish(ToGrpcStatus(absl::UnavailableError(
+          state == State::kLoading ? "the server is loading its collections; try again shortly"
+                                   : kStopping)));
+    } else if (here = BeginHere(*call); here != nullptr) {
+      // Below, without the lock.
+    } else if (!workers_.TrySubmit([this, call] { RunCall(call); })) {
+      call->Finish(ToGrpcStatus(absl::ResourceExhaustedError(
+          Concat("the server's queue is full: ", workers_.capacity(), " calls wait for ",
+                 workers_.threads(),
+                 " workers (server.queue-capacity, server.workers); back off and repeat"))));
+    }
   }
-  UnaryCall::Request(this, call->service(), call->method(), call->tag_data(), call->queue());
-  const State state = state_.load();
-  if (state != State::kServing) {
-    call->Finish({}, ToGrpcStatus(absl::UnavailableError(
-                         state == State::kLoading
-                             ? "the server is loading its collections; try again shortly"
-                             : "the server is stopping; try again shortly")));
-  } else if (!workers_.TrySubmit([this, call] { RunCall(call); })) {
-    call->Finish(
-        {}, ToGrpcStatus(absl::ResourceExhaustedError(
-                Concat("the server's queue is full: ", workers_.capacity(), " calls wait for ",
-                       workers_.threads(),
-                       " workers (server.queue-capacity, server.workers); back off and repeat"))));
+  if (here != nullptr) {
+    RunCall(call);
+    here->End();
   }
+  return true;
 }
 
 void AsyncServer::RunCall(UnaryCall* call) {
@@ -155,19 +181,68 @@ void AsyncServer::RunCall(UnaryCall* call) {
   call->Finish(reply, ToGrpcStatus(status));
 }
 
-absl::Status AsyncServer::TryRun(UnaryCall* call, grpc::ByteBuffer* reply) {
-  const engine::CallContext context = call->engine_context();
-  const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
-  // Nobody waits for it any more: a queue that is too long must not fill the server with dead work.
+// Nobody waits for it any more: a queue that is too long must not fill the server with dead work.
+absl::Status AsyncServer::CheckCaller(const ServerCall& call) const {
+  const engine::CallContext context = call.engine_context();
   if (context.stop.stop_requested()) return absl::CancelledError("the caller cancelled");
   if (absl::Now() >= context.deadline) {
     return absl::DeadlineExceededError("the deadline passed while the call waited for a worker");
   }
-  if (slot->run == nullptr) return absl::UnimplementedError(Concat(slot->path, " is missing"));
-  return slot->run(call->request(), reply, context);
+  return absl::OkStatus();
 }
 
-void AsyncServer::OnFinished(UnaryCall* call) {
+absl::Status AsyncServer::TryRun(UnaryCall* call, grpc::ByteBuffer* reply) {
+  if (absl::Status status = CheckCaller(*call); !status.ok()) return status;
+  const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
+  if (slot->run == nullptr) return absl::UnimplementedError(Concat(slot->path, " is missing"));
+  return slot->run(call->request(), reply, call->engine_context());
+}
+
+void AsyncServer::RunCall(StreamCall* call) {
+  grpc::ByteBuffer message;
+  const absl::StatusOr<bool> more = TryNext(call, &message);
+  if (more.ok() && *more) {
+    call->Write(message);
+    return;
+  }
+  // What the handler says of a stop that the server wished for is not the caller's doing.
+  const bool stopped = !more.ok() && call->ending();
+  call->Finish(ToGrpcStatus(stopped ? absl::UnavailableError(kStopping) : more.status()));
+}
+
+absl::StatusOr<bool> AsyncServer::TryNext(StreamCall* call, grpc::ByteBuffer* message) {
+  if (absl::Status status = CheckCaller(*call); !status.ok()) return status;
+  if (call->stream() == nullptr) {
+    const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
+    if (slot->open == nullptr) return absl::UnimplementedError(Concat(slot->path, " is missing"));
+    auto stream = slot->open(call->request(), call->engine_context());
+    if (!stream.ok()) return stream.status();
+    call->set_stream(*std::move(stream));
+  }
+  return call->stream()->Next(message);
+}
+
+bool AsyncServer::OnWritten(StreamCall* call, bool ok) {
+  absl::ReaderMutexLock lock(&queues_mutex_);
+  if (queues_closed_) {
+    absl::MutexLock streams_lock(&streams_mutex_);
+    streams_.erase(call);
+    active_.fetch_sub(1);
+    return false;
+  }
+  if (ok && workers_.TryContinue([this, call] { RunCall(call); })) return true;
+  // The caller has gone, or the server is about to.
+  call->Finish(ToGrpcStatus(call->ending() ? absl::UnavailableError(kStopping)
+                                           : absl::CancelledError("the caller went away")));
+  return true;
+}
+
+void AsyncServer::OnFinished(ServerCall* call) {
+  if (auto* stream = dynamic_cast<StreamCall*>(call)) {
+    absl::MutexLock lock(&streams_mutex_);
+    streams_.erase(stream);
+    streams_fewer_.Signal();
+  }
   static_cast<MethodSlot*>(call->tag_data())
       ->observer.Finished(call->status(), absl::Now() - call->received(),
                           [call] { return call->peer(); });
@@ -183,6 +258,17 @@ void AsyncServer::Hurry() {
   drain_progress_.Signal();
 }
 
+// A stream may go on for as long as its caller likes, so a server that stops does not wait for its
+// end.
+void AsyncServer::EndStreams(absl::Time deadline) {
+  absl::MutexLock lock(&streams_mutex_);
+  for (StreamCall* call : streams_) call->End();
+  while (!streams_.empty() && absl::Now() < deadline) {
+    streams_fewer_.WaitWithDeadline(&streams_mutex_, deadline);
+  }
+  for (StreamCall* call : streams_) call->Cancel();
+}
+
 bool AsyncServer::Drain(absl::Duration patience) {
   const absl::Time deadline = absl::Now() + patience;
   bool complete = true;
@@ -194,6 +280,7 @@ bool AsyncServer::Drain(absl::Duration patience) {
   if (server_ != nullptr) {
     SetHealth(false);
     state_.store(State::kDraining);
+    EndStreams(std::min(deadline, absl::Now() + kStreamPatience));
     {
       absl::MutexLock lock(&drain_mutex_);
       while (active_.load() > 0 && !hurry_ && absl::Now() < deadline) {
@@ -209,12 +296,14 @@ bool AsyncServer::Drain(absl::Duration patience) {
     absl::MutexLock lock(&queues_mutex_);
     queues_closed_ = true;
   }
+  health_.Close();
+  for (const auto& poller : pollers_) poller->WaitForRun();
   for (const auto& queue : queues_) queue->Shutdown();
-  for (std::thread& poller : pollers_) poller.join();
   if (pollers_.empty()) {
     // Never started: the queues must be emptied all the same.
-    for (const auto& queue : queues_) PollQueue(queue.get());
+    for (const auto& queue : queues_) QueuePoller(queue.get(), &ServerCall::HandleEvent);
   }
+  pollers_.clear();
   return complete;
 }
 

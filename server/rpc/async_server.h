@@ -17,13 +17,17 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/metrics.h"
 #include "server/rpc/call_observer.h"
+#include "server/rpc/health_service.h"
 #include "server/rpc/methods.h"
+#include "server/rpc/queue_poller.h"
+#include "server/rpc/stream_call.h"
 #include "server/rpc/unary_call.h"
 #include "server/rpc/worker_pool.h"
 
@@ -59,13 +63,14 @@ class AsyncServer final : private CallOwner {
   const WorkerPool& workers() const { return workers_; }
   State state() const { return state_.load(); }
 
-  // Opens the doors: calls run `methods`, health says SERVING. What the methods use must live until
-  // Drain has returned.
-  void Serve(MethodTable methods);
+  // Opens the doors: calls run `methods` and `streams`, health says SERVING. What they use must
+  // live until Drain has returned.
+  void Serve(MethodTable methods, StreamTable streams = {}, ShortTable shorts = {});
 
   // Stops: health says NOT_SERVING and new calls get UNAVAILABLE at once; calls under way may take
-  // `patience` before they are cancelled; then the port closes. Blocks until no thread of the
-  // server runs. True when every call had the time it needed. Idempotent.
+  // `patience` before they are cancelled; then the port closes. Streams end with UNAVAILABLE once
+  // the message on its way has left, and after a second at most. Blocks until no thread of the
+  // server runs. True when every call, other than a stream, had the time it needed. Idempotent.
   bool Drain(absl::Duration patience);
 
   // Ends the patience of a Drain under way or to come.
@@ -77,28 +82,41 @@ class AsyncServer final : private CallOwner {
         : path(path), observer(path, metrics, slow, limit) {}
     const std::string path;
     MethodObserver observer;
-    Method run;  // set before state_ becomes kServing, not changed after
+    // One of them, set before state_ becomes kServing, not changed after.
+    Method run;
+    StreamMethod open;
+    ShortCall is_short = nullptr;  // null: never
   };
 
   AsyncServer(const ServerOptions& options, Metrics* metrics);
 
   absl::Status Listen(const ServerOptions& options);
   void SetHealth(bool serving);
-  void PollQueue(grpc::ServerCompletionQueue* queue);
 
-  void OnReceived(UnaryCall* call) override;
-  void OnFinished(UnaryCall* call) override;
-  // On a worker.
+  bool OnReceived(UnaryCall* call) override { return Take(call); }
+  bool OnReceived(StreamCall* call) override { return Take(call); }
+  bool OnWritten(StreamCall* call, bool ok) override;
+  void OnFinished(ServerCall* call) override;
+  template <class Call>
+  bool Take(Call* call);
+  // The poller that is to run the call itself, with the run begun; null: a worker is.
+  static QueuePoller* BeginHere(const ServerCall& call);
+  // On a worker: the handler of a unary call; the next message of a stream.
   void RunCall(UnaryCall* call);
+  void RunCall(StreamCall* call);
   absl::Status TryRun(UnaryCall* call, grpc::ByteBuffer* reply);
+  absl::StatusOr<bool> TryNext(StreamCall* call, grpc::ByteBuffer* message);
+  absl::Status CheckCaller(const ServerCall& call) const;
+  void EndStreams(absl::Time deadline);
 
   Metrics& metrics_;
   WarningLimit warnings_;
   std::vector<std::unique_ptr<RawService>> services_;
+  HealthService health_;
   std::vector<std::unique_ptr<MethodSlot>> slots_;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
-  std::vector<std::thread> pollers_;
+  std::vector<std::unique_ptr<QueuePoller>> pollers_;
   int port_ = 0;
   WorkerPool workers_;
 
@@ -108,6 +126,11 @@ class AsyncServer final : private CallOwner {
   // Held shared while a queue's thread begins operations; exclusively to say that none may begin.
   absl::Mutex queues_mutex_;
   bool queues_closed_ ABSL_GUARDED_BY(queues_mutex_) = false;
+
+  // Every stream that was received and is not finished.
+  absl::Mutex streams_mutex_;
+  absl::flat_hash_set<StreamCall*> streams_ ABSL_GUARDED_BY(streams_mutex_);
+  absl::CondVar streams_fewer_;
 
   absl::Mutex drain_mutex_;
   absl::CondVar drain_progress_;

@@ -3,11 +3,19 @@
 #include <algorithm>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/export_stream.h"
 #include "server/rpc/index_conversions.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/resource_names.h"
+#include "server/rpc/text.h"
 
 namespace vecino::rpc {
+namespace {
+
+// Each keeps a worker while its index is made, and a whole index in memory.
+constexpr int kMaxExports = 4;
+
+}  // namespace
 
 absl::Status CollectionHandlers::CreateCollection(const v1::CreateCollectionRequest& request,
                                                   v1::CreateCollectionResponse* response,
@@ -117,6 +125,22 @@ absl::Status CollectionHandlers::CompactIndex(const v1::CompactIndexRequest& req
   return Start(request.name(), engine::Operation::Type::kCompact,
                {request.shards().data(), static_cast<size_t>(request.shards_size())},
                request.validate_only(), response);
+}
+
+absl::StatusOr<std::unique_ptr<MessageStream>> CollectionHandlers::ExportIndex(
+    const v1::ExportIndexRequest& request, const engine::CallContext& context) {
+  auto id = ParseCollectionName("name", request.name());
+  if (!id.ok()) return id.status();
+  const std::shared_ptr<const void> place(&exports_,
+                                          [this](const void*) { exports_.fetch_sub(1); });
+  if (exports_.fetch_add(1) >= kMaxExports) {
+    return absl::ResourceExhaustedError(
+        Concat(kMaxExports, " exports are under way, the most there may be; try again later"));
+  }
+  auto index = engine_.ExportIndex(
+      *id, {.shard = request.shard(), .vectors = !request.omit_vectors()}, context);
+  if (!index.ok()) return index.status();
+  return std::make_unique<ExportStream>(*std::move(index), place);
 }
 
 }  // namespace vecino::rpc

@@ -1,12 +1,16 @@
 // vecino.v1.CollectionService without gRPC: checks, converts, calls the engine.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <span>
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "google/longrunning/operations.pb.h"
 #include "server/engine/engine.h"
+#include "server/rpc/message_stream.h"
 #include "vecino/v1/collection_service.pb.h"
 
 namespace vecino::rpc {
@@ -15,7 +19,7 @@ namespace vecino::rpc {
 // of each is the comment in collection_service.proto.
 class CollectionHandlers {
  public:
-  // `engine` must outlive it.
+  // `engine` must outlive it; it must outlive the streams it gives.
   explicit CollectionHandlers(engine::Engine* engine) : engine_(*engine) {}
 
   absl::Status CreateCollection(const v1::CreateCollectionRequest& request,
@@ -39,6 +43,8 @@ class CollectionHandlers {
   absl::Status CompactIndex(const v1::CompactIndexRequest& request,
                             google::longrunning::Operation* response,
                             const engine::CallContext& context);
+  absl::StatusOr<std::unique_ptr<MessageStream>> ExportIndex(const v1::ExportIndexRequest& request,
+                                                             const engine::CallContext& context);
 
  private:
   absl::Status Start(std::string_view name, engine::Operation::Type type,
@@ -46,6 +52,7 @@ class CollectionHandlers {
                      google::longrunning::Operation* response);
 
   engine::Engine& engine_;
+  std::atomic<int> exports_ = 0;  // under way, of all collections
 };
 
 }  // namespace vecino::rpc

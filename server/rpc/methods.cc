@@ -34,6 +34,22 @@ Method Bind(Handler* handler,
   };
 }
 
+template <class Handler, class Request>
+StreamMethod Bind(Handler* handler,
+                  absl::StatusOr<std::unique_ptr<MessageStream>> (Handler::*method)(
+                      const Request&, const engine::CallContext&)) {
+  return [=](const grpc::ByteBuffer& bytes,
+             const engine::CallContext& context) -> absl::StatusOr<std::unique_ptr<MessageStream>> {
+    try {
+      Request request;
+      if (absl::Status status = ReadMessage(bytes, &request); !status.ok()) return status;
+      return (handler->*method)(request, context);
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("the server has no memory left for this call");
+    }
+  };
+}
+
 }  // namespace
 
 const std::vector<const google::protobuf::ServiceDescriptor*>& Services() {
@@ -60,6 +76,15 @@ Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFact
       search_(engine, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
       admin_(engine, workers, std::move(facts)) {}
+
+StreamTable Handlers::Streams() {
+  return {{"/vecino.v1.CollectionService/ExportIndex",
+           Bind(&collections_, &CollectionHandlers::ExportIndex)}};
+}
+
+ShortTable Handlers::Shorts() {
+  return {{"/vecino.v1.SearchService/SearchDocuments", &SearchHandlers::IsShort}};
+}
 
 MethodTable Handlers::Methods() {
   const size_t max = max_reply_bytes_;

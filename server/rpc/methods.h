@@ -14,6 +14,7 @@
 #include "server/rpc/collection_handlers.h"
 #include "server/rpc/document_handlers.h"
 #include "server/rpc/embedding_handlers.h"
+#include "server/rpc/message_stream.h"
 #include "server/rpc/operation_handlers.h"
 #include "server/rpc/search_handlers.h"
 
@@ -25,6 +26,11 @@ using Method = std::function<absl::Status(const grpc::ByteBuffer& request, grpc:
 
 // By path, such as `/vecino.v1.SearchService/SearchDocuments`.
 using MethodTable = std::map<std::string, Method>;
+using StreamTable = std::map<std::string, StreamMethod>;
+// Whether a call takes well under a millisecond and waits for nothing, so that its completion
+// queue's thread may run it. Must not throw nor take time itself.
+using ShortCall = bool (*)(const grpc::ByteBuffer& request);
+using ShortTable = std::map<std::string, ShortCall>;
 
 // The services of package vecino.v1 that this server has, and google.longrunning.Operations.
 const std::vector<const google::protobuf::ServiceDescriptor*>& Services();
@@ -37,8 +43,11 @@ class Handlers {
   Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
            size_t max_reply_bytes);
 
-  // One entry for every method of Services(); they use this object.
+  // Together one entry for every method of Services(), in Streams those that stream their replies;
+  // they use this object.
   MethodTable Methods();
+  StreamTable Streams();
+  static ShortTable Shorts();
 
  private:
   const size_t max_reply_bytes_;

@@ -1,5 +1,9 @@
 #include "server/rpc/search_handlers.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+
 #include <string>
 #include <utility>
 
@@ -62,6 +66,39 @@ absl::Status ReadEffort(const v1::SearchDocumentsRequest& request, engine::Searc
 }
 
 }  // namespace
+
+bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) {
+  using google::protobuf::internal::WireFormatLite;
+  using Request = v1::SearchDocumentsRequest;
+  grpc::ByteBuffer bytes = request;  // a reference to them: the reader wants one of its own
+  grpc::ProtoBufferReader slices(&bytes);
+  google::protobuf::io::CodedInputStream in(&slices);
+  bool vector = false, ids_only = false;
+  while (const uint32_t tag = in.ReadTag()) {
+    switch (WireFormatLite::GetTagFieldNumber(tag)) {
+      case Request::kTextFieldNumber:
+      case Request::kDocumentIdFieldNumber:
+      case Request::kWriteTokensFieldNumber:
+      case Request::kParametersFieldNumber:
+        return false;
+      case Request::kVectorFieldNumber:
+        vector = true;
+        break;
+      case Request::kReadMaskFieldNumber: {
+        // A FieldMask of the one path `id`.
+        std::string mask;
+        uint32_t length = 0;
+        if (!in.ReadVarint32(&length) || length != 4 || !in.ReadString(&mask, 4)) return false;
+        ids_only = mask == "\x0a\x02id";
+        continue;
+      }
+      default:
+        break;
+    }
+    if (!WireFormatLite::SkipField(&in, tag)) return false;
+  }
+  return vector && ids_only;
+}
 
 absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& request,
                                              v1::SearchDocumentsResponse* response,

@@ -1,6 +1,8 @@
 // vecino.v1.SearchService without gRPC: checks, converts, calls the engine.
 #pragma once
 
+#include <grpcpp/support/byte_buffer.h>
+
 #include <cstddef>
 
 #include "absl/status/status.h"
@@ -17,6 +19,10 @@ class SearchHandlers {
   // read further than that.
   SearchHandlers(engine::Engine* engine, size_t max_reply_bytes)
       : engine_(*engine), max_reply_bytes_(max_reply_bytes) {}
+
+  // Whether a request is a search by vector that returns ids only, to a recall target or the
+  // collection's own: no model, no disk, no waiting for writes.
+  static bool IsShort(const grpc::ByteBuffer& request);
 
   absl::Status SearchDocuments(const v1::SearchDocumentsRequest& request,
                                v1::SearchDocumentsResponse* response,

@@ -1,5 +1,6 @@
 #include "server/rpc/worker_pool.h"
 
+#include <limits>
 #include <utility>
 
 namespace vecino::rpc {
@@ -12,9 +13,17 @@ WorkerPool::WorkerPool(int threads, int capacity) : thread_count_(threads), capa
 WorkerPool::~WorkerPool() { Shutdown(); }
 
 bool WorkerPool::TrySubmit(Task task) {
+  return Add(std::move(task), static_cast<size_t>(capacity_));
+}
+
+bool WorkerPool::TryContinue(Task task) {
+  return Add(std::move(task), std::numeric_limits<size_t>::max());
+}
+
+bool WorkerPool::Add(Task task, size_t capacity) {
   {
     absl::MutexLock lock(&mutex_);
-    if (stopping_ || queue_.size() >= static_cast<size_t>(capacity_)) return false;
+    if (stopping_ || queue_.size() >= capacity) return false;
     queue_.push_back(std::move(task));
   }
   wake_.Signal();

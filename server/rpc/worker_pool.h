@@ -27,6 +27,9 @@ class WorkerPool {
 
   // False, and `task` is dropped, when the queue is full or the pool was shut down. Never waits.
   [[nodiscard]] bool TrySubmit(Task task);
+  // The same for the next step of a call that was taken before: also beyond the capacity, because
+  // turning it away would lose what was done for it. Such calls are bounded by what let them in.
+  [[nodiscard]] bool TryContinue(Task task);
 
   // Refuses new tasks, runs those that wait, and joins the threads. Idempotent.
   void Shutdown();
@@ -36,6 +39,7 @@ class WorkerPool {
   int threads() const { return thread_count_; }
 
  private:
+  bool Add(Task task, size_t capacity);
   void Run();
 
   const int thread_count_;

@@ -153,6 +153,48 @@ TEST_F(EngineTest, DeletedBetweenScanAndFetchIsMadeUpFor) {
   EXPECT_TRUE(std::equal(before.begin() + 1, before.end(), after.begin()));
 }
 
+TEST_F(EngineTest, IdsAloneAreReadFromTheStoreOnce) {
+  Create("c", 2);
+  for (int i = 0; i < 20; ++i) Put("c", std::to_string(i), "t" + std::to_string(i));
+  int fetches = 0;
+  store_.fault = [&](std::string_view operation) {
+    fetches += operation == "GetDocuments";
+    return absl::OkStatus();
+  };
+  SearchRequest request{.query = TextQuery{"query"}};
+  request.parts = {.text = false, .metadata = false, .vector = false};
+  const auto first = engine_->Search("c", request, {});
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_GT(fetches, 0);
+  fetches = 0;
+  const auto second = engine_->Search("c", request, {});
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(fetches, 0);
+  ASSERT_EQ(second->hits.size(), 10u);
+  for (size_t i = 0; i < 10; ++i) {
+    const storage::Document &a = first->hits[i].document, &b = second->hits[i].document;
+    EXPECT_EQ(a.id, b.id);
+    EXPECT_EQ(a.sequence, b.sequence);
+    EXPECT_EQ(a.create_time_us, b.create_time_us);
+    EXPECT_EQ(a.update_time_us, b.update_time_us);
+    EXPECT_EQ(first->hits[i].score, second->hits[i].score);
+  }
+  // What was found last does not come back once it is deleted or replaced.
+  const std::string gone = first->hits[0].document.id, changed = first->hits[1].document.id;
+  EXPECT_TRUE(Delete("c", gone).status.ok());
+  Put("c", changed, "t" + changed);
+  const auto third = engine_->Search("c", request, {});
+  ASSERT_TRUE(third.ok()) << third.status();
+  for (const SearchHit& hit : third->hits) EXPECT_NE(hit.document.id, gone);
+  EXPECT_EQ(third->hits[0].document.id, changed);
+  EXPECT_GT(third->hits[0].document.sequence, first->hits[1].document.sequence);
+  // Other parts are not in memory.
+  request.parts.text = true;
+  fetches = 0;
+  EXPECT_EQ(engine_->Search("c", request, {})->hits[0].document.text, "t" + changed);
+  EXPECT_GT(fetches, 0);
+}
+
 TEST_F(EngineTest, WritersThatAlwaysWinAreMadeToWait) {
   Create("c", 1);
   Put("c", "a", "one");

@@ -42,6 +42,8 @@ class IndexFilesTest : public testing::Test {
     options.maintenance.exact_rows = 500;
     options.maintenance.graph_rows = 1000;
     options.maintenance.graph_quiet = graph_quiet_;
+    options.maintenance.quiet_tail_rows = 20;
+    options.maintenance.tail_quiet = tail_quiet_;
     options.budget = budget_.get();
     auto shard = Shard::Load(options, *store_.OpenShard(1, 0, kD), &metrics_);
     ASSERT_TRUE(shard.ok()) << shard.status();
@@ -97,6 +99,7 @@ class IndexFilesTest : public testing::Test {
 
   std::string folder_;
   absl::Duration graph_quiet_ = absl::InfiniteDuration();
+  absl::Duration tail_quiet_ = absl::InfiniteDuration();
   MemoryStore store_;
   FakeMetrics fake_metrics_;
   EngineMetrics metrics_{&fake_metrics_};
@@ -120,6 +123,27 @@ TEST_F(IndexFilesTest, AStartMapsWhatTheManifestNames) {
   EXPECT_EQ(is.segments, was.segments);
   EXPECT_EQ(is.mapped_bytes, was.mapped_bytes);
   EXPECT_FALSE(shard_->MaintenanceDue());
+}
+
+TEST_F(IndexFilesTest, AQuietTailIsDrained) {
+  tail_quiet_ = absl::ZeroDuration();
+  Load();
+  int told = 0;
+  shard_->OnMaintenanceDue([&] { ++told; });
+  Fill();
+  MaintainFully();
+  const auto before = All();
+  EXPECT_EQ(shard_->Stats().tail_rows, 0);
+  told = 0;
+  for (int id = 0; id < 19; ++id) Put(kRows + id);
+  MaintainFully();
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(shard_->Stats().tail_rows, 19);
+  Put(kRows + 19);
+  EXPECT_EQ(told, 1);
+  MaintainFully();
+  EXPECT_EQ(shard_->Stats().tail_rows, 0);
+  EXPECT_EQ(All().size(), before.size() + 20);
 }
 
 TEST_F(IndexFilesTest, DeletionsAfterTheManifestAreNotForgotten) {

@@ -58,6 +58,24 @@ TEST(MaintenancePolicy, DrainsBeforeAnythingElse) {
   EXPECT_EQ(Next(state).kind, Kind::kDrain);
 }
 
+TEST(MaintenancePolicy, DrainsAQuietTailOfATrainedShard) {
+  MaintenanceState state = Trained();
+  state.spec.graph = false;
+  state.tail_rows = 300;
+  state.last_write = state.now;
+  MaintenanceStep step = Next(state);
+  EXPECT_EQ(step.kind, Kind::kNone);
+  EXPECT_EQ(step.look_again, state.now + absl::Seconds(2));
+  state.now += absl::Seconds(2);
+  EXPECT_EQ(Next(state).kind, Kind::kDrain);
+  state.tail_rows = 255;
+  EXPECT_EQ(Next(state).kind, Kind::kNone);
+  EXPECT_EQ(Next(state).look_again, absl::InfiniteFuture());
+  state = StateOf(IndexKind::kAuto, {Flat(5'000)});
+  state.tail_rows = 300;
+  EXPECT_EQ(Next(state).kind, Kind::kNone);
+}
+
 TEST(MaintenancePolicy, RewritesASegmentWithMuchDead) {
   const MaintenanceStep step =
       Next(StateOf(IndexKind::kFlat, {Flat(100, 5), Flat(100, 21), Flat(100, 90)}));

@@ -23,7 +23,7 @@ class AsyncServerTest : public testing::Test {
  protected:
   void Start(ServerOptions options = {}) {
     options.listen = "127.0.0.1:0";
-    options.threads = 2;
+    if (options.threads == 0) options.threads = 2;
     auto server = AsyncServer::Start(options, metrics_.get());
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -35,7 +35,9 @@ class AsyncServerTest : public testing::Test {
                                          grpc::InsecureChannelCredentials(), arguments);
     stub_ = v1::SearchService::NewStub(channel_);
   }
-  void Serve() { server_->Serve(handlers_->Methods()); }
+  void Serve() {
+    server_->Serve(handlers_->Methods(), handlers_->Streams(), rpc::Handlers::Shorts());
+  }
 
   ~AsyncServerTest() override {
     if (server_) server_->Drain(absl::Seconds(10));
@@ -58,6 +60,69 @@ class AsyncServerTest : public testing::Test {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::SearchService::Stub> stub_;
 };
+
+// A search that a queue's own thread runs.
+grpc::Status ShortSearch(v1::SearchService::Stub* stub) {
+  grpc::ClientContext context;
+  v1::SearchDocumentsRequest request;
+  v1::SearchDocumentsResponse response;
+  request.set_parent("collections/c");
+  request.mutable_vector()->add_values(1);
+  request.mutable_read_mask()->add_paths("id");
+  std::string bytes = request.SerializeAsString();
+  EXPECT_TRUE(SearchHandlers::IsShort(ToBuffer(bytes)));
+  return stub->SearchDocuments(&context, request, &response);
+}
+
+TEST_F(AsyncServerTest, ShortCallsNeedNoWorkerAndHoldNobodyUp) {
+  Start({.threads = 1, .workers = 1});
+  Serve();
+  // Both the one worker and the thread of the one queue are kept busy until a third call was
+  // received.
+  std::latch both(2);
+  std::promise<void> go_on;
+  const auto released = go_on.get_future().share();
+  engine_.on_search = [&](const engine::CallContext&) {
+    both.count_down();
+    released.wait();
+    return absl::OkStatus();
+  };
+  std::thread text([&] { EXPECT_TRUE(Search().ok()); });
+  std::thread vector([&] { EXPECT_TRUE(ShortSearch(stub_.get()).ok()); });
+  both.wait();
+  EXPECT_EQ(CheckHealth(channel_, ""), kServing);
+  go_on.set_value();
+  text.join();
+  vector.join();
+}
+
+TEST_F(AsyncServerTest, OnlySearchesByVectorForIdsAreShort) {
+  v1::SearchDocumentsRequest request;
+  const auto is_short = [&] {
+    return SearchHandlers::IsShort(ToBuffer(request.SerializeAsString()));
+  };
+  EXPECT_FALSE(is_short());
+  request.mutable_vector()->add_values(1);
+  EXPECT_FALSE(is_short());
+  request.mutable_read_mask()->add_paths("id");
+  EXPECT_TRUE(is_short());
+  request.set_recall_target(0.9);
+  request.set_top_k(5);
+  EXPECT_TRUE(is_short());
+  const auto good = request;
+  request.add_write_tokens();
+  EXPECT_FALSE(is_short());
+  request = good;
+  request.mutable_parameters()->set_exact(true);
+  EXPECT_FALSE(is_short());
+  request = good;
+  request.set_text("x");
+  EXPECT_FALSE(is_short());
+  request = good;
+  request.mutable_read_mask()->add_paths("text");
+  EXPECT_FALSE(is_short());
+  EXPECT_FALSE(SearchHandlers::IsShort(ToBuffer("\x1a\xff\xff\xff\xff\x0f")));
+}
 
 TEST_F(AsyncServerTest, UnavailableWhileLoadingThenServes) {
   Start();

@@ -26,6 +26,7 @@ class FakeEngine final : public engine::Engine {
   std::function<absl::Status(const engine::CallContext&)> on_search;  // before the result
   std::vector<engine::Operation::Info> operations;                    // in order of creation
   engine::OperationEstimate estimate;
+  std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
   encoder::EncoderStats encoder_stats;
@@ -46,6 +47,7 @@ class FakeEngine final : public engine::Engine {
   std::vector<int> shards;
   std::string operation;
   absl::Duration timeout;
+  engine::ExportRequest export_request;
 
   absl::StatusOr<engine::CollectionInfo> CreateCollection(const engine::CollectionSpec& s,
                                                           bool v) override {
@@ -207,6 +209,14 @@ class FakeEngine final : public engine::Engine {
     truncate = tr;
     if (!failure.ok()) return failure;
     return std::pair(models.empty() ? encoder::ModelInfo{} : models[0], embeddings);
+  }
+  absl::StatusOr<std::unique_ptr<engine::IndexExport>> ExportIndex(
+      std::string_view c, const engine::ExportRequest& request,
+      const engine::CallContext&) override {
+    collection = std::string(c);
+    export_request = request;
+    if (!failure.ok()) return failure;
+    return make_export();
   }
   std::vector<encoder::ModelInfo> Models() const override { return models; }
   encoder::EncoderStats EncoderStats() const override { return encoder_stats; }

@@ -76,14 +76,17 @@ TEST(MethodsTest, EveryMethodOfTheContractIsThere) {
   WorkerPool workers(1, 1);
   Handlers handlers(&engine, &workers, {}, 4 << 20);
   const MethodTable methods = handlers.Methods();
+  const StreamTable streams = handlers.Streams();
   size_t count = 0;
   for (const auto* service : Services()) {
     for (int i = 0; i < service->method_count(); ++i, ++count) {
-      EXPECT_TRUE(methods.contains(MethodPath(*service->method(i))))
-          << MethodPath(*service->method(i));
+      const std::string path = MethodPath(*service->method(i));
+      const bool stream = service->method(i)->server_streaming();
+      EXPECT_EQ(methods.contains(path), !stream) << path;
+      EXPECT_EQ(streams.contains(path), stream) << path;
     }
   }
-  EXPECT_EQ(methods.size(), count);
+  EXPECT_EQ(methods.size() + streams.size(), count);
 }
 
 TEST(MethodsTest, GarbageNeverCrashes) {

@@ -1,0 +1,65 @@
+// What a method that streams its replies gives: one message after another, pulled.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <new>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/arena.h"
+#include "server/engine/types.h"
+#include "server/rpc/wire.h"
+
+namespace vecino::rpc {
+
+// Most bytes that a message of a stream has.
+inline constexpr size_t kMaxStreamMessageBytes = 1 << 20;
+
+// Thread safety: none; it is used by one thread at a time, not always the same.
+class MessageStream {
+ public:
+  virtual ~MessageStream() = default;
+
+  // Writes the next message into *message; false when there is none any more. Called by a worker,
+  // and only once the message before has left the server: so a stream takes the memory of one
+  // message, and a caller that does not read takes no thread. May block as a handler may, and must
+  // heed the stop token it was opened with. Never throws.
+  virtual absl::StatusOr<bool> Next(grpc::ByteBuffer* message) = 0;
+};
+
+// Reads the request and opens the stream; an error ends the call. Blocks as a handler does. Never
+// throws.
+using StreamMethod = std::function<absl::StatusOr<std::unique_ptr<MessageStream>>(
+    const grpc::ByteBuffer& request, const engine::CallContext& context)>;
+
+// A stream of one type of message.
+template <class Response>
+class TypedStream : public MessageStream {
+ public:
+  absl::StatusOr<bool> Next(grpc::ByteBuffer* message) final {
+    google::protobuf::Arena arena;
+    try {
+      auto* response = google::protobuf::Arena::CreateMessage<Response>(&arena);
+      const absl::StatusOr<bool> more = Fill(response);
+      if (!more.ok() || !*more) return more;
+      message->Clear();  // gRPC writes into an empty one only
+      absl::Status status =
+          WriteMessage(*response, kMaxStreamMessageBytes, "this is a fault of the server", message);
+      if (!status.ok()) return status;
+      return true;
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("the server has no memory left for this call");
+    }
+  }
+
+ private:
+  // The next message, of kMaxStreamMessageBytes at most; false when there is none. May throw
+  // std::bad_alloc.
+  virtual absl::StatusOr<bool> Fill(Response* response) = 0;
+};
+
+}  // namespace vecino::rpc

@@ -1,0 +1,88 @@
+#include "server/rpc/server_call.h"
+
+#include <chrono>
+
+#include "absl/time/clock.h"
+#include "server/rpc/text.h"
+
+namespace vecino::rpc {
+
+namespace {
+
+std::vector<RawService::Method> MethodsOf(const google::protobuf::ServiceDescriptor& descriptor) {
+  std::vector<RawService::Method> methods;
+  for (int i = 0; i < descriptor.method_count(); ++i) {
+    methods.push_back({Concat("/", descriptor.full_name(), "/", descriptor.method(i)->name()),
+                       descriptor.method(i)->server_streaming()});
+  }
+  return methods;
+}
+
+}  // namespace
+
+RawService::RawService(const google::protobuf::ServiceDescriptor& descriptor)
+    : RawService(MethodsOf(descriptor)) {}
+
+RawService::RawService(const std::vector<Method>& methods) {
+  for (size_t i = 0; i < methods.size(); ++i) {
+    paths_.push_back(methods[i].path);
+    AddMethod(new grpc::internal::RpcServiceMethod(paths_.back().c_str(),
+                                                   methods[i].streams
+                                                       ? grpc::internal::RpcMethod::SERVER_STREAMING
+                                                       : grpc::internal::RpcMethod::NORMAL_RPC,
+                                                   nullptr));
+    MarkMethodRaw(static_cast<int>(i));
+  }
+}
+
+ServerCall::ServerCall(CallOwner* owner, RawService* service, int method, void* tag_data,
+                       grpc::ServerCompletionQueue* queue)
+    : owner_(owner), service_(service), method_(method), tag_data_(tag_data), queue_(queue) {
+  context_.AsyncNotifyWhenDone(&done_tag_);
+}
+
+void ServerCall::HandleEvent(void* tag, bool ok) {
+  Tag* event = static_cast<Tag*>(tag);
+  event->call->OnEvent(event->event, ok);
+}
+
+engine::CallContext ServerCall::engine_context() const {
+  return {.deadline = deadline_, .stop = stop_.get_token()};
+}
+
+void ServerCall::OnEvent(Event event, bool ok) {
+  switch (event) {
+    case Event::kReceived: {
+      if (!ok) {
+        delete this;  // the server stopped before a call came; `done` is never told then
+        return;
+      }
+      received_ = absl::Now();
+      const auto deadline = context_.deadline();
+      // gRPC says "no deadline" with the greatest time there is, which absl cannot hold as it is.
+      deadline_ = deadline >= std::chrono::system_clock::time_point::max() - std::chrono::hours(24)
+                      ? absl::InfiniteFuture()
+                      : absl::FromChrono(deadline);
+      // Nothing was begun that would say `finished`, but `done` came or comes all the same.
+      if (!Received()) Over(kFinishedBit);
+      return;
+    }
+    case Event::kDone:
+      if (context_.IsCancelled()) stop_.request_stop();
+      Over(kDoneBit);
+      return;
+    case Event::kWritten:
+      if (!Written(ok)) Over(kFinishedBit);
+      return;
+    case Event::kFinished:
+      owner_->OnFinished(this);
+      Over(kFinishedBit);
+      return;
+  }
+}
+
+void ServerCall::Over(uint8_t bit) {
+  if ((over_.fetch_or(bit) | bit) == (kDoneBit | kFinishedBit)) delete this;
+}
+
+}  // namespace vecino::rpc

@@ -1,0 +1,312 @@
+// Replies that are streams: order, errors, callers that cancel, do not read or outlive the server.
+#include "server/rpc/stream_call.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <future>
+#include <thread>
+
+#include "server/rpc/async_server.h"
+#include "tests/server/rpc/fake_engine.h"
+#include "vecino/v1/collection_service.grpc.pb.h"
+
+namespace vecino::rpc {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr size_t kLarge = 900'000;  // bytes of a message that fills the windows of HTTP/2 soon
+
+// What the streams of a test do and what became of them.
+struct Script {
+  int messages = 3;
+  size_t bytes = 10;
+  absl::Status open, end;  // instead of a stream, after the messages
+  std::function<void(int number, const engine::CallContext& context)> before;  // in Next
+  std::atomic<int> asked{0}, opened{0}, closed{0};
+
+  void WaitUntilClosed(int count) const {
+    while (closed.load() < count) std::this_thread::yield();
+  }
+};
+
+class ScriptedStream final : public TypedStream<v1::ExportIndexResponse> {
+ public:
+  ScriptedStream(Script* script, engine::CallContext context)
+      : script_(*script), context_(std::move(context)) {
+    ++script_.opened;
+  }
+  ~ScriptedStream() override { ++script_.closed; }
+
+ private:
+  absl::StatusOr<bool> Fill(v1::ExportIndexResponse* response) override {
+    if (number_ == script_.messages) {
+      if (!script_.end.ok()) return script_.end;
+      return false;
+    }
+    ++script_.asked;
+    if (script_.before) script_.before(number_, context_);
+    response->set_index_data(std::string(script_.bytes, static_cast<char>('a' + number_++ % 26)));
+    return true;
+  }
+
+  Script& script_;
+  const engine::CallContext context_;
+  int number_ = 0;
+};
+
+class StreamCallTest : public testing::Test {
+ protected:
+  void Start(ServerOptions options = {}) {
+    options.listen = "127.0.0.1:0";
+    options.threads = 2;
+    auto server = AsyncServer::Start(options, metrics_.get());
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    handlers_ = std::make_unique<Handlers>(&engine_, &server_->workers(), ServerFacts{}, 4 << 20);
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    const auto channel = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server_->port()),
+                                                   grpc::InsecureChannelCredentials(), arguments);
+    stub_ = v1::CollectionService::NewStub(channel);
+  }
+  void Serve() {
+    server_->Serve(handlers_->Methods(),
+                   {{"/vecino.v1.CollectionService/ExportIndex",
+                     [this](const grpc::ByteBuffer&, const engine::CallContext& context)
+                         -> absl::StatusOr<std::unique_ptr<MessageStream>> {
+                       if (!script_.open.ok()) return script_.open;
+                       return std::make_unique<ScriptedStream>(&script_, context);
+                     }}});
+  }
+  ~StreamCallTest() override {
+    if (server_) server_->Drain(absl::Seconds(10));
+    metrics_->RemoveCallbacks();
+  }
+
+  std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>> Call(grpc::ClientContext* context) {
+    return stub_->ExportIndex(context, v1::ExportIndexRequest());
+  }
+  // The first byte of each message.
+  std::string ReadAll(grpc::ClientReader<v1::ExportIndexResponse>& reader) {
+    std::string letters;
+    for (v1::ExportIndexResponse response; reader.Read(&response);) {
+      EXPECT_EQ(response.index_data().size(), script_.bytes);
+      letters += response.index_data().substr(0, 1);
+    }
+    return letters;
+  }
+  bool UnaryCallWorks() {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    v1::ListCollectionsResponse response;
+    return stub_->ListCollections(&context, v1::ListCollectionsRequest(), &response).ok();
+  }
+
+  Script script_;
+  FakeEngine engine_;
+  std::unique_ptr<Metrics> metrics_ = Metrics::Create();
+  std::unique_ptr<Handlers> handlers_;
+  std::unique_ptr<AsyncServer> server_;
+  std::unique_ptr<v1::CollectionService::Stub> stub_;
+};
+
+TEST_F(StreamCallTest, UnavailableWhileLoadingThenMessagesInOrder) {
+  Start();
+  {
+    grpc::ClientContext context;
+    const auto reader = Call(&context);
+    EXPECT_EQ(ReadAll(*reader), "");
+    const grpc::Status loading = reader->Finish();
+    EXPECT_EQ(loading.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_THAT(loading.error_message(), HasSubstr("loading"));
+  }
+  Serve();
+  for (const int messages : {0, 1, 26}) {
+    script_.messages = messages;
+    grpc::ClientContext context;
+    const auto reader = Call(&context);
+    EXPECT_EQ(ReadAll(*reader), std::string("abcdefghijklmnopqrstuvwxyz").substr(0, messages));
+    EXPECT_TRUE(reader->Finish().ok());
+  }
+  script_.WaitUntilClosed(3);
+  server_->Drain(absl::Seconds(10));
+  EXPECT_THAT(metrics_->Expose(),
+              HasSubstr("vecino_rpc_calls_total{code=\"OK\",method=\"/vecino.v1.CollectionService/"
+                        "ExportIndex\"} 3"));
+}
+
+TEST_F(StreamCallTest, ErrorsComeInPlaceOfTheStreamAndAfterItsMessages) {
+  script_.end = absl::DataLossError("the file is damaged");
+  Start();
+  Serve();
+  {
+    grpc::ClientContext context;
+    const auto reader = Call(&context);
+    EXPECT_EQ(ReadAll(*reader), "abc");
+    const grpc::Status status = reader->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::DATA_LOSS);
+    EXPECT_EQ(status.error_message(), "the file is damaged");
+  }
+  script_.bytes = 2 << 20;  // a message that is too large never leaves
+  {
+    grpc::ClientContext context;
+    const auto reader = Call(&context);
+    EXPECT_EQ(ReadAll(*reader), "");
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  }
+  script_.open = absl::NotFoundError("no such collection");
+  grpc::ClientContext context;
+  const auto reader = Call(&context);
+  EXPECT_EQ(ReadAll(*reader), "");
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(script_.opened, 2);
+}
+
+TEST_F(StreamCallTest, CallersThatDoNotReadHoldNoWorkerAndFewMessages) {
+  script_.messages = 1000;
+  script_.bytes = kLarge;
+  Start({.workers = 1});
+  Serve();
+  constexpr int kStreams = 4;
+  grpc::ClientContext contexts[kStreams];
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>>> readers;
+  for (grpc::ClientContext& context : contexts) readers.push_back(Call(&context));
+  while (script_.opened < kStreams) std::this_thread::yield();
+  for (int i = 0; i < 50; ++i) EXPECT_TRUE(UnaryCallWorks());
+  // Far from the 1,000 of each: what HTTP/2's windows and gRPC's buffers take.
+  EXPECT_LT(script_.asked, 100 * kStreams);
+  // One that reads again goes on where it was, while the others still do not.
+  v1::ExportIndexResponse response;
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(readers[0]->Read(&response));
+    ASSERT_EQ(response.index_data()[0], 'a' + i % 26);
+  }
+  for (grpc::ClientContext& context : contexts) context.TryCancel();
+  for (const auto& reader : readers) {
+    while (reader->Read(&response)) {
+    }
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  script_.WaitUntilClosed(kStreams);
+}
+
+TEST_F(StreamCallTest, CancellingStopsWhatMakesTheNextMessage) {
+  std::promise<void> running;
+  script_.before = [&](int number, const engine::CallContext& context) {
+    if (number != 1) return;
+    running.set_value();
+    while (!context.stop.stop_requested()) std::this_thread::yield();
+  };
+  Start();
+  Serve();
+  grpc::ClientContext context;
+  const auto reader = Call(&context);
+  v1::ExportIndexResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  running.get_future().wait();
+  context.TryCancel();
+  EXPECT_FALSE(reader->Read(&response));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  script_.WaitUntilClosed(1);
+  EXPECT_LE(script_.asked, 2);
+}
+
+TEST_F(StreamCallTest, DeadlineEndsAStreamThatIsNotRead) {
+  script_.messages = 1000;
+  script_.bytes = kLarge;
+  Start();
+  Serve();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+  const auto reader = Call(&context);
+  script_.WaitUntilClosed(1);
+  ReadAll(*reader);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_F(StreamCallTest, DrainEndsStreamsAndSaysWhy) {
+  script_.messages = 1'000'000'000;
+  Start();
+  Serve();
+  grpc::ClientContext context;
+  const auto reader = Call(&context);
+  v1::ExportIndexResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  auto drain = std::async(std::launch::async, [&] { return server_->Drain(absl::Hours(1)); });
+  while (reader->Read(&response)) {
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("stopping"));
+  EXPECT_TRUE(drain.get());
+  EXPECT_EQ(script_.closed, 1);
+}
+
+TEST_F(StreamCallTest, DrainEndsTheMakingOfAMessage) {
+  std::promise<void> running;
+  script_.before = [&](int, const engine::CallContext& context) {
+    running.set_value();
+    while (!context.stop.stop_requested()) std::this_thread::yield();
+  };
+  Start();
+  Serve();
+  grpc::ClientContext context;
+  const auto reader = Call(&context);
+  running.get_future().wait();
+  auto drain = std::async(std::launch::async, [&] { return server_->Drain(absl::Hours(1)); });
+  ReadAll(*reader);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(drain.get());
+}
+
+TEST_F(StreamCallTest, DrainDoesNotWaitForCallersThatDoNotRead) {
+  script_.messages = 1'000'000'000;
+  script_.bytes = kLarge;
+  Start({.workers = 2});
+  Serve();
+  constexpr int kStreams = 3;
+  grpc::ClientContext contexts[kStreams];
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>>> readers;
+  for (grpc::ClientContext& context : contexts) readers.push_back(Call(&context));
+  while (script_.opened < kStreams) std::this_thread::yield();
+  for (int i = 0; i < 50; ++i) EXPECT_TRUE(UnaryCallWorks());  // the windows are full by then
+  EXPECT_TRUE(server_->Drain(absl::Hours(1)));
+  EXPECT_EQ(script_.closed, kStreams);
+  for (const auto& reader : readers) {
+    ReadAll(*reader);
+    EXPECT_FALSE(reader->Finish().ok());
+  }
+}
+
+TEST_F(StreamCallTest, ManyStreamsBesideFullQueues) {
+  script_.messages = 50;
+  script_.bytes = 1000;
+  Start({.workers = 2, .queue_capacity = 4});
+  Serve();
+  std::vector<std::thread> clients;
+  std::atomic<int> whole = 0, refused = 0;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&] {
+      for (int j = 0; j < 20; ++j) {
+        grpc::ClientContext context;
+        const auto reader = Call(&context);
+        const std::string letters = ReadAll(*reader);
+        const grpc::Status status = reader->Finish();
+        // Turned away at the door or served whole, never broken off.
+        whole += status.ok() && letters.size() == 50;
+        refused += status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && letters.empty();
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(whole + refused, 160);
+  EXPECT_GT(whole, 0);
+  script_.WaitUntilClosed(script_.opened);
+}
+
+}  // namespace
+}  // namespace vecino::rpc
