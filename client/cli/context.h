@@ -44,6 +44,7 @@ void AddCollectionCommands(CLI::App& app, Context& context);
 void AddDocumentCommands(CLI::App& app, Context& context);
 // Under `collection`.
 void AddIndexWorkCommands(CLI::App* collection_group, Context& context);
+void AddIndexCommands(CLI::App& app, Context& context);
 void AddLoadCommand(CLI::App& app, Context& context);
 void AddOperationCommands(CLI::App& app, Context& context);
 void AddSearchCommand(CLI::App& app, Context& context);

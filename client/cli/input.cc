@@ -82,4 +82,14 @@ size_t Input::Read(char* data, size_t size) {
   return done;
 }
 
+Result<int64_t> CountLines(const std::string& path, const std::atomic<bool>* stop) {
+  Result<std::unique_ptr<Input>> input = Input::Open(path, stop);
+  if (!input.ok()) return input.status();
+  std::string line;
+  int64_t lines = 0;
+  while ((*input)->ReadLine(0, &line) != Input::Outcome::kEnd) ++lines;
+  if (!(*input)->status().ok()) return (*input)->status();
+  return lines;
+}
+
 }  // namespace vecino::cli

@@ -53,4 +53,8 @@ class Input {
   Status status_;
 };
 
+// Lines of the file at `path`. INVALID_ARGUMENT when it cannot be read. Blocks; `stop` ends it
+// early.
+Result<int64_t> CountLines(const std::string& path, const std::atomic<bool>* stop);
+
 }  // namespace vecino::cli

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <functional>
 #include <iostream>
 
 #include "client/cli/context.h"
@@ -19,7 +20,8 @@ static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler stor
 struct Arguments {
   LoadOptions load;
   std::string file;
-  std::string format;  // empty: by the file's name
+  std::string faiss_file;  // the same as `file` with format faiss
+  std::string format;      // empty: by the file's name
   std::string ids_file;
   CsvOptions csv;
   double retry_seconds = 60;
@@ -41,8 +43,17 @@ std::string FormatOf(const Arguments& arguments) {
   if (ends(".jsonl") || ends(".ndjson") || ends(".json")) return "jsonl";
   if (ends(".csv")) return "csv";
   if (ends(".npy")) return "npy";
+  if (ends(".faiss")) return "faiss";
   return arguments.file == "-" ? "jsonl" : "";
 }
+
+// What is loaded, and how far it was read, in bytes.
+struct Source {
+  std::unique_ptr<RecordReader> reader;
+  int64_t size = -1;  // unknown
+  std::function<int64_t()> position;
+  int dimension = 0;  // of every record; 0: not known
+};
 
 Result<std::unique_ptr<RecordReader>> MakeReader(const Arguments& arguments,
                                                  const std::string& format,
@@ -50,6 +61,30 @@ Result<std::unique_ptr<RecordReader>> MakeReader(const Arguments& arguments,
   if (format == "csv") return NewCsvReader(std::move(input), arguments.csv);
   if (format == "npy") return NewNpyReader(std::move(input), arguments.ids_file, &interrupted);
   return NewJsonlReader(std::move(input));
+}
+
+// Errors name the file.
+Result<Source> OpenSource(const Arguments& arguments, const std::string& format) {
+  const auto named = [&](const std::string& what) {
+    return Status(Code::kInvalidArgument, Printable(arguments.file) + ": " + what);
+  };
+  if (format == "faiss") {
+    Result<FaissRecords> records = NewFaissReader(arguments.file, arguments.ids_file, &interrupted);
+    if (!records.ok()) return named(records.status().message());
+    return Source{.reader = std::move(records->reader),
+                  .size = records->bytes,
+                  .position = std::move(records->position),
+                  .dimension = records->dimension};
+  }
+  Result<std::unique_ptr<Input>> opened = Input::Open(arguments.file, &interrupted);
+  if (!opened.ok()) return opened.status();
+  Input* const input = opened->get();  // the reader owns it
+  Source source = {.size = input->size(), .position = [input] { return input->offset(); }};
+  Result<std::unique_ptr<RecordReader>> reader =
+      MakeReader(arguments, format, std::move(opened).value());
+  if (!reader.ok()) return named(reader.status().message());
+  source.reader = std::move(reader).value();
+  return source;
 }
 
 void PrintReport(const Context& context, const Arguments& arguments, const LoadReport& report,
@@ -91,38 +126,46 @@ void PrintReport(const Context& context, const Arguments& arguments, const LoadR
 }
 
 int Run(Context& context, Arguments& arguments) {
+  if (!arguments.faiss_file.empty()) {
+    if (!arguments.file.empty()) return UsageError("give FILE or --faiss FILE, not both");
+    if (!arguments.format.empty() && arguments.format != "faiss") {
+      return UsageError("--faiss and --format " + arguments.format + " do not go together");
+    }
+    arguments.file = arguments.faiss_file;
+    arguments.format = "faiss";
+  }
+  if (arguments.file.empty()) return UsageError("load needs a FILE, - for stdin, or --faiss FILE");
   const std::string format = FormatOf(arguments);
   if (format.empty()) {
     return UsageError("cannot tell the format of " + Printable(arguments.file) +
-                      " by its name; give --format jsonl, csv or npy");
+                      " by its name; give --format jsonl, csv, npy or faiss");
   }
-  if (!arguments.ids_file.empty() && format != "npy") return UsageError("--ids is for npy files");
+  if (!arguments.ids_file.empty() && format != "npy" && format != "faiss") {
+    return UsageError("--ids is for npy and FAISS files");
+  }
   CatchInterrupt();
-  Result<std::unique_ptr<Input>> opened = Input::Open(arguments.file, &interrupted);
+  Result<Source> opened = OpenSource(arguments, format);
   if (!opened.ok()) return UsageError(opened.status().message());
-  const Input* input = opened->get();
-  const int64_t size = input->size();
-  Result<std::unique_ptr<RecordReader>> reader =
-      MakeReader(arguments, format, std::move(opened).value());
-  if (!reader.ok()) {
-    return UsageError(Printable(arguments.file) + ": " + reader.status().message());
-  }
-  RecordReader& records = **reader;
+  RecordReader& records = *opened->reader;
 
   Client& client = context.client(std::chrono::seconds(120));
   const Result<Collection> collection = client.GetCollection(arguments.load.collection);
   const std::string what = "load " + arguments.load.collection;
   if (!collection.ok()) return context.Fail(what, collection.status());
+  if (opened->dimension != 0 && opened->dimension != collection->dimension) {
+    return UsageError(Printable(arguments.file) + " has vectors of " +
+                      std::to_string(opened->dimension) + " floats, and " +
+                      Printable(arguments.load.collection) + " takes " +
+                      std::to_string(collection->dimension));
+  }
 
   arguments.load.retry_for =
       std::chrono::milliseconds(static_cast<int64_t>(arguments.retry_seconds * 1'000));
   const std::string source = arguments.file == "-" ? "stdin" : arguments.file;
-  Progress progress(arguments.load.collection, size, arguments.quiet);
+  Progress progress(arguments.load.collection, opened->size, arguments.quiet);
   const auto start = std::chrono::steady_clock::now();
-  // `reader` owns the input.
-  const LoadReport report = Load(
-      client, records, arguments.load, source, [input] { return input->offset(); }, interrupted,
-      progress);
+  const LoadReport report =
+      Load(client, records, arguments.load, source, opened->position, interrupted, progress);
   PrintReport(context, arguments, report, records.unit(), std::chrono::steady_clock::now() - start);
   if (!report.status.ok()) return context.Fail(what, report.status);
   if (report.interrupted) return kInterrupted;
@@ -133,13 +176,16 @@ int Run(Context& context, Arguments& arguments) {
 
 void AddLoadCommand(CLI::App& app, Context& context) {
   CLI::App* command =
-      app.add_subcommand("load", "Load documents from a JSONL, CSV or npy file, or stdin");
+      app.add_subcommand("load", "Load documents from a JSONL, CSV, npy or FAISS file, or stdin");
   const auto arguments = std::make_shared<Arguments>();
   LoadOptions& load = arguments->load;
   command->add_option("COLLECTION", load.collection)->required();
-  command->add_option("FILE", arguments->file, "The file, or - for stdin")->required();
-  command->add_option("--format", arguments->format, "jsonl, csv or npy (default: by the name)")
-      ->check(CLI::IsMember({"jsonl", "csv", "npy"}));
+  command->add_option("FILE", arguments->file, "The file, or - for stdin");
+  command->add_option("--faiss", arguments->faiss_file,
+                      "In place of FILE: an index file of FAISS that holds full vectors");
+  command
+      ->add_option("--format", arguments->format, "jsonl, csv, npy or faiss (default: by the name)")
+      ->check(CLI::IsMember({"jsonl", "csv", "npy", "faiss"}));
   command->add_flag("--overwrite", load.overwrite,
                     "Write also documents whose id is stored; default: skip them");
   command->add_option("--batch-size", load.batch_documents, "Documents in a call (default 256)")
@@ -167,8 +213,9 @@ void AddLoadCommand(CLI::App& app, Context& context) {
           "--number-columns", arguments->csv.number_columns,
           "CSV: columns kept as numbers in the metadata, comma-separated; others are strings")
       ->delimiter(',');
-  command->add_option("--ids", arguments->ids_file,
-                      "npy: file with one id a line (default: the row numbers)");
+  command->add_option(
+      "--ids", arguments->ids_file,
+      "npy, FAISS: file with one id a line (default: the row numbers, FAISS's ids)");
   AddTruncateOption(command, &load.truncate);
   command->callback([&context, arguments] {
     context.command = [&context, arguments] { return Run(context, *arguments); };

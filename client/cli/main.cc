@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   vecino::cli::AddSearchCommand(app, context);
   vecino::cli::AddLoadCommand(app, context);
   vecino::cli::AddCollectionCommands(app, context);
+  vecino::cli::AddIndexCommands(app, context);
   vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
   vecino::cli::AddBenchCommand(app, context);

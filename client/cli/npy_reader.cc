@@ -141,17 +141,6 @@ class NpyReader : public RecordReader {
   Status status_;
 };
 
-// INVALID_ARGUMENT when `path` cannot be read.
-Result<int64_t> CountLines(const std::string& path, const std::atomic<bool>* stop) {
-  Result<std::unique_ptr<Input>> input = Input::Open(path, stop);
-  if (!input.ok()) return input.status();
-  std::string line;
-  int64_t lines = 0;
-  while ((*input)->ReadLine(kLongestRecord, &line) != Input::Outcome::kEnd) ++lines;
-  if (!(*input)->status().ok()) return (*input)->status();
-  return lines;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<RecordReader>> NewNpyReader(std::unique_ptr<Input> input,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,5 +62,20 @@ Result<std::unique_ptr<RecordReader>> NewCsvReader(std::unique_ptr<Input> input,
 Result<std::unique_ptr<RecordReader>> NewNpyReader(std::unique_ptr<Input> input,
                                                    const std::string& ids_path,
                                                    const std::atomic<bool>* stop);
+
+// A FAISS index file that holds full vectors (faiss_file.h says which), one vector a row, in order
+// of FAISS's ids. FAISS's id i gets the id in line i, from 0, of `ids_path`, which is a JSON string
+// where it begins with `"` and plain text elsewhere; without a file it gets its number. Rows go
+// into memory with 16 bytes each when they do not stand in order.
+struct FaissRecords {
+  std::unique_ptr<RecordReader> reader;
+  int dimension = 0;
+  int64_t bytes = 0;                  // of vectors
+  std::function<int64_t()> position;  // of these, bytes given out; lives as long as `reader`
+};
+// INVALID_ARGUMENT when the file is damaged or does not hold full vectors, or when the ids do not
+// fit: fewer lines than FAISS's ids need, or another number of them where these are 0 to rows − 1.
+Result<FaissRecords> NewFaissReader(const std::string& path, const std::string& ids_path,
+                                    const std::atomic<bool>* stop);
 
 }  // namespace vecino::cli

@@ -180,6 +180,28 @@ struct Operation {
   std::optional<OperationEstimate> estimate;  // with validate_only
 };
 
+// What ExportIndex sends of a shard.
+struct IndexExportInfo {
+  int shard = 0, shard_count = 0;
+  int64_t rows = 0;         // of the index: so many ids follow
+  int64_t index_bytes = 0;  // of the FAISS index file
+  std::string description;  // "IndexIVFFlat, 70 lists, nprobe 9, 5,000 rows"
+  std::string index_kind;   // as Collection::index_kind
+  int dimension = 0;
+  Metric metric = Metric::kCosine;
+};
+
+// Takes what ExportIndex sends: Begin once, then the file's bytes in order, then the document ids
+// in order of FAISS's ids (0, 1, …), all on the caller's thread. An error ends the call and is its
+// result.
+class IndexExportSink {
+ public:
+  virtual ~IndexExportSink() = default;
+  virtual Status Begin(const IndexExportInfo& info) = 0;
+  virtual Status IndexData(std::string_view bytes) = 0;
+  virtual Status DocumentIds(const std::vector<std::string>& ids) = 0;
+};
+
 struct Document {
   std::string id;
   std::string text;
@@ -327,6 +349,13 @@ class Client {
   Status CancelOperation(const std::string& collection, const std::string& id);
   // Forgets it. FAILED_PRECONDITION while it runs.
   Status DeleteOperation(const std::string& collection, const std::string& id);
+
+  // One shard's index as a file that stock FAISS opens, and the ids of its rows. OK only when the
+  // sink got all of it. The server makes the index before anything is sent, which can take minutes,
+  // and the client's timeout is for the whole call. Tried again only before Begin. vectors: false
+  // leaves the full vectors out where the kind does without. RESOURCE_EXHAUSTED while another
+  // export of the collection runs.
+  Status ExportIndex(const std::string& collection, int shard, bool vectors, IndexExportSink& sink);
 
   // One document. INVALID_ARGUMENT without a call when a string is not UTF-8 or the metadata is no
   // JSON object; so in every method below.

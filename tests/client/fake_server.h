@@ -158,6 +158,32 @@ class FakeServer : public v1::CollectionService::Service,
     return grpc::Status::OK;
   }
 
+  // What SetExport said.
+  grpc::Status ExportIndex(grpc::ServerContext*, const v1::ExportIndexRequest* request,
+                           grpc::ServerWriter<v1::ExportIndexResponse>* writer) override {
+    if (grpc::Status status = Begin("ExportIndex"); !status.ok()) return status;
+    std::vector<v1::ExportIndexResponse> messages;
+    {
+      const std::lock_guard lock(mutex_);
+      last_export_ = *request;
+      messages = export_;
+    }
+    for (const v1::ExportIndexResponse& message : messages) {
+      if (!writer->Write(message)) break;
+    }
+    const std::lock_guard lock(mutex_);
+    return export_end_;
+  }
+  void SetExport(std::vector<v1::ExportIndexResponse> messages, const grpc::Status& end) {
+    const std::lock_guard lock(mutex_);
+    export_ = std::move(messages);
+    export_end_ = end;
+  }
+  v1::ExportIndexRequest last_export() const {
+    const std::lock_guard lock(mutex_);
+    return last_export_;
+  }
+
   // Operation 7 of every collection, which is done once it was waited for `waits` times.
   grpc::Status RetrainIndex(grpc::ServerContext*, const v1::RetrainIndexRequest* request,
                             google::longrunning::Operation* response) override {
@@ -384,6 +410,9 @@ class FakeServer : public v1::CollectionService::Service,
   std::map<std::string, v1::Document> documents_;
   v1::SearchDocumentsRequest last_search_;
   v1::RetrainIndexRequest last_retrain_;
+  v1::ExportIndexRequest last_export_;
+  std::vector<v1::ExportIndexResponse> export_;
+  grpc::Status export_end_;
   google::longrunning::WaitOperationRequest last_wait_;
   std::string cancelled_;
   bool deleted_ = false;
