@@ -170,6 +170,11 @@ void AddCreate(CLI::App* group, Context& context) {
   AddIndexOptions(create, &collection);
   create->add_flag("--validate-only", arguments->validate_only, "Check, and create nothing");
   create->callback([&context, arguments] {
+    if (arguments->collection.model.empty() && arguments->collection.dimension == 0) {
+      throw CLI::ValidationError(
+          "create",
+          "give --model NAME (`vecino models` lists them), or --dim N for vectors of your own");
+    }
     context.command = [&context, arguments] { return Create(context, *arguments); };
   });
 }

@@ -22,6 +22,19 @@ int main(int argc, char** argv) {
   Context context;
   app.add_option("--server", context.client_options.server,
                  "HOST:PORT of the server (default 127.0.0.1:7700)")
+      ->check(CLI::Validator(
+          [](const std::string& server) {
+            // Other schemes of gRPC's name resolution, such as unix:PATH and dns:///NAME, stand.
+            const size_t colon = server.rfind(':');
+            const bool bracket = server.ends_with("]");
+            return colon == std::string::npos || colon + 1 == server.size() || bracket
+                       ? "`" + server + "` names no port; it must be HOST:PORT, such as " +
+                             (server.empty() ? "127.0.0.1"
+                                             : server.substr(0, bracket ? server.size() : colon)) +
+                             ":7700"
+                       : "";
+          },
+          ""))
       ->envname("VECINO_SERVER");
   app.add_flag("--json", context.json, "Print JSON, one object a line");
   app.add_option("--timeout", context.timeout_seconds,

@@ -70,6 +70,10 @@ int Search(Context& context, const Arguments& arguments, bool has_text, bool has
   if (!response.ok()) return context.Fail("search " + arguments.collection, response.status());
   if (!context.json) {
     Print(*response);
+    if (response->hits.empty()) {
+      std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
+                << "` says how many documents there are\n";
+    }
     return 0;
   }
   int rank = 0;

@@ -162,6 +162,7 @@ bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& ca
   ReadBudget budget(query.max_bytes);
   absl::flat_hash_set<std::string_view> ids;
   fetched->hits.reserve(wanted);  // `ids` points into it
+  bool excluded = false;
   for (const Candidate& candidate : candidates) {
     if (fetched->hits.size() == wanted) break;
     storage::Document document;
@@ -169,7 +170,10 @@ bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& ca
                               &document)) {
       return false;
     }
-    if (!query.exclude.empty() && document.id == query.exclude) continue;
+    if (!query.exclude.empty() && document.id == query.exclude) {
+      if (std::exchange(excluded, true)) return false;
+      continue;
+    }
     if (!budget.Add(ReplyBytes(document)).ok()) return false;
     fetched->hits.push_back({std::move(document), candidate.hit.score});
     if (!ids.insert(fetched->hits.back().document.id).second) return false;

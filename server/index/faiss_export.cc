@@ -11,7 +11,6 @@
 #include <faiss/impl/ProductQuantizer.h>
 #include <faiss/impl/io.h>
 #include <faiss/index_io.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -315,7 +314,8 @@ absl::Status Exporter::Make() {
 // A file that FAISS writes into, with the reason when it could not.
 class FileWriter final : public faiss::IOWriter {
  public:
-  explicit FileWriter(const std::string& path) : file_(std::fopen(path.c_str(), "wbe")) {
+  FileWriter(const std::string& path, Checkpoint checkpoint)
+      : file_(std::fopen(path.c_str(), "wbe")), checkpoint_(checkpoint) {
     if (file_ == nullptr) error_ = errno;
   }
   ~FileWriter() noexcept override {
@@ -323,34 +323,44 @@ class FileWriter final : public faiss::IOWriter {
   }
   size_t operator()(const void* data, size_t size, size_t count) override {
     if (count == 0 || size == 0) return count;  // FAISS has a null pointer for it
-    const size_t written = file_ == nullptr ? 0 : std::fwrite(data, size, count, file_);
-    if (written != count && error_ == 0) error_ = errno;
-    return written;
+    const auto* bytes = static_cast<const char*>(data);
+    constexpr size_t kPiece = size_t{8} << 20;
+    for (size_t at = 0; at < size * count && error_ == 0 && stopped_.ok(); at += kPiece) {
+      const size_t piece = std::min(kPiece, size * count - at);
+      stopped_ = checkpoint_();
+      if (!stopped_.ok()) break;
+      if (std::fwrite(bytes + at, 1, piece, file_) != piece) error_ = errno;
+    }
+    return error_ == 0 && stopped_.ok() ? count : 0;
   }
   void Close() {
     if (file_ == nullptr) return;
-    if ((std::fflush(file_) != 0 || fsync(::fileno(file_)) != 0) && error_ == 0) error_ = errno;
     if (std::fclose(std::exchange(file_, nullptr)) != 0 && error_ == 0) error_ = errno;
   }
   int error() const { return error_; }
+  // Why the checkpoint wanted an end.
+  const absl::Status& stopped() const { return stopped_; }
 
  private:
   FILE* file_;
+  const Checkpoint checkpoint_;
   int error_ = 0;
+  absl::Status stopped_;
 };
 
-absl::Status Write(const faiss::Index& index, const std::string& path) {
+absl::Status Write(const faiss::Index& index, const std::string& path, Checkpoint checkpoint) {
   const std::string temporary = path + ".tmp";
   int error;
   absl::Status status;
   {
-    FileWriter writer(temporary);
+    FileWriter writer(temporary, checkpoint);
     status = CatchFaiss("write an index", [&] {
       if (writer.error() == 0) faiss::write_index(&index, &writer);
       return absl::OkStatus();
     });
     writer.Close();
     error = writer.error();
+    if (!writer.stopped().ok()) status = writer.stopped();
   }
   if (error == 0 && status.ok() && std::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
   if (error == 0 && status.ok()) return status;
@@ -389,7 +399,8 @@ absl::StatusOr<ExportedIndex> ExportFaiss(const ExportRows& rows, const ExportOp
   absl::Status status = CatchFaiss("export an index", [&] {
     Exporter exporter(rows, options, checkpoint);
     if (absl::Status made = exporter.Make(); !made.ok()) return made;
-    if (absl::Status written = Write(exporter.index(), path); !written.ok()) return written;
+    if (absl::Status written = Write(exporter.index(), path, checkpoint); !written.ok())
+      return written;
     exported = exporter.Take();
     return absl::OkStatus();
   });

@@ -64,7 +64,8 @@ struct ExportedIndex {
 //   generation.
 // nprobe, efSearch and k_factor in the file are those that our own search would use for a recall of
 // .95. No live row: an empty IndexFlat. Takes, besides what BuildFaiss takes, as much memory as the
-// file is long. The file appears whole or not at all. The checkpoint's error; RESOURCE_EXHAUSTED
+// file is long. The file appears whole or not at all;
+// it is not synced to disk. The checkpoint's error; RESOURCE_EXHAUSTED
 // for memory or disk; UNAVAILABLE when the file cannot be written. Blocks.
 absl::StatusOr<ExportedIndex> ExportFaiss(const ExportRows& rows, const ExportOptions& options,
                                           const std::string& path, Checkpoint checkpoint);

@@ -18,8 +18,8 @@ namespace {
 // Two scores this close are equal: rounding may swap duplicates.
 constexpr float kTie = 1e-6f;
 
-// About what the next breadth adds just below kHighRecall.
-constexpr double kLastStep = 0.01;
+// A breadth that adds less does so because too few rows are reranked.
+constexpr float kLittle = 0.002f;
 constexpr int kBreadths[] = {2,   4,   6,   8,   12,  16,   24,   32,   48,   64,   96,  128,
                              192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192};
 
@@ -86,7 +86,8 @@ absl::StatusOr<float> MeasureRecall(const IvfSegment& segment, const Truth& trut
 
 }  // namespace
 
-// Recall at rising breadths, each as a search for that recall would do it.
+// Recall at rising breadths: with as many rows reranked as a target below kHighRecall has, up to
+// the breadth that reaches kHighRecall or adds little, from there on with as many as targets above.
 absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries, uint64_t seed,
                                          Checkpoint checkpoint) {
   const int widest = segment.generation()->nlist();
@@ -104,7 +105,8 @@ absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries,
       params.nprobe = breadth;
       auto recall = MeasureRecall(segment, *truth, params, checkpoint);
       if (!recall.ok()) return recall.status();
-      if (params.recall_target < kHighRecall && *recall >= kHighRecall - kLastStep) {
+      const bool enough = *recall >= kHighRecall || (best > 0 && *recall - best < kLittle);
+      if (params.recall_target < kHighRecall && enough) {
         params.recall_target = kHighRecall;
         recall = MeasureRecall(segment, *truth, params, checkpoint);
         if (!recall.ok()) return recall.status();

@@ -87,8 +87,10 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
   }
   metrics_.gauge("vecino_rpc_queue_depth", "Calls waiting for a worker.", {},
                  [this] { return workers_.queued(); });
-  metrics_.gauge("vecino_rpc_in_flight", "Calls received and not answered.", {},
-                 [this] { return active_.load(); });
+  metrics_.gauge("vecino_rpc_in_flight", "Calls received and not answered.", {}, [this] {
+    absl::MutexLock lock(&streams_mutex_);
+    return active_.load() + static_cast<double>(streams_.size());
+  });
   SetHealth(false);
   for (const auto& queue : queues_) {
     health_.Serve(queue.get());
@@ -147,12 +149,13 @@ bool AsyncServer::Take(Call* call) {
   {
     absl::ReaderMutexLock lock(&queues_mutex_);
     if (queues_closed_) return false;
-    active_.fetch_add(1);
     Call::Request(this, call->service(), call->method(), call->tag_data(), call->queue());
+    // Before the state is looked at: so Drain counts it, or the state is kDraining here.
     if constexpr (std::is_same_v<Call, StreamCall>) {
-      // Before the state is looked at: so EndStreams sees it, or the state is kDraining here.
       absl::MutexLock streams_lock(&streams_mutex_);
       streams_.insert(call);
+    } else {
+      active_.fetch_add(1);
     }
     const State state = state_.load();
     if (state != State::kServing) {
@@ -227,10 +230,14 @@ bool AsyncServer::OnWritten(StreamCall* call, bool ok) {
   if (queues_closed_) {
     absl::MutexLock streams_lock(&streams_mutex_);
     streams_.erase(call);
-    active_.fetch_sub(1);
     return false;
   }
-  if (ok && workers_.TryContinue([this, call] { RunCall(call); })) return true;
+  // Also the end is a worker's: what the stream holds may take time to give back.
+  const auto go_on = [this, call, ok] {
+    if (ok) return RunCall(call);
+    call->Finish(ToGrpcStatus(absl::CancelledError("the caller went away")));
+  };
+  if (workers_.TryContinue(go_on)) return true;
   // The caller has gone, or the server is about to.
   call->Finish(ToGrpcStatus(call->ending() ? absl::UnavailableError(kStopping)
                                            : absl::CancelledError("the caller went away")));
@@ -238,15 +245,14 @@ bool AsyncServer::OnWritten(StreamCall* call, bool ok) {
 }
 
 void AsyncServer::OnFinished(ServerCall* call) {
+  static_cast<MethodSlot*>(call->tag_data())
+      ->observer.Finished(call->status(), absl::Now() - call->received(),
+                          [call] { return call->peer(); });
   if (auto* stream = dynamic_cast<StreamCall*>(call)) {
     absl::MutexLock lock(&streams_mutex_);
     streams_.erase(stream);
     streams_fewer_.Signal();
-  }
-  static_cast<MethodSlot*>(call->tag_data())
-      ->observer.Finished(call->status(), absl::Now() - call->received(),
-                          [call] { return call->peer(); });
-  if (active_.fetch_sub(1) == 1 && state_.load() == State::kDraining) {
+  } else if (active_.fetch_sub(1) == 1 && state_.load() == State::kDraining) {
     absl::MutexLock lock(&drain_mutex_);
     drain_progress_.Signal();
   }

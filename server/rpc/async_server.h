@@ -2,8 +2,8 @@
 //
 // Why the asynchronous API: one completion-queue thread per core costs the least CPU per call
 // (tests/bench/rpc_api_bench.cc measures it beside the callback API; the figures stand in
-// docs/operations.md). Its threads only move bytes; parsing and everything else happens in the
-// worker pool.
+// docs/operations.md). Its threads move bytes and run calls that are known to be short (see
+// queue_poller.h); everything else happens in the worker pool.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -121,7 +121,7 @@ class AsyncServer final : private CallOwner {
   WorkerPool workers_;
 
   std::atomic<State> state_ = State::kLoading;
-  std::atomic<int> active_ = 0;  // received and not finished
+  std::atomic<int> active_ = 0;  // calls other than streams, received and not finished
 
   // Held shared while a queue's thread begins operations; exclusively to say that none may begin.
   absl::Mutex queues_mutex_;

@@ -131,9 +131,10 @@ absl::StatusOr<std::unique_ptr<MessageStream>> CollectionHandlers::ExportIndex(
     const v1::ExportIndexRequest& request, const engine::CallContext& context) {
   auto id = ParseCollectionName("name", request.name());
   if (!id.ok()) return id.status();
+  const bool full = exports_.fetch_add(1) >= kMaxExports;
   const std::shared_ptr<const void> place(&exports_,
                                           [this](const void*) { exports_.fetch_sub(1); });
-  if (exports_.fetch_add(1) >= kMaxExports) {
+  if (full) {
     return absl::ResourceExhaustedError(
         Concat(kMaxExports, " exports are under way, the most there may be; try again later"));
   }

@@ -77,6 +77,12 @@ void HealthService::Set(std::string_view name, bool serving) {
 void HealthService::Close() {
   absl::MutexLock lock(&mutex_);
   closed_ = true;
+  // The callers are gone, but it may not have been told yet, and then it would be too late.
+  for (const auto& [call, watcher] : watchers_) {
+    if (!std::exchange(watcher->ended, true) && !watcher->writing) {
+      watcher->call->Finish(grpc::Status::CANCELLED);
+    }
+  }
 }
 
 bool HealthService::OnReceived(UnaryCall* call) {
@@ -118,6 +124,8 @@ bool HealthService::OnReceived(StreamCall* call) {
   // `writing`.
   added->on_gone = std::make_unique<std::stop_callback<std::function<void()>>>(
       call->engine_context().stop, [this, call] { OnGone(call); });
+  absl::MutexLock lock(&mutex_);
+  if (closed_) return false;
   call->Write(Message(static_cast<char>(added->sent)));
   return true;
 }

@@ -27,8 +27,8 @@ using Method = std::function<absl::Status(const grpc::ByteBuffer& request, grpc:
 // By path, such as `/vecino.v1.SearchService/SearchDocuments`.
 using MethodTable = std::map<std::string, Method>;
 using StreamTable = std::map<std::string, StreamMethod>;
-// Whether a call takes well under a millisecond and waits for nothing, so that its completion
-// queue's thread may run it. Must not throw nor take time itself.
+// Whether a call is likely to take well under a millisecond and to wait for nothing, so that its
+// completion queue's thread may run it. Must not throw nor take time itself.
 using ShortCall = bool (*)(const grpc::ByteBuffer& request);
 using ShortTable = std::map<std::string, ShortCall>;
 

@@ -20,8 +20,10 @@ class SearchHandlers {
   SearchHandlers(engine::Engine* engine, size_t max_reply_bytes)
       : engine_(*engine), max_reply_bytes_(max_reply_bytes) {}
 
-  // Whether a request is a search by vector that returns ids only, to a recall target or the
-  // collection's own: no model, no disk, no waiting for writes.
+  // Whether a request is a search by vector for at most 100 ids and nothing else, to a recall
+  // target of at most .99 or the collection's own: no model, hardly ever the disk, no waiting for
+  // writes unless updates race with it. Of a large collection that is compared row by row it may be
+  // long all the same.
   static bool IsShort(const grpc::ByteBuffer& request);
 
   absl::Status SearchDocuments(const v1::SearchDocumentsRequest& request,

@@ -96,6 +96,19 @@ TEST_F(AsyncServerTest, ShortCallsNeedNoWorkerAndHoldNobodyUp) {
   vector.join();
 }
 
+TEST_F(AsyncServerTest, WatchesEndWithTheServer) {
+  for (int round = 0; round < 20; ++round) {
+    Start();
+    Serve();
+    HealthWatch idle(channel_, ""), unknown(channel_, "nonsense");
+    EXPECT_EQ(idle.Next(), kServing);
+    EXPECT_EQ(unknown.Next(), kServiceUnknown);
+    server_->Drain(absl::ZeroDuration());
+    metrics_->RemoveCallbacks();
+    server_.reset();
+  }
+}
+
 TEST_F(AsyncServerTest, OnlySearchesByVectorForIdsAreShort) {
   v1::SearchDocumentsRequest request;
   const auto is_short = [&] {
