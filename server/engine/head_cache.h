@@ -20,8 +20,8 @@ namespace vecino::engine {
 // to say. Reading ten of them from the store took a third of a search's time.
 //
 // Bounded: when it is full, entries go that were not looked up since their turn came last (CLOCK).
-// Thread safety: all methods are safe from any thread; Find blocks for no longer than a look-up, Put for a
-// millisecond at most.
+// Thread safety: all methods are safe from any thread; Find blocks for no longer than a look-up,
+// Put for a millisecond at most.
 class HeadCache {
  public:
   // max_bytes: 0 keeps nothing.
