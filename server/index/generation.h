@@ -22,9 +22,10 @@ struct Calibration {
     int breadth = 0;   // nprobe, or ef
     float recall = 0;  // mean share of the true best k found; does not fall with breadth
   };
-  // A standard error of the mean of 400 queries at a target of .95: without it every other
-  // collection would stay below what was asked for.
-  static constexpr double kMargin = 0.1;
+  // The mean of 400 queries has a standard error of .005 at .95, and rows that centroids were
+  // trained on are found more easily than queries: .003 to .018 more of them (measured,
+  // docs/index.md).
+  static constexpr double kMargin = 0.25;
 
   int k = 0;
   int queries = 0;  // that were measured; 0: nothing was
