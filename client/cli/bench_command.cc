@@ -1,7 +1,6 @@
 #include "client/cli/bench_command.h"
 
 #include <algorithm>
-#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -10,6 +9,7 @@
 
 #include "client/cli/format.h"
 #include "client/cli/index_bench.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/plot.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
@@ -19,23 +19,10 @@ namespace {
 
 constexpr double kGoodRecall = 0.95;  // of the best that is named: the server's default target
 
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler stores it
-
 struct Arguments {
   BenchOptions bench;
   std::string plot_file;  // empty: no plot
 };
-
-// The first signal ends the work and deletes what was made; a second ends the process. A closed
-// pipe ends nothing, so that nothing is left behind; main() tells of it.
-void CatchInterrupt() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted.store(true); };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-}
 
 std::string Decimal(const char* format, double value) {
   char text[64];
@@ -129,9 +116,12 @@ int Run(Context& context, const Arguments& arguments) {
   if (!arguments.plot_file.empty() && !std::ofstream(arguments.plot_file, std::ios::app)) {
     return UsageError("cannot write " + Printable(arguments.plot_file));
   }
-  CatchInterrupt();
+  // The first signal ends the work and deletes what was made. A closed pipe ends nothing, so that
+  // nothing is left behind; main() tells of it.
+  CatchInterrupt({SIGINT, SIGTERM, SIGHUP});
+  std::signal(SIGPIPE, SIG_IGN);
   const BenchReport report =
-      RunBench(context.client(std::chrono::seconds(120)), options, interrupted,
+      RunBench(context.client(std::chrono::seconds(120)), options, Interrupted(),
                [](const std::string& line) { std::cerr << Printable(line) << '\n'; });
   if (context.json) {
     PrintJson(report);

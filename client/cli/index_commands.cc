@@ -2,9 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -14,6 +12,7 @@
 
 #include "client/cli/context.h"
 #include "client/cli/format.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/progress.h"
 #include "client/cli/terminal.h"
 
@@ -21,9 +20,6 @@ namespace vecino::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler stores it
 
 struct Arguments {
   std::string collection;
@@ -52,7 +48,7 @@ class PartFile {
   }
   Status Write(std::string_view bytes) {
     while (!bytes.empty()) {
-      if (interrupted.load()) return Status(Code::kCancelled, "interrupted");
+      if (Interrupted().load()) return Status(Code::kCancelled, "interrupted");
       const ssize_t written = write(fd_, bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) return Failed("write");
@@ -87,21 +83,12 @@ std::string ShardFile(int shard, const char* ending) {
 
 // While files are written, Ctrl-C ends the export with nothing left behind; a second one ends the
 // process. Before that, while the server makes the index, it ends the process.
-class CatchInterrupt {
+class WhileWriting {
  public:
-  CatchInterrupt() {
-    struct sigaction action {};
-    action.sa_handler = [](int) { interrupted.store(true); };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-  }
-  ~CatchInterrupt() {
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
-  }
-  CatchInterrupt(const CatchInterrupt&) = delete;
-  CatchInterrupt& operator=(const CatchInterrupt&) = delete;
+  WhileWriting() { CatchInterrupt(); }
+  ~WhileWriting() { LeaveInterrupt(); }
+  WhileWriting(const WhileWriting&) = delete;
+  WhileWriting& operator=(const WhileWriting&) = delete;
 };
 
 // Writes one shard's two files.
@@ -155,7 +142,7 @@ class ShardWriter final : public IndexExportSink {
   IndexExportInfo info_;
   int64_t bytes_ = 0, rows_ = 0;
   PartFile index_, ids_;
-  std::optional<CatchInterrupt> catch_;
+  std::optional<WhileWriting> catch_;
   std::optional<Progress> progress_;
 };
 
@@ -218,7 +205,7 @@ int Run(Context& context, const Arguments& arguments) {
     ShardWriter writer(arguments, shard);
     Status status = client.ExportIndex(arguments.collection, shard, !arguments.no_vectors, writer);
     if (status.ok()) status = writer.Keep();
-    if (interrupted.load()) {
+    if (Interrupted().load()) {
       std::cerr << "vecino: interrupted; shard " << shard << " was not exported\n";
       return kInterrupted;
     }

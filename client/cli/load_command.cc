@@ -1,21 +1,17 @@
 // vecino load COLLECTION FILE
 #include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <functional>
 #include <iostream>
 
 #include "client/cli/context.h"
 #include "client/cli/format.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/loader.h"
 #include "client/cli/record_reader.h"
 #include "client/cli/terminal.h"
 
 namespace vecino::cli {
 namespace {
-
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler stores it
 
 struct Arguments {
   LoadOptions load;
@@ -27,15 +23,6 @@ struct Arguments {
   double retry_seconds = 60;
   bool quiet = false;
 };
-
-// Ctrl-C once finishes what is in flight; twice ends the process. read() returns early on it.
-void CatchInterrupt() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted.store(true); };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
 
 std::string FormatOf(const Arguments& arguments) {
   if (!arguments.format.empty()) return arguments.format;
@@ -59,7 +46,7 @@ Result<std::unique_ptr<RecordReader>> MakeReader(const Arguments& arguments,
                                                  const std::string& format,
                                                  std::unique_ptr<Input> input) {
   if (format == "csv") return NewCsvReader(std::move(input), arguments.csv);
-  if (format == "npy") return NewNpyReader(std::move(input), arguments.ids_file, &interrupted);
+  if (format == "npy") return NewNpyReader(std::move(input), arguments.ids_file, &Interrupted());
   return NewJsonlReader(std::move(input));
 }
 
@@ -69,14 +56,15 @@ Result<Source> OpenSource(const Arguments& arguments, const std::string& format)
     return Status(Code::kInvalidArgument, Printable(arguments.file) + ": " + what);
   };
   if (format == "faiss") {
-    Result<FaissRecords> records = NewFaissReader(arguments.file, arguments.ids_file, &interrupted);
+    Result<FaissRecords> records =
+        NewFaissReader(arguments.file, arguments.ids_file, &Interrupted());
     if (!records.ok()) return named(records.status().message());
     return Source{.reader = std::move(records->reader),
                   .size = records->bytes,
                   .position = std::move(records->position),
                   .dimension = records->dimension};
   }
-  Result<std::unique_ptr<Input>> opened = Input::Open(arguments.file, &interrupted);
+  Result<std::unique_ptr<Input>> opened = Input::Open(arguments.file, &Interrupted());
   if (!opened.ok()) return opened.status();
   Input* const input = opened->get();  // the reader owns it
   Source source = {.size = input->size(), .position = [input] { return input->offset(); }};
@@ -143,7 +131,7 @@ int Run(Context& context, Arguments& arguments) {
   if (!arguments.ids_file.empty() && format != "npy" && format != "faiss") {
     return UsageError("--ids is for npy and FAISS files");
   }
-  CatchInterrupt();
+  CatchInterrupt();  // Ctrl-C finishes what is in flight
   Result<Source> opened = OpenSource(arguments, format);
   if (!opened.ok()) return UsageError(opened.status().message());
   RecordReader& records = *opened->reader;
@@ -165,7 +153,7 @@ int Run(Context& context, Arguments& arguments) {
   Progress progress(arguments.load.collection, opened->size, arguments.quiet);
   const auto start = std::chrono::steady_clock::now();
   const LoadReport report =
-      Load(client, records, arguments.load, source, opened->position, interrupted, progress);
+      Load(client, records, arguments.load, source, opened->position, Interrupted(), progress);
   PrintReport(context, arguments, report, records.unit(), std::chrono::steady_clock::now() - start);
   if (!report.status.ok()) return context.Fail(what, report.status);
   if (report.interrupted) return kInterrupted;

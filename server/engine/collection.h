@@ -99,8 +99,8 @@ class Collection {
                              const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> Scan(const Query& query, int k,
                                               const CallContext& context) const;
-  bool FetchHeads(const Query& query, const std::vector<Candidate>& candidates,
-                  Fetched* fetched) const;
+  std::optional<std::vector<SearchHit>> FetchHeads(const Query& query,
+                                                   const std::vector<Candidate>& candidates) const;
   absl::Status Fetch(const Query& query, const std::vector<Candidate>& candidates, bool fill,
                      Fetched* fetched) const;
   absl::Status SearchQuietly(const Query& query, int shard, const CallContext& context,

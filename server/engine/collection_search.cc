@@ -152,41 +152,46 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
   return candidates;
 }
 
-// As Fetch, of what the cache knows: ids and times of versions, which the scan saw live. False when
-// it does not know all, or an update was seen with its old and its new version; then Fetch asks the
-// store, which has one of them.
-bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& candidates,
-                            Fetched* fetched) const {
-  if (!query.heads_only()) return false;
+// The hits of a query for ids and times, of what the cache knows of versions that the scan saw
+// live. Nullopt when it does not know all, or an update was seen with its old and its new version;
+// then the store is to be asked, which has one of them.
+std::optional<std::vector<SearchHit>> Collection::FetchHeads(
+    const Query& query, const std::vector<Candidate>& candidates) const {
   const auto wanted = static_cast<size_t>(query.wanted);
   ReadBudget budget(query.max_bytes);
   absl::flat_hash_set<std::string_view> ids;
-  fetched->hits.reserve(wanted);  // `ids` points into it
+  std::vector<SearchHit> hits;
+  hits.reserve(wanted);  // `ids` points into it
   bool excluded = false;
   for (const Candidate& candidate : candidates) {
-    if (fetched->hits.size() == wanted) break;
+    if (hits.size() == wanted) break;
     storage::Document document;
     if (!context_.heads->Find({uid_, static_cast<uint32_t>(candidate.shard), candidate.hit.label},
                               &document)) {
-      return false;
+      return std::nullopt;
     }
     if (!query.exclude.empty() && document.id == query.exclude) {
-      if (std::exchange(excluded, true)) return false;
+      if (std::exchange(excluded, true)) return std::nullopt;
       continue;
     }
-    if (!budget.Add(ReplyBytes(document)).ok()) return false;
-    fetched->hits.push_back({std::move(document), candidate.hit.score});
-    if (!ids.insert(fetched->hits.back().document.id).second) return false;
+    if (!budget.Add(ReplyBytes(document)).ok()) return std::nullopt;
+    hits.push_back({std::move(document), candidate.hit.score});
+    if (!ids.insert(hits.back().document.id).second) return std::nullopt;
   }
-  return true;
+  return hits;
 }
 
 // Fetches candidates, best first, until there are enough. When a version is gone it stops after
 // those it has asked for, or with `fill` goes on with further candidates.
 absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>& candidates,
                                bool fill, Fetched* fetched) const {
-  if (!fill && FetchHeads(query, candidates, fetched)) return absl::OkStatus();
   *fetched = {};
+  if (query.heads_only() && !fill) {
+    if (auto hits = FetchHeads(query, candidates); hits.has_value()) {
+      fetched->hits = *std::move(hits);
+      return absl::OkStatus();
+    }
+  }
   const auto wanted = static_cast<size_t>(query.wanted);
   ReadBudget budget(query.max_bytes);
   for (size_t next = 0; next < candidates.size() && fetched->hits.size() < wanted;) {
@@ -220,8 +225,10 @@ absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>&
     for (size_t i = next; i < end; ++i) {
       std::optional<storage::Document>& document = documents[i - next];
       if (!document.has_value()) continue;
-      context_.heads->Put({uid_, static_cast<uint32_t>(candidates[i].shard), document->sequence},
-                          *document);
+      if (query.heads_only()) {
+        context_.heads->Put({uid_, static_cast<uint32_t>(candidates[i].shard), document->sequence},
+                            *document);
+      }
       if (!query.exclude.empty() && document->id == query.exclude) continue;
       fetched->hits.push_back({*std::move(document), candidates[i].hit.score});
     }
@@ -275,7 +282,6 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
 
     if (absl::Status status = CheckCall(context, "fetching"); !status.ok()) return status;
     const absl::Time fetch_start = absl::Now();
-    fetched = {};
     absl::Status status = Fetch(*query, *candidates, /*fill=*/scan == kMaxScans, &fetched);
     if (!status.ok()) return status;
     result.fetch_time += absl::Now() - fetch_start;

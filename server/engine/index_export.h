@@ -45,7 +45,7 @@ class UnnamedFile {
 struct ShardExport {
   UnnamedFile file;
   std::vector<std::string> ids;  // of documents, by FAISS id (0, 1, …): never empty strings
-  std::string description;       // "IndexIVFFlat, 70 lists, nprobe 9, 5,000 rows"
+  std::string description;       // as index::ExportedIndex has it
 };
 
 // What Engine::ExportIndex makes. Immutable. While it lives its collection has no other.

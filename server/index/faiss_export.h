@@ -52,7 +52,7 @@ struct ExportOptions {
 
 struct ExportedIndex {
   std::vector<uint64_t> labels;  // by FAISS id: row i of the index has labels[i]; ascending
-  std::string description;       // "IndexIVFFlat, 5,000 rows, 70 lists, nprobe 9"
+  std::string description;       // "IndexIVFFlat, 70 lists, nprobe 9, 5000 rows"
 };
 
 // Writes an index of the kind that options.spec asks for:

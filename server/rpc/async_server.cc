@@ -36,14 +36,16 @@ AsyncServer::AsyncServer(const ServerOptions& options, Metrics* metrics)
       warnings_(kWarningsPerSecond),
       workers_(options.workers, options.queue_capacity) {
   for (const auto* descriptor : Services()) {
-    services_.push_back(std::make_unique<RawService>(*descriptor));
+    std::vector<RawService::Method> methods;
     for (int i = 0; i < descriptor->method_count(); ++i) {
       const auto& method = *descriptor->method(i);
+      methods.push_back({.path = MethodPath(method), .streams = method.server_streaming()});
       // How long a stream takes is its caller's choice.
       slots_.push_back(std::make_unique<MethodSlot>(
-          MethodPath(method), metrics,
-          method.server_streaming() ? absl::ZeroDuration() : options.slow_call, &warnings_));
+          methods.back().path, metrics,
+          methods.back().streams ? absl::ZeroDuration() : options.slow_call, &warnings_));
     }
+    services_.push_back(std::make_unique<RawService>(methods));
   }
 }
 
@@ -232,15 +234,15 @@ bool AsyncServer::OnWritten(StreamCall* call, bool ok) {
     streams_.erase(call);
     return false;
   }
-  // Also the end is a worker's: what the stream holds may take time to give back.
-  const auto go_on = [this, call, ok] {
-    if (ok) return RunCall(call);
-    call->Finish(ToGrpcStatus(absl::CancelledError("the caller went away")));
-  };
-  if (workers_.TryContinue(go_on)) return true;
   // The caller has gone, or the server is about to.
-  call->Finish(ToGrpcStatus(call->ending() ? absl::UnavailableError(kStopping)
-                                           : absl::CancelledError("the caller went away")));
+  const auto end = [call] {
+    call->Finish(ToGrpcStatus(call->ending() ? absl::UnavailableError(kStopping)
+                                             : absl::CancelledError("the caller went away")));
+  };
+  // Also the end is a worker's: what the stream holds may take time to give back.
+  const bool taken =
+      ok ? workers_.TryContinue([this, call] { RunCall(call); }) : workers_.TryContinue(end);
+  if (!taken) end();
   return true;
 }
 

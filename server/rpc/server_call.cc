@@ -3,25 +3,8 @@
 #include <chrono>
 
 #include "absl/time/clock.h"
-#include "server/rpc/text.h"
 
 namespace vecino::rpc {
-
-namespace {
-
-std::vector<RawService::Method> MethodsOf(const google::protobuf::ServiceDescriptor& descriptor) {
-  std::vector<RawService::Method> methods;
-  for (int i = 0; i < descriptor.method_count(); ++i) {
-    methods.push_back({Concat("/", descriptor.full_name(), "/", descriptor.method(i)->name()),
-                       descriptor.method(i)->server_streaming()});
-  }
-  return methods;
-}
-
-}  // namespace
-
-RawService::RawService(const google::protobuf::ServiceDescriptor& descriptor)
-    : RawService(MethodsOf(descriptor)) {}
 
 RawService::RawService(const std::vector<Method>& methods) {
   for (size_t i = 0; i < methods.size(); ++i) {

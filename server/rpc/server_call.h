@@ -15,12 +15,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "google/protobuf/descriptor.h"
 #include "server/engine/types.h"
 
 namespace vecino::rpc {
 
-// A service known by its descriptor whose methods take and give bytes. It stands in for the classes
+// A service known by its methods' paths, which take and give bytes. It stands in for the classes
 // that protoc generates: they would answer INTERNAL to a request that cannot be parsed, parse on
 // the network threads, and need a class for every method. Methods are unary or stream their
 // replies.
@@ -31,7 +30,6 @@ class RawService final : public grpc::Service {
     bool streams = false;  // its replies
   };
   explicit RawService(const std::vector<Method>& methods);
-  explicit RawService(const google::protobuf::ServiceDescriptor& descriptor);
 
   void RequestCall(int method, grpc::ServerContext* context, grpc::ByteBuffer* request,
                    grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>* writer,

@@ -10,8 +10,8 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "tests/server/rpc/fake_engine.h"
 #include "tests/server/rpc/health_client.h"
+#include "tests/server/rpc/server_fixture.h"
 #include "vecino/v1/search_service.grpc.pb.h"
 
 namespace vecino::rpc {
@@ -19,29 +19,14 @@ namespace {
 
 using testing::HasSubstr;
 
-class AsyncServerTest : public testing::Test {
+class AsyncServerTest : public ServerTest {
  protected:
   void Start(ServerOptions options = {}) {
-    options.listen = "127.0.0.1:0";
-    if (options.threads == 0) options.threads = 2;
-    auto server = AsyncServer::Start(options, metrics_.get());
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    handlers_ = std::make_unique<Handlers>(&engine_, &server_->workers(), ServerFacts{}, 4 << 20);
-    // A channel of its own for each test, not one shared through gRPC's pool.
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    channel_ = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server_->port()),
-                                         grpc::InsecureChannelCredentials(), arguments);
+    ServerTest::Start(std::move(options));
     stub_ = v1::SearchService::NewStub(channel_);
   }
   void Serve() {
     server_->Serve(handlers_->Methods(), handlers_->Streams(), rpc::Handlers::Shorts());
-  }
-
-  ~AsyncServerTest() override {
-    if (server_) server_->Drain(absl::Seconds(10));
-    metrics_->RemoveCallbacks();
   }
 
   grpc::Status Search(grpc::ClientContext* context = nullptr) {
@@ -53,11 +38,6 @@ class AsyncServerTest : public testing::Test {
     return stub_->SearchDocuments(context == nullptr ? &own : context, request, &response);
   }
 
-  FakeEngine engine_;
-  std::unique_ptr<Metrics> metrics_ = Metrics::Create();
-  std::unique_ptr<Handlers> handlers_;
-  std::unique_ptr<AsyncServer> server_;
-  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::SearchService::Stub> stub_;
 };
 

@@ -9,8 +9,7 @@
 #include <future>
 #include <thread>
 
-#include "server/rpc/async_server.h"
-#include "tests/server/rpc/fake_engine.h"
+#include "tests/server/rpc/server_fixture.h"
 #include "vecino/v1/collection_service.grpc.pb.h"
 
 namespace vecino::rpc {
@@ -58,20 +57,11 @@ class ScriptedStream final : public TypedStream<v1::ExportIndexResponse> {
   int number_ = 0;
 };
 
-class StreamCallTest : public testing::Test {
+class StreamCallTest : public ServerTest {
  protected:
   void Start(ServerOptions options = {}) {
-    options.listen = "127.0.0.1:0";
-    options.threads = 2;
-    auto server = AsyncServer::Start(options, metrics_.get());
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    handlers_ = std::make_unique<Handlers>(&engine_, &server_->workers(), ServerFacts{}, 4 << 20);
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    const auto channel = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server_->port()),
-                                                   grpc::InsecureChannelCredentials(), arguments);
-    stub_ = v1::CollectionService::NewStub(channel);
+    ServerTest::Start(std::move(options));
+    stub_ = v1::CollectionService::NewStub(channel_);
   }
   void Serve() {
     server_->Serve(handlers_->Methods(),
@@ -82,10 +72,7 @@ class StreamCallTest : public testing::Test {
                        return std::make_unique<ScriptedStream>(&script_, context);
                      }}});
   }
-  ~StreamCallTest() override {
-    if (server_) server_->Drain(absl::Seconds(10));
-    metrics_->RemoveCallbacks();
-  }
+  ~StreamCallTest() override { Stop(); }
 
   std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>> Call(grpc::ClientContext* context) {
     return stub_->ExportIndex(context, v1::ExportIndexRequest());
@@ -106,11 +93,20 @@ class StreamCallTest : public testing::Test {
     return stub_->ListCollections(&context, v1::ListCollectionsRequest(), &response).ok();
   }
 
+  // Streams that were opened and whose callers do not read.
+  struct Unread {
+    explicit Unread(int count) : contexts(static_cast<size_t>(count)) {}
+    std::vector<grpc::ClientContext> contexts;
+    std::vector<std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>>> readers;
+  };
+  void Open(Unread* streams) {
+    for (grpc::ClientContext& context : streams->contexts) {
+      streams->readers.push_back(Call(&context));
+    }
+    while (script_.opened < static_cast<int>(streams->contexts.size())) std::this_thread::yield();
+  }
+
   Script script_;
-  FakeEngine engine_;
-  std::unique_ptr<Metrics> metrics_ = Metrics::Create();
-  std::unique_ptr<Handlers> handlers_;
-  std::unique_ptr<AsyncServer> server_;
   std::unique_ptr<v1::CollectionService::Stub> stub_;
 };
 
@@ -172,10 +168,9 @@ TEST_F(StreamCallTest, CallersThatDoNotReadHoldNoWorkerAndFewMessages) {
   Start({.workers = 1});
   Serve();
   constexpr int kStreams = 4;
-  grpc::ClientContext contexts[kStreams];
-  std::vector<std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>>> readers;
-  for (grpc::ClientContext& context : contexts) readers.push_back(Call(&context));
-  while (script_.opened < kStreams) std::this_thread::yield();
+  Unread streams(kStreams);
+  Open(&streams);
+  auto& [contexts, readers] = streams;
   for (int i = 0; i < 50; ++i) EXPECT_TRUE(UnaryCallWorks());
   // Far from the 1,000 of each: what HTTP/2's windows and gRPC's buffers take.
   EXPECT_LT(script_.asked, 100 * kStreams);
@@ -269,10 +264,9 @@ TEST_F(StreamCallTest, DrainDoesNotWaitForCallersThatDoNotRead) {
   Start({.workers = 2});
   Serve();
   constexpr int kStreams = 3;
-  grpc::ClientContext contexts[kStreams];
-  std::vector<std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>>> readers;
-  for (grpc::ClientContext& context : contexts) readers.push_back(Call(&context));
-  while (script_.opened < kStreams) std::this_thread::yield();
+  Unread streams(kStreams);
+  Open(&streams);
+  auto& [contexts, readers] = streams;
   for (int i = 0; i < 50; ++i) EXPECT_TRUE(UnaryCallWorks());  // the windows are full by then
   EXPECT_TRUE(server_->Drain(absl::Hours(1)));
   EXPECT_EQ(script_.closed, kStreams);
