@@ -212,6 +212,10 @@ std::vector<Option> MakeOptions() {
       Count("index", "memory-bytes", &Config::index_memory_bytes, 0, int64_t{1} << 50,
             "none; a limit that is too low leaves shards unmerged and slow",
             "Memory that indexes may take; builds that would pass it are refused. 0: no limit."),
+      Integer("index", "locked-percent", &Config::index_locked_percent, 0, 90,
+              "memory that other programs, and the store's files, cannot have",
+              "Share of the memory this process may use that index files are locked in, so that no "
+              "search waits for the disk; files beyond it may be dropped by the kernel. 0: none."),
       Bytes("index", "id-cache-bytes", &Config::index_id_cache_bytes, 0, kTiB, "memory",
             "Cache of ids and times of found documents, for searches that return no more."),
       Integer("index", "maintenance-threads", &Config::index_maintenance_threads, 0, 256,

@@ -42,6 +42,7 @@ struct Config {
 
   int index_tail_capacity = 8192;
   int64_t index_memory_bytes = 0;  // 0: no limit
+  int index_locked_percent = 50;
   int64_t index_id_cache_bytes = 64 << 20;
   int index_maintenance_threads = 0;  // 0: one per core
 

@@ -188,7 +188,8 @@ ExitCode Run(const Config& config, absl::Time start) {
        .load_threads = 0,
        .index_folder = config.data_dir + "/index",
        .head_cache_bytes = static_cast<size_t>(config.index_id_cache_bytes),
-       .index_memory_bytes = config.index_memory_bytes},
+       .index_memory_bytes = config.index_memory_bytes,
+       .index_locked_percent = config.index_locked_percent},
       store->get(), encoder->get(), metrics.get());
   if (!engine.ok()) return Fail(ExitCodeOfStore(engine.status()), engine.status());
   AddEncoderMetrics(*metrics, engine->get());

@@ -71,6 +71,7 @@ absl::Status Collection::LoadShard(int number) {
   options.index = info_.spec.index;
   options.budget = context_.budget;
   options.maintenance = context_.policy;
+  options.build_threads = context_.build_threads;
   if (!context_.index_folder.empty()) {
     options.folder = absl::StrCat(context_.index_folder, "/", uid_, "/", number);
   }

@@ -35,6 +35,7 @@ struct CollectionContext {
   std::string index_folder;  // of all collections' index files; empty: in memory
   MemoryBudget* budget = nullptr;
   MaintenancePolicy policy;
+  int build_threads = 1;  // see ShardOptions
   HeadCache* heads = nullptr;
 };
 

@@ -20,6 +20,7 @@
 #include "server/engine/stored_spec.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/validation.h"
+#include "server/index/segment_file.h"
 
 namespace vecino::engine {
 namespace {
@@ -74,7 +75,7 @@ class EngineImpl final : public Engine {
   }
 
   absl::Status Load();
-  void RegisterGauges(Metrics* metrics) const;
+  std::shared_ptr<const Registry> registry() const { return registry_; }
 
   absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec,
                                                   bool validate_only) override;
@@ -146,6 +147,7 @@ class EngineImpl final : public Engine {
             options_.index_folder,
             &budget_,
             options_.maintenance,
+            options_.maintenance_threads,
             &heads_};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
@@ -214,28 +216,6 @@ absl::Status EngineImpl::Load() {
   spdlog::info("loaded {} collections with {} documents in {}", collections.size(), documents,
                absl::FormatDuration(absl::Now() - start));
   return absl::OkStatus();
-}
-
-void EngineImpl::RegisterGauges(Metrics* metrics) const {
-  const auto gauge = [&](const char* name, const char* help,
-                         std::function<int64_t(const Registry::Totals&)> value) {
-    metrics->gauge(name, help, {},
-                   [weak = std::weak_ptr<const Registry>(registry_), value = std::move(value)] {
-                     const std::shared_ptr<const Registry> registry = weak.lock();
-                     return registry == nullptr ? 0.0 : static_cast<double>(value(registry->Sum()));
-                   });
-  };
-  using Totals = Registry::Totals;
-  gauge("vecino_collections", "Collections.", [](const Totals& t) { return t.collections; });
-  gauge("vecino_documents", "Documents in all collections.",
-        [](const Totals& t) { return t.sums.live_documents; });
-  gauge("vecino_tail_rows", "Rows not yet in a segment, dead ones included.",
-        [](const Totals& t) { return t.sums.tail_rows; });
-  gauge("vecino_segments", "Segments.", [](const Totals& t) { return t.sums.segments; });
-  gauge("vecino_deleted_rows", "Dead rows in tails and segments.",
-        [](const Totals& t) { return t.sums.deleted_rows; });
-  gauge("vecino_index_bytes", "Memory of tails and segments.",
-        [](const Totals& t) { return t.sums.tail_bytes + t.sums.segment_bytes; });
 }
 
 absl::Status EngineImpl::CheckRunning() const {
@@ -589,9 +569,14 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
     return absl::InvalidArgumentError(
         absl::StrCat("tail_capacity is ", options.tail_capacity, ", must be 1 or more"));
   }
+  if (const int64_t locked = MachineMemory() / 100 * options.index_locked_percent; locked > 0) {
+    if (absl::Status status = index::SegmentFile::KeepInMemory(locked); !status.ok()) {
+      spdlog::warn("{}", std::string(status.message()));
+    }
+  }
   auto engine = std::make_unique<EngineImpl>(options, store, encoder, metrics);
   if (absl::Status status = engine->Load(); !status.ok()) return status;
-  engine->RegisterGauges(metrics);
+  RegisterIndexGauges(engine->registry(), metrics);
   return engine;
 }
 

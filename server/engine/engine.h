@@ -32,6 +32,8 @@ struct EngineOptions {
   std::string index_folder;
   size_t head_cache_bytes = size_t{64} << 20;  // of ids and times of documents found lately
   int64_t index_memory_bytes = 0;  // that indexes may take; builds beyond are refused. 0: no limit
+  // Of MachineMemory, that index files are kept in (SegmentFile::KeepInMemory); 0: none are.
+  int index_locked_percent = 0;
   MaintenancePolicy maintenance;
 };
 

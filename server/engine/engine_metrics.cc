@@ -1,5 +1,11 @@
 #include "server/engine/engine_metrics.h"
 
+#include <functional>
+#include <utility>
+
+#include "server/engine/registry.h"
+#include "server/index/segment_file.h"
+
 namespace vecino::engine {
 namespace {
 
@@ -13,7 +19,7 @@ Histogram& WriteStage(Metrics* metrics, const char* stage) {
                           {{"stage", stage}});
 }
 
-Counter& Maintenance(Metrics* metrics, const char* kind) {
+Counter& MaintenanceSteps(Metrics* metrics, const char* kind) {
   return metrics->counter("vecino_maintenance_total", "Segments built by maintenance.",
                           {{"kind", kind}});
 }
@@ -40,15 +46,42 @@ EngineMetrics::EngineMetrics(Metrics* metrics)
           metrics->counter("vecino_commit_failures_total", "Group commits the store refused.")),
       write_embed(WriteStage(metrics, "embed")),
       write_commit(WriteStage(metrics, "commit")),
-      drains(Maintenance(metrics, "drain")),
-      merges(Maintenance(metrics, "merge")),
-      retrains(Maintenance(metrics, "retrain")),
-      graphs(Maintenance(metrics, "graph")),
+      drains(MaintenanceSteps(metrics, "drain")),
+      merges(MaintenanceSteps(metrics, "merge")),
+      retrains(MaintenanceSteps(metrics, "retrain")),
+      graphs(MaintenanceSteps(metrics, "graph")),
       maintenance_failures(metrics->counter("vecino_maintenance_failures_total",
                                             "Steps of maintenance that failed and are retried.")),
       drain_time(MaintenanceTime(metrics, "drain")),
       merge_time(MaintenanceTime(metrics, "merge")),
       retrain_time(MaintenanceTime(metrics, "retrain")),
-      graph_time(MaintenanceTime(metrics, "graph")) {}
+      graph_time(MaintenanceTime(metrics, "graph")),
+      publish_stall(metrics->latency(
+          "vecino_publish_stall_seconds",
+          "Time that writers of a shard wait while a segment is put in place.", {})) {}
+
+void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics) {
+  const auto gauge = [&](const char* name, const char* help,
+                         std::function<int64_t(const Registry::Totals&)> value) {
+    metrics->gauge(name, help, {},
+                   [weak = std::weak_ptr<const Registry>(registry), value = std::move(value)] {
+                     const std::shared_ptr<const Registry> alive = weak.lock();
+                     return alive == nullptr ? 0.0 : static_cast<double>(value(alive->Sum()));
+                   });
+  };
+  using Totals = Registry::Totals;
+  gauge("vecino_collections", "Collections.", [](const Totals& t) { return t.collections; });
+  gauge("vecino_documents", "Documents in all collections.",
+        [](const Totals& t) { return t.sums.live_documents; });
+  gauge("vecino_tail_rows", "Rows not yet in a segment, dead ones included.",
+        [](const Totals& t) { return t.sums.tail_rows; });
+  gauge("vecino_segments", "Segments.", [](const Totals& t) { return t.sums.segments; });
+  gauge("vecino_deleted_rows", "Dead rows in tails and segments.",
+        [](const Totals& t) { return t.sums.deleted_rows; });
+  gauge("vecino_index_bytes", "Memory of tails and segments.",
+        [](const Totals& t) { return t.sums.tail_bytes + t.sums.segment_bytes; });
+  metrics->gauge("vecino_index_locked_bytes", "Index files that are kept in memory.", {},
+                 [] { return static_cast<double>(index::SegmentFile::BytesKept()); });
+}
 
 }  // namespace vecino::engine

@@ -1,11 +1,14 @@
 // The counters and latencies that the engine keeps.
 #pragma once
 
+#include <memory>
 #include <string_view>
 
 #include "server/metrics.h"
 
 namespace vecino::engine {
+
+class Registry;
 
 // References into the registry, looked up once. `metrics` must outlive it.
 struct EngineMetrics {
@@ -33,6 +36,10 @@ struct EngineMetrics {
   Histogram& merge_time;
   Histogram& retrain_time;
   Histogram& graph_time;
+  Histogram& publish_stall;  // how long writers of a shard wait while a view is put in place
 };
+
+// What all collections of `registry` hold together. Gone when the registry is.
+void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
 
 }  // namespace vecino::engine

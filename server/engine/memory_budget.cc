@@ -1,5 +1,10 @@
 #include "server/engine/memory_budget.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
 #include "absl/strings/str_cat.h"
 #include "server/index/int8_rows.h"
 #include "server/index/pq_scan.h"
@@ -20,7 +25,8 @@ int64_t PredictIndexBytes(index::SegmentKind kind, const index::IndexSpec& spec,
       const int64_t links = graph ? 4 * 64 * 21 / 20 : 0;
       // Lists end in blocks that are half empty on average: 8 rows each, with √rows · 4 lists.
       const int64_t padding = codes * 8 * (spec.nlist > 0 ? spec.nlist : 0);
-      return rows * (codes + links + static_cast<int64_t>(index::Int8Stride(d)) + 4 + labels) +
+      // Labels are offsets of four bytes.
+      return rows * (codes + links + static_cast<int64_t>(index::Int8Stride(d)) + 4 + labels - 4) +
              padding;
     }
     case index::SegmentKind::kIvfFlat:
@@ -47,6 +53,17 @@ int64_t PredictBuildBytes(index::SegmentKind kind, int64_t rows, int dimension,
   // Plan, lists, order; the sample as floats and as bytes.
   return rows * (kind == index::SegmentKind::kIvf ? 24 : 8) +
          sample_rows * (4 + 1) * static_cast<int64_t>(dimension);
+}
+
+int64_t MachineMemory() {
+  int64_t bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  // cgroup v2 (where it says "max" when there is no limit), then v1, as a container sees its own.
+  for (const char* path :
+       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::ifstream file(path);
+    if (int64_t limit; file >> limit && limit > 0) bytes = std::min(bytes, limit);
+  }
+  return bytes;
 }
 
 absl::Status MemoryBudget::Reserve(int64_t bytes, std::string_view what) {

@@ -20,6 +20,10 @@ int64_t PredictIndexBytes(index::SegmentKind kind, const index::IndexSpec& spec,
 int64_t PredictBuildBytes(index::SegmentKind kind, int64_t rows, int dimension,
                           int64_t sample_rows);
 
+// Memory that this process may use, in bytes: the machine's, or the limit of its cgroup if that is
+// lower.
+int64_t MachineMemory();
+
 // One for the whole server. Thread safe, never blocks.
 class MemoryBudget {
  public:

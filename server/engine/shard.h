@@ -47,7 +47,8 @@ struct ShardOptions {
   int tail_capacity = 8192;  // rows; lowered so that a tail of long vectors stays under 64 MiB
   index::IndexSpec index;
   MaintenancePolicy maintenance;
-  std::string folder;              // of its index files; "": none, everything in memory
+  int build_threads = 1;  // of a training while nobody searches; half of them while somebody does
+  std::string folder;     // of its index files; "": none, everything in memory
   MemoryBudget* budget = nullptr;  // null: no limit. Outlives the shard
 };
 
@@ -178,6 +179,8 @@ class Shard {
   absl::Status Drain(Work* work);
   absl::Status Merge(size_t first, size_t count, Work* work);
   absl::Status Retrain(Work* work);
+  // Threads that a long build may use now.
+  int BuildThreads() const;
   absl::Status BuildGraph(size_t number, Work* work);
   // Builds the kind that suits and puts it in the place of the rows.
   absl::Status Rebuild(index::FrozenRows rows, bool drain, Work* work);
@@ -237,6 +240,8 @@ class Shard {
   absl::flat_hash_map<uint64_t, std::shared_ptr<const index::Generation>> loaded_generations_
       ABSL_GUARDED_BY(index_mu_);
   std::deque<std::shared_ptr<Operation>> requests_ ABSL_GUARDED_BY(index_mu_);
+
+  mutable std::atomic<int64_t> last_search_ns_{0};  // about when; since 1970
 
   std::atomic<uint64_t> appending_{0};  // highest sequence handed to Append
   std::atomic<uint64_t> applied_{0};    // highest sequence in the index

@@ -373,8 +373,10 @@ absl::Status Shard::PublishSegment(index::FrozenRows rows,
                     .graph_refused = false};
   // Keeps what is replaced until the lock is free: freeing much memory takes long.
   const std::shared_ptr<const index::View> replaced = index_.Pin();
+  absl::Time locked;
   {
     absl::MutexLock lock(&index_mu_);
+    locked = absl::Now();
     const int64_t before = index_.Stats().segment_memory.total();
     if (absl::Status status = index_.Publish(std::move(rows), std::move(segment)); !status.ok()) {
       return status;
@@ -395,7 +397,14 @@ absl::Status Shard::PublishSegment(index::FrozenRows rows,
       options_.budget->Add(index_.Stats().segment_memory.total() - before);
     }
   }
+  metrics_->publish_stall.Observe(absl::ToDoubleSeconds(absl::Now() - locked));
   return SaveManifest(/*files=*/!files_.in_memory());
+}
+
+int Shard::BuildThreads() const {
+  constexpr int64_t kLately = 1'000'000'000;
+  const bool searched = absl::GetCurrentTimeNanos() - last_search_ns_.load() < kLately;
+  return std::max(1, searched ? options_.build_threads / 2 : options_.build_threads);
 }
 
 absl::Status Shard::Retrain(Work* work) {
@@ -438,19 +447,20 @@ absl::Status Shard::Retrain(Work* work) {
   stage("training");
   auto generation = index::TrainGeneration(
       *rows, options_.metric, options_.unit, static_cast<size_t>(options_.dimension),
-      {.id = id, .nlist = nlist, .expected_rows = live}, pause);
+      {.id = id, .nlist = nlist, .expected_rows = live, .threads = BuildThreads()}, pause);
   if (!generation.ok()) return generation.status();
   stage("encoding");
   index::IvfSegment::Drift drift;
   work->file = files_.Next();
-  auto segment =
-      index::IvfSegment::Build(*rows, *generation, files_.Segment(work->file), pause, &drift);
+  auto segment = index::IvfSegment::Build(*rows, *generation, files_.Segment(work->file), pause,
+                                          &drift, BuildThreads());
   if (!segment.ok()) return segment.status();
   (*generation)
       ->SetBase(static_cast<float>(drift.squared_distance / static_cast<double>(drift.rows)),
                 static_cast<float>((*segment)->Imbalance()));
   stage("calibrating");
-  auto calibration = index::CalibrateIvf(**segment, index::kCalibrationQueries, id, pause);
+  auto calibration =
+      index::CalibrateIvf(**segment, index::kCalibrationQueries, id, pause, BuildThreads());
   if (!calibration.ok()) return calibration.status();
   (*generation)->SetCalibration(*std::move(calibration));
   if (!files_.in_memory()) {

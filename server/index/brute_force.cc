@@ -80,53 +80,90 @@ GemmColumns QueryColumns(Metric metric, const float* queries, size_t n, size_t d
   return columns;
 }
 
+// One search by brute force: what its threads share.
+struct BruteForce {
+  const float* rows;
+  size_t d;
+  Metric metric;
+  const std::vector<float>& centre;
+  const GemmColumns& columns;
+  size_t queries, keep;
+  CpuLevel level;
+
+  // The best `keep` of the rows first to end − 1 for each query. candidates: one a query.
+  absl::Status Scan(size_t first, size_t end, std::vector<Candidates>* candidates,
+                    Checkpoint checkpoint) const;
+};
+
+absl::Status BruteForce::Scan(size_t first, size_t end, std::vector<Candidates>* candidates,
+                              Checkpoint checkpoint) const {
+  Pacer pacer(checkpoint, level);
+  const size_t step = GemmBlockRows(d);
+  const bool l2 = metric == Metric::kL2;
+  GemmRowBuffer block(std::min(step, end - first), d);
+  std::vector<float> offsets(step, kInfinity);  // rows that fill up a block are never found
+  std::vector<float> thresholds(columns.panels() * kTileColumns, kInfinity);
+  std::fill_n(thresholds.begin(), queries, -kInfinity);
+  std::vector<GemmHit> hits(step * kTileColumns);
+  for (; first < end; first += step) {
+    const size_t count = std::min(step, end - first);
+    for (size_t i = 0; i < count; ++i) {
+      block.Set(i, rows + (first + i) * d, centre.data());
+      offsets[i] = l2 ? block.norm(i) / 2 : 0;
+    }
+    std::fill(offsets.begin() + static_cast<ptrdiff_t>(count), offsets.end(), kInfinity);
+    const GemmRows part = block.Rows(0, count);
+    for (size_t p = 0; p < columns.panels(); ++p) {
+      const size_t found = FindAbove(part, offsets.data(), columns, p,
+                                     thresholds.data() + p * kTileColumns, hits.data(), level);
+      for (size_t h = 0; h < found; ++h) {
+        (*candidates)[hits[h].column].Push(keep, hits[h].score,
+                                           static_cast<int64_t>(first + hits[h].row));
+      }
+      for (size_t h = 0; h < found; ++h) {
+        thresholds[hits[h].column] = (*candidates)[hits[h].column].threshold();
+      }
+      const auto work = static_cast<double>(part.n * kTileColumns * columns.depth());
+      if (absl::Status status = pacer.Did(work); !status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric,
                             const float* queries, size_t n_queries, const int64_t* exclude, int k,
-                            int64_t* best, float* scores, Checkpoint checkpoint, CpuLevel level) {
+                            int64_t* best, float* scores, Checkpoint checkpoint, int threads,
+                            CpuLevel level) {
   if (k < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("brute force for the best ", k, " rows: must be 1 or more"));
   }
   try {
-    Pacer pacer(checkpoint, level);
     const size_t wanted = static_cast<size_t>(k), keep = 4 * wanted + 128;
     const bool l2 = metric == Metric::kL2;
     const std::vector<float> centre = Centre(rows, n, d);
     const GemmColumns columns = QueryColumns(metric, queries, n_queries, d, centre);
-    const size_t step = GemmBlockRows(d);
-    GemmRowBuffer block(std::min(step, n), d);
-    std::vector<float> offsets(step, kInfinity);  // rows that fill up a block are never found
-    std::vector<float> thresholds(columns.panels() * kTileColumns, kInfinity);
-    std::vector<Candidates> candidates(n_queries);
-    std::fill_n(thresholds.begin(), n_queries, -kInfinity);
-    std::vector<GemmHit> hits(step * kTileColumns);
-    for (size_t first = 0; first < n; first += step) {
-      const size_t count = std::min(step, n - first);
-      for (size_t i = 0; i < count; ++i) {
-        block.Set(i, rows + (first + i) * d, centre.data());
-        offsets[i] = l2 ? block.norm(i) / 2 : 0;
-      }
-      std::fill(offsets.begin() + static_cast<ptrdiff_t>(count), offsets.end(), kInfinity);
-      const GemmRows part = block.Rows(0, count);
-      for (size_t p = 0; p < columns.panels(); ++p) {
-        const size_t found = FindAbove(part, offsets.data(), columns, p,
-                                       thresholds.data() + p * kTileColumns, hits.data(), level);
-        for (size_t h = 0; h < found; ++h) {
-          candidates[hits[h].column].Push(keep, hits[h].score,
-                                          static_cast<int64_t>(first + hits[h].row));
-        }
-        for (size_t h = 0; h < found; ++h) {
-          thresholds[hits[h].column] = candidates[hits[h].column].threshold();
-        }
-        const auto work = static_cast<double>(part.n * kTileColumns * columns.depth());
-        if (absl::Status status = pacer.Did(work); !status.ok()) return status;
-      }
-    }
+    const BruteForce scan = {rows, d, metric, centre, columns, n_queries, keep, level};
+    // The best of each part of the rows are found by themselves and then compared.
+    const size_t parts = std::clamp<size_t>(n / 1024, 1, static_cast<size_t>(std::max(threads, 1)));
+    std::vector<std::vector<Candidates>> candidates(parts, std::vector<Candidates>(n_queries));
+    absl::Status status =
+        ParallelFor(threads, parts, checkpoint, [&](size_t part, Checkpoint part_checkpoint) {
+          return scan.Scan(part * n / parts, (part + 1) * n / parts, &candidates[part],
+                           part_checkpoint);
+        });
+    if (!status.ok()) return status;
 
+    Pacer pacer(checkpoint, level);
     for (size_t q = 0; q < n_queries; ++q) {
-      std::vector<Candidate>& found = candidates[q].Finish(keep);
+      for (size_t part = 1; part < parts; ++part) {
+        for (const Candidate& c : candidates[part][q].Finish(keep)) {
+          candidates[0][q].Push(keep, c.score, c.row);
+        }
+      }
+      std::vector<Candidate>& found = candidates[0][q].Finish(keep);
       if (exclude != nullptr) {
         std::erase_if(found, [&](const Candidate& c) { return c.row == exclude[q]; });
       }
@@ -143,7 +180,7 @@ absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric
         scores[q * wanted + i] = l2 ? -c.score : c.score;
       }
       const auto work = static_cast<double>(found.size() * d) * Pacer::kRowColumns;
-      if (absl::Status status = pacer.Did(work); !status.ok()) return status;
+      if (status = pacer.Did(work); !status.ok()) return status;
     }
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {

@@ -319,11 +319,12 @@ GemmRowBuffer::GemmRowBuffer(size_t n, size_t d)
       depth_(GemmDepth(d)),
       codes_((n + kTileRows - 1) / kTileRows * kTileRows * depth_, 128),
       scales_(codes_.size() / depth_, 0),
-      norms_(scales_.size(), 0),
-      scratch_(depth_) {}
+      norms_(scales_.size(), 0) {}
 
 void GemmRowBuffer::Set(size_t i, const float* row, const float* centre) {
-  const RoundedRow rounded = RoundRow(row, centre, d_, scratch_.data(), &codes_[i * depth_]);
+  thread_local std::vector<float> scratch;
+  if (scratch.size() < depth_) scratch.resize(depth_);
+  const RoundedRow rounded = RoundRow(row, centre, d_, scratch.data(), &codes_[i * depth_]);
   scales_[i] = rounded.scale;
   norms_[i] = rounded.norm;
 }

@@ -37,7 +37,8 @@ struct GemmRows {
   size_t n = 0;                    // a multiple of kTileRows; fill up with codes 128
 };
 
-// Rows rounded to be multiplied. Not thread safe while Set is called.
+// Rows rounded to be multiplied. Set may be called for different rows at once; nothing else beside
+// it.
 class GemmRowBuffer {
  public:
   // n rows of d dimensions, zeros until set.
@@ -52,7 +53,7 @@ class GemmRowBuffer {
  private:
   size_t d_, depth_;
   std::vector<uint8_t> codes_;
-  std::vector<float> scales_, norms_, scratch_;
+  std::vector<float> scales_, norms_;
 };
 
 // How many rows to take at once, so that they stay in the L2 cache while panels pass by.

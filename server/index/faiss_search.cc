@@ -17,6 +17,7 @@
 #include <numeric>
 #include <vector>
 
+#include "server/index/bits.h"
 #include "server/index/cpu.h"
 #include "server/index/distance.h"
 #include "server/index/faiss_hnsw.h"
@@ -28,21 +29,6 @@ namespace {
 // With a filter, so few rows are compared faster than any index finds them.
 constexpr int64_t kDirectRows = 2000;
 constexpr int64_t kDirectShare = 100;  // one in a hundred
-
-#define VECINO_COUNT_BITS(words, count)                                          \
-  int64_t bits = 0;                                                              \
-  for (size_t i = 0; i < (count); ++i) bits += __builtin_popcountll((words)[i]); \
-  return bits
-
-__attribute__((target("popcnt"))) int64_t CountBitsFast(const uint64_t* words, size_t count) {
-  VECINO_COUNT_BITS(words, count);
-}
-int64_t CountBitsPortable(const uint64_t* words, size_t count) { VECINO_COUNT_BITS(words, count); }
-
-int64_t CountBits(const uint64_t* words, size_t count) {
-  return BestCpuLevel() == CpuLevel::kPortable ? CountBitsPortable(words, count)
-                                               : CountBitsFast(words, count);
-}
 
 #define VECINO_HAMMING(a, b, bytes)                                    \
   uint32_t sum = 0;                                                    \
@@ -65,7 +51,6 @@ __attribute__((target("popcnt"))) uint32_t HammingFast(const uint8_t* a, const u
 uint32_t HammingPortable(const uint8_t* a, const uint8_t* b, size_t bytes) {
   VECINO_HAMMING(a, b, bytes);
 }
-#undef VECINO_COUNT_BITS
 #undef VECINO_HAMMING
 
 // Which slots may be found, as they were when the search began.

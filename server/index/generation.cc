@@ -29,7 +29,7 @@ struct Meta {
   uint32_t calibration_k;
   uint32_t calibration_queries;
   uint32_t calibration_points;
-  uint32_t reserved;
+  float widening;  // 0 in format version 1
 };
 static_assert(sizeof(Meta) == 64);
 
@@ -85,13 +85,14 @@ absl::StatusOr<std::shared_ptr<Generation>> Generation::Train(Metric metric, boo
   kmeans.clusters = g.nlist_;
   kmeans.seed = options.seed;
   kmeans.spherical = unit;
+  kmeans.threads = options.threads;
   auto centroids = TrainKMeans(sample, n, d, kmeans, checkpoint);
   if (!centroids.ok()) return centroids.status();
   g.centroids_ = *std::move(centroids);
 
   absl::StatusOr<ProductQuantizer> quantizer = absl::UnknownError("");
   if (n >= ProductQuantizer::kCodewords) {
-    quantizer = ProductQuantizer::Train(sample, n, d, options.seed, checkpoint);
+    quantizer = ProductQuantizer::Train(sample, n, d, options.seed, checkpoint, options.threads);
   } else {
     std::vector<float> repeated;
     for (int i = 0; i < ProductQuantizer::kCodewords; ++i) {
@@ -123,6 +124,18 @@ absl::Status Generation::Finish() {
       for (size_t j = 0; j < d_; ++j) norm += double{centroid[j]} * centroid[j];
       norms_[i] = static_cast<float>(norm);
     }
+    const size_t m = quantizer_->m(), blocks = (nlist_ + kPqBlockRows - 1) / kPqBlockRows;
+    blocks_.assign(blocks * PqBlockBytes(m), 0);
+    live_.assign(blocks, 0xFFFF);
+    if (const int rest = nlist_ % kPqBlockRows; rest != 0) {
+      live_.back() = static_cast<uint16_t>((1u << rest) - 1);
+    }
+    std::vector<uint8_t> codes(m);
+    for (int i = 0; i < nlist_; ++i) {
+      quantizer_->Encode(centroids_.data() + static_cast<size_t>(i) * d_, 1, codes.data());
+      PqPack(codes.data(), m, blocks_.data() + i / kPqBlockRows * PqBlockBytes(m),
+             i % kPqBlockRows);
+    }
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
@@ -144,7 +157,7 @@ absl::Status Generation::Save(const std::string& path) const {
                      .calibration_k = static_cast<uint32_t>(calibration_.k),
                      .calibration_queries = static_cast<uint32_t>(calibration_.queries),
                      .calibration_points = static_cast<uint32_t>(calibration_.points.size()),
-                     .reserved = 0};
+                     .widening = static_cast<float>(calibration_.widening)};
   static_assert(sizeof(Calibration::Point) == 8);
   const std::vector<float>& codebooks = quantizer_->codebooks();
   absl::Status status = writer.AddSection("meta", &meta, sizeof(meta));
@@ -197,13 +210,14 @@ absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::st
   g.quantizer_ = std::make_unique<ProductQuantizer>(m.d, *codebooks);
   g.calibration_.k = static_cast<int>(m.calibration_k);
   g.calibration_.queries = static_cast<int>(m.calibration_queries);
+  if (m.widening > 0) g.calibration_.widening = m.widening;
   g.calibration_.points.assign(*points, *points + m.calibration_points);
   if (absl::Status status = g.Finish(); !status.ok()) return status;
   return generation;
 }
 
 int64_t Generation::bytes() const {
-  return static_cast<int64_t>(centroids_.size() * sizeof(float) + codes_.size() +
+  return static_cast<int64_t>(centroids_.size() * sizeof(float) + codes_.size() + blocks_.size() +
                               scales_.size() * sizeof(float) + norms_.size() * sizeof(float) +
                               quantizer_->codebooks().size() * sizeof(float)) +
          assigner_->bytes();
@@ -215,21 +229,48 @@ int Generation::NprobeFor(double recall, int k) const {
   const double base = calibration_.BreadthFor(recall, fallback);
   const int measured = std::max(calibration_.k, 1);
   const double scale =
-      k <= measured ? 1.0 : std::pow(static_cast<double>(k) / measured, kWideningExponent);
+      k <= measured ? 1.0 : std::pow(static_cast<double>(k) / measured, widening());
   return static_cast<int>(std::clamp(std::ceil(base * scale), 1.0, static_cast<double>(nlist_)));
 }
 
-void Generation::Probe(const Int8Query& query, int nprobe, std::vector<float>* scratch,
-                       std::vector<uint32_t>* lists) const {
-  scratch->resize(nlist_);
+void Generation::Probe(const Int8Query& query, const PqTables& tables, int nprobe,
+                       ProbeScratch* scratch, std::vector<uint32_t>* lists) const {
+  nprobe = std::clamp(nprobe, 1, nlist_);
   const Int8Rows rows = {.metric = metric_,
                          .d = d_,
                          .codes = codes_.data() + code_start_,
                          .scales = scales_.data(),
                          .norms = norms_.empty() ? nullptr : norms_.data()};
-  ScoreRange(rows, query, 0, nlist_, scratch->data());
-  SelectBest(scratch->data(), nlist_, std::clamp(nprobe, 1, nlist_),
-             /*best_high=*/metric_ == Metric::kInnerProduct, lists);
+  const bool best_high = metric_ == Metric::kInnerProduct;
+  std::vector<float>& scores = scratch->scores;
+  // Below, scoring all in one go is as quick.
+  constexpr int kManyLists = 1024, kFewOfThem = 8;
+  if (nlist_ < kManyLists || nprobe > nlist_ / kFewOfThem) {
+    scores.resize(nlist_);
+    ScoreRange(rows, query, 0, nlist_, scores.data());
+    SelectBest(scores.data(), nlist_, nprobe, best_high, lists);
+    return;
+  }
+  const size_t m = quantizer_->m(), block_bytes = PqBlockBytes(m);
+  constexpr size_t kStep = Reservoir::kRoom / kPqBlockRows;
+  Reservoir& reservoir = scratch->reservoir;
+  reservoir.Reset(2 * static_cast<size_t>(nprobe));
+  for (size_t b = 0; b < live_.size(); b += kStep) {
+    const size_t n = std::min(kStep, live_.size() - b);
+    reservoir.Added(PqScan(blocks_.data() + b * block_bytes, n, m, tables.bytes.data(),
+                           live_.data() + b, reservoir.threshold(),
+                           static_cast<uint32_t>(b) * kPqBlockRows, reservoir.room()));
+  }
+  const size_t found = reservoir.Finish();
+  std::vector<uint32_t>& candidates = scratch->candidates;
+  candidates.resize(found);
+  for (size_t i = 0; i < found; ++i) candidates[i] = reservoir.data()[i].slot;
+  std::sort(candidates.begin(), candidates.end());
+  scores.resize(found);
+  ScoreSlots(rows, query, candidates.data(), found, scores.data());
+  SelectBest(scores.data(), found, nprobe, best_high, &scratch->best);
+  lists->clear();
+  for (const uint32_t i : scratch->best) lists->push_back(candidates[i]);
 }
 
 }  // namespace vecino::index

@@ -12,6 +12,7 @@
 #include "server/index/generation.h"
 #include "server/index/int8_rows.h"
 #include "server/index/kmeans.h"
+#include "server/index/labels.h"
 #include "server/index/search_params.h"
 #include "server/index/segment_file.h"
 #include "server/index/tombstones.h"
@@ -22,8 +23,8 @@ namespace vecino::index {
 // The rows a graph is over; they outlive every call they are given to. Slots are the nodes.
 struct GraphRows {
   Int8Rows rounded;
-  const float* vectors = nullptr;    // row-major, rounded.d floats a row
-  const uint64_t* labels = nullptr;  // one a row
+  const float* vectors = nullptr;  // row-major, rounded.d floats a row
+  Labels labels;                   // one a row
   int64_t rows = 0;
 };
 

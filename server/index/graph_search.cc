@@ -344,7 +344,7 @@ void GraphSearch::Rerank(size_t wanted) {
     if (i >= n) return;
     const char* row = reinterpret_cast<const char*>(rows_.vectors + scratch_.slots[i] * d);
     for (size_t byte = 0; byte < d * sizeof(float); byte += kLine) __builtin_prefetch(row + byte);
-    __builtin_prefetch(rows_.labels + scratch_.slots[i]);
+    rows_.labels.Prefetch(scratch_.slots[i]);
   };
   for (size_t i = 0; i < kAhead; ++i) prefetch(i);
   for (size_t i = 0; i < n; ++i) {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "server/index/bits.h"
 #include "server/index/distance.h"
 #include "server/index/select.h"
 
@@ -23,6 +24,7 @@ constexpr int64_t kMostOfAll = 8;
 struct Scratch {
   Int8Query query;
   PqTables tables;
+  Generation::ProbeScratch probe;
   std::vector<float> scores;
   std::vector<uint32_t> lists, slots, best;
   std::vector<uint16_t> masks;
@@ -78,9 +80,7 @@ void IvfSearch::Run() {
       continue;
     }
     filtered = true;
-    for (int64_t word = 0; word < (size + 63) / 64; ++word) {
-      passing_ += std::popcount(part.allowed[word]);
-    }
+    passing_ += CountBits(part.allowed, static_cast<size_t>(size + 63) / 64);
   }
   if (passing_ == 0) return;
   scratch_.query.Assign(query_, generation_.d());
@@ -123,7 +123,7 @@ int IvfSearch::Nprobe() const {
       params_.nprobe > 0 ? params_.nprobe : generation_.NprobeFor(params_.recall_target, params_.k);
   if (passing_ < rows_) {
     nprobe *= std::pow(static_cast<double>(rows_) / static_cast<double>(passing_),
-                       Generation::kWideningExponent);
+                       generation_.widening());
   }
   return static_cast<int>(std::min<double>(std::ceil(nprobe), generation_.nlist()));
 }
@@ -170,8 +170,8 @@ void IvfSearch::ScanList(const IvfPart& part, uint32_t base, int list) {
 
 void IvfSearch::Scan(int nprobe) {
   if (work_ != nullptr) work_->nprobe = nprobe;
-  generation_.Probe(scratch_.query, nprobe, &scratch_.scores, &scratch_.lists);
   generation_.quantizer().MakeTables(generation_.metric(), query_, &scratch_.tables);
+  generation_.Probe(scratch_.query, scratch_.tables, nprobe, &scratch_.probe, &scratch_.lists);
   const int rerank = params_.rerank > 0 ? params_.rerank
                                         : std::max(10 * params_.k,
                                                    params_.recall_target < kHighRecall ? 100 : 200);

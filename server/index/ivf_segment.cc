@@ -1,6 +1,7 @@
 #include "server/index/ivf_segment.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <numeric>
 #include <utility>
@@ -23,8 +24,9 @@ struct Meta {
 };
 static_assert(sizeof(Meta) == 32);
 
-// Rows between two calls of the checkpoint.
-constexpr size_t kStep = 1024;
+// Rows that are assigned, or bytes of a section that are made, by one thread at a time.
+constexpr size_t kStep = 256;
+constexpr size_t kPieceBytes = size_t{1} << 20;
 
 // Where a row comes from.
 struct Ref {
@@ -36,12 +38,13 @@ struct Ref {
 class Builder {
  public:
   Builder(const FrozenRows& rows, const Generation& generation, const std::string& path,
-          Checkpoint checkpoint)
+          Checkpoint checkpoint, int threads)
       : sources_(rows.sources()),
         generation_(generation),
         d_(generation.d()),
         m_(generation.quantizer().m()),
         checkpoint_(checkpoint),
+        threads_(std::max(threads, 1)),
         writer_(path, kFileType) {
     for (const FrozenRows::Source& source : sources_) {
       const auto* ivf = dynamic_cast<const IvfSegment*>(source.segment.segment.get());
@@ -58,15 +61,22 @@ class Builder {
 
   absl::Status Assign(size_t source, IvfSegment::Drift* drift, std::vector<Ref>* refs,
                       std::vector<uint32_t>* lists) const;
+  // Makes a section of n items of equal size in pieces: fill(first, end, to) writes the items first
+  // to end − 1 to `to`, on several threads at once.
+  absl::Status WriteSection(std::string_view name, size_t n, size_t item_bytes,
+                            absl::FunctionRef<void(size_t first, size_t end, uint8_t* to)> fill);
+  void EncodeBlock(size_t list, uint32_t first, uint8_t* block) const;
   absl::Status WriteVectors();
   absl::Status WriteRounded();
   absl::Status WriteCodes();
   absl::Status WriteTables();
+  absl::Status WriteLabels(const std::vector<uint64_t>& labels, const std::vector<uint32_t>& order);
 
   const std::vector<FrozenRows::Source>& sources_;
   const Generation& generation_;
   const size_t d_, m_;
   const Checkpoint checkpoint_;
+  const int threads_;
   SegmentFileWriter writer_;
   std::vector<const IvfSegment*> ivf_;  // of each source, or null
   std::vector<bool> same_;              // whether its codes are of this generation
@@ -78,28 +88,30 @@ absl::Status Builder::Assign(size_t source_number, IvfSegment::Drift* drift, std
                              std::vector<uint32_t>* lists) const {
   const FrozenRows::Source& source = sources_[source_number];
   const Segment* segment = source.segment.segment.get();
-  std::vector<float> batch;
-  std::vector<float> distances(kStep);
-  for (int64_t i = 0; i < source.size();) {
-    batch.clear();
-    while (i < source.size() && batch.size() < kStep * d_) {
-      const int64_t slot = segment == nullptr ? i : segment->InLabelOrder(i);
-      ++i;
-      if (!source.IsLive(slot)) continue;
-      refs->push_back({static_cast<uint32_t>(source_number), static_cast<uint32_t>(slot)});
-      const float* row = source.vector(slot);
-      batch.insert(batch.end(), row, row + d_);
-    }
-    const size_t n = batch.size() / d_;
-    if (n == 0) break;
-    lists->resize(lists->size() + n);
-    absl::Status status = generation_.assigner().Assign(
-        batch.data(), n, lists->data() + lists->size() - n, distances.data(), checkpoint_);
-    if (!status.ok()) return status;
-    if (drift != nullptr) {
-      drift->squared_distance += std::accumulate(distances.begin(), distances.begin() + n, 0.0);
-      drift->rows += static_cast<int64_t>(n);
-    }
+  for (int64_t i = 0; i < source.size(); ++i) {
+    const int64_t slot = segment == nullptr ? i : segment->InLabelOrder(i);
+    if (!source.IsLive(slot)) continue;
+    refs->push_back({static_cast<uint32_t>(source_number), static_cast<uint32_t>(slot)});
+  }
+  const size_t n = refs->size(), steps = (n + kStep - 1) / kStep;
+  lists->resize(n);
+  std::vector<double> distances(steps);  // sums, added up in order
+  absl::Status status = ParallelFor(
+      threads_, steps, checkpoint_, [&](size_t step, Checkpoint checkpoint) -> absl::Status {
+        const size_t first = step * kStep, count = std::min(kStep, n - first);
+        std::vector<float> rows(count * d_), of_rows(count);
+        for (size_t i = 0; i < count; ++i) {
+          std::copy_n(vector((*refs)[first + i]), d_, rows.data() + i * d_);
+        }
+        absl::Status assigned = generation_.assigner().Assign(
+            rows.data(), count, lists->data() + first, of_rows.data(), checkpoint);
+        distances[step] = std::accumulate(of_rows.begin(), of_rows.end(), 0.0);
+        return assigned;
+      });
+  if (!status.ok()) return status;
+  if (drift != nullptr) {
+    drift->squared_distance += std::accumulate(distances.begin(), distances.end(), 0.0);
+    drift->rows += static_cast<int64_t>(n);
   }
   return absl::OkStatus();
 }
@@ -144,43 +156,57 @@ absl::Status Builder::Plan(int64_t live, IvfSegment::Drift* drift) {
   return absl::OkStatus();
 }
 
-absl::Status Builder::WriteVectors() {
-  absl::Status status = writer_.Begin("vectors");
-  for (size_t i = 0; i < plan_.size() && status.ok(); ++i) {
-    if (i % kStep == 0) status = checkpoint_();
-    if (status.ok()) status = writer_.Append(vector(plan_[i]), d_ * sizeof(float));
+absl::Status Builder::WriteSection(
+    std::string_view name, size_t n, size_t item_bytes,
+    absl::FunctionRef<void(size_t first, size_t end, uint8_t* to)> fill) {
+  const size_t piece = std::max<size_t>(1, kPieceBytes / item_bytes);
+  const size_t round = piece * 4 * static_cast<size_t>(threads_);
+  const auto made = std::make_unique_for_overwrite<uint8_t[]>(std::min(round, n) * item_bytes);
+  absl::Status status = writer_.Begin(name);
+  for (size_t first = 0; first < n && status.ok(); first += round) {
+    const size_t count = std::min(round, n - first);
+    status = ParallelFor(threads_, (count + piece - 1) / piece, checkpoint_,
+                         [&](size_t task, Checkpoint) {
+                           const size_t begin = task * piece;
+                           fill(first + begin, first + std::min(begin + piece, count),
+                                made.get() + begin * item_bytes);
+                           return absl::OkStatus();
+                         });
+    if (status.ok()) status = writer_.Append(made.get(), count * item_bytes);
   }
   return status;
+}
+
+absl::Status Builder::WriteVectors() {
+  const size_t bytes = d_ * sizeof(float);
+  return WriteSection("vectors", plan_.size(), bytes, [&](size_t i, size_t end, uint8_t* to) {
+    for (; i < end; ++i, to += bytes) std::memcpy(to, vector(plan_[i]), bytes);
+  });
 }
 
 absl::Status Builder::WriteRounded() {
   const size_t stride = Int8Stride(d_);
   const bool l2 = generation_.metric() == Metric::kL2;
-  std::vector<uint8_t> codes(stride);
-  std::vector<float> scales, norms;
-  scales.reserve(plan_.size());
-  if (l2) norms.reserve(plan_.size());
-  absl::Status status = writer_.Begin("rounded");
-  for (size_t i = 0; i < plan_.size() && status.ok(); ++i) {
-    if (i % kStep == 0) status = checkpoint_();
-    if (!status.ok()) break;
-    const Ref ref = plan_[i];
-    if (const IvfSegment* from = ivf_[ref.source]; from != nullptr) {
-      const Int8Rows& rounded = from->rounded();
-      scales.push_back(rounded.scales[ref.slot]);
-      if (l2) norms.push_back(rounded.norms[ref.slot]);
-      status = writer_.Append(rounded.codes + size_t{ref.slot} * stride, stride);
-      continue;
-    }
-    const float* row = vector(ref);
-    scales.push_back(QuantizeRow(row, d_, codes.data()));
-    if (l2) {
-      double norm = 0;
-      for (size_t j = 0; j < d_; ++j) norm += double{row[j]} * row[j];
-      norms.push_back(static_cast<float>(norm));
-    }
-    status = writer_.Append(codes.data(), stride);
-  }
+  std::vector<float> scales(plan_.size()), norms(l2 ? plan_.size() : 0);
+  absl::Status status =
+      WriteSection("rounded", plan_.size(), stride, [&](size_t i, size_t end, uint8_t* to) {
+        for (; i < end; ++i, to += stride) {
+          const Ref ref = plan_[i];
+          if (const IvfSegment* from = ivf_[ref.source]; from != nullptr) {
+            const Int8Rows& rounded = from->rounded();
+            scales[i] = rounded.scales[ref.slot];
+            if (l2) norms[i] = rounded.norms[ref.slot];
+            std::memcpy(to, rounded.codes + size_t{ref.slot} * stride, stride);
+            continue;
+          }
+          const float* row = vector(ref);
+          scales[i] = QuantizeRow(row, d_, to);
+          if (!l2) continue;
+          double norm = 0;
+          for (size_t j = 0; j < d_; ++j) norm += double{row[j]} * row[j];
+          norms[i] = static_cast<float>(norm);
+        }
+      });
   if (status.ok()) {
     status = writer_.AddSection("scales", scales.data(), scales.size() * sizeof(float));
   }
@@ -190,45 +216,58 @@ absl::Status Builder::WriteRounded() {
   return status;
 }
 
-absl::Status Builder::WriteCodes() {
+// The block of the rows from slot `first` on, which are of that list.
+void Builder::EncodeBlock(size_t list, uint32_t first, uint8_t* block) const {
   const size_t block_bytes = PqBlockBytes(m_);
-  std::vector<uint8_t> block(block_bytes), codes(kPqBlockRows * m_);
-  std::vector<float> rows(kPqBlockRows * d_);
-  absl::Status status = writer_.Begin("codes");
-  size_t since_checkpoint = 0;
-  for (size_t list = 0; list + 1 < list_begin_.size() && status.ok(); ++list) {
-    for (uint32_t first = list_begin_[list]; first < list_begin_[list + 1] && status.ok();
-         first += kPqBlockRows) {
-      const auto n =
-          static_cast<int>(std::min<uint32_t>(kPqBlockRows, list_begin_[list + 1] - first));
-      std::fill(block.begin(), block.end(), 0);
-      int encoded[kPqBlockRows];
-      size_t count = 0;
-      for (int r = 0; r < n; ++r) {
-        const Ref ref = plan_[first + r];
-        if (!same_[ref.source]) {
-          const float* row = vector(ref);
-          std::copy(row, row + d_, rows.begin() + static_cast<ptrdiff_t>(count * d_));
-          encoded[count++] = r;
-          continue;
-        }
-        const IvfSegment& from = *ivf_[ref.source];
-        const uint32_t within = ref.slot - from.list_begin(static_cast<int>(list));
-        PqCopyRow(from.blocks(static_cast<int>(list)) + within / kPqBlockRows * block_bytes,
-                  static_cast<int>(within % kPqBlockRows), m_, block.data(), r);
-      }
-      if (count > 0) generation_.quantizer().Encode(rows.data(), count, codes.data());
-      for (size_t i = 0; i < count; ++i) {
-        PqPack(codes.data() + i * m_, m_, block.data(), encoded[i]);
-      }
-      status = writer_.Append(block.data(), block_bytes);
-      since_checkpoint += n;
-      if (status.ok() && since_checkpoint >= kStep) {
-        since_checkpoint = 0;
-        status = checkpoint_();
-      }
+  std::fill_n(block, block_bytes, uint8_t{0});
+  const auto n = static_cast<int>(std::min<uint32_t>(kPqBlockRows, list_begin_[list + 1] - first));
+  for (int r = 0; r < n; ++r) {
+    const Ref ref = plan_[first + static_cast<uint32_t>(r)];
+    if (!same_[ref.source]) {
+      thread_local std::vector<uint8_t> codes;
+      codes.resize(m_);
+      generation_.quantizer().Encode(vector(ref), 1, codes.data());
+      PqPack(codes.data(), m_, block, r);
+      continue;
     }
+    const IvfSegment& from = *ivf_[ref.source];
+    const uint32_t within = ref.slot - from.list_begin(static_cast<int>(list));
+    PqCopyRow(from.blocks(static_cast<int>(list)) + within / kPqBlockRows * block_bytes,
+              static_cast<int>(within % kPqBlockRows), m_, block, r);
   }
+}
+
+absl::Status Builder::WriteCodes() {
+  const size_t block_bytes = PqBlockBytes(m_), nlist = list_begin_.size() - 1;
+  std::vector<size_t> block_begin(nlist + 1, 0);
+  for (size_t list = 0; list < nlist; ++list) {
+    const uint32_t rows = list_begin_[list + 1] - list_begin_[list];
+    block_begin[list + 1] = block_begin[list] + (rows + kPqBlockRows - 1) / kPqBlockRows;
+  }
+  return WriteSection(
+      "codes", block_begin[nlist], block_bytes, [&](size_t b, size_t end, uint8_t* to) {
+        auto list = static_cast<size_t>(
+            std::upper_bound(block_begin.begin(), block_begin.end(), b) - block_begin.begin() - 1);
+        for (; b < end; ++b, to += block_bytes) {
+          while (block_begin[list + 1] <= b) ++list;
+          const auto within = static_cast<uint32_t>((b - block_begin[list]) * kPqBlockRows);
+          EncodeBlock(list, list_begin_[list] + within, to);
+        }
+      });
+}
+
+// As 32-bit offsets from the first, when they are that close together.
+absl::Status Builder::WriteLabels(const std::vector<uint64_t>& labels,
+                                  const std::vector<uint32_t>& order) {
+  const uint64_t base = labels[order.front()];
+  if (labels[order.back()] - base > UINT32_MAX) {
+    return writer_.AddSection("labels", labels.data(), labels.size() * sizeof(uint64_t));
+  }
+  std::vector<uint32_t> offsets(labels.size());
+  for (size_t i = 0; i < labels.size(); ++i) offsets[i] = static_cast<uint32_t>(labels[i] - base);
+  absl::Status status =
+      writer_.AddSection("labels32", offsets.data(), offsets.size() * sizeof(uint32_t));
+  if (status.ok()) status = writer_.AddSection("label_base", &base, sizeof(base));
   return status;
 }
 
@@ -248,7 +287,7 @@ absl::Status Builder::WriteTables() {
                      .nlist = static_cast<uint32_t>(generation_.nlist()),
                      .m = static_cast<uint32_t>(m_),
                      .metric = generation_.metric() == Metric::kL2 ? 1u : 0u};
-  absl::Status status = writer_.AddSection("labels", labels.data(), labels.size() * 8);
+  absl::Status status = WriteLabels(labels, order);
   if (status.ok()) status = writer_.AddSection("order", order.data(), order.size() * 4);
   if (status.ok()) {
     status = writer_.AddSection("list_begin", list_begin_.data(), list_begin_.size() * 4);
@@ -270,14 +309,14 @@ absl::StatusOr<std::shared_ptr<const SegmentFile>> Builder::Write() {
 
 absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::Build(
     const FrozenRows& rows, std::shared_ptr<const Generation> generation, const std::string& path,
-    Checkpoint checkpoint, Drift* drift) {
+    Checkpoint checkpoint, Drift* drift, int threads) {
   if (rows.live() == 0) return std::shared_ptr<const IvfSegment>();
   if (rows.live() > int64_t{UINT32_MAX}) {
     return absl::FailedPreconditionError(absl::StrCat(
         "a segment holds up to 4,294,967,295 rows, not ", rows.live(), "; use more shards"));
   }
   try {
-    Builder builder(rows, *generation, path, checkpoint);
+    Builder builder(rows, *generation, path, checkpoint, threads);
     if (absl::Status status = builder.Plan(rows.live(), drift); !status.ok()) return status;
     auto file = builder.Write();
     if (!file.ok()) return file.status();
@@ -332,8 +371,16 @@ absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::FromFile(
   }
   const auto codes = file->Array<uint8_t>("codes", s.block_begin_[nlist] * s.block_bytes_);
   if (!codes.ok()) return codes.status();
-  const auto labels = file->Array<uint64_t>("labels", is.rows);
-  if (!labels.ok()) return labels.status();
+  if (file->Section("labels32").ok()) {
+    const auto narrow = file->Array<uint32_t>("labels32", is.rows);
+    const auto base = file->Array<uint64_t>("label_base", 1);
+    if (!narrow.ok() || !base.ok()) return narrow.ok() ? base.status() : narrow.status();
+    s.labels_ = {.wide = nullptr, .narrow = *narrow, .base = **base};
+  } else {
+    const auto wide = file->Array<uint64_t>("labels", is.rows);
+    if (!wide.ok()) return wide.status();
+    s.labels_ = {.wide = *wide, .narrow = nullptr, .base = 0};
+  }
   const auto order = file->Array<uint32_t>("order", is.rows);
   if (!order.ok()) return order.status();
   const auto vectors = file->Array<float>("vectors", is.rows * d);
@@ -350,7 +397,6 @@ absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::FromFile(
     s.rounded_.norms = *norms;
   }
   s.codes_ = *codes;
-  s.labels_ = *labels;
   s.order_ = *order;
   for (uint64_t i = 0; i < is.rows; ++i) {
     if (s.order_[i] >= is.rows || (i > 0 && s.labels_[s.order_[i - 1]] >= s.labels_[s.order_[i]])) {
@@ -380,7 +426,7 @@ MemoryUse IvfSegment::memory() const {
   use.rounded =
       rows * static_cast<int64_t>(Int8Stride(d) + 4 + (rounded_.norms != nullptr ? 4 : 0));
   use.vectors = rows * d * 4;
-  use.labels = rows * 12 + static_cast<int64_t>(block_begin_.size()) * 8;
+  use.labels = rows * (labels_.bytes_each() + 4) + static_cast<int64_t>(block_begin_.size()) * 8;
   if (!file_->path().empty()) use.mapped = file_->bytes();
   return use;
 }

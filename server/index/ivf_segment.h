@@ -11,6 +11,7 @@
 #include "server/index/frozen_rows.h"
 #include "server/index/generation.h"
 #include "server/index/graph.h"
+#include "server/index/labels.h"
 #include "server/index/segment.h"
 #include "server/index/segment_file.h"
 
@@ -25,14 +26,15 @@ class IvfSegment final : public Segment {
   // the same generation are copied. path: of the file to write; "": in memory. Null when no row is
   // live. Besides the file, it takes 24 bytes a row while it works. RESOURCE_EXHAUSTED, the
   // checkpoint's error. drift, unless null: mean squared distance of the rows that were assigned
-  // (not copied) to their centroid, and how many they were.
+  // (not copied) to their centroid, and how many they were. threads: of ParallelFor; any number
+  // gives the same segment.
   struct Drift {
     double squared_distance = 0;  // sum
     int64_t rows = 0;
   };
   static absl::StatusOr<std::shared_ptr<const IvfSegment>> Build(
       const FrozenRows& rows, std::shared_ptr<const Generation> generation, const std::string& path,
-      Checkpoint checkpoint, Drift* drift = nullptr);
+      Checkpoint checkpoint, Drift* drift = nullptr, int threads = 1);
 
   // FAILED_PRECONDITION when the file was made under another generation; DATA_LOSS.
   static absl::StatusOr<std::shared_ptr<const IvfSegment>> Open(
@@ -68,7 +70,7 @@ class IvfSegment final : public Segment {
   const uint8_t* blocks(int list) const {
     return codes_ + static_cast<size_t>(block_begin_[list]) * block_bytes_;
   }
-  const uint64_t* labels() const { return labels_; }  // by slot
+  const Labels& labels() const { return labels_; }  // by slot
   const Int8Rows& rounded() const { return rounded_; }
   // n·Σs²/(Σs)² of list sizes.
   double Imbalance() const;
@@ -87,7 +89,7 @@ class IvfSegment final : public Segment {
   // In the file:
   const uint32_t* list_begin_ = nullptr;  // nlist + 1
   const uint8_t* codes_ = nullptr;
-  const uint64_t* labels_ = nullptr;
+  Labels labels_;
   const uint32_t* order_ = nullptr;  // slots by ascending label
   const float* vectors_ = nullptr;
   Int8Rows rounded_;

@@ -82,23 +82,22 @@ absl::Status SetColumns(const float* centroids, const float* centre, size_t d, P
   return absl::OkStatus();
 }
 
-// The nearest column for each of the first n rows; scores as SetColumns says. scratch: grows
-// to a block.
-absl::Status FindLists(const GemmRowBuffer& rows, size_t n, const GemmColumns& columns,
-                       uint32_t* lists, float* scores, std::vector<BestColumns>* scratch,
-                       Pacer* pacer, CpuLevel level) {
+// The nearest column for each of n rows from `first` on; scores as SetColumns says.
+absl::Status FindLists(const GemmRowBuffer& rows, size_t first, size_t n,
+                       const GemmColumns& columns, uint32_t* lists, float* scores, Pacer* pacer,
+                       CpuLevel level) {
   const size_t step = GemmBlockRows(columns.depth());
-  scratch->resize(step);
+  std::vector<BestColumns> found(std::min(step, n + kTileRows));
   for (size_t i = 0; i < n; i += step) {
     const size_t count = std::min(step, n - i);
-    const GemmRows block = rows.Rows(i, count);
-    for (BestColumns& best : *scratch) best.Reset();
+    const GemmRows block = rows.Rows(first + i, count);
+    for (BestColumns& best : found) best.Reset();
     for (size_t p = 0; p < columns.panels(); ++p) {
-      FindBest(block, columns, p, scratch->data(), level);
+      FindBest(block, columns, p, found.data(), level);
       const auto work = static_cast<double>(block.n * kTileColumns * columns.depth());
       if (absl::Status status = pacer->Did(work); !status.ok()) return status;
     }
-    for (size_t j = 0; j < count; ++j) lists[i + j] = (*scratch)[j].Take(&scores[i + j]);
+    for (size_t j = 0; j < count; ++j) lists[i + j] = found[j].Take(&scores[i + j]);
   }
   return absl::OkStatus();
 }
@@ -113,13 +112,13 @@ class Trainer {
  public:
   // sample: row numbers, at least as many as clusters.
   Trainer(const float* rows, size_t d, std::vector<uint32_t> sample, size_t clusters,
-          const KMeansOptions& options, Random* random, Pacer* pacer, CpuLevel level)
+          const KMeansOptions& options, Random* random, Checkpoint checkpoint, CpuLevel level)
       : rows_(rows),
         d_(d),
         k_(clusters),
         options_(options),
         random_(*random),
-        pacer_(*pacer),
+        checkpoint_(checkpoint),
         level_(level),
         sample_(std::move(sample)),
         rounded_(sample_.size(), d),
@@ -152,21 +151,29 @@ class Trainer {
 
   const float* row(size_t i) const { return rows_ + sample_[i] * d_; }
   float* centroid(size_t c) { return centroids_.data() + c * d_; }
-  absl::Status DidRow() { return pacer_.Did(static_cast<double>(d_) * Pacer::kRowColumns); }
-
   // Rounds the rows and takes the first centroids from them.
   absl::Status Prepare() {
     const size_t n = sample_.size(), averaged = std::min<size_t>(n, 4096);
     centre_.assign(d_, 0);
     for (size_t i = 0; i < averaged; ++i) Add(row(i * n / averaged), d_, centre_.data());
     Scale(1 / static_cast<float>(averaged), d_, centre_.data());
-    for (size_t i = 0; i < n; ++i) {
-      rounded_.Set(i, row(i), centre_.data());
-      if (absl::Status status = DidRow(); !status.ok()) return status;
-    }
     const std::vector<uint32_t> first = Sample(n, k_, &random_);
     for (size_t c = 0; c < k_; ++c) SetCentroid(c, first[c]);
-    return absl::OkStatus();
+    constexpr size_t kRows = 4096;
+    return ParallelFor(options_.threads, (n + kRows - 1) / kRows, checkpoint_,
+                       [&](size_t task, Checkpoint checkpoint) -> absl::Status {
+                         Pacer pacer(checkpoint, level_);
+                         const size_t end = std::min(n, (task + 1) * kRows);
+                         for (size_t i = task * kRows; i < end; ++i) {
+                           rounded_.Set(i, row(i), centre_.data());
+                           if (absl::Status status = DidRow(&pacer); !status.ok()) return status;
+                         }
+                         return absl::OkStatus();
+                       });
+  }
+
+  absl::Status DidRow(Pacer* pacer) const {
+    return pacer->Did(static_cast<double>(d_) * Pacer::kRowColumns);
   }
 
   void SetCentroid(size_t c, size_t i) {
@@ -176,22 +183,40 @@ class Trainer {
 
   absl::Status Assign() {
     GemmColumns columns(k_, d_);
-    absl::Status status = SetColumns(centroids_.data(), centre_.data(), d_, &pacer_, &columns);
+    Pacer pacer(checkpoint_, level_);
+    absl::Status status = SetColumns(centroids_.data(), centre_.data(), d_, &pacer, &columns);
     if (!status.ok()) return status;
-    return FindLists(rounded_, sample_.size(), columns, lists_.data(), scores_.data(), &scratch_,
-                     &pacer_, level_);
+    const size_t n = sample_.size(), step = GemmBlockRows(d_);
+    return ParallelFor(options_.threads, (n + step - 1) / step, checkpoint_,
+                       [&](size_t task, Checkpoint checkpoint) -> absl::Status {
+                         Pacer block_pacer(checkpoint, level_);
+                         const size_t first = task * step;
+                         return FindLists(rounded_, first, std::min(step, n - first), columns,
+                                          &lists_[first], &scores_[first], &block_pacer, level_);
+                       });
   }
 
-  // Each centroid becomes the mean of its rows; one without rows stays.
+  // Each centroid becomes the mean of its rows; one without rows stays. Each task does a part of
+  // the centroids, so that rows are added up in their order whoever does it.
   absl::Status Update() {
     std::fill(sizes_.begin(), sizes_.end(), 0);
+    const size_t parts = std::min(k_, static_cast<size_t>(std::max(options_.threads, 1)));
+    return ParallelFor(options_.threads, parts, checkpoint_,
+                       [&](size_t task, Checkpoint checkpoint) {
+                         return UpdatePart(task * k_ / parts, (task + 1) * k_ / parts, checkpoint);
+                       });
+  }
+
+  absl::Status UpdatePart(size_t first, size_t end, Checkpoint checkpoint) {
+    Pacer pacer(checkpoint, level_);
     for (size_t i = 0; i < sample_.size(); ++i) {
       const uint32_t c = lists_[i];
+      if (c < first || c >= end) continue;
       if (sizes_[c]++ == 0) std::fill_n(centroid(c), d_, 0.0f);
       Add(row(i), d_, centroid(c));
-      if (absl::Status status = DidRow(); !status.ok()) return status;
+      if (absl::Status status = DidRow(&pacer); !status.ok()) return status;
     }
-    for (size_t c = 0; c < k_; ++c) {
+    for (size_t c = first; c < end; ++c) {
       if (sizes_[c] == 0) continue;
       Scale(1 / static_cast<float>(sizes_[c]), d_, centroid(c));
       if (options_.spherical) Normalise(d_, centroid(c));
@@ -237,7 +262,7 @@ class Trainer {
   const size_t d_, k_;
   const KMeansOptions& options_;
   Random& random_;
-  Pacer& pacer_;
+  const Checkpoint checkpoint_;
   const CpuLevel level_;
   std::vector<uint32_t> sample_;
   std::vector<float> centre_;
@@ -246,7 +271,6 @@ class Trainer {
   std::vector<float> scores_;
   std::vector<uint32_t> sizes_;
   std::vector<float> centroids_;
-  std::vector<BestColumns> scratch_;
 };
 
 // Clusters for each part in proportion to its rows (d'Hondt): one at least unless it is empty, and
@@ -272,7 +296,7 @@ std::vector<size_t> Share(const std::vector<std::vector<uint32_t>>& parts, size_
 absl::StatusOr<std::vector<float>> TrainTwoLevels(const float* rows, size_t d,
                                                   const std::vector<uint32_t>& sample,
                                                   const KMeansOptions& options, Random* random,
-                                                  Pacer* pacer, CpuLevel level) {
+                                                  Checkpoint checkpoint, CpuLevel level) {
   const size_t n = sample.size(), clusters = static_cast<size_t>(options.clusters);
   const auto n_parts = static_cast<size_t>(std::sqrt(static_cast<double>(clusters)));
   const size_t enough =
@@ -280,28 +304,26 @@ absl::StatusOr<std::vector<float>> TrainTwoLevels(const float* rows, size_t d,
   std::vector<uint32_t> few = Sample(n, enough, random);
   for (uint32_t& i : few) i = sample[i];
   const auto coarse =
-      Trainer(rows, d, std::move(few), n_parts, options, random, pacer, level).Run();
+      Trainer(rows, d, std::move(few), n_parts, options, random, checkpoint, level).Run();
   if (!coarse.ok()) return coarse.status();
 
-  const std::vector<float> centre = Mean(coarse->data(), n_parts, d);
-  GemmColumns columns(n_parts, d);
-  absl::Status status = SetColumns(coarse->data(), centre.data(), d, pacer, &columns);
+  const CentroidAssigner assigner(coarse->data(), n_parts, d);
+  std::vector<uint32_t> lists(n);
+  constexpr size_t kRows = 1024;
+  absl::Status status =
+      ParallelFor(options.threads, (n + kRows - 1) / kRows, checkpoint,
+                  [&](size_t task, Checkpoint part_checkpoint) {
+                    const size_t first = task * kRows, count = std::min(kRows, n - first);
+                    std::vector<float> copied(count * d);
+                    for (size_t i = 0; i < count; ++i) {
+                      std::copy_n(rows + size_t{sample[first + i]} * d, d, copied.data() + i * d);
+                    }
+                    return assigner.Assign(copied.data(), count, &lists[first], nullptr,
+                                           part_checkpoint, level);
+                  });
   if (!status.ok()) return status;
-  const size_t step = GemmBlockRows(d);
-  GemmRowBuffer block(step, d);
-  std::vector<uint32_t> lists(step);
-  std::vector<float> scores(step);
-  std::vector<BestColumns> scratch;
   std::vector<std::vector<uint32_t>> parts(n_parts);
-  for (size_t first = 0; first < n; first += step) {
-    const size_t count = std::min(step, n - first);
-    for (size_t i = 0; i < count; ++i) {
-      block.Set(i, rows + sample[first + i] * d, centre.data());
-    }
-    status = FindLists(block, count, columns, lists.data(), scores.data(), &scratch, pacer, level);
-    if (!status.ok()) return status;
-    for (size_t i = 0; i < count; ++i) parts[lists[i]].push_back(sample[first + i]);
-  }
+  for (size_t i = 0; i < n; ++i) parts[lists[i]].push_back(sample[i]);
 
   const std::vector<size_t> shares = Share(parts, clusters);
   std::vector<float> centroids;
@@ -309,7 +331,7 @@ absl::StatusOr<std::vector<float>> TrainTwoLevels(const float* rows, size_t d,
   for (size_t p = 0; p < n_parts; ++p) {
     if (parts[p].empty()) continue;
     const auto fine =
-        Trainer(rows, d, std::move(parts[p]), shares[p], options, random, pacer, level).Run();
+        Trainer(rows, d, std::move(parts[p]), shares[p], options, random, checkpoint, level).Run();
     if (!fine.ok()) return fine.status();
     centroids.insert(centroids.end(), fine->begin(), fine->end());
   }
@@ -333,13 +355,12 @@ absl::StatusOr<std::vector<float>> TrainKMeans(const float* rows, size_t n, size
   }
   try {
     Random random(options.seed);
-    Pacer pacer(checkpoint, level);
     const size_t most = clusters * static_cast<size_t>(std::max(options.max_rows_per_cluster, 1));
     std::vector<uint32_t> sample = Sample(n, std::min(n, most), &random);
     if (options.clusters > options.two_level_above) {
-      return TrainTwoLevels(rows, d, sample, options, &random, &pacer, level);
+      return TrainTwoLevels(rows, d, sample, options, &random, checkpoint, level);
     }
-    return Trainer(rows, d, std::move(sample), clusters, options, &random, &pacer, level).Run();
+    return Trainer(rows, d, std::move(sample), clusters, options, &random, checkpoint, level).Run();
   } catch (const std::bad_alloc&) {
     return NoMemory();
   }
@@ -362,12 +383,11 @@ absl::Status CentroidAssigner::Assign(const float* rows, size_t n, uint32_t* lis
     const size_t step = GemmBlockRows(d_);
     GemmRowBuffer block(std::min(step, n), d_);
     std::vector<float> scores(std::min(step, n));
-    std::vector<BestColumns> scratch;
     for (size_t first = 0; first < n; first += step) {
       const size_t count = std::min(step, n - first);
       for (size_t i = 0; i < count; ++i) block.Set(i, rows + (first + i) * d_, centre_.data());
       const absl::Status status =
-          FindLists(block, count, columns_, lists + first, scores.data(), &scratch, &pacer, level);
+          FindLists(block, 0, count, columns_, lists + first, scores.data(), &pacer, level);
       if (!status.ok()) return status;
       if (distances == nullptr) continue;
       for (size_t i = 0; i < count; ++i) {

@@ -5,18 +5,14 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/index/byte_gemm.h"
 #include "server/index/cpu.h"
 #include "server/index/metric.h"
+#include "server/index/parallel.h"
 
 namespace vecino::index {
-
-// Called between pieces of work of about 10 ms or less; an error ends the work and is passed on. So
-// long work can be cancelled, report, and make way for queries.
-using Checkpoint = absl::FunctionRef<absl::Status()>;
 
 struct KMeansOptions {
   int clusters = 0;  // 1 to the number of rows
@@ -26,13 +22,14 @@ struct KMeansOptions {
   bool spherical = false;         // centroids are normalised; for rows of length 1
   // Above this many clusters, rows are first split coarsely and then each part by itself.
   int two_level_above = 10'000;
+  int threads = 1;  // of ParallelFor; any number gives the same output
 };
 
 // rows: n × d floats. Returns clusters × d floats. A cluster that loses its rows, or falls far
 // under the mean, is re-seeded by splitting a large one, so that lists stay balanced. Stops
 // early when an iteration gains less than 1e-4.
 // INVALID_ARGUMENT when clusters is not in 1..n; RESOURCE_EXHAUSTED when there is no memory; else
-// the checkpoint's errors. Runs on the calling thread.
+// the checkpoint's errors.
 absl::StatusOr<std::vector<float>> TrainKMeans(const float* rows, size_t n, size_t d,
                                                const KMeansOptions& options, Checkpoint checkpoint,
                                                CpuLevel level = BestCpuLevel());
@@ -46,7 +43,7 @@ class CentroidAssigner {
   CentroidAssigner(const float* centroids, size_t count, size_t d);
 
   // rows: n × d floats. lists: n, written. distances, unless null: n squared distances
-  // (approximate). An error is the checkpoint's, or RESOURCE_EXHAUSTED.
+  // (approximate). An error is the checkpoint's, or RESOURCE_EXHAUSTED. On the calling thread.
   absl::Status Assign(const float* rows, size_t n, uint32_t* lists, float* distances,
                       Checkpoint checkpoint, CpuLevel level = BestCpuLevel()) const;
 
@@ -64,11 +61,12 @@ class CentroidAssigner {
 // best 4 · k + 128 by these, far more than rounding moves. For calibration and for measuring
 // recall. best: n_queries × k row numbers, best first, of equal scores the lower; −1 where there
 // are fewer rows. scores: the same, as Score (distance.h) gives them; the worst possible beside −1.
-// exclude: for each query a row number that is not to be found (itself), or null.
-// An error is the checkpoint's, INVALID_ARGUMENT for k < 1, or RESOURCE_EXHAUSTED.
+// exclude: for each query a row number that is not to be found (itself), or null. threads: of
+// ParallelFor; any number gives the same. An error is the checkpoint's, INVALID_ARGUMENT for k < 1,
+// or RESOURCE_EXHAUSTED.
 absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric,
                             const float* queries, size_t n_queries, const int64_t* exclude, int k,
-                            int64_t* best, float* scores, Checkpoint checkpoint,
+                            int64_t* best, float* scores, Checkpoint checkpoint, int threads = 1,
                             CpuLevel level = BestCpuLevel());
 
 }  // namespace vecino::index

@@ -77,52 +77,64 @@ std::vector<size_t> SampleRows(size_t n, uint64_t seed) {
   return rows;
 }
 
+// The codewords of the sub-quantizer that begins at dimension `from`.
+absl::Status TrainCodewords(const float* rows, const std::vector<size_t>& sample, size_t d,
+                            size_t from, uint64_t seed, float* codewords) {
+  constexpr size_t kSub = ProductQuantizer::kSubDimension;
+  const size_t width = std::min(kSub, d - from);
+  std::vector<float> parts(sample.size() * kSub, 0.0f);
+  for (size_t i = 0; i < sample.size(); ++i) {
+    const float* row = rows + sample[i] * d + from;
+    for (size_t j = 0; j < width; ++j) {
+      if (!std::isfinite(row[j])) {
+        return absl::InvalidArgumentError(absl::StrCat("product codes: dimension ", from + j,
+                                                       " of row ", sample[i],
+                                                       " is not a finite number"));
+      }
+      parts[i * kSub + j] = row[j];
+    }
+  }
+  try {
+    const OneOpenMpThread one_thread;
+    faiss::ClusteringParameters parameters;
+    parameters.niter = kIterations;
+    parameters.seed = static_cast<int>(seed % std::numeric_limits<int>::max());
+    parameters.min_points_per_centroid = 1;  // fewer than it likes are no reason to print
+    parameters.max_points_per_centroid = kMostRows / ProductQuantizer::kCodewords;
+    faiss::Clustering clustering(kSub, ProductQuantizer::kCodewords, parameters);
+    CodewordIndex index;
+    clustering.train(static_cast<faiss::Index::idx_t>(sample.size()), parts.data(), index);
+    std::copy_n(clustering.centroids.data(), ProductQuantizer::kCodewords * kSub, codewords);
+    return absl::OkStatus();
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("FAISS on training product codes: ", error.what()));
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<ProductQuantizer> ProductQuantizer::Train(const float* rows, size_t n, size_t d,
-                                                         uint64_t seed, Checkpoint checkpoint) {
+                                                         uint64_t seed, Checkpoint checkpoint,
+                                                         int threads) {
   if (n < kCodewords) {
     return absl::InvalidArgumentError(
         absl::StrCat("product codes of ", n, " rows: training needs at least ", kCodewords));
   }
   try {
-    const OneOpenMpThread one_thread;
     const std::vector<size_t> sample = SampleRows(n, seed);
     const size_t m = (d + kSubDimension - 1) / kSubDimension;
     std::vector<float> codebooks(m * kCodewords * kSubDimension);
-    std::vector<float> parts(sample.size() * kSubDimension);
-    for (size_t s = 0; s < m; ++s) {
-      if (absl::Status status = checkpoint(); !status.ok()) return status;
-      const size_t from = s * kSubDimension, width = std::min<size_t>(kSubDimension, d - from);
-      for (size_t i = 0; i < sample.size(); ++i) {
-        const float* row = rows + sample[i] * d + from;
-        for (size_t j = 0; j < width; ++j) {
-          if (!std::isfinite(row[j])) {
-            return absl::InvalidArgumentError(absl::StrCat("product codes: dimension ", from + j,
-                                                           " of row ", sample[i],
-                                                           " is not a finite number"));
-          }
-          parts[i * kSubDimension + j] = row[j];
-        }
-        std::fill_n(parts.data() + i * kSubDimension + width, kSubDimension - width, 0.0f);
-      }
-      faiss::ClusteringParameters parameters;
-      parameters.niter = kIterations;
-      parameters.seed = static_cast<int>(seed % std::numeric_limits<int>::max());
-      parameters.min_points_per_centroid = 1;  // fewer than it likes are no reason to print
-      parameters.max_points_per_centroid = kMostRows / kCodewords;
-      faiss::Clustering clustering(kSubDimension, kCodewords, parameters);
-      CodewordIndex index;
-      clustering.train(static_cast<faiss::Index::idx_t>(sample.size()), parts.data(), index);
-      std::copy_n(clustering.centroids.data(), kCodewords * kSubDimension,
-                  codebooks.data() + s * kCodewords * kSubDimension);
-    }
+    const absl::Status status = ParallelFor(threads, m, checkpoint, [&](size_t s, Checkpoint) {
+      return TrainCodewords(rows, sample, d, s * kSubDimension, seed,
+                            codebooks.data() + s * kCodewords * kSubDimension);
+    });
+    if (!status.ok()) return status;
     return ProductQuantizer(d, codebooks.data());
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no memory to train product codes on ", n, " rows of ", d, " dimensions"));
-  } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat("FAISS on training product codes: ", error.what()));
   }
 }
 

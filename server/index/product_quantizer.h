@@ -32,9 +32,10 @@ class ProductQuantizer {
   // Trains with FAISS on rows (n × d), sampled down by `seed` to 16,384. d is padded with zeros to
   // a multiple of 4. Equal input and seed give equal codebooks. INVALID_ARGUMENT: n < 16 or a row
   // with NaN or infinity; RESOURCE_EXHAUSTED; or the checkpoint's error, which is asked between
-  // sub-quantizers (about 10 ms each).
+  // sub-quantizers (about 10 ms each). threads: of ParallelFor; any number gives the same.
   static absl::StatusOr<ProductQuantizer> Train(const float* rows, size_t n, size_t d,
-                                                uint64_t seed, Checkpoint checkpoint);
+                                                uint64_t seed, Checkpoint checkpoint,
+                                                int threads = 1);
 
   // codebooks: m × 16 × 4 floats, m = ceil(d / 4), copied.
   ProductQuantizer(size_t d, const float* codebooks);

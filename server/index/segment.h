@@ -21,7 +21,8 @@ struct MemoryUse {
   int64_t rounded = 0;  // 8-bit rows and their scales: read by reranks and graphs
   int64_t vectors = 0;  // floats: read for the last few candidates, by merges and by exact search
   int64_t labels = 0;   // labels, order, list tables
-  int64_t mapped = 0;   // of the sum of these, what is mapped from a file: the kernel may drop it
+  int64_t mapped = 0;   // of the sum of these, what is mapped from a file: the kernel may drop it,
+                        // unless SegmentFile::KeepInMemory says otherwise
 
   int64_t total() const { return codes + rounded + vectors + labels; }
   MemoryUse& operator+=(const MemoryUse& other);

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -19,6 +21,9 @@ namespace vecino::index {
 namespace {
 
 namespace format = segment_file_format;
+
+// See KeepInMemory.
+std::atomic<int64_t> keep_limit{0}, bytes_kept{0};
 
 // Read at once when everything is verified.
 constexpr size_t kPieceBytes = size_t{8} << 20;
@@ -38,6 +43,43 @@ bool AllZero(const std::byte* data, size_t bytes) {
 
 SegmentFile::~SegmentFile() {
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
+  if (kept_) bytes_kept.fetch_sub(static_cast<int64_t>(size_));
+}
+
+absl::Status SegmentFile::KeepInMemory(int64_t limit) {
+  keep_limit.store(0);
+  if (limit <= 0) return absl::OkStatus();
+  // Whether it is allowed shows on addresses alone.
+  void* const probe = mmap(nullptr, static_cast<size_t>(limit), PROT_READ,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const bool allowed =
+      probe != MAP_FAILED && mlock2(probe, static_cast<size_t>(limit), MLOCK_ONFAULT) == 0;
+  if (probe != MAP_FAILED) munmap(probe, static_cast<size_t>(limit));
+  if (allowed) {
+    keep_limit.store(limit);
+    return absl::OkStatus();
+  }
+  rlimit most = {};
+  if (getrlimit(RLIMIT_MEMLOCK, &most) != 0) most.rlim_cur = 0;
+  const int64_t fewer = static_cast<int64_t>(std::min<rlim_t>(most.rlim_cur, limit));
+  keep_limit.store(fewer);
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the system lets this process lock ", fewer, " bytes in memory, not ", limit,
+      "; pages of index files beyond may be dropped and are then read from the disk again. Raise "
+      "the limit (ulimit -l, LimitMEMLOCK=), grant CAP_IPC_LOCK, or set index.locked-percent to "
+      "0"));
+}
+
+int64_t SegmentFile::BytesKept() { return bytes_kept.load(); }
+
+void SegmentFile::Keep() {
+  const auto bytes = static_cast<int64_t>(size_);
+  if (bytes_kept.fetch_add(bytes) + bytes <= keep_limit.load() &&
+      mlock2(data_, size_, MLOCK_ONFAULT) == 0) {
+    kept_ = true;
+    return;
+  }
+  bytes_kept.fetch_sub(bytes);
 }
 
 absl::Status SegmentFile::Damaged(const std::string& what) const {
@@ -80,6 +122,7 @@ absl::StatusOr<std::shared_ptr<const SegmentFile>> SegmentFile::Open(const std::
   file->data_ = static_cast<const std::byte*>(data);
   file->size_ = static_cast<size_t>(info.st_size);
   file->mapped_ = true;
+  file->Keep();
   file->type_ = std::string(type);
   status = file->ReadTable(&file->entries_);
   if (status.ok() && verify == Verify::kAll) status = file->VerifyAll();

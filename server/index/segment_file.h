@@ -17,12 +17,19 @@ namespace vecino::index {
 // docs/storage_format.md describes the bytes. In short: magic "VECSEG", format version, file type,
 // sections each at a multiple of 4,096 bytes, a table {name, offset, length, CRC-32C} behind them,
 // and a footer with the table's place and checksum, so that a file is written front to back.
-inline constexpr uint32_t kSegmentFileVersion = 1;
+inline constexpr uint32_t kSegmentFileVersion = 2;
 
 // What may be kept of a file: read only, for any thread. Mapped, or in memory when it never was a
 // file.
 class SegmentFile {
  public:
+  // Files that are opened from now on stay in memory once their pages were read (mlock), as long as
+  // all of them together are not more than `limit` bytes; those beyond it the kernel may drop page
+  // by page, and a search then waits for the disk. 0, which is the state before: none.
+  // RESOURCE_EXHAUSTED when the system lets this process lock fewer bytes; so many it is then.
+  static absl::Status KeepInMemory(int64_t limit);
+  static int64_t BytesKept();  // of all files that are open
+
   enum class Verify { kTable, kAll };  // all: every section's checksum, which reads the whole file
 
   // type: what the caller expects, up to 16 characters. NOT_FOUND; DATA_LOSS naming the file and
@@ -65,6 +72,7 @@ class SegmentFile {
   // Checks header, footer and table, and reads the table.
   absl::Status ReadTable(std::vector<Entry>* entries) const;
   absl::Status Touch(uint64_t offset, uint64_t bytes) const;
+  void Keep();  // before pages are read
   const Entry* Find(std::string_view name) const;
   absl::StatusOr<const std::byte*> SectionOfSize(std::string_view name, size_t count,
                                                  size_t element) const;
@@ -74,6 +82,7 @@ class SegmentFile {
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
   bool mapped_ = false;
+  bool kept_ = false;
   std::vector<Entry> entries_;
 };
 

@@ -25,10 +25,11 @@ inline constexpr int kCalibrationQueries = 400;
 inline constexpr int kCalibrationK = 10;
 
 // Searches `segment` for some of its own rows, each left out of its own answer, at rising nprobe,
-// and compares with brute force. Ties count as found. `queries`, at most size() - 1. Blocks for
-// about a second a million rows.
+// and compares with brute force, then once more under a filter, for the widening. Ties count as
+// found. `queries`, at most size() - 1. threads: of
+// ParallelFor; any number gives the same. Blocks for about a second a million rows.
 absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries, uint64_t seed,
-                                         Checkpoint checkpoint);
+                                         Checkpoint checkpoint, int threads = 1);
 // The same for the segment's graph and ef.
 absl::StatusOr<Calibration> CalibrateGraph(const IvfSegment& segment, int queries, uint64_t seed,
                                            Checkpoint checkpoint);

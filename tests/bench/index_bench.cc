@@ -1,6 +1,7 @@
 // AUTO's index in one process, as a child of ann_peers.py (whose header tells the protocol).
 //
-//   index_bench [--limit ROWS] [--graph] [--nlist N] [--file PATH] FOLDER [K] [wall|cpu]
+//   index_bench [--limit ROWS] [--graph] [--nlist N] [--threads N] [--file PATH] FOLDER [K]
+//               [wall|cpu]
 //
 // FOLDER holds base.npy, queries.npy (float32 unit vectors) and truth_scores.npy (the exact scores
 // of each query's nearest, best first). Prints one JSON line about the build, then answers lines
@@ -98,12 +99,12 @@ struct Bench {
   std::shared_ptr<const vecino::index::IvfSegment> segment, with_graph;
   Json built;
 
-  void Build(const std::string& folder, size_t limit, int nlist, bool graph,
+  void Build(const std::string& folder, size_t limit, int nlist, int threads, bool graph,
              const std::string& file);
   Json Answer(const Json& command) const;
 };
 
-void Bench::Build(const std::string& folder, size_t limit, int nlist, bool graph,
+void Bench::Build(const std::string& folder, size_t limit, int nlist, int threads, bool graph,
                   const std::string& file) {
   using namespace vecino::index;
   base = ReadNpy(folder + "/base.npy", limit);
@@ -120,20 +121,21 @@ void Bench::Build(const std::string& folder, size_t limit, int nlist, bool graph
   const auto frozen = index->FreezeForDrain(1);
 
   const auto start = Clock::now();
-  auto generation =
-      TrainGeneration(*frozen, Metric::kInnerProduct, true, d, {.id = 1, .nlist = nlist}, go_on);
+  auto generation = TrainGeneration(*frozen, Metric::kInnerProduct, true, d,
+                                    {.id = 1, .nlist = nlist, .threads = threads}, go_on);
   Check(generation.status());
   built["train_s"] = Seconds(start);
   const auto encode = Clock::now();
-  auto made = IvfSegment::Build(*frozen, *generation, file, go_on);
+  auto made = IvfSegment::Build(*frozen, *generation, file, go_on, nullptr, threads);
   Check(made.status());
   segment = *made;
   built["encode_s"] = Seconds(encode);
   const auto calibrate = Clock::now();
-  auto calibration = CalibrateIvf(*segment, kCalibrationQueries, 1, go_on);
+  auto calibration = CalibrateIvf(*segment, kCalibrationQueries, 1, go_on, threads);
   Check(calibration.status());
   built["calibrate_s"] = Seconds(calibrate);
   built["build_seconds"] = Seconds(start);
+  built["build_threads"] = threads;
   for (const auto& point : calibration->points) {
     built["calibration"].push_back({point.breadth, point.recall});
   }
@@ -262,7 +264,7 @@ int main(int argc, char** argv) try {
   std::string file;
   std::vector<std::string> places;
   size_t limit = SIZE_MAX;
-  int nlist = 0;
+  int nlist = 0, threads = 1;
   bool graph = false;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
@@ -273,6 +275,8 @@ int main(int argc, char** argv) try {
       limit = std::stoull(argv[++i]);
     } else if (arg == "--nlist" && more) {
       nlist = std::stoi(argv[++i]);
+    } else if (arg == "--threads" && more) {
+      threads = std::stoi(argv[++i]);
     } else if (arg == "--file" && more) {
       file = argv[++i];
     } else {
@@ -280,14 +284,15 @@ int main(int argc, char** argv) try {
     }
   }
   if (places.empty() || places.size() > 3 || places[0].starts_with("-")) {
-    std::cerr << "usage: index_bench [--limit ROWS] [--graph] [--nlist N] [--file PATH] FOLDER [K] "
-                 "[wall|cpu]\n";
+    std::cerr
+        << "usage: index_bench [--limit ROWS] [--graph] [--nlist N] [--threads N] [--file PATH] "
+           "FOLDER [K] [wall|cpu]\n";
     return 2;
   }
   Bench bench;
   if (places.size() > 1) bench.k = std::stoi(places[1]);
   bench.cpu = places.size() > 2 && places[2] == "cpu";
-  bench.Build(places[0], limit, nlist, graph, file);
+  bench.Build(places[0], limit, nlist, threads, graph, file);
   std::cout << bench.built.dump() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     const size_t json = line.find('{');

@@ -1,6 +1,7 @@
 #include "tests/bench/server_bench_process.h"
 
 #include <fcntl.h>
+#include <httplib.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -66,7 +67,9 @@ double BenchServer::Start() {
     std::this_thread::sleep_for(kPoll);
   };
   while (!std::filesystem::exists(ports)) wait("port file");
-  port_ = nlohmann::json::parse(ReadAll(ports))["grpc"];
+  const auto numbers = nlohmann::json::parse(ReadAll(ports));
+  port_ = numbers["grpc"];
+  admin_port_ = numbers["admin"];
   const auto channel = Connect();
   while (rpc::CheckHealth(channel, "") != rpc::kServing) wait("SERVING");
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -110,6 +113,18 @@ int64_t BenchServer::MemoryBytes(const std::string& line) const {
     if (text.starts_with(line + ":")) return std::stoll(text.substr(line.size() + 1)) * 1024;
   }
   throw std::runtime_error("no " + line + " of vecinod; it has ended");
+}
+
+double BenchServer::Metric(const std::string& name) const {
+  httplib::Client client("127.0.0.1", admin_port_);
+  const auto reply = client.Get("/metrics");
+  if (!reply || reply->status != 200) throw std::runtime_error("vecinod gives no metrics");
+  std::istringstream lines(reply->body);
+  double sum = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name)) sum += std::stod(line.substr(line.rfind(' ') + 1));
+  }
+  return sum;
 }
 
 void BenchServer::ResetPeak() const {

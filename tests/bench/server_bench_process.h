@@ -37,6 +37,8 @@ class BenchServer {
   double CpuSeconds() const;
   // A line of /proc/PID/status that is in kB, such as VmHWM (peak of resident memory), in bytes.
   int64_t MemoryBytes(const std::string& line) const;
+  // The sum of the samples of its /metrics that begin with `name` (with or without labels).
+  double Metric(const std::string& name) const;
   // Lets VmHWM start anew from what is resident now.
   void ResetPeak() const;
 
@@ -47,7 +49,7 @@ class BenchServer {
   const std::string folder_;
   const std::vector<std::string> flags_;
   pid_t pid_ = 0;  // 0: none
-  int port_ = 0;
+  int port_ = 0, admin_port_ = 0;
 };
 
 // Calls `method` of `stub` with a deadline of a minute. Throws what the server says.

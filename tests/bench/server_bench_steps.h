@@ -94,6 +94,8 @@ class Bench {
   void Search();
   void Restart();
 
+  // How long writers waited while segments were put in place, since the server's start.
+  void AddPublishStalls(const std::string& name);
   // What searches take at half the rate of one client, with nothing beside them; sets rate_ and
   // returns the 99th percentile.
   double Quiet(const std::string& name);

@@ -43,6 +43,15 @@ double Bench::Quiet(const std::string& name) {
   return Percentile(quiet.micros, 0.99);
 }
 
+void Bench::AddPublishStalls(const std::string& name) {
+  const std::string metric = "vecino_publish_stall_seconds";
+  const double count = server_.Metric(metric + "_count");
+  report_.Add(name + ".publishes", count, "");
+  report_.Add(name + ".publish_stall.mean", 1e6 * server_.Metric(metric + "_sum") / count, "us");
+  report_.Add(name + ".publish_stalls_over_1ms",
+              count - server_.Metric(metric + "_bucket{le=\"0.001\"}"), "");
+}
+
 void Bench::Churn() {
   const double quiet_p99 = Quiet("churn");
   AddRecall("churn.before");
@@ -91,6 +100,7 @@ void Bench::Churn() {
   report_.Add("churn.search.deleted_hits", static_cast<double>(wrong_hits), "");
   report_.Add("churn.server_cpu", (server_.CpuSeconds() - cpu) / seconds, "cores");
   report_.Add("churn.segments", Stats().segments(), "");
+  AddPublishStalls("churn");
   AddRecall("churn.after");
   WaitQuiet();
   AddRecall("churn.settled");
@@ -161,6 +171,7 @@ void Bench::Retrain() {
   report_.Add("retrain.server_cpu", (server_.CpuSeconds() - cpu) / seconds, "cores");
   report_.Add("retrain.searches", static_cast<double>(retrain.micros.size()), "");
   report_.Add("retrain.search.rate", retrain.rate, "1/s");
+  AddPublishStalls("retrain");
   report_.AddTimes("retrain.search", retrain.micros);
   report_.Add("retrain.search.p99_over_quiet", Percentile(retrain.micros, 0.99) / quiet_p99, "");
   WaitQuiet();

@@ -17,6 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "server/index/faiss_segment.h"
 #include "server/index/segment_file_format.h"
@@ -268,11 +269,17 @@ void ExpectSame(const std::string& is, const std::string& recorded) {
   EXPECT_TRUE(same) << "read:     " << is << "\nrecorded: " << recorded;
 }
 
-class FormatFixtureTest : public testing::Test {
+std::string FolderOfVersion(uint32_t version) {
+  return absl::StrCat(VECINO_FORMAT_FOLDER "/format", version);
+}
+
+class FormatFixtureBase : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = absl::StrCat(testing::TempDir(), "/format_fixture_", getpid(), "_",
-                           testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = absl::StrCat(
+        testing::TempDir(), "/format_fixture_", getpid(), "_",
+        absl::StrReplaceAll(testing::UnitTest::GetInstance()->current_test_info()->name(),
+                            {{"/", "_"}}));
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -280,8 +287,11 @@ class FormatFixtureTest : public testing::Test {
   std::string folder_;
 };
 
+using FormatFixtureTodayTest = FormatFixtureBase;
+class FormatFixtureTest : public FormatFixtureBase, public testing::WithParamInterface<uint32_t> {};
+
 // With VECINO_RECORD_FORMAT set, writes the fixtures to that folder instead.
-TEST_F(FormatFixtureTest, FilesOfFormat1AreReadAsTheyWereWritten) {
+TEST_P(FormatFixtureTest, FilesOfEveryFormatAreReadAsTheyWereWritten) {
   const char* const record = std::getenv("VECINO_RECORD_FORMAT");
   std::vector<std::string> facts, recorded;
   for (const Fixture& fixture : kFixtures) {
@@ -290,7 +300,7 @@ TEST_F(FormatFixtureTest, FilesOfFormat1AreReadAsTheyWereWritten) {
     for (const char* const type : TypesOf(fixture)) {
       const std::string path = PathOf(folder_, fixture, type);
       const std::string packed =
-          PathOf(record != nullptr ? record : VECINO_FORMAT1_FOLDER, fixture, type) + ".gz";
+          PathOf(record != nullptr ? record : FolderOfVersion(GetParam()), fixture, type) + ".gz";
       record != nullptr ? Pack(path, packed) : Unpack(packed, path);
     }
     if (HasFatalFailure()) return;
@@ -302,16 +312,18 @@ TEST_F(FormatFixtureTest, FilesOfFormat1AreReadAsTheyWereWritten) {
     for (const std::string& fact : facts) file << fact << "\n";
     GTEST_SKIP() << "recorded in " << record;
   }
-  std::ifstream file(VECINO_FORMAT1_FOLDER "/expected.txt");
+  std::ifstream file(FolderOfVersion(GetParam()) + "/expected.txt");
   for (std::string line; std::getline(file, line);) recorded.push_back(line);
   ASSERT_EQ(facts.size(), recorded.size());
   for (size_t i = 0; i < facts.size(); ++i) ExpectSame(facts[i], recorded[i]);
 }
 
-// A change of what is written shows here; then the version must rise, the fixtures of version 1
-// stay as they are, and new ones come beside them.
-TEST_F(FormatFixtureTest, TheSameSectionsAreWrittenToday) {
-  ASSERT_EQ(kSegmentFileVersion, 1u) << "add fixtures of this version";
+INSTANTIATE_TEST_SUITE_P(Versions, FormatFixtureTest,
+                         testing::Range<uint32_t>(1, kSegmentFileVersion + 1));
+
+// A change of what is written shows here; then the version must rise, the fixtures of earlier
+// versions stay as they are, and new ones come beside them.
+TEST_F(FormatFixtureTodayTest, TheSameSectionsAreWritten) {
   const std::string today = folder_ + "/today";
   fs::create_directories(today);
   for (const Fixture& fixture : kFixtures) {
@@ -319,7 +331,7 @@ TEST_F(FormatFixtureTest, TheSameSectionsAreWrittenToday) {
     Write(fixture, today);
     for (const char* const type : TypesOf(fixture)) {
       const std::string path = PathOf(folder_, fixture, type);
-      Unpack(PathOf(VECINO_FORMAT1_FOLDER, fixture, type) + ".gz", path);
+      Unpack(PathOf(FolderOfVersion(kSegmentFileVersion), fixture, type) + ".gz", path);
       if (HasFatalFailure()) return;
       EXPECT_EQ(SectionsOf(PathOf(today, fixture, type)), SectionsOf(path)) << type;
     }

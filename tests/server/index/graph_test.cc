@@ -67,7 +67,7 @@ class Data {
                     .scales = scales_.data(),
                     .norms = metric_ == Metric::kL2 ? norms_.data() : nullptr};
     rows.vectors = vectors_.data();
-    rows.labels = labels_.data();
+    rows.labels.wide = labels_.data();
     rows.rows = static_cast<int64_t>(labels_.size());
     return rows;
   }

@@ -292,6 +292,65 @@ TEST_P(IvfSegmentTest, DamagedFilesAreRefused) {
   EXPECT_EQ(other.status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+std::string BytesOf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
+// Also from several sources, of which one has codes to be copied.
+TEST_P(IvfSegmentTest, AnyNumberOfThreadsWritesTheSameFile) {
+  Build();
+  for (int row = 0; row < 900; ++row) {
+    index_->Add(static_cast<uint64_t>(kRows + 1 + row), rows_.data() + row * kD);
+  }
+  index_->FreezeTail();
+  auto frozen = index_->FreezeForDrain(1);
+  auto drained = IvfSegment::Build(*frozen, Train(*frozen, 2), "", GoOn);
+  ASSERT_TRUE(drained.ok()) << drained.status();
+  ASSERT_TRUE(index_->Publish(*std::move(frozen), *drained).ok());
+  frozen = index_->FreezeForMerge(0, 2);
+  IvfSegment::Drift alone_drift, shared_drift;
+  const auto alone = IvfSegment::Build(*frozen, generation_, folder_ + "/1", GoOn, &alone_drift, 1);
+  const auto shared =
+      IvfSegment::Build(*frozen, generation_, folder_ + "/3", GoOn, &shared_drift, 3);
+  ASSERT_TRUE(alone.ok() && shared.ok()) << alone.status() << shared.status();
+  EXPECT_EQ(alone_drift.rows, 900);
+  EXPECT_EQ(alone_drift.squared_distance, shared_drift.squared_distance);
+  EXPECT_EQ(BytesOf(folder_ + "/1"), BytesOf(folder_ + "/3"));
+  const auto calibration = CalibrateIvf(**alone, 100, 1, GoOn, 1);
+  const auto the_same = CalibrateIvf(**shared, 100, 1, GoOn, 3);
+  ASSERT_TRUE(calibration.ok() && the_same.ok());
+  ASSERT_EQ(calibration->points.size(), the_same->points.size());
+  for (size_t i = 0; i < calibration->points.size(); ++i) {
+    EXPECT_EQ(calibration->points[i].recall, the_same->points[i].recall);
+  }
+}
+
+// 32-bit offsets where they do, 64 bits where labels lie further apart.
+TEST_P(IvfSegmentTest, LabelsOfAnyRangeAreKept) {
+  for (const uint64_t last : {uint64_t{UINT32_MAX} + 5, uint64_t{UINT32_MAX} + 6, ~uint64_t{0}}) {
+    ShardIndex index({GetParam().metric, kD, 3});
+    const uint64_t labels[] = {5, 6, last};
+    for (const uint64_t label : labels) index.Add(label, rows_.data() + label % 7 * kD);
+    index.FreezeTail();
+    auto frozen = index.FreezeForDrain(1);
+    const auto generation = Train(*frozen);
+    const std::string path = absl::StrCat(folder_, "/", last);
+    ASSERT_TRUE(IvfSegment::Build(*frozen, generation, path, GoOn).ok());
+    auto segment = IvfSegment::Open(path, generation, SegmentFile::Verify::kAll);
+    ASSERT_TRUE(segment.ok()) << segment.status();
+    EXPECT_EQ((*segment)->labels().bytes_each(), last - 5 <= UINT32_MAX ? 4 : 8);
+    for (const uint64_t label : labels) {
+      const int64_t slot = (*segment)->FindSlot(label);
+      ASSERT_GE(slot, 0) << label;
+      EXPECT_EQ((*segment)->label(slot), label);
+    }
+    for (const uint64_t label : {uint64_t{4}, uint64_t{7}, last - 1}) {
+      EXPECT_EQ((*segment)->FindSlot(label), -1) << label;
+    }
+  }
+}
+
 TEST_P(IvfSegmentTest, FewRowsOfAnyNumberWork) {
   for (const size_t n : {1, 2, 15, 16, 17, 40, 100}) {
     const std::vector<float> rows = ClusteredRows(n, kD, GetParam().unit);

@@ -99,6 +99,8 @@ TEST(KMeansTest, EqualSeedsGiveEqualBytesAtEveryLevel) {
       ASSERT_TRUE(again.ok());
       EXPECT_EQ(*again, *first) << CpuLevelName(level) << " " << two_level_above;
     }
+    options.threads = 3;
+    EXPECT_EQ(*TrainKMeans(rows.data(), kN, kD, options, GoOn), *first) << two_level_above;
     options.seed = 99;
     EXPECT_NE(*TrainKMeans(rows.data(), kN, kD, options, GoOn), *first);
   }
@@ -257,7 +259,7 @@ TEST(KMeansTest, CheckpointsAreFrequentAndCancel) {
   ExpectCancels(
       [&](Checkpoint checkpoint) {
         return BruteForceTopK(rows.data(), kN, kD, Metric::kL2, rows.data(), 200, nullptr, 3,
-                              best.data(), scores.data(), checkpoint, CpuLevel::kPortable);
+                              best.data(), scores.data(), checkpoint, 1, CpuLevel::kPortable);
       },
       2);
 }
@@ -316,7 +318,7 @@ TEST(BruteForceTopKTest, FindsWhatComparingAllFinds) {
         std::vector<int64_t> best(kQueries * kK);
         std::vector<float> scores(best.size());
         ASSERT_TRUE(BruteForceTopK(rows.data(), kN, d, metric, queries.data(), kQueries,
-                                   self.data(), kK, best.data(), scores.data(), GoOn, level)
+                                   self.data(), kK, best.data(), scores.data(), GoOn, 1, level)
                         .ok());
         if (first.empty()) first = best;
         EXPECT_EQ(best, first) << CpuLevelName(level);
@@ -339,6 +341,24 @@ TEST(BruteForceTopKTest, FindsWhatComparingAllFinds) {
           }
         }
       }
+    }
+  }
+}
+
+TEST(BruteForceTopKTest, AnyNumberOfThreadsFindsTheSame) {
+  constexpr size_t kN = 5000, kD = 24, kQueries = 70, kK = 20;
+  std::vector<float> rows = ClusteredRows(kN, kD, 11);
+  // Twins in every part of the rows, more than are kept of one part.
+  for (size_t i = 100; i < kN; i += 3) std::copy_n(rows.begin(), kD, &rows[i * kD]);
+  for (Metric metric : {Metric::kInnerProduct, Metric::kL2}) {
+    std::vector<int64_t> first, best(kQueries * kK);
+    for (const int threads : {1, 2, 3, 8}) {
+      std::vector<float> scores(best.size());
+      ASSERT_TRUE(BruteForceTopK(rows.data(), kN, kD, metric, rows.data(), kQueries, nullptr, kK,
+                                 best.data(), scores.data(), GoOn, threads)
+                      .ok());
+      if (first.empty()) first = best;
+      EXPECT_EQ(best, first) << threads;
     }
   }
 }

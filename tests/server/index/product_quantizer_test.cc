@@ -35,6 +35,15 @@ double SquaredError(const ProductQuantizer& quantizer, const std::vector<float>&
   return sum;
 }
 
+TEST(ProductQuantizerTest, AnyNumberOfThreadsGivesTheSame) {
+  constexpr size_t kN = 500, kD = 42;
+  const std::vector<float> rows = ClusteredRows(kN, kD, 1);
+  const auto alone = ProductQuantizer::Train(rows.data(), kN, kD, 1, GoOn, 1);
+  const auto shared = ProductQuantizer::Train(rows.data(), kN, kD, 1, GoOn, 3);
+  ASSERT_TRUE(alone.ok() && shared.ok());
+  EXPECT_EQ(alone->codebooks(), shared->codebooks());
+}
+
 TEST(ProductQuantizerTest, IsAsGoodAsFaiss) {
   constexpr size_t kN = 3000, kD = 20;
   const std::vector<float> rows = ClusteredRows(kN, kD, 1);
@@ -177,7 +186,7 @@ TEST(ProductQuantizerTest, AsksBetweenSubQuantizersAndLeavesThreadsAlone) {
   const int threads = omp_get_max_threads();
   int calls = 0;
   const auto result = ProductQuantizer::Train(rows.data(), 64, 20, 1, [&]() -> absl::Status {
-    EXPECT_EQ(omp_get_max_threads(), 1);
+    EXPECT_EQ(omp_get_max_threads(), threads);
     return ++calls == 4 ? absl::CancelledError("stop") : absl::OkStatus();
   });
   EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled);

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -166,7 +167,7 @@ TEST_F(SegmentFileTest, LayoutIsAsDocumented) {
   const std::string bytes = Bytes();
   ASSERT_EQ(bytes.size(), 12352u + 3 * 48 + 32);
   EXPECT_EQ(bytes.substr(0, 8), std::string("VECSEG\0\0", 8));
-  EXPECT_EQ(bytes.substr(8, 4), std::string("\1\0\0\0", 4));
+  EXPECT_EQ(bytes.substr(8, 4), std::string("\2\0\0\0", 4));
   EXPECT_EQ(bytes.substr(16, 16), "test" + std::string(12, '\0'));
   EXPECT_EQ(bytes.substr(4096, 5000), long_);
   EXPECT_EQ(bytes.substr(12288, 3), "abc");
@@ -288,6 +289,63 @@ TEST_F(SegmentFileTest, WrongTypeAndVersion) {
                 version == 0 ? StatusCode::kDataLoss : StatusCode::kFailedPrecondition);
     }
   }
+}
+
+// Bytes that the kernel says this process has locked.
+int64_t Locked() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmLck:")) return std::stoll(line.substr(6)) * 1024;
+  }
+  return -1;
+}
+
+TEST_F(SegmentFileTest, FilesAreKeptInMemoryUpToALimit) {
+  WriteSmallFile();
+  const auto size = static_cast<int64_t>(Bytes().size());
+  if (const absl::Status status = SegmentFile::KeepInMemory(2 * size); !status.ok()) {
+    GTEST_SKIP() << "this system locks no memory: " << status;
+  }
+  const int64_t before = Locked();
+  {
+    auto one = SegmentFile::Open(path_, "test", Verify::kTable);
+    auto two = SegmentFile::Open(path_, "test", Verify::kAll);
+    ASSERT_TRUE(one.ok() && two.ok());
+    EXPECT_EQ(SegmentFile::BytesKept(), 2 * size);
+    const int64_t both = Locked() - before;
+    EXPECT_GE(both, 2 * size);
+    auto three = SegmentFile::Open(path_, "test", Verify::kAll);
+    ASSERT_TRUE(three.ok());
+    EXPECT_EQ(SegmentFile::BytesKept(), 2 * size);
+    EXPECT_EQ(Locked() - before, both);
+    two->reset();
+    EXPECT_EQ(SegmentFile::BytesKept(), size);
+    EXPECT_EQ(Locked() - before, both / 2);
+  }
+  EXPECT_EQ(SegmentFile::BytesKept(), 0);
+  EXPECT_TRUE(SegmentFile::KeepInMemory(0).ok());
+  auto none = SegmentFile::Open(path_, "test", Verify::kAll);
+  ASSERT_TRUE(none.ok());
+  EXPECT_EQ(Locked(), before);
+}
+
+// What the system forbids is said, and what it allows is used.
+TEST_F(SegmentFileTest, TheSystemsLimitOnLockedMemoryIsTold) {
+  // CAP_IPC_LOCK makes limits void, so this is only seen without it.
+  const rlimit small = {.rlim_cur = 65536, .rlim_max = 65536};
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    setrlimit(RLIMIT_MEMLOCK, &small);
+    if (geteuid() == 0 && setuid(65534) != 0) _exit(3);
+    const absl::Status status = SegmentFile::KeepInMemory(1 << 20);
+    const bool told = status.code() == StatusCode::kResourceExhausted &&
+                      status.message().find("65536 bytes") != std::string::npos;
+    _exit(told ? 0 : 1);
+  }
+  int result = 0;
+  ASSERT_EQ(waitpid(child, &result, 0), child);
+  EXPECT_TRUE(WIFEXITED(result) && WEXITSTATUS(result) == 0) << result;
 }
 
 TEST_F(SegmentFileTest, TablesThatLie) {
