@@ -139,13 +139,11 @@ MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy&
   if (state.frozen_tails > 0) {
     return {Kind::kDrain, 0, 0, absl::StrCat(state.frozen_tails, " full tails wait")};
   }
-  if (state.spec.kind == IndexKind::kAuto && state.generation == 0) {
-    if (MaintenanceStep step = Retrain(state, policy); step.kind != Kind::kNone) return step;
-  }
-  if (MaintenanceStep step = Merge(state, policy); step.kind != Kind::kNone) return step;
+  // A retrain makes one segment of all; merges before it would be for nothing.
   if (state.spec.kind == IndexKind::kAuto) {
     if (MaintenanceStep step = Retrain(state, policy); step.kind != Kind::kNone) return step;
   }
+  if (MaintenanceStep step = Merge(state, policy); step.kind != Kind::kNone) return step;
   const MaintenanceStep tail = QuietTail(state, policy);
   if (tail.kind != Kind::kNone) return tail;
   MaintenanceStep graph = Graph(state, policy);

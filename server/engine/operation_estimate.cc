@@ -5,7 +5,6 @@
 
 #include "server/engine/memory_budget.h"
 #include "server/index/generation.h"
-#include "server/index/kmeans.h"
 
 namespace vecino::engine {
 namespace {
@@ -27,7 +26,7 @@ SegmentKind KindFor(const IndexSpec& spec, int64_t rows, const MaintenancePolicy
 }
 
 // Multiply-adds of training nlist centroids on a sample and finding the nearest for every row.
-double ListProducts(int64_t rows, int nlist, int64_t sample, int iterations, int dimension) {
+double ListProducts(int64_t rows, int nlist, int64_t sample, double iterations, int dimension) {
   return (static_cast<double>(sample) * iterations + static_cast<double>(rows)) * nlist * dimension;
 }
 
@@ -39,8 +38,8 @@ double BuildSeconds(SegmentKind kind, bool retrain, const IndexSpec& spec, int64
       return 0;
     case SegmentKind::kIvf: {
       if (!retrain) return 0;  // codes are copied
-      const int iterations = index::KMeansOptions().iterations;
-      return ListProducts(rows, nlist, sample, iterations, dimension) / kByteProductsPerSecond +
+      return ListProducts(rows, nlist, sample, index::Generation::kPasses, dimension) /
+                 kByteProductsPerSecond +
              cells * kEncodeSeconds;
     }
     case SegmentKind::kIvfFlat:

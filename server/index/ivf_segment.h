@@ -66,10 +66,8 @@ class IvfSegment final : public Segment {
   uint32_t list_begin(int list) const {
     return list_begin_[list];
   }  // its first slot; nlist: size()
-  // The codes of a list, PqBlockBytes(m) for each 16 rows begun.
-  const uint8_t* blocks(int list) const {
-    return codes_ + static_cast<size_t>(block_begin_[list]) * block_bytes_;
-  }
+  // The block of codes (pq_scan.h) of slots 16 · i to 16 · i + 15, whatever lists they are of.
+  const uint8_t* block(size_t i) const { return codes_ + i * block_bytes_; }
   const Labels& labels() const { return labels_; }  // by slot
   const Int8Rows& rounded() const { return rounded_; }
   // n·Σs²/(Σs)² of list sizes.
@@ -85,7 +83,7 @@ class IvfSegment final : public Segment {
   std::shared_ptr<const Graph> graph_;  // null until there is one
   int64_t rows_ = 0;
   size_t block_bytes_ = 0;
-  std::vector<uint32_t> block_begin_;  // nlist + 1
+  std::shared_ptr<const std::vector<uint8_t>> repacked_;  // codes of a file of format version 1
   // In the file:
   const uint32_t* list_begin_ = nullptr;  // nlist + 1
   const uint8_t* codes_ = nullptr;

@@ -129,17 +129,24 @@ class Trainer {
 
   absl::StatusOr<std::vector<float>> Run() {
     if (absl::Status status = Prepare(); !status.ok()) return status;
-    const size_t n = sample_.size();
     double last = std::numeric_limits<double>::infinity();
     for (int i = 0; i < options_.iterations; ++i) {
+      const bool coarse = i < options_.coarse_iterations && quarter_ >= k_;
+      if (active_ != (coarse ? quarter_ : sample_.size())) {
+        active_ = coarse ? quarter_ : sample_.size();
+        last = std::numeric_limits<double>::infinity();
+      }
       if (absl::Status status = Assign(); !status.ok()) return status;
       double objective = 0;
-      for (size_t j = 0; j < n; ++j) objective += rounded_.norm(j) - 2.0 * scores_[j];
+      for (size_t j = 0; j < active_; ++j) objective += rounded_.norm(j) - 2.0 * scores_[j];
       if (absl::Status status = Update(); !status.ok()) return status;
       // The last iterations leave small clusters alone, so that what was re-seeded can settle.
       const bool settle = i + 3 > options_.iterations;
-      if (Reseed(settle ? 1 : std::max<size_t>(1, n / k_ / kSmall))) continue;
-      if (objective > last * (1 - kLeastGain)) break;
+      if (Reseed(settle ? 1 : std::max<size_t>(1, active_ / k_ / kSmall))) continue;
+      if (objective > last * (1 - kLeastGain)) {
+        if (!coarse) break;
+        i = options_.coarse_iterations - 1;  // on to all rows
+      }
       last = objective;
     }
     return std::move(centroids_);
@@ -151,13 +158,26 @@ class Trainer {
 
   const float* row(size_t i) const { return rows_ + sample_[i] * d_; }
   float* centroid(size_t c) { return centroids_.data() + c * d_; }
-  // Rounds the rows and takes the first centroids from them.
+  // Puts a random quarter of the rows first, rounds all and takes the first centroids from them.
   absl::Status Prepare() {
     const size_t n = sample_.size(), averaged = std::min<size_t>(n, 4096);
+    quarter_ = n / 4;
+    const std::vector<uint32_t> chosen = Sample(n, quarter_, &random_);
+    std::vector<uint32_t> ordered;
+    ordered.reserve(n);
+    for (const uint32_t i : chosen) ordered.push_back(sample_[i]);
+    for (size_t i = 0, c = 0; i < n; ++i) {
+      if (c < quarter_ && chosen[c] == i) {
+        ++c;
+      } else {
+        ordered.push_back(sample_[i]);
+      }
+    }
+    sample_ = std::move(ordered);
     centre_.assign(d_, 0);
     for (size_t i = 0; i < averaged; ++i) Add(row(i * n / averaged), d_, centre_.data());
     Scale(1 / static_cast<float>(averaged), d_, centre_.data());
-    const std::vector<uint32_t> first = Sample(n, k_, &random_);
+    const std::vector<uint32_t> first = Sample(quarter_ >= k_ ? quarter_ : n, k_, &random_);
     for (size_t c = 0; c < k_; ++c) SetCentroid(c, first[c]);
     constexpr size_t kRows = 4096;
     return ParallelFor(options_.threads, (n + kRows - 1) / kRows, checkpoint_,
@@ -186,7 +206,7 @@ class Trainer {
     Pacer pacer(checkpoint_, level_);
     absl::Status status = SetColumns(centroids_.data(), centre_.data(), d_, &pacer, &columns);
     if (!status.ok()) return status;
-    const size_t n = sample_.size(), step = GemmBlockRows(d_);
+    const size_t n = active_, step = GemmBlockRows(d_);
     return ParallelFor(options_.threads, (n + step - 1) / step, checkpoint_,
                        [&](size_t task, Checkpoint checkpoint) -> absl::Status {
                          Pacer block_pacer(checkpoint, level_);
@@ -209,7 +229,7 @@ class Trainer {
 
   absl::Status UpdatePart(size_t first, size_t end, Checkpoint checkpoint) {
     Pacer pacer(checkpoint, level_);
-    for (size_t i = 0; i < sample_.size(); ++i) {
+    for (size_t i = 0; i < active_; ++i) {
       const uint32_t c = lists_[i];
       if (c < first || c >= end) continue;
       if (sizes_[c]++ == 0) std::fill_n(centroid(c), d_, 0.0f);
@@ -233,7 +253,7 @@ class Trainer {
     }
     if (small.empty()) return false;
     // members[starts[c], starts[c + 1]) are c's rows.
-    std::vector<uint32_t> starts(k_ + 1, 0), members(sample_.size());
+    std::vector<uint32_t> starts(k_ + 1, 0), members(active_);
     for (size_t c = 0; c < k_; ++c) starts[c + 1] = starts[c] + sizes_[c];
     std::vector<uint32_t> ends(starts.begin(), starts.end() - 1);
     for (size_t i = 0; i < members.size(); ++i)
@@ -265,6 +285,7 @@ class Trainer {
   const Checkpoint checkpoint_;
   const CpuLevel level_;
   std::vector<uint32_t> sample_;
+  size_t quarter_ = 0, active_ = 0;  // the first rows of the sample: a quarter, those looked at now
   std::vector<float> centre_;
   GemmRowBuffer rounded_;  // the sample's rows less the centre
   std::vector<uint32_t> lists_;

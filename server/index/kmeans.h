@@ -17,10 +17,14 @@ namespace vecino::index {
 struct KMeansOptions {
   int clusters = 0;  // 1 to the number of rows
   int iterations = 10;
+  // So many of the first iterations look at a quarter of the rows only, where that is a row for
+  // each cluster at least: the centroids are far from where they will be yet.
+  int coarse_iterations = 0;
   int max_rows_per_cluster = 64;  // more rows than this × clusters are sampled down
   uint64_t seed = 1234;           // equal input and seed give equal output on every level
   bool spherical = false;         // centroids are normalised; for rows of length 1
-  // Above this many clusters, rows are first split coarsely and then each part by itself.
+  // Above this many clusters, rows are first split coarsely and then each part by itself. (What
+  // comes of that finds less: recall .937 against .955 with 128 of 4,400 lists.)
   int two_level_above = 10'000;
   int threads = 1;  // of ParallelFor; any number gives the same output
 };

@@ -18,6 +18,7 @@
 #include <fstream>
 #include <iostream>
 #include <latch>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -101,8 +102,43 @@ struct Bench {
 
   void Build(const std::string& folder, size_t limit, int nlist, int threads, bool graph,
              const std::string& file);
-  Json Answer(const Json& command) const;
+  Json Answer(const Json& command);
+
+  // A share of the rows, drawn once, and the k-th best score of each query among them.
+  struct Filter {
+    std::vector<uint64_t> allowed;  // empty: all rows
+    std::vector<float> kth;
+  };
+  const Filter& FilterFor(double share, int k);
+  std::map<std::pair<double, int>, Filter> filters;
 };
+
+const Bench::Filter& Bench::FilterFor(double share, int k) {
+  using namespace vecino::index;
+  const auto [at, is_new] = filters.try_emplace({share, k});
+  Filter& filter = at->second;
+  if (!is_new) return filter;
+  const Tombstones none(segment->size());
+  if (share < 1) {
+    filter.allowed.assign((segment->size() + 63) / 64, 0);
+    std::mt19937_64 random(7);
+    std::bernoulli_distribution passes(share);
+    for (int64_t i = 0; i < segment->size(); ++i) {
+      if (passes(random)) filter.allowed[i / 64] |= uint64_t{1} << (i % 64);
+    }
+  }
+  for (size_t q = 0; q < queries.rows; ++q) {
+    if (share >= 1) {
+      filter.kth.push_back(truth.row(q)[k - 1]);
+      continue;
+    }
+    TopK top(Metric::kInnerProduct, k);
+    Check(segment->Search(queries.row(q), {.k = k, .exact = true}, none, filter.allowed.data(),
+                          &top));
+    filter.kth.push_back(top.Take().back().score);
+  }
+  return filter;
+}
 
 void Bench::Build(const std::string& folder, size_t limit, int nlist, int threads, bool graph,
                   const std::string& file) {
@@ -179,7 +215,7 @@ void Bench::Build(const std::string& folder, size_t limit, int nlist, int thread
   built["peak_bytes"] = PeakBytes();
 }
 
-Json Bench::Answer(const Json& command) const {
+Json Bench::Answer(const Json& command) {
   using namespace vecino::index;
   SearchParams params;
   params.k = command.value("k", k);
@@ -192,26 +228,11 @@ Json Bench::Answer(const Json& command) const {
   const Tombstones none(searched.size());
   const size_t count = std::min<size_t>(queries.rows, command.value("queries", queries.rows));
 
-  std::vector<uint64_t> allowed;
-  std::vector<float> kth;  // of each query, among what passes
-  if (const double share = command.value("filter", 1.0); share < 1) {
-    allowed.assign((searched.size() + 63) / 64, 0);
-    std::mt19937_64 random(7);
-    std::bernoulli_distribution passes(share);
-    for (int64_t i = 0; i < searched.size(); ++i) {
-      if (passes(random)) allowed[i / 64] |= uint64_t{1} << (i % 64);
-    }
-  }
-  for (size_t q = 0; q < count; ++q) {
-    if (allowed.empty()) {
-      kth.push_back(truth.row(q)[params.k - 1]);
-      continue;
-    }
-    SearchParams exact = params;
-    exact.exact = true;
+  const auto& [allowed, kth] = FilterFor(command.value("filter", 1.0), params.k);
+  const uint64_t* const passing = allowed.empty() ? nullptr : allowed.data();
+  for (size_t q = count - std::min<size_t>(count, 100); q < count; ++q) {  // warms up
     TopK top(Metric::kInnerProduct, params.k);
-    Check(searched.Search(queries.row(q), exact, none, allowed.data(), &top));
-    kth.push_back(top.Take().back().score);
+    Check(SearchIvf({{&searched, &none, passing}}, queries.row(q), params, &top, nullptr));
   }
 
   std::vector<double> times;
@@ -221,8 +242,7 @@ Json Bench::Answer(const Json& command) const {
   for (size_t q = 0; q < count; ++q) {
     const double begin = Now(cpu);
     TopK top(Metric::kInnerProduct, params.k);
-    Check(SearchIvf({{&searched, &none, allowed.empty() ? nullptr : allowed.data()}},
-                    queries.row(q), params, &top, &work));
+    Check(SearchIvf({{&searched, &none, passing}}, queries.row(q), params, &top, &work));
     const auto hits = top.Take();
     times.push_back((Now(cpu) - begin) * 1e6);
     for (const Hit& hit : hits) found += hit.score >= kth[q] - 1e-6f;
@@ -239,8 +259,7 @@ Json Bench::Answer(const Json& command) const {
         ready.arrive_and_wait();
         for (size_t q = 0; q < count; ++q) {
           TopK top(Metric::kInnerProduct, params.k);
-          Check(SearchIvf({{&searched, &none, allowed.empty() ? nullptr : allowed.data()}},
-                          queries.row(q), params, &top, nullptr));
+          Check(SearchIvf({{&searched, &none, passing}}, queries.row(q), params, &top, nullptr));
         }
       });
     }

@@ -84,6 +84,24 @@ TEST(KMeansTest, IsAsGoodAsFaiss) {
   EXPECT_LE(quality.imbalance, 1.1 * imbalances[1]);
 }
 
+TEST(KMeansTest, CoarseIterationsComeCloseInLessTime) {
+  constexpr size_t kN = 4000, kD = 50, kClusters = 100;
+  const std::vector<float> rows = ClusteredRows(kN, kD, 1);
+  KMeansOptions options;
+  options.clusters = kClusters;
+  const auto whole = TrainKMeans(rows.data(), kN, kD, options, GoOn);
+  options.coarse_iterations = 6;
+  const auto coarse = TrainKMeans(rows.data(), kN, kD, options, GoOn);
+  options.threads = 3;
+  const auto shared = TrainKMeans(rows.data(), kN, kD, options, GoOn);
+  ASSERT_TRUE(whole.ok() && coarse.ok() && shared.ok());
+  EXPECT_EQ(*coarse, *shared);
+  EXPECT_NE(*coarse, *whole);
+  const Quality best = Measure(*whole, rows, kD), quality = Measure(*coarse, rows, kD);
+  EXPECT_LE(quality.sum_of_squares, 1.06 * best.sum_of_squares);
+  EXPECT_LE(quality.imbalance, 1.2 * best.imbalance);
+}
+
 TEST(KMeansTest, EqualSeedsGiveEqualBytesAtEveryLevel) {
   constexpr size_t kN = 1500, kD = 37;
   const std::vector<float> rows = ClusteredRows(kN, kD, 2);
