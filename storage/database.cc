@@ -162,6 +162,9 @@ absl::Status Database::OpenFamilies(rocksdb::Env* env) {
   if (!notes.ok()) return notes.status();
   for (const std::string& note : *notes) Warn(note);
 
+  // Compactions have time; searches and writes on the same cores have not. Flushes keep their
+  // priority, because writers wait for them.
+  (void)env->LowerThreadPoolCPUPriority(rocksdb::Env::LOW, rocksdb::CpuPriority::kLow);
   rocksdb::DBOptions db_options = MakeDBOptions(options_);
   db_options.env = env;
   errors_ = std::make_shared<ErrorListener>(options_.warn);

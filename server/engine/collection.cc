@@ -70,6 +70,8 @@ absl::Status Collection::LoadShard(int number) {
   options.unit = info_.spec.metric == Metric::kCosine;
   options.index = info_.spec.index;
   options.budget = context_.budget;
+  options.heads = context_.heads;
+  options.uid = uid_;
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
   if (!context_.index_folder.empty()) {

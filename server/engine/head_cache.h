@@ -44,7 +44,7 @@ class HeadCache {
 
   // Sets id, sequence and times; false when it is not here.
   bool Find(const Key& key, storage::Document* document) const;
-  // Keeps id and times.
+  // Keeps id and times. Does nothing when they are here.
   void Put(const Key& key, const storage::Document& document);
 
   // An estimate of the memory it takes.

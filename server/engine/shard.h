@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/manifest.h"
@@ -50,6 +51,9 @@ struct ShardOptions {
   int build_threads = 1;  // of a training while nobody searches; half of them while somebody does
   std::string folder;     // of its index files; "": none, everything in memory
   MemoryBudget* budget = nullptr;  // null: no limit. Outlives the shard
+  // Where ids of what is written are kept for searches, under this uid; null: nowhere. Outlives it.
+  HeadCache* heads = nullptr;
+  uint32_t uid = 0;
 };
 
 // Invariants:

@@ -109,6 +109,13 @@ void Shard::Commit(WriteQueue::Batches batches) {
     return;
   }
 
+  // Before searches can find them: what was just written is looked for soon, and reading it back
+  // from the store would hold up a search, and what waits behind it on a network thread.
+  for (const storage::Mutation& mutation : plan.mutations) {
+    if (options_.heads == nullptr || mutation.kind != storage::Mutation::Kind::kPut) continue;
+    options_.heads->Put({options_.uid, static_cast<uint32_t>(options_.number), mutation.sequence},
+                        mutation.document);
+  }
   bool due;
   {
     absl::MutexLock lock(&index_mu_);

@@ -208,7 +208,7 @@ void Bench::Build(const std::string& folder, size_t limit, int nlist, int thread
       built["settings"].push_back({{"ef", ef}});
     }
   } else {
-    for (const int nprobe : {16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512}) {
+    for (const int nprobe : {16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024}) {
       built["settings"].push_back({{"nprobe", nprobe}, {"rerank", nprobe < 160 ? 100 : 200}});
     }
   }

@@ -9,6 +9,7 @@
 #include <random>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "tests/server/engine/engine_fixture.h"
 
 namespace vecino::engine {
@@ -94,10 +95,14 @@ TEST_F(IndexExportTest, UpdatesAndDeletesInTailsAndSegments) {
       expected[std::to_string(id)] = step;
     }
   }
-  const auto stats = engine_->GetCollectionStats("c");
-  ASSERT_TRUE(stats.ok()) << stats.status();
+  // Maintenance has the lowest priority: on a busy machine it takes a while.
   int segments = 0;
-  for (const ShardStats& shard : stats->shards) segments += shard.segments;
+  for (int i = 0; i < 3000 && segments == 0; ++i) {
+    const auto stats = engine_->GetCollectionStats("c");
+    ASSERT_TRUE(stats.ok()) << stats.status();
+    for (const ShardStats& shard : stats->shards) segments += shard.segments;
+    if (segments == 0) absl::SleepFor(absl::Milliseconds(10));
+  }
   EXPECT_GT(segments, 0);
   std::map<std::string, int> all;
   for (int shard = 0; shard < 3; ++shard) {
