@@ -26,7 +26,7 @@ struct Calibration {
   // The mean of 400 queries has a standard error of .005 at .95, and rows that centroids were
   // trained on are found more easily than queries: .003 to .018 more of them (measured,
   // docs/index.md).
-  static constexpr double kMargin = 0.3;
+  static constexpr double kMargin = 0.25;
 
   // c times as many neighbours lie in c^kWidening times as many lists, where nothing was measured:
   // so it was on 304,600 texts (docs/index.md).
