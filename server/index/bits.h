@@ -8,8 +8,8 @@
 
 namespace vecino::index {
 
-// Set bits of `words`. (GCC's std::popcount is a call and a table for the baseline x86-64: 60 µs
-// for a million bits, this 5.)
+// Set bits of `words`. (GCC's std::popcount is a call and a table for the baseline x86-64: 57 µs
+// for a million bits, this 3; measured on Zen 4.)
 int64_t CountBits(const uint64_t* words, size_t count, CpuLevel level = BestCpuLevel());
 
 }  // namespace vecino::index

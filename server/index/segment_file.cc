@@ -25,8 +25,6 @@ namespace format = segment_file_format;
 // See KeepInMemory.
 std::atomic<int64_t> keep_limit{0}, bytes_kept{0};
 
-constexpr size_t kUnmapBytes = size_t{2} << 20;
-
 // Read at once when everything is verified.
 constexpr size_t kPieceBytes = size_t{8} << 20;
 
@@ -43,15 +41,8 @@ bool AllZero(const std::byte* data, size_t bytes) {
 
 }  // namespace
 
-// In pieces: giving back many pages takes long, and who asks the kernel for memory meanwhile, as
-// malloc does for a search, waits for the whole call (100 ms for 600 MB).
 SegmentFile::~SegmentFile() {
-  if (data_ != nullptr) {
-    auto* const data = const_cast<std::byte*>(data_);
-    for (size_t at = 0; at < size_; at += kUnmapBytes) {
-      munmap(data + at, std::min(kUnmapBytes, size_ - at));
-    }
-  }
+  if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
   if (kept_) bytes_kept.fetch_sub(static_cast<int64_t>(size_));
 }
 
