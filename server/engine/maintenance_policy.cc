@@ -139,11 +139,13 @@ MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy&
   if (state.frozen_tails > 0) {
     return {Kind::kDrain, 0, 0, absl::StrCat(state.frozen_tails, " full tails wait")};
   }
-  // A retrain makes one segment of all; merges before it would be for nothing.
-  if (state.spec.kind == IndexKind::kAuto) {
-    if (MaintenanceStep step = Retrain(state, policy); step.kind != Kind::kNone) return step;
-  }
+  MaintenanceStep retrain;
+  if (state.spec.kind == IndexKind::kAuto) retrain = Retrain(state, policy);
+  // A retrain makes one segment of all; merges before it would be for nothing, unless it cannot be
+  // done, for want of memory perhaps.
+  if (retrain.kind != Kind::kNone && !state.retrain_failed) return retrain;
   if (MaintenanceStep step = Merge(state, policy); step.kind != Kind::kNone) return step;
+  if (retrain.kind != Kind::kNone) return retrain;
   const MaintenanceStep tail = QuietTail(state, policy);
   if (tail.kind != Kind::kNone) return tail;
   MaintenanceStep graph = Graph(state, policy);

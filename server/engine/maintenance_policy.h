@@ -60,7 +60,8 @@ struct MaintenanceState {
   int frozen_tails = 0;
   int64_t tail_rows = 0;  // of the tail that is written to
   absl::Time last_write;
-  uint64_t generation = 0;  // that new rows are encoded under; 0: none yet
+  bool retrain_failed = false;  // the last step was a retrain that could not be done
+  uint64_t generation = 0;      // that new rows are encoded under; 0: none yet
   int64_t trained_rows = 0;
   double base_error = 0;      // mean squared distance of a row to its centroid, at training
   double base_imbalance = 1;  // n·Σs²/(Σs)² of list sizes, at training

@@ -23,11 +23,9 @@ int64_t PredictIndexBytes(index::SegmentKind kind, const index::IndexSpec& spec,
     case index::SegmentKind::kIvf: {
       const auto codes = static_cast<int64_t>(index::PqBlockBytes((d + 3) / 4) / 16);
       const int64_t links = graph ? 4 * 64 * 21 / 20 : 0;
-      // Lists end in blocks that are half empty on average: 8 rows each, with √rows · 4 lists.
-      const int64_t padding = codes * 8 * (spec.nlist > 0 ? spec.nlist : 0);
-      // Labels are offsets of four bytes.
-      return rows * (codes + links + static_cast<int64_t>(index::Int8Stride(d)) + 4 + labels - 4) +
-             padding;
+      const int64_t narrow_labels = labels - 4;  // offsets of four bytes
+      return rows *
+             (codes + links + static_cast<int64_t>(index::Int8Stride(d)) + 4 + narrow_labels);
     }
     case index::SegmentKind::kIvfFlat:
       return rows * (floats + 8 + labels);

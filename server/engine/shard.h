@@ -240,6 +240,7 @@ class Shard {
   absl::Time last_write_ ABSL_GUARDED_BY(index_mu_) = absl::Now();  // or when it was loaded
   double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
   std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
+  bool retrain_failed_ ABSL_GUARDED_BY(index_mu_) = false;  // and nothing was merged since
   // While loading: generations that segments share.
   absl::flat_hash_map<uint64_t, std::shared_ptr<const index::Generation>> loaded_generations_
       ABSL_GUARDED_BY(index_mu_);

@@ -61,6 +61,7 @@ MaintenanceState Shard::State() const {
   state.frozen_tails = static_cast<int>(view->frozen.size());
   state.tail_rows = view->tail->size();
   state.last_write = last_write_;
+  state.retrain_failed = retrain_failed_;
   for (const index::SegmentRows& rows : view->segments) {
     MaintenanceState::Segment segment;
     segment.kind = rows.segment->kind();
@@ -248,6 +249,10 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
       what = "built a graph";
       status = BuildGraph(step.first, work);
       break;
+  }
+  {
+    absl::MutexLock lock(&index_mu_);
+    retrain_failed_ = step.kind == MaintenanceStep::Kind::kRetrain && !status.ok();
   }
   if (!status.ok()) return status;
   const std::string choice =

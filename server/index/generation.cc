@@ -246,7 +246,7 @@ void Generation::Probe(const Int8Query& query, const PqTables& tables, int nprob
                          .norms = norms_.empty() ? nullptr : norms_.data()};
   const bool best_high = metric_ == Metric::kInnerProduct;
   std::vector<float>& scores = scratch->scores;
-  // Below, scoring all in one go is as quick.
+  // Fewer lists stay in the L2 cache; most of them are as quick to score all. Not tuned finely.
   constexpr int kManyLists = 1024, kFewOfThem = 8;
   if (nlist_ < kManyLists || nprobe > nlist_ / kFewOfThem) {
     scores.resize(nlist_);
@@ -254,16 +254,10 @@ void Generation::Probe(const Int8Query& query, const PqTables& tables, int nprob
     SelectBest(scores.data(), nlist_, nprobe, best_high, lists);
     return;
   }
-  const size_t m = quantizer_->m(), block_bytes = PqBlockBytes(m);
-  constexpr size_t kStep = Reservoir::kRoom / kPqBlockRows;
   Reservoir& reservoir = scratch->reservoir;
   reservoir.Reset(2 * static_cast<size_t>(nprobe));
-  for (size_t b = 0; b < live_.size(); b += kStep) {
-    const size_t n = std::min(kStep, live_.size() - b);
-    reservoir.Added(PqScan(blocks_.data() + b * block_bytes, n, m, tables.bytes.data(),
-                           live_.data() + b, reservoir.threshold(),
-                           static_cast<uint32_t>(b) * kPqBlockRows, reservoir.room()));
-  }
+  reservoir.Scan(blocks_.data(), live_.size(), quantizer_->m(), tables.bytes.data(), live_.data(),
+                 /*first_slot=*/0);
   const size_t found = reservoir.Finish();
   std::vector<uint32_t>& candidates = scratch->candidates;
   candidates.resize(found);

@@ -55,7 +55,7 @@ class Generation {
     int threads = 1;  // of ParallelFor; any number gives the same generation
   };
 
-  // Between √rows and rows / 39 (FAISS asks for 39 rows a list to train). 4·√rows: measured, see
+  // Between √rows and rows / 39 (FAISS asks for 39 rows a list to train). 8·√rows: measured, see
   // docs/index.md.
   static int DefaultLists(int64_t rows);
   // Rows that training wants to see at most.

@@ -172,7 +172,6 @@ int IvfSearch::Nprobe() const {
 void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end) {
   if (first == end) return;
   const IvfSegment& segment = *part.segment;
-  const size_t m = generation_.quantizer().m();
   const uint32_t begin = first / kPqBlockRows, last = (end - 1) / kPqBlockRows;  // blocks
   const size_t blocks = last - begin + 1;
   std::vector<uint16_t>& masks = scratch_.masks;
@@ -192,14 +191,8 @@ void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, ui
   masks[0] &= static_cast<uint16_t>(0xFFFFu << (first % kPqBlockRows));
   masks[blocks - 1] &=
       static_cast<uint16_t>(0xFFFFu >> (kPqBlockRows - 1 - (end - 1) % kPqBlockRows));
-  constexpr size_t kStep = Reservoir::kRoom / kPqBlockRows;
-  Reservoir& reservoir = scratch_.reservoir;
-  for (size_t b = 0; b < blocks; b += kStep) {
-    reservoir.Added(PqScan(segment.block(begin + b), std::min(kStep, blocks - b), m,
-                           scratch_.tables.bytes.data(), masks.data() + b, reservoir.threshold(),
-                           base + (begin + static_cast<uint32_t>(b)) * kPqBlockRows,
-                           reservoir.room()));
-  }
+  scratch_.reservoir.Scan(segment.block(begin), blocks, generation_.quantizer().m(),
+                          scratch_.tables.bytes.data(), masks.data(), base + begin * kPqBlockRows);
   if (work_ != nullptr) work_->scanned += end - first;
 }
 

@@ -21,8 +21,9 @@ class Run {
   // Takes tasks until there is none left or work was stopped.
   void Work(Checkpoint checkpoint) {
     for (size_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) {
-      absl::Status status = checkpoint();
+      absl::Status status;
       try {
+        status = checkpoint();
         if (status.ok()) status = body_(task, checkpoint);
       } catch (const std::bad_alloc&) {
         status = absl::ResourceExhaustedError("no memory for a part of the index");

@@ -18,8 +18,8 @@ using Checkpoint = absl::FunctionRef<absl::Status()>;
 // thread, and elsewhere tells whether work was stopped; body calls it as any long work does, and
 // the caller calls its own before each of its tasks too. The first error stops all and is returned.
 // Results must not depend on which thread does what, so that any number of them gives the same.
-// std::bad_alloc from body is RESOURCE_EXHAUSTED; it throws nothing else. Blocks until all threads
-// ended.
+// std::bad_alloc from body or checkpoint is RESOURCE_EXHAUSTED; they throw nothing else. Blocks
+// until all threads ended.
 absl::Status ParallelFor(int threads, size_t tasks, Checkpoint checkpoint,
                          absl::FunctionRef<absl::Status(size_t task, Checkpoint checkpoint)> body);
 

@@ -152,6 +152,15 @@ void Reservoir::Reset(size_t keep) {
   if (buffer_.size() < limit_ + kRoom) buffer_.resize(limit_ + kRoom);
 }
 
+void Reservoir::Scan(const uint8_t* blocks, size_t n_blocks, size_t m, const uint8_t* tables,
+                     const uint16_t* live, uint32_t first_slot) {
+  constexpr size_t kStep = kRoom / kPqBlockRows;
+  for (size_t b = 0; b < n_blocks; b += kStep) {
+    Added(PqScan(blocks + b * PqBlockBytes(m), std::min(kStep, n_blocks - b), m, tables, live + b,
+                 threshold_, first_slot + static_cast<uint32_t>(b) * kPqBlockRows, room()));
+  }
+}
+
 size_t Reservoir::Finish() {
   if (size_ > keep_) Shrink();
   return size_;

@@ -30,6 +30,10 @@ class Reservoir {
 
   void Reset(size_t keep);  // keep ≥ 1; empties it
 
+  // PqScan of any number of blocks into this, `kRoom` rows at a time.
+  void Scan(const uint8_t* blocks, size_t n_blocks, size_t m, const uint8_t* tables,
+            const uint16_t* live, uint32_t first_slot);
+
   uint32_t threshold() const { return threshold_; }
   // Where PqScan may append up to kRoom candidates; then call Added.
   PqCandidate* room() { return buffer_.data() + size_; }

@@ -135,6 +135,16 @@ TEST(MaintenancePolicy, AutoRetrainsForGrowth) {
   EXPECT_EQ(Next(state).kind, Kind::kRetrain);
 }
 
+TEST(MaintenancePolicy, ARetrainComesBeforeMergesUnlessItFails) {
+  MaintenanceState state = Trained();
+  for (int i = 0; i < 20; ++i) state.segments.push_back(Ivf(10'000, 7));
+  EXPECT_EQ(Next(state).kind, Kind::kRetrain);
+  state.retrain_failed = true;
+  EXPECT_EQ(Next(state).kind, Kind::kMerge);
+  state.segments = {Ivf(300'000, 7)};  // nothing to merge: it is tried again
+  EXPECT_EQ(Next(state).kind, Kind::kRetrain);
+}
+
 TEST(MaintenancePolicy, AutoRetrainsForDriftOnceItIsSure) {
   MaintenanceState state = Trained();
   state.recent_error = 0.6;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <new>
 #include <thread>
 #include <vector>
@@ -78,6 +79,13 @@ TEST(ParallelForTest, NoMemoryIsAnError) {
     const absl::Status status = ParallelFor(
         threads, 10, GoOn, [](size_t, Checkpoint) -> absl::Status { throw std::bad_alloc(); });
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    const absl::Status of_checkpoint = ParallelFor(
+        threads, 1000, []() -> absl::Status { throw std::bad_alloc(); },
+        [](size_t, Checkpoint) {
+          std::this_thread::sleep_for(std::chrono::microseconds(10));
+          return absl::OkStatus();
+        });
+    EXPECT_EQ(of_checkpoint.code(), absl::StatusCode::kResourceExhausted);
   }
 }
 
