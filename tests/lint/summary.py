@@ -24,6 +24,12 @@ def count(output, ok):
     return passed, failed, skipped
 
 
+def sanitizer_reports(output, lines=40):
+    """The sanitizers' reports in the output, each cut to so many lines: what a log's end would not show."""
+    pattern = r"^(?:WARNING: ThreadSanitizer|==\d+==ERROR: |.*: runtime error: ).*(?:\n.*){0,%d}" % (lines - 1)
+    return re.findall(pattern, output, re.M)
+
+
 def main():
     results = pathlib.Path(sys.argv[1])
     passed = failed = skipped = 0
@@ -47,6 +53,8 @@ def main():
             passed, failed, skipped = passed + p, failed + f, skipped + s
             if not ok:
                 print(f"FAILED {report.stem}/{case.get('name')} ({f} cases)")
+                for text in sanitizer_reports(output)[:3]:
+                    print(text)
             for line in re.findall(r"^(?:.*[Ss]kipped: .*|.*\.\.\. skipped .*|SKIP: .*)$", output, re.M):
                 print(f"skipped in {report.stem}/{case.get('name')}: {line.strip()}")
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))

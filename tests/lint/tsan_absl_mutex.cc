@@ -1,8 +1,10 @@
-// Tells ThreadSanitizer about absl::Mutex. Debian's libabsl is not instrumented, so TSan would see
+// Tells ThreadSanitizer about absl::Mutex and absl::Status. Debian's libabsl is not instrumented, so TSan would see
 // no order between critical sections and report every guarded variable. The linker's --wrap sends
 // our own calls through here; calls inside libabsl and gRPC stay as they are (TSan does not see
 // their memory either).
 #include <sanitizer/tsan_interface.h>
+
+#include <cstdint>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -97,6 +99,16 @@ bool __wrap__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(Co
       __real__ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE(cv, mu, deadline);
   WAIT_END(mu);
   return timed_out;
+}
+
+// The count of references to a status goes up in our code (inline) and down in libabsl: without
+// this, whoever frees the status would race with everyone who copied it.
+void __real__ZN4absl7debian36Status15UnrefNonInlinedEm(uintptr_t rep);
+void __wrap__ZN4absl7debian36Status15UnrefNonInlinedEm(uintptr_t rep) {
+  void* const count = reinterpret_cast<void*>(rep - 1);  // Status::RepToPointer
+  __tsan_release(count);
+  __tsan_acquire(count);
+  __real__ZN4absl7debian36Status15UnrefNonInlinedEm(rep);
 }
 
 }  // extern "C"

@@ -6,6 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -35,14 +37,33 @@ class MemoryStore : public storage::Store {
   absl::Status Flush() override { return Fail("Flush"); }
 
   // Asked before every operation, by the name of its method; not OK: the operation fails with it.
-  // Set it while no call is under way.
-  std::function<absl::Status(std::string_view operation)> fault;
+  // May be set at any time: maintenance calls the store too. Calls under way keep the one they had.
+  class Fault {
+   public:
+    using Function = std::function<absl::Status(std::string_view operation)>;
+    void operator=(Function function) {
+      auto next = std::make_shared<const Function>(std::move(function));
+      std::lock_guard lock(mu_);
+      function_.swap(next);
+    }
+    absl::Status operator()(std::string_view operation) const {
+      std::shared_ptr<const Function> function;
+      {
+        std::lock_guard lock(mu_);
+        function = function_;
+      }
+      return function != nullptr && *function ? (*function)(operation) : absl::OkStatus();
+    }
+
+   private:
+    mutable std::mutex mu_;
+    std::shared_ptr<const Function> function_;
+  };
+  Fault fault;
   // Runs in Append after everything is stored, before it returns.
   std::function<void()> after_append;
 
-  absl::Status Fail(std::string_view operation) const {
-    return fault ? fault(operation) : absl::OkStatus();
-  }
+  absl::Status Fail(std::string_view operation) const { return fault(operation); }
   std::shared_ptr<Shard> shard(uint32_t uid, uint32_t number);
 
  private:
