@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/index/give_way.h"
 
 namespace vecino::engine {
 namespace {
@@ -38,12 +39,7 @@ absl::StatusOr<std::vector<index::Hit>> Shard::Search(
   if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
   if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
   if (filled.ef == 0) filled.ef = options_.index.ef_search;
-  // Written seldom, so that searches on several cores do not pass the line to and fro.
-  constexpr int64_t kCoarse = 100'000'000;
-  if (const int64_t now = absl::GetCurrentTimeNanos();
-      now - last_search_ns_.load(std::memory_order_relaxed) > kCoarse) {
-    last_search_ns_.store(now, std::memory_order_relaxed);
-  }
+  index::NoteSearch();
   const std::shared_ptr<const index::View> view = index_.Pin();
   return index::Search(*view, options_.metric, query, filled, checkpoint);
 }

@@ -246,8 +246,6 @@ class Shard {
       ABSL_GUARDED_BY(index_mu_);
   std::deque<std::shared_ptr<Operation>> requests_ ABSL_GUARDED_BY(index_mu_);
 
-  mutable std::atomic<int64_t> last_search_ns_{0};  // about when; since 1970
-
   std::atomic<uint64_t> appending_{0};  // highest sequence handed to Append
   std::atomic<uint64_t> applied_{0};    // highest sequence in the index
   mutable absl::Mutex applied_mu_;      // for waiting on the two

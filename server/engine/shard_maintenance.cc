@@ -11,6 +11,7 @@
 #include "server/engine/shard.h"
 #include "server/index/faiss_segment.h"
 #include "server/index/flat_segment.h"
+#include "server/index/give_way.h"
 #include "server/index/graph.h"
 #include "server/index/training.h"
 
@@ -407,9 +408,7 @@ absl::Status Shard::PublishSegment(index::FrozenRows rows,
 }
 
 int Shard::BuildThreads() const {
-  constexpr int64_t kLately = 1'000'000'000;
-  const bool searched = absl::GetCurrentTimeNanos() - last_search_ns_.load() < kLately;
-  return std::max(1, searched ? options_.build_threads / 2 : options_.build_threads);
+  return std::max(1, index::SearchedLately() ? options_.build_threads / 2 : options_.build_threads);
 }
 
 absl::Status Shard::Retrain(Work* work) {

@@ -3,6 +3,7 @@
 
 #include "absl/status/status.h"
 #include "server/index/cpu.h"
+#include "server/index/give_way.h"
 #include "server/index/kmeans.h"
 
 namespace vecino::index {
@@ -19,6 +20,11 @@ class Pacer {
   // products: multiplications done since the last call. An error is the checkpoint's.
   absl::Status Did(double products) {
     done_ += products;
+    since_way_ += products;
+    if (since_way_ > limit_ / 4) {
+      since_way_ = 0;
+      GiveWay();
+    }
     if (done_ < limit_) return absl::OkStatus();
     done_ = 0;
     return checkpoint_();
@@ -41,6 +47,7 @@ class Pacer {
   Checkpoint checkpoint_;
   const double limit_;
   double done_ = 0;
+  double since_way_ = 0;
 };
 
 }  // namespace vecino::index

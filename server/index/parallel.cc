@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "server/index/give_way.h"
 
 namespace vecino::index {
 namespace {
@@ -23,6 +24,7 @@ class Run {
     for (size_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) {
       absl::Status status;
       try {
+        GiveWay();
         status = checkpoint();
         if (status.ok()) status = body_(task, checkpoint);
       } catch (const std::bad_alloc&) {
@@ -68,7 +70,10 @@ absl::Status ParallelFor(int threads, size_t tasks, Checkpoint checkpoint,
   const size_t wanted = std::min(tasks, static_cast<size_t>(std::max(threads, 1)));
   for (size_t i = 1; i < wanted; ++i) {
     try {
-      others.emplace_back([&run] { run.Work([&run] { return run.Stopped(); }); });
+      others.emplace_back([&run, background = IsBackground()] {
+        SetBackground(background);
+        run.Work([&run] { return run.Stopped(); });
+      });
     } catch (const std::system_error&) {
       break;  // no more threads to be had: those there are do it all
     } catch (const std::bad_alloc&) {

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/index/crc32c.h"
+#include "server/index/give_way.h"
 #include "server/index/segment_file.h"
 #include "server/index/segment_file_format.h"
 
@@ -22,6 +23,8 @@ namespace {
 namespace format = segment_file_format;
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
+// A call of write may hold its processor for its whole length.
+constexpr size_t kWriteBytes = size_t{1} << 17;
 // So many bytes behind, the kernel is asked to begin writing: one large fsync at the end would hold
 // up the syncs of the write-ahead log on the same disk.
 constexpr uint64_t kWritebackBytes = uint64_t{8} << 20;
@@ -95,7 +98,8 @@ struct SegmentFileWriter::Impl {
 
   absl::Status WriteOut(const std::byte* data, size_t bytes) {
     while (bytes > 0) {
-      const ssize_t n = write(fd, data, bytes);
+      GiveWay();
+      const ssize_t n = write(fd, data, std::min(bytes, kWriteBytes));
       if (n < 0 && errno == EINTR) continue;
       // A write of nothing, without a reason: the disk is full, as far as anyone can tell.
       if (n <= 0) return Fail(Fault(Doing(), n < 0 ? errno : ENOSPC));

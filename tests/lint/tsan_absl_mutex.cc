@@ -1,7 +1,7 @@
-// Tells ThreadSanitizer about absl::Mutex and absl::Status. Debian's libabsl is not instrumented, so TSan would see
-// no order between critical sections and report every guarded variable. The linker's --wrap sends
-// our own calls through here; calls inside libabsl and gRPC stay as they are (TSan does not see
-// their memory either).
+// Tells ThreadSanitizer about absl::Mutex and absl::Status. Debian's libabsl is not instrumented,
+// so TSan would see no order between critical sections and report every guarded variable. The
+// linker's --wrap sends our own calls through here; calls inside libabsl and gRPC stay as they are
+// (TSan does not see their memory either).
 #include <sanitizer/tsan_interface.h>
 
 #include <cstdint>

@@ -1,0 +1,63 @@
+#include "server/index/give_way.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "server/index/parallel.h"
+
+namespace vecino::index {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How often a thread gave its processor up on its own while it worked for 100 ms.
+int64_t SleepsInWork() {
+  rusage before = {}, after = {};
+  getrusage(RUSAGE_THREAD, &before);
+  for (const auto begin = Clock::now(); Clock::now() - begin < std::chrono::milliseconds(100);) {
+    GiveWay();
+  }
+  getrusage(RUSAGE_THREAD, &after);
+  return after.ru_nvcsw - before.ru_nvcsw;
+}
+
+TEST(GiveWayTest, OnlyBackgroundThreadsSleepAndOnlyBesideSearches) {
+  while (SearchedLately()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::thread([] {
+    EXPECT_FALSE(IsBackground());
+    SetBackground(true);
+    EXPECT_LE(SleepsInWork(), 1) << "nobody searches";
+    NoteSearch();
+    EXPECT_TRUE(SearchedLately());
+    const int64_t sleeps = SleepsInWork();
+    EXPECT_GE(sleeps, 2);
+    EXPECT_LE(sleeps, 100) << "not more than one for each millisecond";
+    SetBackground(false);
+    EXPECT_LE(SleepsInWork(), 1) << "the work of a foreground thread";
+  }).join();
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  EXPECT_FALSE(SearchedLately());
+}
+
+TEST(GiveWayTest, TheThreadsOfParallelWorkAreWhatTheirCallerIs) {
+  for (const bool background : {true, false}) {
+    std::thread([background] {
+      SetBackground(background);
+      std::atomic<int> same = 0;
+      const auto go_on = [] { return absl::OkStatus(); };
+      EXPECT_TRUE(ParallelFor(3, 30, go_on, [&](size_t, Checkpoint) {
+                    same += IsBackground() == background;
+                    std::this_thread::sleep_for(std::chrono::microseconds(200));
+                    return absl::OkStatus();
+                  }).ok());
+      EXPECT_EQ(same, 30);
+    }).join();
+  }
+}
+
+}  // namespace
+}  // namespace vecino::index
