@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -118,12 +119,45 @@ std::string ToJson(const google::protobuf::Struct& metadata) {
   return json;
 }
 
+namespace {
+
+// The contract's limit. Beyond, protobuf's parser gives up with a message that does not say why.
+constexpr int kMostLevels = 32;
+
+// How deep objects and arrays stand in one another.
+int Levels(std::string_view json) {
+  int open = 0, deepest = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      if (c == '"') quoted = false;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      deepest = std::max(deepest, ++open);
+    } else if (c == '}' || c == ']') {
+      --open;
+    }
+  }
+  return deepest;
+}
+
+}  // namespace
+
 Status FromJson(const std::string& json, const std::string& field,
                 google::protobuf::Struct* metadata) {
   metadata->Clear();
   if (json.empty()) return Status();
   if (!IsValidUtf8(json)) {
     return Status(Code::kInvalidArgument, "metadata is not valid UTF-8", field);
+  }
+  if (const int levels = Levels(json); levels > kMostLevels) {
+    return Status(Code::kInvalidArgument,
+                  "metadata is " + std::to_string(levels) + " levels deep; the limit is " +
+                      std::to_string(kMostLevels),
+                  field);
   }
   const auto parsed = google::protobuf::util::JsonStringToMessage(json, metadata);
   if (parsed.ok()) return Status();

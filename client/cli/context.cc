@@ -4,6 +4,8 @@
 #include <iostream>
 #include <map>
 
+#include "client/cli/terminal.h"
+
 namespace vecino::cli {
 
 Client& Context::client(std::chrono::milliseconds default_timeout) {
@@ -26,13 +28,14 @@ int Context::Fail(const std::string& what, const Status& status) {
     const Result<std::string> health = Client(probe).Health();
     if (!health.ok() && (health.status().code() == Code::kUnavailable ||
                          health.status().code() == Code::kDeadlineExceeded)) {
-      std::cerr << "vecino: cannot connect to " << client_options.server << ": " << status.message()
+      std::cerr << "vecino: cannot connect to " << client_options.server << ": "
+                << Printable(status.message())
                 << "\nIs vecinod running there? Name another with --server HOST:PORT or "
                    "VECINO_SERVER.\n";
       return kNoConnection;
     }
   }
-  std::cerr << "vecino: " << what << ": " << status.ToString() << '\n';
+  std::cerr << "vecino: " << Printable(what) << ": " << Printable(status.ToString()) << '\n';
   return kServerSaidNo;
 }
 

@@ -72,6 +72,7 @@ Result<Source> OpenSource(const Arguments& arguments, const std::string& format)
       MakeReader(arguments, format, std::move(opened).value());
   if (!reader.ok()) return named(reader.status().message());
   source.reader = std::move(reader).value();
+  source.dimension = source.reader->dimension();
   return source;
 }
 

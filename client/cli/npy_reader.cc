@@ -103,6 +103,7 @@ class NpyReader : public RecordReader {
 
   Status status() const override { return status_.ok() ? input_->status() : status_; }
   const char* unit() const override { return "row"; }
+  int dimension() const override { return static_cast<int>(columns_); }
   int64_t rows() const { return rows_; }
 
  private:

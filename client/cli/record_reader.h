@@ -31,6 +31,8 @@ class RecordReader {
   virtual Status status() const = 0;
   // `line` or `row`, for messages.
   virtual const char* unit() const { return "line"; }
+  // Floats in every record's vector, where the input says so at its beginning; else 0.
+  virtual int dimension() const { return 0; }
 };
 
 // A line or a CSV record may have this many bytes: a text of 1 MiB escaped as \uXXXX, and the rest.

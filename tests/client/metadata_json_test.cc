@@ -1,8 +1,10 @@
 #include "client/metadata_json.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
 
 namespace vecino::internal {
 namespace {
@@ -43,6 +45,17 @@ TEST(MetadataJsonTest, WhatIsNoObjectIsRefusedWithTheField) {
     EXPECT_EQ(status.field(), "documents[4].metadata") << json;
     EXPECT_EQ(status.message().find('\n'), std::string::npos) << status.message();
   }
+}
+
+TEST(MetadataJsonTest, TooManyLevelsAreCounted) {
+  const auto nested = [](int levels) {  // half objects, half lists, and brackets that are text
+    std::string json = "\"[{\\\"[{\"";
+    for (int i = 0; i < levels; ++i) json = i % 2 == 0 ? "{\"a\":" + json + "}" : "[" + json + "]";
+    return levels % 2 == 0 ? "{\"a\":" + json + "}" : json;
+  };
+  EXPECT_EQ(RoundTrip(nested(31)), nested(31));
+  EXPECT_THAT(RoundTrip(nested(33)), testing::HasSubstr("33 levels deep; the limit is 32"));
+  EXPECT_THAT(RoundTrip(nested(200)), testing::HasSubstr("201 levels deep"));
 }
 
 }  // namespace

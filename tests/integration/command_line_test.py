@@ -255,6 +255,15 @@ class CommandLineTest(unittest.TestCase):
         few = self.vecino("load", name, path, "--ids", self.file("few.ids", "first\n"))
         self.assertEqual(few.returncode, 2)
         self.assertIn("1 ids for 2 rows", few.stderr)
+        # Also where all of its rows are stored ids, which would be skipped.
+        wide = self.vecino("load", name, self.file("wide.npy", npy(1, 3, [1, 2, 3])))
+        self.assertEqual(wide.returncode, 2)
+        self.assertIn("wide.npy has vectors of 3 floats, and", wide.stderr)
+
+    def test_names_are_shown_without_control_characters(self):
+        unknown = self.vecino("count", "q\033[31m")
+        self.assertEqual(unknown.returncode, 1)
+        self.assertNotIn("\033", unknown.stderr)
 
     def test_csv(self):
         name = self.collection()
