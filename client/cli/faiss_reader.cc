@@ -29,6 +29,7 @@ class FaissReader final : public RecordReader {
 
   Status status() const override { return status_; }
   const char* unit() const override { return "row"; }
+  int dimension() const override { return file_->dimension(); }
   int64_t position() const {
     return row_ * file_->dimension() * static_cast<int64_t>(sizeof(float));
   }
@@ -104,7 +105,6 @@ Result<FaissRecords> NewFaissReader(const std::string& path, const std::string& 
     ids = std::move(input).value();
   }
   FaissRecords records;
-  records.dimension = file->dimension();
   records.bytes = file->rows() * file->dimension() * static_cast<int64_t>(sizeof(float));
   auto reader = std::make_unique<FaissReader>(std::move(file), std::move(ids), stop);
   records.position = [reader = reader.get()] { return reader->position(); };

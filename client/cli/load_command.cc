@@ -39,7 +39,6 @@ struct Source {
   std::unique_ptr<RecordReader> reader;
   int64_t size = -1;  // unknown
   std::function<int64_t()> position;
-  int dimension = 0;  // of every record; 0: not known
 };
 
 Result<std::unique_ptr<RecordReader>> MakeReader(const Arguments& arguments,
@@ -61,8 +60,7 @@ Result<Source> OpenSource(const Arguments& arguments, const std::string& format)
     if (!records.ok()) return named(records.status().message());
     return Source{.reader = std::move(records->reader),
                   .size = records->bytes,
-                  .position = std::move(records->position),
-                  .dimension = records->dimension};
+                  .position = std::move(records->position)};
   }
   Result<std::unique_ptr<Input>> opened = Input::Open(arguments.file, &Interrupted());
   if (!opened.ok()) return opened.status();
@@ -72,7 +70,6 @@ Result<Source> OpenSource(const Arguments& arguments, const std::string& format)
       MakeReader(arguments, format, std::move(opened).value());
   if (!reader.ok()) return named(reader.status().message());
   source.reader = std::move(reader).value();
-  source.dimension = source.reader->dimension();
   return source;
 }
 
@@ -141,9 +138,9 @@ int Run(Context& context, Arguments& arguments) {
   const Result<Collection> collection = client.GetCollection(arguments.load.collection);
   const std::string what = "load " + arguments.load.collection;
   if (!collection.ok()) return context.Fail(what, collection.status());
-  if (opened->dimension != 0 && opened->dimension != collection->dimension) {
+  if (records.dimension() != 0 && records.dimension() != collection->dimension) {
     return UsageError(Printable(arguments.file) + " has vectors of " +
-                      std::to_string(opened->dimension) + " floats, and " +
+                      std::to_string(records.dimension()) + " floats, and " +
                       Printable(arguments.load.collection) + " takes " +
                       std::to_string(collection->dimension));
   }

@@ -71,7 +71,6 @@ Result<std::unique_ptr<RecordReader>> NewNpyReader(std::unique_ptr<Input> input,
 // into memory with 16 bytes each when they do not stand in order.
 struct FaissRecords {
   std::unique_ptr<RecordReader> reader;
-  int dimension = 0;
   int64_t bytes = 0;                  // of vectors
   std::function<int64_t()> position;  // of these, bytes given out; lives as long as `reader`
 };

@@ -235,7 +235,7 @@ TEST_F(FaissReaderTest, WithoutIdsFaissIdsAreTaken) {
   std::ofstream(path_, std::ios::binary) << Mapped(Flat(2), {-5, 1234567890123});
   const auto records = NewFaissReader(path_, "", &stop_);
   ASSERT_TRUE(records.ok()) << records.status().ToString();
-  EXPECT_EQ(records->dimension, kD);
+  EXPECT_EQ(records->reader->dimension(), kD);
   EXPECT_EQ(records->bytes, 2 * kD * 4);
   EXPECT_STREQ(records->reader->unit(), "row");
   Record record;
