@@ -11,6 +11,7 @@
 #include "server/index/int8_rows.h"
 #include "server/index/kmeans.h"
 #include "server/index/metric.h"
+#include "server/index/probe_rule.h"
 #include "server/index/product_quantizer.h"
 #include "server/index/segment_file.h"
 #include "server/index/select.h"
@@ -20,12 +21,11 @@ namespace vecino::index {
 // Recall measured on rows of the data itself, which were left out of their own answers.
 struct Calibration {
   struct Point {
-    int breadth = 0;   // nprobe, or ef
+    int breadth = 0;   // lists of a typical query, or ef
     float recall = 0;  // mean share of the true best k found; does not fall with breadth
   };
-  // The mean of 400 queries has a standard error of .005 at .95, and rows that centroids were
-  // trained on are found more easily than queries: .003 to .018 more of them (measured,
-  // docs/index.md).
+  // The mean of 800 queries has a standard error of .0035 at .95, and rows that centroids were
+  // trained on are found more easily than queries: .005 to .024 more of them (docs/index.md).
   static constexpr double kMargin = 0.25;
 
   // c times as many neighbours lie in c^kWidening times as many lists, where nothing was measured:
@@ -36,6 +36,7 @@ struct Calibration {
   int queries = 0;  // that were measured; 0: nothing was
   std::vector<Point> points;
   double widening = kWidening;  // the exponent of this data
+  ProbeRule rule;               // by which `breadth` lists of an IVF are more for some queries
 
   // The least breadth whose measured recall reaches `target` by kMargin of what is missing to 1,
   // interpolated (log breadth) between points; the greatest when none does. `fallback` when nothing
@@ -60,9 +61,9 @@ class Generation {
   static int DefaultLists(int64_t rows);
   // Rows that training wants to see at most.
   static int64_t SampleRows(int nlist);
-  // How often training compares each row of the sample with all centroids: 8 times, of which 5 look
+  // How often training compares each row of the sample with all centroids: 6 times, of which 4 look
   // at a quarter of the rows.
-  static constexpr int kIterations = 8, kCoarseIterations = 5;
+  static constexpr int kIterations = 6, kCoarseIterations = 4;
   static constexpr double kPasses = kIterations - 0.75 * kCoarseIterations;
   // Fewer rows than this are not worth lists: comparing them all is as quick, and exact.
   static constexpr int64_t kMinRows = 4096;
@@ -99,28 +100,32 @@ class Generation {
 
   const Calibration& calibration() const { return calibration_; }
   void SetCalibration(Calibration calibration) { calibration_ = std::move(calibration); }
-  // Lists to scan so that a search for k rows is expected to find `recall` of them. Where a filter
-  // lets a share s of the rows pass, s^-widening() times as many: the best k of those are about the
-  // best k/s of all.
+  // Lists that a typical query has to scan so that a search for k rows is expected to find `recall`
+  // of them. Where a filter lets a share s of the rows pass, s^-widening() times as many: the best
+  // k of those are about the best k/s of all.
   int NprobeFor(double recall, int k) const;
   double widening() const { return calibration_.widening; }
 
-  // The best nprobe (at least 1, at most nlist) of the centroids for a query, by their 8-bit rows.
-  // Of many lists only those are scored so that are the best 2 · nprobe by their product codes, an
+  // The best `breadth` (at least 1, at most nlist) of the centroids for a query, by their 8-bit
+  // rows; or with a rule as many as it says, for which `breadth` is that of a typical query. Of
+  // many lists only those are scored so that are the best 2 · breadth by their product codes, an
   // eighth of the bytes: 4,000 centroids of 384 dimensions take 1.5 MB, which a scan pushes out of
   // the L2 cache (29% of a search of a million rows; 86 µs became 65). tables: MakeTables of the
-  // query. scratch: reused. lists: in order of number.
+  // query. rule: null or on(). scratch: reused. lists: in order of number.
   struct ProbeScratch {
     std::vector<float> scores;
     std::vector<uint32_t> candidates, best;
     Reservoir reservoir;
   };
-  void Probe(const Int8Query& query, const PqTables& tables, int nprobe, ProbeScratch* scratch,
-             std::vector<uint32_t>* lists) const;
+  void Probe(const Int8Query& query, const PqTables& tables, int breadth, const ProbeRule* rule,
+             ProbeScratch* scratch, std::vector<uint32_t>* lists) const;
+  // The query's gap to every list; see ProbeRule.
+  void ListGaps(const Int8Query& query, std::vector<float>* gaps) const;
 
  private:
   Generation() = default;
   absl::Status Finish();  // what is derived from centroids and codebooks
+  Int8Rows rounded() const;
 
   uint64_t id_ = 0;
   Metric metric_ = Metric::kInnerProduct;

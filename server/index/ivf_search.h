@@ -21,7 +21,7 @@ struct IvfPart {
 
 // What a search did, for explanations and tests.
 struct IvfWork {
-  int nprobe = 0;
+  int nprobe = 0;        // lists
   int64_t scanned = 0;   // rows whose codes were looked up
   int64_t reranked = 0;  // by 8-bit rows
   int64_t scored = 0;    // by floats
@@ -32,7 +32,9 @@ struct IvfWork {
 // filter that lets few rows pass (at most kGather), these are scored by their 8-bit rows directly,
 // which is quicker and exact but for rounding. All parts have the same generation; at least one.
 // Thread safe; scratch memory is kept per thread.
+// calibration: in place of the generation's, while that is being measured.
 absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
-                       const SearchParams& params, TopK* top, IvfWork* work = nullptr);
+                       const SearchParams& params, TopK* top, IvfWork* work = nullptr,
+                       const Calibration* calibration = nullptr);
 
 }  // namespace vecino::index

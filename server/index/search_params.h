@@ -33,7 +33,8 @@ struct SearchParams {
   int k = 10;                   // ≥ 1
   double recall_target = 0.95;  // 0 to 1: expected share of the true best k that is found
   bool exact = false;           // compare every row; the rest is ignored then
-  int nprobe = 0;               // lists of an IVF to scan
+  int nprobe = 0;               // lists of an IVF to scan, by every query
+  int breadth = 0;              // lists of AUTO's IVF that a typical query scans; see ProbeRule
   int ef = 0;                   // breadth of a graph search
   int rerank =
       0;  // rows scored again by their 8-bit codes (IVF); floats follow for the best of them

@@ -81,16 +81,22 @@ constexpr SelectSteps kPortableSelectSteps = {
     select_portable::MakeKeys, select_portable::KeysAtLeast, select_portable::TakeKeys,
     select_portable::SumRange, select_portable::SumsAtLeast, select_portable::TakeSums};
 
-// Halves [lowest, highest] until it is known where the `wanted` highest of n keys end, 1 ≤ wanted <
-// n. at_least(t): how many keys are t or higher.
+// Halves [lowest, highest] until it is known where the `wanted` highest of n keys end, or where up
+// to `more` beyond do, 1 ≤ wanted < n; `found` is how many end there. at_least(t): how many keys
+// are t or higher.
 template <typename Key, typename AtLeast>
-SelectCut<Key> FindCut(Key lowest, Key highest, size_t wanted, AtLeast at_least) {
+SelectCut<Key> FindCut(Key lowest, Key highest, size_t wanted, size_t more, size_t* found,
+                       AtLeast at_least) {
+  *found = wanted;
   int64_t low = lowest, high = int64_t{highest} + 1;  // at least `wanted` are ≥ low, fewer ≥ high
   size_t above = 0;                                   // keys ≥ high
   while (high - low > 1) {
     const int64_t middle = low + (high - low) / 2;
     const size_t count = at_least(static_cast<Key>(middle));
-    if (count == wanted) return {static_cast<Key>(middle - 1), 0};
+    if (count >= wanted && count - wanted <= more) {
+      *found = count;
+      return {static_cast<Key>(middle - 1), 0};
+    }
     if (count > wanted) {
       low = middle;
     } else {
@@ -124,24 +130,26 @@ void SelectBest(const float* scores, size_t n, size_t count, bool best_high,
   out->resize((n + kKeyStep - 1) / kKeyStep * kKeyStep);  // the keys first, then the indexes
   auto* keys = reinterpret_cast<int32_t*>(out->data());
   const KeyRange range = steps.make_keys(scores, n, best_high ? 0 : -1, keys);
-  const auto cut = FindCut<int32_t>(range.lowest, range.highest, count,
+  size_t found = 0;
+  const auto cut = FindCut<int32_t>(range.lowest, range.highest, count, /*more=*/0, &found,
                                     [&](int32_t key) { return steps.keys_at_least(keys, n, key); });
   steps.take_keys(keys, n, cut);
   out->resize(count);
 }
 
-uint32_t KeepBest(PqCandidate* candidates, size_t n, size_t count, CpuLevel level) {
+Kept KeepBest(PqCandidate* candidates, size_t n, size_t count, size_t more, CpuLevel level) {
   const SelectSteps& steps = StepsOf(level);
   uint32_t lowest = 0, highest = 0;
   steps.sum_range(candidates, n, &lowest, &highest);
-  if (count >= n) return lowest;
-  const auto cut = FindCut<uint32_t>(lowest, highest, count, [&](uint32_t sum) {
+  if (count >= n) return {n, lowest};
+  size_t found = 0;
+  const auto cut = FindCut<uint32_t>(lowest, highest, count, more, &found, [&](uint32_t sum) {
     return steps.sums_at_least(candidates, n, sum);
   });
   steps.take_sums(candidates, n, cut);
-  if (cut.ties > 0) return cut.above;
-  steps.sum_range(candidates, count, &lowest, &highest);
-  return lowest;
+  if (cut.ties > 0) return {found, cut.above};
+  steps.sum_range(candidates, found, &lowest, &highest);
+  return {found, lowest};
 }
 
 void Reservoir::Reset(size_t keep) {
@@ -162,13 +170,14 @@ void Reservoir::Scan(const uint8_t* blocks, size_t n_blocks, size_t m, const uin
 }
 
 size_t Reservoir::Finish() {
-  if (size_ > keep_) Shrink();
+  if (size_ > keep_) Shrink(0);
   return size_;
 }
 
-void Reservoir::Shrink() {
-  threshold_ = KeepBest(buffer_.data(), size_, keep_);
-  size_ = keep_;
+void Reservoir::Shrink(size_t more) {
+  const Kept kept = KeepBest(buffer_.data(), size_, keep_, more);
+  threshold_ = kept.lowest;
+  size_ = kept.size;
 }
 
 }  // namespace vecino::index

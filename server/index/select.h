@@ -17,9 +17,14 @@ namespace vecino::index {
 void SelectBest(const float* scores, size_t n, size_t count, bool best_high,
                 std::vector<uint32_t>* out, CpuLevel level = BestCpuLevel());
 
-// Keeps the `count` candidates of highest sum (ties at the border: any) in front of
-// candidates[0, n), in any order; returns the lowest sum among them. n ≥ count ≥ 1.
-uint32_t KeepBest(PqCandidate* candidates, size_t n, size_t count, CpuLevel level = BestCpuLevel());
+// Keeps the candidates of highest sum, `count` of them or up to `more` beyond where that is quicker
+// (ties at the border: any), in front of candidates[0, n), in any order. n ≥ count ≥ 1.
+struct Kept {
+  size_t size = 0;
+  uint32_t lowest = 0;  // sum among them
+};
+Kept KeepBest(PqCandidate* candidates, size_t n, size_t count, size_t more = 0,
+              CpuLevel level = BestCpuLevel());
 
 // Collects what PqScan finds and forgets all but the best `keep`, so that the threshold rises.
 // Not thread safe; reused between queries.
@@ -39,14 +44,15 @@ class Reservoir {
   PqCandidate* room() { return buffer_.data() + size_; }
   void Added(size_t n) {
     size_ += n;
-    if (size_ > limit_) Shrink();
+    // A border is found sooner when it need not be that of exactly `keep`.
+    if (size_ > limit_) Shrink(keep_ / 2);
   }
   // The best `keep` at most, in any order.
   size_t Finish();
   const PqCandidate* data() const { return buffer_.data(); }
 
  private:
-  void Shrink();
+  void Shrink(size_t more);
 
   std::vector<PqCandidate> buffer_;
   size_t keep_ = 0, limit_ = 0, size_ = 0;

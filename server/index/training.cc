@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <new>
+#include <numeric>
 #include <random>
 #include <utility>
 #include <vector>
@@ -21,12 +22,15 @@ constexpr float kTie = 1e-6f;
 
 // A breadth that adds less does so because too few rows are reranked.
 constexpr float kLittle = 0.002f;
-constexpr int kBreadths[] = {2,   4,   6,   8,   12,  16,   24,   32,   48,   64,   96,  128,
-                             192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192};
+constexpr int kBreadths[] = {2, 4, 8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096, 8192};
+// Where so many lists are scanned, half of the queries do: near 1 recall varies less, and such
+// searches take long.
+constexpr int kWide = 128;
 
 // Some rows of a segment as queries, and what they should find.
 struct Truth {
   std::vector<int64_t> rows;   // slots
+  std::vector<int64_t> best;   // rows.size() × k slots
   std::vector<float> queries;  // rows.size() × d
   std::vector<float> kth;      // the k-th best true score of each
   int k = 0;
@@ -58,22 +62,27 @@ absl::StatusOr<Truth> MakeTruth(const IvfSegment& segment, int queries, uint64_t
       truth.rows.data(), truth.k, best.data(), scores.data(), checkpoint, threads);
   if (!status.ok()) return status;
   for (size_t i = 0; i < count; ++i) truth.kth.push_back(scores[(i + 1) * truth.k - 1]);
+  truth.best = std::move(best);
   return truth;
 }
 
-// Mean share of the true best k that a search with these parameters finds.
+// Mean share of the true best k that a search with these parameters finds, of every `step`-th
+// query.
 absl::StatusOr<float> MeasureRecall(const IvfSegment& segment, const Truth& truth,
-                                    SearchParams params, Checkpoint checkpoint, int threads) {
+                                    SearchParams params, const Calibration& calibration,
+                                    size_t step, Checkpoint checkpoint, int threads) {
+  const size_t asked = (truth.rows.size() + step - 1) / step;
   const Tombstones none(segment.size());
   const auto d = static_cast<size_t>(segment.dimension());
   params.k = truth.k + 1;  // the row itself is found too, and left out
   std::atomic<int64_t> found = 0;
-  absl::Status searched = ParallelFor(
-      threads, truth.rows.size(), checkpoint, [&](size_t i, Checkpoint) -> absl::Status {
+  absl::Status searched =
+      ParallelFor(threads, asked, checkpoint, [&](size_t number, Checkpoint) -> absl::Status {
+        const size_t i = number * step;
         TopK top(segment.metric(), params.k);
         absl::Status status =
-            segment.Search(truth.queries.data() + i * d, params, none,
-                           truth.allowed.empty() ? nullptr : truth.allowed.data(), &top);
+            SearchIvf({{&segment, &none, truth.allowed.empty() ? nullptr : truth.allowed.data()}},
+                      truth.queries.data() + i * d, params, &top, /*work=*/nullptr, &calibration);
         if (!status.ok()) return status;
         const uint64_t self = segment.label(truth.rows[i]);
         int64_t hits = 0;
@@ -87,7 +96,7 @@ absl::StatusOr<float> MeasureRecall(const IvfSegment& segment, const Truth& trut
       });
   if (!searched.ok()) return searched;
   return static_cast<float>(found.load()) /
-         static_cast<float>(truth.rows.size() * static_cast<size_t>(truth.k));
+         static_cast<float>(asked * static_cast<size_t>(truth.k));
 }
 
 }  // namespace
@@ -96,7 +105,6 @@ absl::StatusOr<float> MeasureRecall(const IvfSegment& segment, const Truth& trut
 // enough to compare them all in no time.
 constexpr int64_t kMostPassing = 32'768, kLeastPassing = 8'192;
 constexpr double kPassing = 0.1;
-constexpr int kRerank = 100;  // what searches for a recall of .95 have
 
 // The same queries among random rows, a share of `share`.
 absl::StatusOr<Truth> AmongSome(const IvfSegment& segment, const Truth& truth, double share,
@@ -104,6 +112,7 @@ absl::StatusOr<Truth> AmongSome(const IvfSegment& segment, const Truth& truth, d
   const auto n = static_cast<size_t>(segment.size());
   const auto d = static_cast<size_t>(segment.dimension());
   Truth some = {.rows = truth.rows,
+                .best = {},
                 .queries = truth.queries,
                 .kth = {},
                 .k = truth.k,
@@ -149,13 +158,12 @@ absl::StatusOr<double> MeasureWidening(const IvfSegment& segment, const Truth& t
   constexpr double kTarget = 0.95;
   const double wanted = kTarget + Calibration::kMargin * (1 - kTarget);
   const int breadth = calibration.BreadthFor(kTarget, 0);
-  const double current = segment.generation()->widening();  // what the search will add itself
+  const double current = calibration.widening;  // what the search will add itself
   double exponent = 0, last = 0;
   for (const double step : {0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0}) {
     SearchParams params;
-    params.rerank = kRerank;  // by way of the codes, as under filters that let many rows pass
-    params.nprobe = std::max(1, static_cast<int>(breadth * std::pow(share, current - step)));
-    auto recall = MeasureRecall(segment, *some, params, checkpoint, threads);
+    params.breadth = std::max(1, static_cast<int>(breadth * std::pow(share, current - step)));
+    auto recall = MeasureRecall(segment, *some, params, calibration, 1, checkpoint, threads);
     if (!recall.ok()) return recall.status();
     if (*recall >= wanted) {
       return *recall > last ? exponent + (step - exponent) * (wanted - last) / (*recall - last)
@@ -165,6 +173,44 @@ absl::StatusOr<double> MeasureWidening(const IvfSegment& segment, const Truth& t
     last = *recall;
   }
   return exponent;
+}
+
+// Where the true neighbours' lists stand among all, by each query's ranking.
+absl::StatusOr<ProbeRule> MeasureRule(const IvfSegment& segment, const Truth& truth,
+                                      Checkpoint checkpoint, int threads) {
+  // Neighbours in lists of higher rank are lost for any rule.
+  constexpr size_t kMostLists = 8192;
+  constexpr double kTarget = 0.95;
+  const Generation& generation = *segment.generation();
+  const auto d = static_cast<size_t>(segment.dimension());
+  const auto nlist = static_cast<size_t>(generation.nlist());
+  const auto k = static_cast<size_t>(truth.k);
+  std::vector<uint32_t> list_of(static_cast<size_t>(segment.size()));
+  for (int list = 0; list < generation.nlist(); ++list) {
+    std::fill(list_of.begin() + segment.list_begin(list),
+              list_of.begin() + segment.list_begin(list + 1), static_cast<uint32_t>(list));
+  }
+  std::vector<ProbeRule::Observation> observations(truth.rows.size());
+  absl::Status status = ParallelFor(
+      threads, observations.size(), checkpoint, [&](size_t i, Checkpoint) -> absl::Status {
+        std::vector<float> gaps;
+        generation.ListGaps(Int8Query(truth.queries.data() + i * d, d), &gaps);
+        std::vector<uint32_t> order(nlist), rank(nlist);
+        std::iota(order.begin(), order.end(), 0u);
+        std::stable_sort(order.begin(), order.end(),
+                         [&](uint32_t a, uint32_t b) { return gaps[a] < gaps[b]; });
+        for (uint32_t r = 0; r < nlist; ++r) rank[order[r]] = r;
+        ProbeRule::Observation& out = observations[i];
+        for (size_t r = 0; r < std::min(nlist, kMostLists); ++r) {
+          out.gaps.push_back(gaps[order[r]]);
+        }
+        for (size_t j = 0; j < k; ++j) {
+          out.ranks.push_back(rank[list_of[static_cast<size_t>(truth.best[i * k + j])]]);
+        }
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  return ProbeRule::Fit(observations, kTarget + Calibration::kMargin * (1 - kTarget));
 }
 
 // Recall at rising breadths: with as many rows reranked as a target below kHighRecall has, up to
@@ -179,17 +225,21 @@ absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries,
     if (truth->rows.empty()) return calibration;
     calibration.k = truth->k;
     calibration.queries = static_cast<int>(truth->rows.size());
+    auto rule = MeasureRule(segment, *truth, checkpoint, threads);
+    if (!rule.ok()) return rule.status();
+    calibration.rule = *std::move(rule);
     float best = 0;
     SearchParams params;
-    for (const int step : kBreadths) {
-      const int breadth = std::min(step, widest);
-      params.nprobe = breadth;
-      auto recall = MeasureRecall(segment, *truth, params, checkpoint, threads);
+    for (const int listed : kBreadths) {
+      const int breadth = std::min(listed, widest);
+      const size_t step = breadth > kWide ? 2 : 1;
+      params.breadth = breadth;
+      auto recall = MeasureRecall(segment, *truth, params, calibration, step, checkpoint, threads);
       if (!recall.ok()) return recall.status();
       const bool enough = *recall >= kHighRecall || (best > 0 && *recall - best < kLittle);
       if (params.recall_target < kHighRecall && enough) {
         params.recall_target = kHighRecall;
-        recall = MeasureRecall(segment, *truth, params, checkpoint, threads);
+        recall = MeasureRecall(segment, *truth, params, calibration, step, checkpoint, threads);
         if (!recall.ok()) return recall.status();
       }
       best = std::max(best, *recall);

@@ -208,8 +208,8 @@ void Bench::Build(const std::string& folder, size_t limit, int nlist, int thread
       built["settings"].push_back({{"ef", ef}});
     }
   } else {
-    for (const int nprobe : {16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024}) {
-      built["settings"].push_back({{"nprobe", nprobe}, {"rerank", nprobe < 160 ? 100 : 200}});
+    for (const int breadth : {8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024}) {
+      built["settings"].push_back({{"breadth", breadth}, {"rerank", breadth < 128 ? 100 : 200}});
     }
   }
   built["peak_bytes"] = PeakBytes();
@@ -221,6 +221,7 @@ Json Bench::Answer(const Json& command) {
   params.k = command.value("k", k);
   params.recall_target = command.value("recall", 0.95);
   params.nprobe = command.value("nprobe", 0);
+  params.breadth = command.value("breadth", 0);
   params.rerank = command.value("rerank", 0);
   params.ef = command.value("ef", 0);
   const bool graph = command.value("graph", true) && with_graph != nullptr;

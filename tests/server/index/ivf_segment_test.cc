@@ -240,11 +240,23 @@ TEST_P(IvfSegmentTest, MergesCopyCodesAndDropTheDead) {
 TEST_P(IvfSegmentTest, AFileGivesTheSameAnswers) {
   const std::string path = folder_ + "/segment-1";
   Build(path);
+  const std::vector<float> gaps = {0, 0.1f, 0.15f, 0.2f, 0.3f};
+  generation_->SetCalibration({.k = 10,
+                               .queries = 100,
+                               .points = {{2, 0.5f}, {16, 0.97f}},
+                               .widening = 0.5,
+                               .rule = ProbeRule(0.05f, 1.25f, gaps)});
   ASSERT_TRUE(generation_->Save(folder_ + "/generation-1").ok());
   const auto loaded = Generation::Load(folder_ + "/generation-1");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->nlist(), generation_->nlist());
   EXPECT_EQ((*loaded)->centroids(), generation_->centroids());
+  const Calibration& calibration = (*loaded)->calibration();
+  EXPECT_EQ(calibration.points.size(), 2u);
+  EXPECT_EQ(calibration.widening, 0.5);
+  EXPECT_EQ(calibration.rule.weight(), 0.05f);
+  EXPECT_EQ(calibration.rule.fixed(), 1.25f);
+  EXPECT_EQ(calibration.rule.gaps(), gaps);
   const auto opened = IvfSegment::Open(path, *loaded, SegmentFile::Verify::kAll);
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_GT((*opened)->memory().mapped, 0);

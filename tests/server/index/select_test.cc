@@ -109,7 +109,9 @@ TEST(KeepBest, EveryLevelKeepsTheHighestSums) {
         if (count == 0) continue;
         for (CpuLevel level : SupportedCpuLevels()) {
           std::vector<PqCandidate> kept = all;
-          EXPECT_EQ(KeepBest(kept.data(), n, count, level), sorted[count - 1]);
+          const Kept exactly = KeepBest(kept.data(), n, count, /*more=*/0, level);
+          EXPECT_EQ(exactly.lowest, sorted[count - 1]);
+          EXPECT_EQ(exactly.size, count);
           kept.resize(count);
           ASSERT_EQ(
               SortedSums(kept.data(), count),
@@ -122,6 +124,28 @@ TEST(KeepBest, EveryLevelKeepsTheHighestSums) {
             EXPECT_FALSE(seen[candidate.slot]);
             seen[candidate.slot] = true;
           }
+        }
+      }
+    }
+  }
+}
+
+TEST(KeepBest, MayKeepSomeMore) {
+  std::mt19937 rng(5);
+  for (uint32_t sums : {0u, 3u, 1000u, 24480u}) {
+    const std::vector<PqCandidate> all = RandomCandidates(rng, 1229, sums);
+    const std::vector<uint32_t> sorted = SortedSums(all.data(), all.size());
+    for (size_t count : {1, 100, 1000, 1228, 1229}) {
+      for (size_t more : {1, 50, 2000}) {
+        for (CpuLevel level : SupportedCpuLevels()) {
+          std::vector<PqCandidate> kept = all;
+          const Kept some = KeepBest(kept.data(), kept.size(), count, more, level);
+          ASSERT_GE(some.size, count);
+          ASSERT_LE(some.size, std::min(count + more, all.size()));
+          EXPECT_EQ(some.lowest, sorted[some.size - 1]);
+          ASSERT_EQ(SortedSums(kept.data(), some.size),
+                    std::vector<uint32_t>(sorted.begin(),
+                                          sorted.begin() + static_cast<ptrdiff_t>(some.size)));
         }
       }
     }
