@@ -11,6 +11,7 @@
 #include "server/engine/shard_of.h"
 #include "server/engine/stored_spec.h"
 #include "server/engine/validation.h"
+#include "server/index/give_way.h"
 
 namespace vecino::engine {
 namespace {
@@ -173,6 +174,7 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   std::vector<WriteResult> results(writes.size());
   for (size_t i = 0; i < writes.size(); ++i) {
+    index::YieldToSearches();
     results[i].status = CheckDocument(Item("documents", i), writes[i].document);
   }
   if (absl::Status status = EmbedWrites(truncate, context, &writes, &results); !status.ok()) {
@@ -184,6 +186,7 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
   std::vector<std::vector<size_t>> places(shards_.size());
   for (size_t i = 0; i < writes.size(); ++i) {
     if (!results[i].status.ok()) continue;
+    index::YieldToSearches();
     storage::Document& document = writes[i].document;
     results[i].status = PrepareVector(Item("documents", i, ".vector"), info_.spec.metric,
                                       info_.spec.dimension, &document.vector);

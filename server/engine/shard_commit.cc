@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/engine/shard.h"
+#include "server/index/give_way.h"
 
 namespace vecino::engine {
 namespace {
@@ -46,6 +47,7 @@ absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
   }
 
   for (ShardWrite& write : batch) {
+    index::YieldToSearches();
     std::optional<storage::IdEntry>& entry = plan->ids[write.document.id];
     const bool put = write.kind == storage::Mutation::Kind::kPut;
     if (!entry.has_value() && (!put || write.must_exist)) {
@@ -112,6 +114,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
   // Before searches can find them: what was just written is looked for soon, and reading it back
   // from the store would hold up a search, and what waits behind it on a network thread.
   for (const storage::Mutation& mutation : plan.mutations) {
+    index::YieldToSearches();
     if (options_.heads == nullptr || mutation.kind != storage::Mutation::Kind::kPut) continue;
     options_.heads->Put({options_.uid, static_cast<uint32_t>(options_.number), mutation.sequence},
                         mutation.document);
@@ -121,6 +124,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
     absl::MutexLock lock(&index_mu_);
     const int64_t tail_rows = index_.Pin()->tail->size();
     for (const storage::Mutation& mutation : plan.mutations) {
+      index::YieldToSearches();
       Apply({mutation.kind, mutation.sequence, mutation.replaces}, mutation.document.vector);
     }
     last_write_ = start;

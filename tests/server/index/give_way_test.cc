@@ -1,7 +1,9 @@
 #include "server/index/give_way.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include <atomic>
 #include <chrono>
@@ -41,6 +43,46 @@ TEST(GiveWayTest, OnlyBackgroundThreadsSleepAndOnlyBesideSearches) {
   }).join();
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   EXPECT_FALSE(SearchedLately());
+}
+
+// How often a thread that works for 30 ms of its processor's time lets another run on it.
+int64_t SwitchesInWrites() {
+  const auto worked = [] {
+    timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  };
+  rusage before = {}, after = {};
+  getrusage(RUSAGE_THREAD, &before);
+  for (const auto begin = worked(); worked() - begin < std::chrono::milliseconds(30);) {
+    YieldToSearches();
+  }
+  getrusage(RUSAGE_THREAD, &after);
+  return after.ru_nvcsw - before.ru_nvcsw + after.ru_nivcsw - before.ru_nivcsw;
+}
+
+TEST(GiveWayTest, WritesLetThoseRunThatWait) {
+  cpu_set_t allowed, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0 && cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &one);
+  }
+  while (SearchedLately()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  // Both on one processor, of which the second never has enough.
+  std::atomic<bool> stop = false;
+  std::thread waits([&] {
+    sched_setaffinity(0, sizeof(one), &one);
+    while (!stop.load()) continue;
+  });
+  std::thread([&] {
+    ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    const int64_t alone = SwitchesInWrites();
+    NoteSearch();
+    EXPECT_GE(SwitchesInWrites(), 2 * (alone + 5)) << alone << " while nobody searches";
+  }).join();
+  stop = true;
+  waits.join();
 }
 
 TEST(GiveWayTest, TheThreadsOfParallelWorkAreWhatTheirCallerIs) {
