@@ -26,8 +26,8 @@ bool SearchedLately();
 void GiveWay();
 
 // For writes, between rows: once in a tenth of a millisecond lets a thread run that waits for this
-// processor, when SearchedLately(). Else it costs about 30 ns. A batch of a hundred rows takes up to
-// a millisecond of a processor, in which Linux would not take it away for a search that came.
+// processor, when SearchedLately(). Else it costs about 30 ns. A batch of a hundred rows takes up
+// to a millisecond of a processor, in which Linux would not take it away for a search that came.
 void YieldToSearches();
 
 }  // namespace vecino::index
