@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -19,7 +20,7 @@ constexpr int64_t kNap = 100'000;  // the timer's slack adds 50,000
 std::atomic<int64_t> last_search{-kLately - kCoarse};
 thread_local bool is_background = false;
 thread_local int64_t awake_since = 0;
-thread_local int64_t yielded = 0;
+thread_local int64_t next_yield = 0;
 
 int64_t Now() {
   timespec now;
@@ -29,6 +30,18 @@ int64_t Now() {
 
 bool SearchedLately(int64_t now) {
   return now - last_search.load(std::memory_order_relaxed) < kLately;
+}
+
+// Who yields loses what is left of its turn: where searches take all processors it waits for
+// milliseconds. So it then works for as long as it waited before it yields again, and takes twice
+// the time at most.
+void YieldAt(int64_t now) {
+  if (now < next_yield) return;
+  next_yield = now + kShortWork;
+  if (!SearchedLately(now)) return;
+  sched_yield();
+  const int64_t back = Now();
+  next_yield = back + std::max(kShortWork, back - now);
 }
 
 }  // namespace
@@ -49,23 +62,17 @@ void GiveWay() {
   if (!is_background) return;
   const int64_t now = Now();
   if (now - awake_since < kWork) {
-    if (now - yielded < kShortWork) return;
-    yielded = now;
-    if (SearchedLately(now)) sched_yield();
+    YieldAt(now);
     return;
   }
   awake_since = now;
   if (!SearchedLately(now)) return;
   constexpr timespec kTime{.tv_sec = 0, .tv_nsec = kNap};
   nanosleep(&kTime, nullptr);  // a signal may end it early: no harm
-  yielded = awake_since = Now();
+  awake_since = Now();
+  next_yield = awake_since + kShortWork;
 }
 
-void YieldToSearches() {
-  const int64_t now = Now();
-  if (now - yielded < kShortWork) return;
-  yielded = now;
-  if (SearchedLately(now)) sched_yield();
-}
+void YieldToSearches() { YieldAt(Now()); }
 
 }  // namespace vecino::index
