@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/index/centroid_order.h"
 #include "server/index/select.h"
 
 namespace vecino::index {
@@ -92,7 +93,18 @@ absl::StatusOr<std::shared_ptr<Generation>> Generation::Train(Metric metric, boo
   kmeans.coarse_iterations = kCoarseIterations;
   auto centroids = TrainKMeans(sample, n, d, kmeans, checkpoint);
   if (!centroids.ok()) return centroids.status();
-  g.centroids_ = *std::move(centroids);
+  try {
+    auto order = CentroidOrder(centroids->data(), static_cast<size_t>(g.nlist_), d, checkpoint);
+    if (!order.ok()) return order.status();
+    g.centroids_.reserve(centroids->size());
+    for (const uint32_t i : *order) {
+      const float* centroid = centroids->data() + size_t{i} * d;
+      g.centroids_.insert(g.centroids_.end(), centroid, centroid + d);
+    }
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory to order the ", g.nlist_, " centroids of a generation"));
+  }
 
   absl::StatusOr<ProductQuantizer> quantizer = absl::UnknownError("");
   if (n >= ProductQuantizer::kCodewords) {

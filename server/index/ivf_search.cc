@@ -65,6 +65,7 @@ class IvfSearch {
   void Gather();
   void GatherLists(int breadth);
   void Scan(int breadth);
+  void Prefetch(uint32_t list) const;
   void ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end);
   void GatherSlots(const IvfPart& part, uint32_t base, int64_t first, int64_t end);
   void Probe(int breadth);
@@ -201,6 +202,22 @@ void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, ui
   if (work_ != nullptr) work_->scanned += end - first;
 }
 
+// The hardware follows a stream once it runs, but does not see the next one coming. Measured with
+// caches full of other memory, as they are where searches come seldom: 127 µs a search with the
+// first block alone, 123 with eight; with five small segments beside 163 and 159.
+void IvfSearch::Prefetch(uint32_t list) const {
+  constexpr uint32_t kBlocks = 8;
+  for (const IvfPart& part : parts_) {
+    const IvfSegment& segment = *part.segment;
+    const uint32_t first = segment.list_begin(static_cast<int>(list));
+    const uint32_t end = segment.list_begin(static_cast<int>(list) + 1);
+    if (first == end) continue;
+    const uint32_t block = first / kPqBlockRows, last = (end - 1) / kPqBlockRows;
+    PqPrefetch(segment.block(block), generation_.quantizer().m(),
+               std::min(kBlocks, last - block + 1));
+  }
+}
+
 void IvfSearch::Probe(int breadth) {
   generation_.quantizer().MakeTables(generation_.metric(), query_, &scratch_.tables);
   const ProbeRule& rule = calibration_.rule;
@@ -222,12 +239,7 @@ void IvfSearch::Scan(int breadth) {
     for (next = i + 1; next < lists.size() && lists[next] == lists[next - 1] + 1;) ++next;
     const auto first_list = static_cast<int>(lists[i]);
     const auto end_list = static_cast<int>(lists[next - 1]) + 1;
-    if (next < lists.size()) {
-      // The hardware follows a stream once it runs, but does not see the next one coming.
-      const IvfSegment& segment = *parts_.front().segment;
-      PqPrefetch(segment.block(segment.list_begin(static_cast<int>(lists[next])) / kPqBlockRows),
-                 generation_.quantizer().m());
-    }
+    if (next < lists.size()) Prefetch(lists[next]);
     uint32_t base = 0;
     for (const IvfPart& part : parts_) {
       ScanSlots(part, base, part.segment->list_begin(first_list),

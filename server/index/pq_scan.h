@@ -41,10 +41,10 @@ size_t PqScan(const uint8_t* blocks, size_t n_blocks, size_t m, const uint8_t* t
               const uint16_t* live, uint32_t threshold, uint32_t first_slot, PqCandidate* out,
               CpuLevel level = BestCpuLevel());
 
-// Asks for the first block of a list that is to be scanned next; a fifth less time from memory when
-// done before each PqScan for the list after it. Any address will do.
-inline void PqPrefetch(const uint8_t* blocks, size_t m) {
-  for (size_t i = 0; i < PqBlockBytes(m); i += 64) __builtin_prefetch(blocks + i);
+// Asks for blocks of a list that is to be scanned next; a fifth less time from memory when done
+// before each PqScan for the list after it. Any address will do.
+inline void PqPrefetch(const uint8_t* blocks, size_t m, size_t n_blocks) {
+  for (size_t i = 0; i < n_blocks * PqBlockBytes(m); i += 64) __builtin_prefetch(blocks + i, 0, 2);
 }
 
 }  // namespace vecino::index

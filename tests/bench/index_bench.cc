@@ -1,8 +1,9 @@
 // AUTO's index in one process, as a child of ann_peers.py (whose header tells the protocol).
 //
-//   index_bench [--limit ROWS] [--graph] [--nlist N] [--threads N] [--file PATH] FOLDER [K]
-//               [wall|cpu]
+//   index_bench [--limit ROWS] [--graph] [--nlist N] [--threads N] [--small N]
+//               [--file PATH] FOLDER [K] [wall|cpu]
 //
+// --small: the last N times 8,192 rows stand in segments of their own (without a filter).
 // FOLDER holds base.npy, queries.npy (float32 unit vectors) and truth_scores.npy (the exact scores
 // of each query's nearest, best first). Prints one JSON line about the build, then answers lines
 // `search {json}` with one line each:
@@ -21,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 #include <string>
 #include <thread>
@@ -92,16 +94,19 @@ int64_t PeakBytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
+constexpr size_t kSmall = 8192;  // rows of a drained tail
+
 struct Bench {
   Matrix base, queries, truth;
   int k = 10;
   bool cpu = false;  // which clock
   std::unique_ptr<vecino::index::ShardIndex> index;
   std::shared_ptr<const vecino::index::IvfSegment> segment, with_graph;
+  std::vector<std::shared_ptr<const vecino::index::IvfSegment>> small;
   Json built;
 
   void Build(const std::string& folder, size_t limit, int nlist, int threads, bool graph,
-             const std::string& file);
+             const std::string& file, int small_segments);
   Json Answer(const Json& command);
 
   // A share of the rows, drawn once, and the k-th best score of each query among them.
@@ -141,19 +146,27 @@ const Bench::Filter& Bench::FilterFor(double share, int k) {
 }
 
 void Bench::Build(const std::string& folder, size_t limit, int nlist, int threads, bool graph,
-                  const std::string& file) {
+                  const std::string& file, int small_segments) {
   using namespace vecino::index;
   base = ReadNpy(folder + "/base.npy", limit);
   queries = ReadNpy(folder + "/queries.npy");
   truth = ReadNpy(folder + "/truth_scores.npy");
   const auto go_on = [] { return absl::OkStatus(); };
   // As a server has them: rows in tails.
-  index = std::make_unique<ShardIndex>(ShardIndexOptions{
-      Metric::kInnerProduct, static_cast<int>(base.columns), static_cast<int>(base.rows)});
-  for (size_t i = 0; i < base.rows; ++i) index->Add(i + 1, base.row(i));
-  const size_t rows = base.rows, d = base.columns;
+  const auto index_of = [&](size_t first, size_t end) {
+    auto some = std::make_unique<ShardIndex>(ShardIndexOptions{
+        Metric::kInnerProduct, static_cast<int>(base.columns), static_cast<int>(end - first)});
+    for (size_t i = first; i < end; ++i) some->Add(i + 1, base.row(i));
+    some->FreezeTail();
+    return some;
+  };
+  const size_t d = base.columns, rows = base.rows - kSmall * static_cast<size_t>(small_segments);
+  index = index_of(0, rows);
+  std::vector<std::unique_ptr<ShardIndex>> small_indexes;
+  for (size_t i = rows; i < base.rows; i += kSmall) {
+    small_indexes.push_back(index_of(i, i + kSmall));
+  }
   base.data = {};
-  index->FreezeTail();
   const auto frozen = index->FreezeForDrain(1);
 
   const auto start = Clock::now();
@@ -166,6 +179,11 @@ void Bench::Build(const std::string& folder, size_t limit, int nlist, int thread
   Check(made.status());
   segment = *made;
   built["encode_s"] = Seconds(encode);
+  for (const auto& some : small_indexes) {
+    auto part = IvfSegment::Build(*some->FreezeForDrain(1), *generation, "", go_on, nullptr);
+    Check(part.status());
+    small.push_back(*part);
+  }
   const auto calibrate = Clock::now();
   auto calibration = CalibrateIvf(*segment, kCalibrationQueries, 1, go_on, threads);
   Check(calibration.status());
@@ -231,19 +249,26 @@ Json Bench::Answer(const Json& command) {
 
   const auto& [allowed, kth] = FilterFor(command.value("filter", 1.0), params.k);
   const uint64_t* const passing = allowed.empty() ? nullptr : allowed.data();
+  std::vector<IvfPart> parts = {{&searched, &none, passing}};
+  const Tombstones none_of_small(kSmall);
+  for (const auto& part : small) parts.push_back({part.get(), &none_of_small, nullptr});
   for (size_t q = count - std::min<size_t>(count, 100); q < count; ++q) {  // warms up
     TopK top(Metric::kInnerProduct, params.k);
-    Check(SearchIvf({{&searched, &none, passing}}, queries.row(q), params, &top, nullptr));
+    Check(SearchIvf(parts, queries.row(q), params, &top, nullptr));
   }
 
+  // Cold: memory of other programs is read between searches, which are timed alone.
+  const std::vector<uint64_t> others(command.value("cold", false) ? (size_t{64} << 17) : 0, 1);
+  uint64_t sum = 0;
   std::vector<double> times;
   int64_t found = 0;
   IvfWork work;
   const double start = Now(cpu);
   for (size_t q = 0; q < count; ++q) {
+    sum += std::accumulate(others.begin(), others.end(), uint64_t{0});
     const double begin = Now(cpu);
     TopK top(Metric::kInnerProduct, params.k);
-    Check(SearchIvf({{&searched, &none, passing}}, queries.row(q), params, &top, &work));
+    Check(SearchIvf(parts, queries.row(q), params, &top, &work));
     const auto hits = top.Take();
     times.push_back((Now(cpu) - begin) * 1e6);
     for (const Hit& hit : hits) found += hit.score >= kth[q] - 1e-6f;
@@ -260,7 +285,7 @@ Json Bench::Answer(const Json& command) {
         ready.arrive_and_wait();
         for (size_t q = 0; q < count; ++q) {
           TopK top(Metric::kInnerProduct, params.k);
-          Check(SearchIvf({{&searched, &none, passing}}, queries.row(q), params, &top, nullptr));
+          Check(SearchIvf(parts, queries.row(q), params, &top, nullptr));
         }
       });
     }
@@ -268,6 +293,7 @@ Json Bench::Answer(const Json& command) {
     together = threads * double(count) / Seconds(begin);
   }
   std::sort(times.begin(), times.end());
+  if (sum % 2 == 1) std::cerr << "";  // so that it is read
   return {{"recall", double(found) / double(count * size_t(params.k))},
           {"qps", double(count) / seconds},
           {"p50", times[times.size() / 2]},
@@ -284,7 +310,7 @@ int main(int argc, char** argv) try {
   std::string file;
   std::vector<std::string> places;
   size_t limit = SIZE_MAX;
-  int nlist = 0, threads = 1;
+  int nlist = 0, threads = 1, small_segments = 0;
   bool graph = false;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
@@ -297,6 +323,8 @@ int main(int argc, char** argv) try {
       nlist = std::stoi(argv[++i]);
     } else if (arg == "--threads" && more) {
       threads = std::stoi(argv[++i]);
+    } else if (arg == "--small" && more) {
+      small_segments = std::stoi(argv[++i]);
     } else if (arg == "--file" && more) {
       file = argv[++i];
     } else {
@@ -305,14 +333,14 @@ int main(int argc, char** argv) try {
   }
   if (places.empty() || places.size() > 3 || places[0].starts_with("-")) {
     std::cerr
-        << "usage: index_bench [--limit ROWS] [--graph] [--nlist N] [--threads N] [--file PATH] "
-           "FOLDER [K] [wall|cpu]\n";
+        << "usage: index_bench [--limit ROWS] [--graph] [--nlist N] [--threads N] [--small N] "
+           "[--file PATH] FOLDER [K] [wall|cpu]\n";
     return 2;
   }
   Bench bench;
   if (places.size() > 1) bench.k = std::stoi(places[1]);
   bench.cpu = places.size() > 2 && places[2] == "cpu";
-  bench.Build(places[0], limit, nlist, threads, graph, file);
+  bench.Build(places[0], limit, nlist, threads, graph, file, small_segments);
   std::cout << bench.built.dump() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     const size_t json = line.find('{');

@@ -67,7 +67,7 @@ size_t ScanLists(const PqLists& lists, const std::vector<uint32_t>& order, size_
                  Reservoir* reservoir, CpuLevel level) {
   reservoir->Reset(200);
   for (size_t i = begin; i < end; ++i) {
-    if (i + 1 < end) PqPrefetch(lists.list(order[i + 1]), kM);
+    if (i + 1 < end) PqPrefetch(lists.list(order[i + 1]), kM, kListBlocks);
     reservoir->Added(PqScan(lists.list(order[i]), kListBlocks, kM, lists.tables.data(),
                             lists.live.data(), reservoir->threshold(),
                             static_cast<uint32_t>(order[i] * 1000), reservoir->room(), level));
