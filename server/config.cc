@@ -164,8 +164,8 @@ std::vector<Option> MakeOptions() {
            "File to write the ports to once the server listens and holds the data folder, as JSON: "
            "{\"grpc\": N, \"admin\": N, \"pid\": N}."),
       Integer("server", "workers", &Config::workers, 1, 1024,
-              "a thread each; writers wait for the disk and the model in them",
-              "Threads that run calls."),
+              "two threads each; writers wait for the disk and the model in them",
+              "Threads that run calls. As many more, of lower priority, run batches of writes."),
       Integer("server", "queue-capacity", &Config::queue_capacity, 1, 1000000,
               "memory of the waiting requests; longer waits before a caller is told to back off",
               "Calls that may wait for a worker; beyond it they get RESOURCE_EXHAUSTED at once."),
@@ -187,6 +187,10 @@ std::vector<Option> MakeOptions() {
       Integer("grpc", "max-streams", &Config::grpc_max_streams, 1, 100000,
               "memory; one client can keep more workers busy",
               "Calls that one connection may have open at once; further ones wait in the client."),
+      Choice("grpc", "polling", &Config::grpc_polling, {"epoll", "poll"},
+             "poll: a search takes about 4% more processor for each hundred connections",
+             "How connections are waited for. With poll each of gRPC's threads looks after its own "
+             "ones alone: searches beside writes wait less, for up to some hundred connections."),
       Integer("grpc", "threads", &Config::grpc_threads, 0, 256, "a thread each",
               "Threads that read and write the network; 0 is one per core."),
       Path("data", "dir", &Config::data_dir, false, "none",

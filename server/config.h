@@ -28,6 +28,7 @@ struct Config {
   int64_t grpc_max_reply_bytes = 4 << 20;
   int64_t grpc_memory_bytes = 512 << 20;
   int grpc_max_streams = 256;
+  std::string grpc_polling = "epoll";
   int grpc_threads = 0;  // 0: one per core
 
   std::string data_dir = "vecino-data";

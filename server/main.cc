@@ -112,6 +112,8 @@ std::string WhyNotReady(rpc::AsyncServer::State state) {
 }
 
 ExitCode Run(const Config& config, absl::Time start) {
+  // Read once, when gRPC is first used. Before there are threads.
+  if (config.grpc_polling == "poll") setenv("GRPC_POLL_STRATEGY", "poll", /*overwrite=*/1);
   StopSignal stop;
   spdlog::info("vecinod {} pid {}: {}", VECINO_VERSION, getpid(), DescribeCpu());
   for (const std::string& folder : {config.data_dir, config.model_root}) {
@@ -202,14 +204,16 @@ ExitCode Run(const Config& config, absl::Time start) {
                           .cpu = DescribeCpu(),
                           .start_time = start,
                           .load_duration = load_time},
-                         static_cast<size_t>(config.grpc_max_reply_bytes));
+                         static_cast<size_t>(config.grpc_max_reply_bytes),
+                         &(*server)->bulk_workers());
   stop.OnSignal([server = server->get()](int signal, int count) {
     if (count > 1) {
       spdlog::warn("signal {} again: not waiting for calls under way", signal);
       server->Hurry();
     }
   });
-  (*server)->Serve(handlers.Methods(), handlers.Streams(), handlers.Shorts());
+  (*server)->Serve(handlers.Methods(), handlers.Streams(), rpc::Handlers::Shorts(),
+                   rpc::Handlers::Bulk());
   spdlog::info("serving {} collections after {}", (*engine)->ListCollections().size(),
                absl::FormatDuration(absl::Trunc(load_time, absl::Milliseconds(1))));
 

@@ -30,7 +30,8 @@ absl::Status AdminHandlers::GetServerStatus(const v1::GetServerStatusRequest&,
     response->set_collections(response->collections() + 1);
     response->set_documents(response->documents() + *count);
   }
-  response->set_queued_requests(workers_.queued());
+  response->set_queued_requests(workers_.queued() +
+                                (bulk_workers_ == nullptr ? 0 : bulk_workers_->queued()));
   response->set_queue_capacity(workers_.capacity());
   response->set_workers(workers_.threads());
   const encoder::EncoderStats encoder = engine_.EncoderStats();

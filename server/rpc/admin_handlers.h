@@ -23,9 +23,13 @@ struct ServerFacts {
 // Thread safety: safe from any thread; does not block for long.
 class AdminHandlers {
  public:
-  // `engine` and `workers` must outlive it.
-  AdminHandlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts)
-      : engine_(*engine), workers_(*workers), facts_(std::move(facts)) {}
+  // `engine` and the workers must outlive it. bulk_workers: null where there are none.
+  AdminHandlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
+                const WorkerPool* bulk_workers = nullptr)
+      : engine_(*engine),
+        workers_(*workers),
+        bulk_workers_(bulk_workers),
+        facts_(std::move(facts)) {}
 
   absl::Status GetServerStatus(const v1::GetServerStatusRequest& request,
                                v1::GetServerStatusResponse* response,
@@ -34,6 +38,7 @@ class AdminHandlers {
  private:
   engine::Engine& engine_;
   const WorkerPool& workers_;
+  const WorkerPool* const bulk_workers_;
   const ServerFacts facts_;
 };
 

@@ -19,6 +19,9 @@ namespace {
 // that a burst need not wait for the queue's thread between calls.
 constexpr int kOutstanding = 4;
 constexpr int kWarningsPerSecond = 20;
+// A tenth of a search's weight: a search that comes takes the processor from a batch at once, and
+// batches go on, if slowly, where searches take all there is. docs/index.md, "Making way".
+constexpr int kBulkNice = 10;
 // Time for the last bytes of health and replies to leave before connections are cut.
 constexpr absl::Duration kFlush = absl::Milliseconds(200);
 // For streams to send the message they are at, when the server stops.
@@ -34,7 +37,8 @@ constexpr const char* kHealthNames[] = {"vecino.read", "vecino.write"};
 AsyncServer::AsyncServer(const ServerOptions& options, Metrics* metrics)
     : metrics_(*metrics),
       warnings_(kWarningsPerSecond),
-      workers_(options.workers, options.queue_capacity) {
+      workers_(options.workers, options.queue_capacity),
+      bulk_workers_(options.workers, options.queue_capacity, kBulkNice) {
   for (const auto* descriptor : Services()) {
     std::vector<RawService::Method> methods;
     for (int i = 0; i < descriptor->method_count(); ++i) {
@@ -88,7 +92,7 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
     return WhyNotListening(options.listen);
   }
   metrics_.gauge("vecino_rpc_queue_depth", "Calls waiting for a worker.", {},
-                 [this] { return workers_.queued(); });
+                 [this] { return workers_.queued() + bulk_workers_.queued(); });
   metrics_.gauge("vecino_rpc_in_flight", "Calls received and not answered.", {}, [this] {
     absl::MutexLock lock(&streams_mutex_);
     return active_.load() + static_cast<double>(streams_.size());
@@ -123,7 +127,8 @@ void AsyncServer::SetHealth(bool serving) {
   health_.Set("", serving);
 }
 
-void AsyncServer::Serve(MethodTable methods, StreamTable streams, ShortTable shorts) {
+void AsyncServer::Serve(MethodTable methods, StreamTable streams, ShortTable shorts,
+                        const BulkTable& bulk) {
   for (const auto& slot : slots_) {
     if (auto method = methods.find(slot->path); method != methods.end()) {
       slot->run = std::move(method->second);
@@ -132,6 +137,7 @@ void AsyncServer::Serve(MethodTable methods, StreamTable streams, ShortTable sho
       slot->open = std::move(stream->second);
     }
     if (auto is = shorts.find(slot->path); is != shorts.end()) slot->is_short = is->second;
+    slot->is_bulk = bulk.contains(slot->path);
   }
   State loading = State::kLoading;
   if (state_.compare_exchange_strong(loading, State::kServing)) SetHealth(true);
@@ -143,6 +149,10 @@ QueuePoller* AsyncServer::BeginHere(const ServerCall& call) {
   if (poller == nullptr || is_short == nullptr || !is_short(call.request())) return nullptr;
   poller->Begin();
   return poller;
+}
+
+WorkerPool& AsyncServer::WorkersFor(const ServerCall& call) {
+  return static_cast<const MethodSlot*>(call.tag_data())->is_bulk ? bulk_workers_ : workers_;
 }
 
 template <class Call>
@@ -166,7 +176,7 @@ bool AsyncServer::Take(Call* call) {
                                    : kStopping)));
     } else if (here = BeginHere(*call); here != nullptr) {
       // Below, without the lock.
-    } else if (!workers_.TrySubmit([this, call] { RunCall(call); })) {
+    } else if (!WorkersFor(*call).TrySubmit([this, call] { RunCall(call); })) {
       call->Finish(ToGrpcStatus(absl::ResourceExhaustedError(
           Concat("the server's queue is full: ", workers_.capacity(), " calls wait for ",
                  workers_.threads(),
@@ -240,8 +250,8 @@ bool AsyncServer::OnWritten(StreamCall* call, bool ok) {
                                              : absl::CancelledError("the caller went away")));
   };
   // Also the end is a worker's: what the stream holds may take time to give back.
-  const bool taken =
-      ok ? workers_.TryContinue([this, call] { RunCall(call); }) : workers_.TryContinue(end);
+  const bool taken = ok ? WorkersFor(*call).TryContinue([this, call] { RunCall(call); })
+                        : WorkersFor(*call).TryContinue(end);
   if (!taken) end();
   return true;
 }
@@ -300,6 +310,7 @@ bool AsyncServer::Drain(absl::Duration patience) {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlush));
   }
   workers_.Shutdown();
+  bulk_workers_.Shutdown();
   {
     absl::MutexLock lock(&queues_mutex_);
     queues_closed_ = true;

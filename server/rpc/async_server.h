@@ -36,8 +36,8 @@ namespace vecino::rpc {
 struct ServerOptions {
   std::string listen;                    // HOST:PORT; port 0: a free one
   int threads = 0;                       // completion queues and their threads; 0: one per core
-  int workers = 32;                      // threads that run calls
-  int queue_capacity = 1024;             // calls that may wait for a worker
+  int workers = 32;                      // threads that run calls; so many more run bulk calls
+  int queue_capacity = 1024;             // calls that may wait for a worker, of both each
   int64_t max_message_bytes = 16 << 20;  // of a request
   int64_t memory_bytes = 512 << 20;      // for messages in flight, gRPC's ResourceQuota
   int max_streams = 256;                 // calls open at once on one connection
@@ -61,11 +61,13 @@ class AsyncServer final : private CallOwner {
   // The port it listens on.
   int port() const { return port_; }
   const WorkerPool& workers() const { return workers_; }
+  const WorkerPool& bulk_workers() const { return bulk_workers_; }
   State state() const { return state_.load(); }
 
   // Opens the doors: calls run `methods` and `streams`, health says SERVING. What they use must
-  // live until Drain has returned.
-  void Serve(MethodTable methods, StreamTable streams = {}, ShortTable shorts = {});
+  // live until Drain has returned. Those of `bulk` run on threads of their own, of lower priority.
+  void Serve(MethodTable methods, StreamTable streams = {}, ShortTable shorts = {},
+             const BulkTable& bulk = {});
 
   // Stops: health says NOT_SERVING and new calls get UNAVAILABLE at once; calls under way may take
   // `patience` before they are cancelled; then the port closes. Streams end with UNAVAILABLE once
@@ -86,6 +88,7 @@ class AsyncServer final : private CallOwner {
     Method run;
     StreamMethod open;
     ShortCall is_short = nullptr;  // null: never
+    bool is_bulk = false;
   };
 
   AsyncServer(const ServerOptions& options, Metrics* metrics);
@@ -101,6 +104,7 @@ class AsyncServer final : private CallOwner {
   bool Take(Call* call);
   // The poller that is to run the call itself, with the run begun; null: a worker is.
   static QueuePoller* BeginHere(const ServerCall& call);
+  WorkerPool& WorkersFor(const ServerCall& call);
   // On a worker: the handler of a unary call; the next message of a stream.
   void RunCall(UnaryCall* call);
   void RunCall(StreamCall* call);
@@ -118,7 +122,7 @@ class AsyncServer final : private CallOwner {
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::unique_ptr<QueuePoller>> pollers_;
   int port_ = 0;
-  WorkerPool workers_;
+  WorkerPool workers_, bulk_workers_;
 
   std::atomic<State> state_ = State::kLoading;
   std::atomic<int> active_ = 0;  // calls other than streams, received and not finished

@@ -68,14 +68,14 @@ std::string MethodPath(const google::protobuf::MethodDescriptor& method) {
 }
 
 Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
-                   size_t max_reply_bytes)
+                   size_t max_reply_bytes, const WorkerPool* bulk_workers)
     : max_reply_bytes_(max_reply_bytes),
       collections_(engine),
       operations_(engine),
       documents_(engine, max_reply_bytes),
       search_(engine, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
-      admin_(engine, workers, std::move(facts)) {}
+      admin_(engine, workers, std::move(facts), bulk_workers) {}
 
 StreamTable Handlers::Streams() {
   return {{"/vecino.v1.CollectionService/ExportIndex",
@@ -84,6 +84,11 @@ StreamTable Handlers::Streams() {
 
 ShortTable Handlers::Shorts() {
   return {{"/vecino.v1.SearchService/SearchDocuments", &SearchHandlers::IsShort}};
+}
+
+BulkTable Handlers::Bulk() {
+  return {"/vecino.v1.DocumentService/BatchUpsertDocuments",
+          "/vecino.v1.DocumentService/BatchDeleteDocuments"};
 }
 
 MethodTable Handlers::Methods() {

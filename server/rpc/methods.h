@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,23 +32,27 @@ using StreamTable = std::map<std::string, StreamMethod>;
 // completion queue's thread may run it. Must not throw nor take time itself.
 using ShortCall = bool (*)(const grpc::ByteBuffer& request);
 using ShortTable = std::map<std::string, ShortCall>;
+// Paths of calls that may take milliseconds of a processor and can wait for a search's fraction of
+// one.
+using BulkTable = std::set<std::string>;
 
 // The services of package vecino.v1 that this server has, and google.longrunning.Operations.
 const std::vector<const google::protobuf::ServiceDescriptor*>& Services();
 
 std::string MethodPath(const google::protobuf::MethodDescriptor& method);
 
-// Everything that answers calls. `engine` and `workers` must outlive it.
+// Everything that answers calls. `engine` and the workers must outlive it.
 class Handlers {
  public:
   Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
-           size_t max_reply_bytes);
+           size_t max_reply_bytes, const WorkerPool* bulk_workers = nullptr);
 
   // Together one entry for every method of Services(), in Streams those that stream their replies;
   // they use this object.
   MethodTable Methods();
   StreamTable Streams();
   static ShortTable Shorts();
+  static BulkTable Bulk();
 
  private:
   const size_t max_reply_bytes_;

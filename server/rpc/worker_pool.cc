@@ -1,11 +1,16 @@
 #include "server/rpc/worker_pool.h"
 
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <limits>
 #include <utility>
 
 namespace vecino::rpc {
 
-WorkerPool::WorkerPool(int threads, int capacity) : thread_count_(threads), capacity_(capacity) {
+WorkerPool::WorkerPool(int threads, int capacity, int nice)
+    : thread_count_(threads), capacity_(capacity), nice_(nice) {
   absl::MutexLock lock(&mutex_);
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
 }
@@ -47,6 +52,11 @@ int WorkerPool::queued() const {
 }
 
 void WorkerPool::Run() {
+  if (nice_ != 0) {
+    // Cannot fail for want of rights: they are only needed for the way back.
+    const auto thread = static_cast<id_t>(syscall(SYS_gettid));
+    setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + nice_);
+  }
   while (true) {
     Task task;
     {

@@ -18,8 +18,9 @@ class WorkerPool {
  public:
   using Task = std::function<void()>;
 
-  // `threads` ≥ 1 threads start at once; at most `capacity` ≥ 1 tasks wait.
-  WorkerPool(int threads, int capacity);
+  // `threads` ≥ 1 threads start at once; at most `capacity` ≥ 1 tasks wait. nice: 0 to 19, by how
+  // much the threads yield to those of other pools (Linux's nice value, on top of the process's).
+  WorkerPool(int threads, int capacity, int nice = 0);
   // Shuts down.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
@@ -44,6 +45,7 @@ class WorkerPool {
 
   const int thread_count_;
   const int capacity_;
+  const int nice_;
   mutable absl::Mutex mutex_;
   absl::CondVar wake_;
   std::deque<Task> queue_ ABSL_GUARDED_BY(mutex_);

@@ -13,9 +13,12 @@
 //   nothing left to do but graphs;
 // - search: ids only, closed loop, by recall target and number of clients;
 // - churn: searches at half the rate of one quiet client, timed from when they were due: first
-//   alone, then beside a writer of new documents that also deletes as many, at random;
+//   alone, then beside a writer of new documents that also deletes as many, at random; the writer
+//   stands for another machine, so it leaves the cores to the searches' clients (--writer-nice);
+//   `late` is how much of a search's time was the bench's own, before it was sent;
 // - retrain: the same beside RetrainIndex;
 // - restart: kill -9, start, compare what is there with what was acknowledged.
+#include <grpc/grpc.h>
 #include <stdlib.h>
 
 #include <CLI/CLI.hpp>
@@ -53,6 +56,7 @@ int Main(int argc, char** argv) {
   app.add_option("--quiet-seconds", options.quiet_seconds, "Time of searches at half rate, alone");
   app.add_option("--seconds", options.seconds, "Time of churn");
   app.add_option("--churn-rate", options.churn_rate, "Upserts, and deletes, a second");
+  app.add_option("--writer-nice", options.writer_nice, "Priority of churn's writer, 0 to 19");
   app.add_option("--churn-batch", options.churn_batch, "Documents in a call of churn");
   app.add_option("--rate", options.rate,
                  "Searches a second of churn and retrain; 0: half of what one client reaches");
@@ -86,6 +90,12 @@ int Main(int argc, char** argv) {
 }  // namespace vecino::bench
 
 int main(int argc, char** argv) {
+  // Each client waits for its own connection: with gRPC's epoll a thread that waits for a search's
+  // reply also moves the writer's bytes, as clients on other machines would not. Not for the
+  // server.
+  setenv("GRPC_POLL_STRATEGY", "poll", /*overwrite=*/1);
+  grpc_init();
+  unsetenv("GRPC_POLL_STRATEGY");
   try {
     return vecino::bench::Main(argc, argv);
   } catch (const std::exception& error) {

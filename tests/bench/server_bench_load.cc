@@ -111,7 +111,7 @@ OpenLoop RunOpenLoop(
     const BenchServer& server, const Requests& requests, double rate, int clients,
     const std::atomic<bool>& stop,
     const std::function<void(Clock::time_point sent, const v1::SearchDocumentsResponse&)>& check) {
-  std::vector<std::vector<double>> micros(clients);
+  std::vector<std::vector<double>> micros(clients), late(clients);
   std::atomic<size_t> next{0};
   std::vector<std::unique_ptr<Stub>> stubs;
   for (int c = 0; c < clients; ++c) {
@@ -131,13 +131,15 @@ OpenLoop RunOpenLoop(
       v1::SearchDocumentsResponse reply;
       Call(*stubs[c], &Stub::SearchDocuments, requests[i % requests.size()], &reply);
       micros[c].push_back(Micros(due));
+      late[c].push_back(std::chrono::duration<double, std::micro>(sent - due).count());
       if (check) check(sent, reply);
     }
   });
   OpenLoop result;
   const double seconds = 1e-6 * Micros(begin);
-  for (std::vector<double>& part : micros) {
-    result.micros.insert(result.micros.end(), part.begin(), part.end());
+  for (int c = 0; c < clients; ++c) {
+    result.micros.insert(result.micros.end(), micros[c].begin(), micros[c].end());
+    result.late.insert(result.late.end(), late[c].begin(), late[c].end());
   }
   result.rate = static_cast<double>(result.micros.size()) / seconds;
   return result;

@@ -35,6 +35,7 @@ std::vector<std::vector<int64_t>> SearchOnce(const BenchServer& server, const Re
 
 struct OpenLoop {
   std::vector<double> micros;  // from the moment a search was due to its reply
+  std::vector<double> late;    // of these, until it was sent: how long this program itself waited
   double rate = 0;             // answered a second
 };
 

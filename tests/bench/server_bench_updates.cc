@@ -1,4 +1,8 @@
 // Searches beside updates and beside retraining.
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
 #include <future>
@@ -40,6 +44,7 @@ double Bench::Quiet(const std::string& name) {
   report_.Add(name + ".rate", rate_, "1/s");
   report_.Add(name + ".quiet.rate", quiet.rate, "1/s");
   report_.AddTimes(name + ".quiet", quiet.micros);
+  report_.AddTimes(name + ".quiet.late", quiet.late);
   return Percentile(quiet.micros, 0.99);
 }
 
@@ -72,6 +77,7 @@ void Bench::Churn() {
   int64_t done = 0;
   double seconds = 0;
   const auto write = [&] {
+    setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), options_.writer_nice);
     const Clock::time_point begin = Clock::now();
     while (done < total && Seconds(begin) < 1.5 * options_.seconds) {
       std::this_thread::sleep_until(begin +
@@ -96,6 +102,10 @@ void Bench::Churn() {
   report_.AddTimes("churn.delete_batch", deletes);
   report_.Add("churn.search.rate", churn.rate, "1/s");
   report_.AddTimes("churn.search", churn.micros);
+  report_.AddTimes("churn.search.late", churn.late);
+  std::vector<double> calls;
+  for (size_t i = 0; i < churn.micros.size(); ++i) calls.push_back(churn.micros[i] - churn.late[i]);
+  report_.AddTimes("churn.search.call", calls);
   report_.Add("churn.search.p99_over_quiet", Percentile(churn.micros, 0.99) / quiet_p99, "");
   report_.Add("churn.search.deleted_hits", static_cast<double>(wrong_hits), "");
   report_.Add("churn.server_cpu", (server_.CpuSeconds() - cpu) / seconds, "cores");

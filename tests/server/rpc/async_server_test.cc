@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <latch>
@@ -12,6 +16,7 @@
 #include "google/rpc/status.pb.h"
 #include "tests/server/rpc/health_client.h"
 #include "tests/server/rpc/server_fixture.h"
+#include "vecino/v1/document_service.grpc.pb.h"
 #include "vecino/v1/search_service.grpc.pb.h"
 
 namespace vecino::rpc {
@@ -185,6 +190,42 @@ TEST_F(AsyncServerTest, FullQueueIsToldAtOnce) {
   ASSERT_EQ(details.details_size(), 1);
   EXPECT_TRUE(details.details(0).UnpackTo(&retry));
   EXPECT_GT(retry.retry_delay().nanos(), 0);
+  open.set_value();
+  EXPECT_TRUE(first.get().ok());
+  EXPECT_TRUE(second.get().ok());
+}
+
+TEST_F(AsyncServerTest, BatchesOfWritesHaveWorkersOfTheirOwn) {
+  std::promise<void> open;
+  const auto gate = open.get_future().share();
+  std::latch running(1);
+  std::atomic<int> nice = -100;
+  engine_.write = [&](size_t, const engine::DocumentWrite&) {
+    nice = getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)));
+    if (!running.try_wait()) running.count_down();
+    gate.wait();
+    return engine::WriteResult{};
+  };
+  Start({.workers = 1, .queue_capacity = 1});
+  server_->Serve(handlers_->Methods(), handlers_->Streams(), Handlers::Shorts(), Handlers::Bulk());
+  const auto documents = v1::DocumentService::NewStub(channel_);
+  const auto upsert = [&] {
+    grpc::ClientContext context;
+    v1::BatchUpsertDocumentsRequest request;
+    v1::BatchUpsertDocumentsResponse response;
+    request.set_parent("collections/c");
+    auto* document = request.add_documents();
+    document->set_id("a");
+    document->mutable_vector()->add_values(1);
+    return documents->BatchUpsertDocuments(&context, request, &response);
+  };
+  auto first = std::async(std::launch::async, upsert);
+  running.wait();
+  EXPECT_EQ(nice, std::min(getpriority(PRIO_PROCESS, 0) + 10, 19));
+  auto second = std::async(std::launch::async, upsert);
+  while (server_->bulk_workers().queued() < 1) std::this_thread::yield();
+  EXPECT_EQ(upsert().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Search().ok());  // by the other worker
   open.set_value();
   EXPECT_TRUE(first.get().ok());
   EXPECT_TRUE(second.get().ok());

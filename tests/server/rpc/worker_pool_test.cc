@@ -1,7 +1,11 @@
 #include "server/rpc/worker_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <latch>
@@ -61,6 +65,22 @@ TEST(WorkerPoolTest, ManyProducers) {
   pool.Shutdown();
   EXPECT_GT(accepted, 0);
   EXPECT_EQ(ran, accepted);
+}
+
+TEST(WorkerPoolTest, ThreadsYieldAsFarAsTheyAreTold) {
+  const auto nice = [] {
+    return getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)));
+  };
+  const int own = nice();
+  for (const int more : {0, 10}) {
+    int found = -100;
+    {
+      WorkerPool pool(1, 1, more);
+      ASSERT_TRUE(pool.TrySubmit([&] { found = nice(); }));
+    }
+    EXPECT_EQ(found, std::min(own + more, 19));
+  }
+  EXPECT_EQ(nice(), own);
 }
 
 }  // namespace
