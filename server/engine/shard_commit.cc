@@ -91,6 +91,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
   }
   if (plan.mutations.empty()) return;
 
+  // From here on searches may wait for this thread: it does not yield to them.
   appending_.store(plan.next_sequence - 1, std::memory_order_release);  // D3
   absl::Status status = log_->Append(plan.mutations);
   if (!status.ok()) {
@@ -114,7 +115,6 @@ void Shard::Commit(WriteQueue::Batches batches) {
   // Before searches can find them: what was just written is looked for soon, and reading it back
   // from the store would hold up a search, and what waits behind it on a network thread.
   for (const storage::Mutation& mutation : plan.mutations) {
-    index::YieldToSearches();
     if (options_.heads == nullptr || mutation.kind != storage::Mutation::Kind::kPut) continue;
     options_.heads->Put({options_.uid, static_cast<uint32_t>(options_.number), mutation.sequence},
                         mutation.document);
@@ -124,7 +124,6 @@ void Shard::Commit(WriteQueue::Batches batches) {
     absl::MutexLock lock(&index_mu_);
     const int64_t tail_rows = index_.Pin()->tail->size();
     for (const storage::Mutation& mutation : plan.mutations) {
-      index::YieldToSearches();
       Apply({mutation.kind, mutation.sequence, mutation.replaces}, mutation.document.vector);
     }
     last_write_ = start;

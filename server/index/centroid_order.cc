@@ -8,6 +8,7 @@
 #include <span>
 
 #include "server/index/int8_rows.h"
+#include "server/index/pacer.h"
 
 namespace vecino::index {
 namespace {
@@ -20,11 +21,15 @@ constexpr size_t kAxisRows = 4096;
 class Order {
  public:
   Order(const float* centroids, size_t d, Checkpoint checkpoint)
-      : centroids_(centroids), d_(d), checkpoint_(checkpoint) {}
+      : centroids_(centroids), d_(d), pacer_(checkpoint, BestCpuLevel()) {}
 
   // Appends `part`, which is reordered, to result.
   absl::Status Take(std::span<uint32_t> part) {
     if (part.size() <= kChain) return Chain(part);
+    // Sums of floats, one after the other, cost several times what 8-bit products do.
+    constexpr double kOfFloats = 8;
+    const double products = kOfFloats * static_cast<double>(d_ * part.size());
+    if (absl::Status status = pacer_.Did(products); !status.ok()) return status;
     const std::vector<float> axis = Axis(part);
     std::vector<std::pair<float, uint32_t>> places;
     for (const uint32_t i : part) places.emplace_back(Along(axis, i), i);
@@ -53,6 +58,14 @@ class Order {
     return sum;
   }
 
+  // Leaves zeros as they are: of equal centroids any order does.
+  static void Normalise(std::vector<float>* axis) {
+    double square = 0;
+    for (const float x : *axis) square += double{x} * x;
+    if (!(square > 0)) return;
+    for (float& x : *axis) x = static_cast<float>(x / std::sqrt(square));
+  }
+
   std::vector<float> Axis(std::span<const uint32_t> part) const {
     const size_t step = (part.size() + kAxisRows - 1) / kAxisRows;
     std::vector<float> mean(d_), axis(d_), next(d_);
@@ -62,6 +75,7 @@ class Order {
     }
     for (float& x : mean) x /= static_cast<float>(rows);
     for (size_t j = 0; j < d_; ++j) axis[j] = row(part[0])[j] - mean[j];
+    Normalise(&axis);
     for (int round = 0; round < kAxisSteps; ++round) {
       const float centre = std::inner_product(axis.begin(), axis.end(), mean.begin(), 0.0f);
       std::fill(next.begin(), next.end(), 0.0f);
@@ -69,10 +83,8 @@ class Order {
         const float weight = Along(axis, part[i]) - centre;
         for (size_t j = 0; j < d_; ++j) next[j] += weight * (row(part[i])[j] - mean[j]);
       }
-      const float length =
-          std::sqrt(std::inner_product(next.begin(), next.end(), next.begin(), 0.0f));
-      if (!(length > 0)) break;  // all equal: any axis does
-      for (size_t j = 0; j < d_; ++j) axis[j] = next[j] / length;
+      axis = next;
+      Normalise(&axis);
     }
     return axis;
   }
@@ -94,9 +106,8 @@ class Order {
     std::vector<float> taken(n);  // 0, or infinite
     Int8Query query(result.empty() ? row(part[0]) : row(result.back()), d_);
     for (size_t step = 0; step < n; ++step) {
-      if (step % 64 == 63) {
-        if (absl::Status status = checkpoint_(); !status.ok()) return status;
-      }
+      const auto products = static_cast<double>(n * d_);
+      if (absl::Status status = pacer_.Did(products); !status.ok()) return status;
       ScoreRange(rows, query, 0, n, scores.data());
       for (size_t i = 0; i < n; ++i) scores[i] += taken[i];
       const auto nearest =
@@ -110,7 +121,7 @@ class Order {
 
   const float* const centroids_;
   const size_t d_;
-  const Checkpoint checkpoint_;
+  Pacer pacer_;
 };
 
 }  // namespace

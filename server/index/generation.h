@@ -24,8 +24,9 @@ struct Calibration {
     int breadth = 0;   // lists of a typical query, or ef
     float recall = 0;  // mean share of the true best k found; does not fall with breadth
   };
-  // The mean of 800 queries has a standard error of .0035 at .95, and rows that centroids were
-  // trained on are found more easily than queries: .005 to .024 more of them (docs/index.md).
+  // The mean of 800 queries has a standard error of .0035 at .95 (of 400, above 128 lists, .005),
+  // and rows that centroids were trained on are found more easily than queries: .005 to .024 more
+  // of them (docs/index.md).
   static constexpr double kMargin = 0.25;
 
   // c times as many neighbours lie in c^kWidening times as many lists, where nothing was measured:
@@ -108,7 +109,8 @@ class Generation {
 
   // The best `breadth` (at least 1, at most nlist) of the centroids for a query, by their 8-bit
   // rows; or with a rule as many as it says, for which `breadth` is that of a typical query. Of
-  // many lists only those are scored so that are the best 2 · breadth by their product codes, an
+  // many lists only those are scored so that are the best 2 · breadth by their product codes (up to
+  // 8 · breadth with a rule, for a query with many at hand), an
   // eighth of the bytes: 4,000 centroids of 384 dimensions take 1.5 MB, which a scan pushes out of
   // the L2 cache (29% of a search of a million rows; 86 µs became 65). tables: MakeTables of the
   // query. rule: null or on(). scratch: reused. lists: in order of number.

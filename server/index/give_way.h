@@ -21,8 +21,9 @@ void NoteSearch();
 bool SearchedLately();
 
 // For long work, every half millisecond or less: sleeps for some 150 µs when the thread is a
-// background thread that worked for a millisecond since it last slept here, and SearchedLately().
-// Else it costs about 30 ns. Not to be called with a lock that searches need.
+// background thread that worked for a millisecond since it last slept here, and SearchedLately();
+// in between it yields as YieldToSearches. Else it costs about 30 ns. Not to be called with a lock
+// that searches need.
 void GiveWay();
 
 // For writes, between rows: once in a tenth of a millisecond lets a thread run that waits for this

@@ -72,7 +72,11 @@ class IvfSearch {
   // Scores scratch_.slots (base + slot of each part, ascending) by 8-bit rows, then the best of
   // them by floats.
   void Rerank();
-  void DropHopeless();
+  void DropHopeless(const std::vector<size_t>& ends);
+  // Which part scratch_.slots[i] is of; ends: where each part's slots end.
+  static size_t PartOf(const std::vector<size_t>& ends, uint32_t i) {
+    return static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
+  }
 
   const std::vector<IvfPart>& parts_;
   const float* const query_;
@@ -254,9 +258,10 @@ void IvfSearch::Scan(int breadth) {
 }
 
 // Of scratch_.best those that would need an unlikely error of their 8-bit scores to be among the k
-// best. Rounding moves each of d terms on its own, so the sum's standard deviation is the length of
-// the roundings over √d; which takes lengths that are known.
-void IvfSearch::DropHopeless() {
+// best. Rounding moves each of d terms on its own. So with a row of length 1 the query's roundings
+// come to a standard deviation of their length over √d, and a row's, each evenly distributed over
+// one step of its scale, with a query of length 1 to scale / √12. Two scores differ by √2 as much.
+void IvfSearch::DropHopeless(const std::vector<size_t>& ends) {
   constexpr float kDeviations = 6;
   std::vector<uint32_t>& best = scratch_.best;
   const auto k = static_cast<size_t>(params_.k);
@@ -269,9 +274,13 @@ void IvfSearch::DropHopeless() {
   for (const uint32_t i : best) sorted.push_back(scores[i]);
   std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(k) - 1, sorted.end(),
                    std::greater<>());
-  // Of rows as much as of the query, which has length 1 as well.
-  const float deviation =
-      2 * scratch_.query.error() / std::sqrt(static_cast<float>(generation_.d()));
+  float scale = 0;
+  for (const uint32_t i : best) {
+    const IvfSegment& segment = *parts_[PartOf(ends, i)].segment;
+    scale = std::max(scale, segment.rounded().scales[scratch_.slots[i]]);
+  }
+  const float of_query = scratch_.query.error() / std::sqrt(static_cast<float>(generation_.d()));
+  const float deviation = std::sqrt(2 * (of_query * of_query + scale * scale / 12));
   const float least = sorted[k - 1] - kDeviations * deviation;
   std::erase_if(best, [&](uint32_t i) { return scores[i] < least; });
 }
@@ -303,15 +312,13 @@ void IvfSearch::Rerank() {
   const auto wanted = static_cast<size_t>(params_.k + std::max(10, params_.k / 4));
   SelectBest(scores.data(), scores.size(), wanted, generation_.metric() == Metric::kInnerProduct,
              &scratch_.best);
-  DropHopeless();
+  DropHopeless(ends);
   const std::vector<uint32_t>& best = scratch_.best;
   if (work_ != nullptr) work_->scored += static_cast<int64_t>(best.size());
   const size_t d = generation_.d();
-  auto part_of = [&](uint32_t i) {
-    return static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
-  };
   auto prefetch = [&](uint32_t i) {
-    const auto* row = reinterpret_cast<const char*>(parts_[part_of(i)].segment->vector(slots[i]));
+    const auto* row =
+        reinterpret_cast<const char*>(parts_[PartOf(ends, i)].segment->vector(slots[i]));
     for (size_t byte = 0; byte < d * sizeof(float); byte += 64) __builtin_prefetch(row + byte);
   };
   constexpr size_t kAhead = 3;
@@ -319,7 +326,7 @@ void IvfSearch::Rerank() {
   for (size_t j = 0; j < best.size(); ++j) {
     if (j + kAhead < best.size()) prefetch(best[j + kAhead]);
     const uint32_t i = best[j];
-    const IvfSegment& segment = *parts_[part_of(i)].segment;
+    const IvfSegment& segment = *parts_[PartOf(ends, i)].segment;
     float score;
     Score(generation_.metric(), query_, segment.vector(slots[i]), d, 1, &score);
     top_->Push(segment.label(slots[i]), score);

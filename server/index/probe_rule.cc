@@ -131,7 +131,8 @@ void ProbeRule::ToGaps(Metric metric, float norm, float* scores, size_t n) {
     return;
   }
   const float best = Greatest(scores, n, 1);
-  const float scale = norm > 0 ? 1 / norm : 0;
+  // A length that is too small to tell keeps the order.
+  const float scale = norm > 0 ? 1 / norm : 1;
   for (size_t i = 0; i < n; ++i) scores[i] = (best - scores[i]) * scale;
 }
 

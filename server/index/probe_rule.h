@@ -20,7 +20,8 @@ namespace vecino::index {
 // with 6,400, and the .99 of 43,000 with 30,400 (docs/index.md). Immutable; safe from any thread.
 class ProbeRule {
  public:
-  // At most so many times the breadth is scanned, and at least a part of it.
+  // At most so many times the breadth is scanned; and of the lists under the threshold breadth /
+  // kLeast, where there are so many, whatever their ranks.
   static constexpr int kMost = 4, kLeast = 4;
 
   // How one query's neighbours lie.

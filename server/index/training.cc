@@ -163,6 +163,8 @@ absl::StatusOr<double> MeasureWidening(const IvfSegment& segment, const Truth& t
   for (const double step : {0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0}) {
     SearchParams params;
     params.breadth = std::max(1, static_cast<int>(breadth * std::pow(share, current - step)));
+    // By codes, as most filters' searches, though fewer rows may pass than one in kSparse.
+    params.rerank = 10 * (some->k + 1);
     auto recall = MeasureRecall(segment, *some, params, calibration, 1, checkpoint, threads);
     if (!recall.ok()) return recall.status();
     if (*recall >= wanted) {
@@ -229,6 +231,7 @@ absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries,
     if (!rule.ok()) return rule.status();
     calibration.rule = *std::move(rule);
     float best = 0;
+    size_t asked = 1;  // every so many-th query
     SearchParams params;
     for (const int listed : kBreadths) {
       const int breadth = std::min(listed, widest);
@@ -236,7 +239,18 @@ absl::StatusOr<Calibration> CalibrateIvf(const IvfSegment& segment, int queries,
       params.breadth = breadth;
       auto recall = MeasureRecall(segment, *truth, params, calibration, step, checkpoint, threads);
       if (!recall.ok()) return recall.status();
-      const bool enough = *recall >= kHighRecall || (best > 0 && *recall - best < kLittle);
+      float before = best;
+      if (step != asked && !calibration.points.empty()) {
+        // Fewer queries from here on: what a breadth adds is told by the same ones.
+        SearchParams narrower = params;
+        narrower.breadth = calibration.points.back().breadth;
+        auto again =
+            MeasureRecall(segment, *truth, narrower, calibration, step, checkpoint, threads);
+        if (!again.ok()) return again.status();
+        before = *again;
+      }
+      asked = step;
+      const bool enough = *recall >= kHighRecall || (best > 0 && *recall - before < kLittle);
       if (params.recall_target < kHighRecall && enough) {
         params.recall_target = kHighRecall;
         recall = MeasureRecall(segment, *truth, params, calibration, step, checkpoint, threads);

@@ -30,10 +30,16 @@ absl::Status AdminHandlers::GetServerStatus(const v1::GetServerStatusRequest&,
     response->set_collections(response->collections() + 1);
     response->set_documents(response->documents() + *count);
   }
-  response->set_queued_requests(workers_.queued() +
-                                (bulk_workers_ == nullptr ? 0 : bulk_workers_->queued()));
-  response->set_queue_capacity(workers_.capacity());
-  response->set_workers(workers_.threads());
+  int queued = 0, capacity = 0, threads = 0;
+  for (const WorkerPool* pool : {&workers_, bulk_workers_}) {
+    if (pool == nullptr) continue;
+    queued += pool->queued();
+    capacity += pool->capacity();
+    threads += pool->threads();
+  }
+  response->set_queued_requests(queued);
+  response->set_queue_capacity(capacity);
+  response->set_workers(threads);
   const encoder::EncoderStats encoder = engine_.EncoderStats();
   response->set_encoder_queued_tokens(encoder.queued_tokens);
   response->set_encoder_queue_capacity_tokens(encoder.queue_capacity);

@@ -409,6 +409,45 @@ TEST_P(IvfSegmentTest, CalibrationKeepsItsPromise) {
   EXPECT_GE(Recall({.recall_target = 0.95}, 100), 0.92);
 }
 
+// Signs are rounded exactly, rows are not: that a query has no error of its own must not let those
+// drop out whose row's error is large.
+TEST(IvfSearchTest, QueriesThatRoundExactlyFindWhatRowsErrorsHide) {
+  constexpr size_t kD = 128, kRows = 12'000, kK = 10;
+  const std::vector<float> rows = ClusteredRows(kRows, kD, /*unit=*/true);
+  const auto index = IndexOf(Metric::kInnerProduct, rows, kD);
+  auto frozen = index->FreezeForDrain(1);
+  auto generation = TrainGeneration(*frozen, Metric::kInnerProduct, true, kD, {.id = 1}, GoOn);
+  ASSERT_TRUE(generation.ok()) << generation.status();
+  auto segment = IvfSegment::Build(*frozen, *generation, "", GoOn);
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  const Tombstones none(kRows);
+  std::vector<uint64_t> some((kRows + 63) / 64, 0x1111'1111'1111'1111);  // few enough to score all
+  std::mt19937 random(2);
+  int found = 0, all = 0, told_apart = 0;
+  for (int q = 0; q < 300; ++q) {
+    std::vector<float> query(kD);
+    for (float& x : query) x = random() % 2 == 0 ? 1 : -1;
+    for (float& x : query) x /= std::sqrt(static_cast<float>(kD));
+    const SearchParams params = {.k = kK};
+    TopK exact(Metric::kInnerProduct, kK), rounded(Metric::kInnerProduct, kK);
+    ASSERT_TRUE(
+        (*segment)->Search(query.data(), {.k = kK, .exact = true}, none, some.data(), &exact).ok());
+    IvfWork work;
+    ASSERT_TRUE(
+        SearchIvf({{segment->get(), &none, some.data()}}, query.data(), params, &rounded, &work)
+            .ok());
+    std::set<uint64_t> labels;
+    for (const Hit& hit : rounded.Take()) labels.insert(hit.label);
+    for (const Hit& hit : exact.Take()) {
+      found += labels.contains(hit.label);
+      ++all;
+    }
+    told_apart += work.scored > static_cast<int64_t>(kK);
+  }
+  EXPECT_EQ(found, all);
+  EXPECT_GT(told_apart, 0);  // some were near enough to be scored by floats
+}
+
 INSTANTIATE_TEST_SUITE_P(Metrics, IvfSegmentTest,
                          testing::Values(Case{Metric::kInnerProduct, true},
                                          Case{Metric::kInnerProduct, false},

@@ -221,7 +221,7 @@ TEST_F(AsyncServerTest, BatchesOfWritesHaveWorkersOfTheirOwn) {
   };
   auto first = std::async(std::launch::async, upsert);
   running.wait();
-  EXPECT_EQ(nice, std::min(getpriority(PRIO_PROCESS, 0) + 10, 19));
+  EXPECT_EQ(nice, std::min(getpriority(PRIO_PROCESS, 0) + 5, 19));
   auto second = std::async(std::launch::async, upsert);
   while (server_->bulk_workers().queued() < 1) std::this_thread::yield();
   EXPECT_EQ(upsert().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
