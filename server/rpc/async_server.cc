@@ -19,9 +19,9 @@ namespace {
 // that a burst need not wait for the queue's thread between calls.
 constexpr int kOutstanding = 4;
 constexpr int kWarningsPerSecond = 20;
-// A third of a search's weight: a search that comes takes the processor from a batch soon, and where
-// searches take all there is a commit, which some of them wait for, is slowed threefold and no more.
-// 10, a tenth, was no better (docs/index.md, "Making way").
+// A third of a search's weight: a search that comes takes the processor from a batch soon, and
+// where searches take all there is a commit, which some of them wait for, is slowed threefold and
+// no more. 10, a tenth, was no better (docs/index.md, "Making way").
 constexpr int kBulkNice = 5;
 // Time for the last bytes of health and replies to leave before connections are cut.
 constexpr absl::Duration kFlush = absl::Milliseconds(200);
