@@ -1,7 +1,6 @@
 #include "server/engine/shard.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -124,11 +123,7 @@ ShardStats Shard::Stats() const {
     result.nlist = generation_->nlist();
     result.trained_at = absl::FromUnixMicros(generation_->trained_at_us());
     result.imbalance = imbalance_;
-    // As a fixed number of lists, which is what `nprobe` of a search means.
-    const auto& rule = generation_->calibration().rule;
-    const double breadth = generation_->NprobeFor(options_.index.recall_target, 10);
-    result.nprobe = static_cast<int>(std::min<double>(
-        std::ceil(rule.on() ? breadth * rule.fixed() : breadth), generation_->nlist()));
+    result.nprobe = generation_->NprobeFor(options_.index.recall_target, 10);
   }
   return result;
 }

@@ -15,6 +15,7 @@ namespace {
 
 // A part's 8-bit rows stay in the L2 cache (2,048 · 384 bytes).
 constexpr size_t kChain = 2048;
+// Steps of power iteration towards the longest axis, and rows that it looks at.
 constexpr int kAxisSteps = 6;
 constexpr size_t kAxisRows = 4096;
 
@@ -103,16 +104,14 @@ class Order {
                            .codes = codes.data(),
                            .scales = scales.data(),
                            .norms = norms.data()};
-    std::vector<float> taken(n);  // 0, or infinite
     Int8Query query(result.empty() ? row(part[0]) : row(result.back()), d_);
     for (size_t step = 0; step < n; ++step) {
       const auto products = static_cast<double>(n * d_);
       if (absl::Status status = pacer_.Did(products); !status.ok()) return status;
       ScoreRange(rows, query, 0, n, scores.data());
-      for (size_t i = 0; i < n; ++i) scores[i] += taken[i];
       const auto nearest =
           static_cast<size_t>(std::min_element(scores.begin(), scores.end()) - scores.begin());
-      taken[nearest] = std::numeric_limits<float>::infinity();
+      norms[nearest] = std::numeric_limits<float>::infinity();  // taken: as far as can be
       result.push_back(part[nearest]);
       query.Assign(row(part[nearest]), d_);
     }

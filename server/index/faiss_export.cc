@@ -283,9 +283,7 @@ absl::Status Exporter::MakeAuto() {
     }
   }
   ivf->ntotal = n();
-  const int breadth = generation->NprobeFor(kRecall, kK);
-  ivf->nprobe = static_cast<size_t>(
-      std::min<double>(std::ceil(breadth * generation->calibration().rule.fixed()), nlist));
+  ivf->nprobe = static_cast<size_t>(generation->NprobeFor(kRecall, kK));
   description_ = absl::StrCat("IndexIVFPQ, ", nlist, " lists, nprobe ", ivf->nprobe, ", ", m,
                               " codes of 4 bits");
   if (padded == d_) {

@@ -327,7 +327,7 @@ int FaissSegment::BreadthFor(double recall, int k) const {
                                                        : DefaultRerank(kind_, k);
     breadth = calibration_.BreadthFor(recall, fallback);
     const double more = static_cast<double>(k) / std::max(1, calibration_.k);
-    // More neighbours lie in more lists (as Generation::NprobeFor), and need as much more of the
+    // More neighbours lie in more lists (as Generation::BreadthFor), and need as much more of the
     // rest.
     if (more > 1 && calibration_.k > 0) breadth *= IsIvf(kind_) ? std::pow(more, 0.35) : more;
   }

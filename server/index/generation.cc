@@ -251,6 +251,11 @@ int64_t Generation::bytes() const {
 }
 
 int Generation::NprobeFor(double recall, int k) const {
+  const double lists = std::ceil(BreadthFor(recall, k) * calibration_.rule.fixed());
+  return static_cast<int>(std::min<double>(lists, nlist_));
+}
+
+int Generation::BreadthFor(double recall, int k) const {
   // Uncalibrated generations are of little data: scan generously.
   const int fallback = std::max(8, nlist_ / 12);
   const double base = calibration_.BreadthFor(recall, fallback);

@@ -104,16 +104,18 @@ class Generation {
   // Lists that a typical query has to scan so that a search for k rows is expected to find `recall`
   // of them. Where a filter lets a share s of the rows pass, s^-widening() times as many: the best
   // k of those are about the best k/s of all.
+  int BreadthFor(double recall, int k) const;
+  // The same where every query scans as many lists: more, if there is a probe rule.
   int NprobeFor(double recall, int k) const;
   double widening() const { return calibration_.widening; }
 
   // The best `breadth` (at least 1, at most nlist) of the centroids for a query, by their 8-bit
   // rows; or with a rule as many as it says, for which `breadth` is that of a typical query. Of
   // many lists only those are scored so that are the best 2 · breadth by their product codes (up to
-  // 8 · breadth with a rule, for a query with many at hand), an
-  // eighth of the bytes: 4,000 centroids of 384 dimensions take 1.5 MB, which a scan pushes out of
-  // the L2 cache (29% of a search of a million rows; 86 µs became 65). tables: MakeTables of the
-  // query. rule: null or on(). scratch: reused. lists: in order of number.
+  // 8 · breadth with a rule, for a query with many at hand), an eighth of the bytes: 4,000
+  // centroids of 384 dimensions take 1.5 MB, which a scan pushes out of the L2 cache (29% of a
+  // search of a million rows; 86 µs became 65). tables: MakeTables of the query. rule: null or
+  // on(). scratch: reused. lists: in order of number.
   struct ProbeScratch {
     std::vector<float> scores;
     std::vector<uint32_t> candidates, best;

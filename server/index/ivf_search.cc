@@ -171,7 +171,7 @@ void IvfSearch::GatherLists(int breadth) {
 int IvfSearch::Breadth() const {
   double breadth = params_.nprobe > 0    ? params_.nprobe
                    : params_.breadth > 0 ? params_.breadth
-                                         : generation_.NprobeFor(params_.recall_target, params_.k);
+                                         : generation_.BreadthFor(params_.recall_target, params_.k);
   if (passing_ < rows_) {
     breadth *=
         std::pow(static_cast<double>(rows_) / static_cast<double>(passing_), calibration_.widening);

@@ -251,8 +251,9 @@ bool AsyncServer::OnWritten(StreamCall* call, bool ok) {
                                              : absl::CancelledError("the caller went away")));
   };
   // Also the end is a worker's: what the stream holds may take time to give back.
-  const bool taken = ok ? WorkersFor(*call).TryContinue([this, call] { RunCall(call); })
-                        : WorkersFor(*call).TryContinue(end);
+  WorkerPool& workers = WorkersFor(*call);
+  const bool taken =
+      ok ? workers.TryContinue([this, call] { RunCall(call); }) : workers.TryContinue(end);
   if (!taken) end();
   return true;
 }

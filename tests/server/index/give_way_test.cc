@@ -45,15 +45,55 @@ TEST(GiveWayTest, OnlyBackgroundThreadsSleepAndOnlyBesideSearches) {
   EXPECT_FALSE(SearchedLately());
 }
 
-// A thread that never has enough of the same processor must not take it all: without a limit to its
-// yields the writer needs 2 s.
-TEST(GiveWayTest, WritesAreNotStarvedByThoseTheyLetRun) {
+// One of those that this process may use.
+cpu_set_t OneProcessor() {
   cpu_set_t allowed, one;
-  ASSERT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  EXPECT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
   CPU_ZERO(&one);
   for (int cpu = 0; CPU_COUNT(&one) == 0 && cpu < CPU_SETSIZE; ++cpu) {
     if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &one);
   }
+  return one;
+}
+
+// How many calls in 60 ms of the wall took long enough for another thread to have run, of a thread
+// that works for 50 µs between two of them: if it loses its processor there, none of them sees it.
+int LongYields() {
+  int found = 0;
+  const auto start = Clock::now();
+  while (Clock::now() - start < std::chrono::milliseconds(60)) {
+    for (const auto begin = Clock::now(); Clock::now() - begin < std::chrono::microseconds(50);) {
+    }
+    const auto begin = Clock::now();
+    YieldToSearches();
+    found += Clock::now() - begin > std::chrono::microseconds(200);
+  }
+  return found;
+}
+
+TEST(GiveWayTest, WritesLetThoseRunThatWait) {
+  const cpu_set_t one = OneProcessor();
+  while (SearchedLately()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::atomic<bool> stop = false;
+  std::thread waits([&] {
+    sched_setaffinity(0, sizeof(one), &one);
+    while (!stop.load()) continue;
+  });
+  std::thread([&] {
+    ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    const int alone = LongYields();
+    NoteSearch();
+    const int beside = LongYields();
+    EXPECT_GE(beside, alone + 3) << alone << " while nobody searches";
+  }).join();
+  stop = true;
+  waits.join();
+}
+
+// A thread that never has enough of the same processor must not take it all: without a limit to its
+// yields the writer needs 2 s.
+TEST(GiveWayTest, WritesAreNotStarvedByThoseTheyLetRun) {
+  const cpu_set_t one = OneProcessor();
   std::atomic<bool> stop = false;
   std::thread takes_all([&] {
     sched_setaffinity(0, sizeof(one), &one);
