@@ -49,6 +49,7 @@ ShardStats FromProto(const v1::ShardStats& message) {
     const v1::GenerationStats& generation = message.generation();
     shard.generation = {.generation = generation.generation(),
                         .trained_rows = generation.trained_rows(),
+                        .calibrated_rows = generation.calibrated_rows(),
                         .nlist = generation.nlist(),
                         .nprobe = generation.nprobe(),
                         .imbalance = generation.imbalance(),

@@ -36,6 +36,7 @@ Json ShardJson(const ShardStats& shard) {
   if (shard.generation) {
     json["generation"] = {{"generation", shard.generation->generation},
                           {"trained_rows", shard.generation->trained_rows},
+                          {"calibrated_rows", shard.generation->calibrated_rows},
                           {"nlist", shard.generation->nlist},
                           {"nprobe", shard.generation->nprobe},
                           {"imbalance", shard.generation->imbalance},

@@ -127,6 +127,7 @@ struct SegmentStats {
 // What one training of a shard produced.
 struct GenerationStats {
   int64_t generation = 0, trained_rows = 0;
+  int64_t calibrated_rows = 0;  // when nprobe was measured
   int nlist = 0;
   int nprobe = 0;        // lists that reach the recall target for 10 documents, measured
   double imbalance = 0;  // of the lists: 1 when all are alike

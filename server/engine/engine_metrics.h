@@ -30,11 +30,13 @@ struct EngineMetrics {
   Counter& drains;
   Counter& merges;
   Counter& retrains;
+  Counter& calibrations;  // those apart from a retrain
   Counter& graphs;
   Counter& maintenance_failures;
   Histogram& drain_time;
   Histogram& merge_time;
   Histogram& retrain_time;
+  Histogram& calibrate_time;
   Histogram& graph_time;
   Histogram& publish_stall;  // how long writers of a shard wait while a view is put in place
 };

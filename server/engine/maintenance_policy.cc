@@ -123,6 +123,23 @@ MaintenanceStep Graph(const MaintenanceState& state, const MaintenancePolicy& po
   return none;
 }
 
+MaintenanceStep Calibrate(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  if (state.spec.kind != IndexKind::kAuto || state.generation == 0) return {};
+  int64_t rows = 0;
+  for (const auto& segment : state.segments) {
+    if (segment.generation == state.generation) rows += segment.rows;
+  }
+  const auto now = static_cast<double>(rows);
+  const auto then = static_cast<double>(state.calibrated_rows);
+  if (rows == 0 ||
+      (now <= policy.max_calibrated_growth * then && then <= policy.max_calibrated_growth * now)) {
+    return {};
+  }
+  return {Kind::kCalibrate, 0, state.segments.size(),
+          absl::StrCat(rows, " rows, and generation ", state.generation, " was measured with ",
+                       state.calibrated_rows)};
+}
+
 MaintenanceStep QuietTail(const MaintenanceState& state, const MaintenancePolicy& policy) {
   MaintenanceStep none;
   if (state.spec.kind != IndexKind::kAuto || state.generation == 0) return none;
@@ -148,6 +165,7 @@ MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy&
   if (retrain.kind != Kind::kNone) return retrain;
   const MaintenanceStep tail = QuietTail(state, policy);
   if (tail.kind != Kind::kNone) return tail;
+  if (MaintenanceStep step = Calibrate(state, policy); step.kind != Kind::kNone) return step;
   MaintenanceStep graph = Graph(state, policy);
   if (graph.kind == Kind::kNone) graph.look_again = std::min(graph.look_again, tail.look_again);
   return graph;

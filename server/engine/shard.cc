@@ -120,6 +120,7 @@ ShardStats Shard::Stats() const {
   if (generation_ != nullptr) {
     result.generation = generation_->id();
     result.generation_rows = generation_->trained_rows();
+    result.calibrated_rows = generation_->calibration().rows;
     result.nlist = generation_->nlist();
     result.trained_at = absl::FromUnixMicros(generation_->trained_at_us());
     result.imbalance = imbalance_;

@@ -119,10 +119,10 @@ class Shard {
 
   // Whether Maintain has something to do.
   bool MaintenanceDue() const;
-  // One drain, merge, training or graph, and the manifest when it is due. One call at a time.
-  // Blocks for as long as the work takes, draining meanwhile; writers wait for a pointer swap only.
-  // An error leaves everything as it was; call again later. CANCELLED once `stop` is requested or
-  // the shard closed.
+  // One drain, merge, training, calibration or graph, and the manifest when it is due. One call at
+  // a time. Blocks for as long as the work takes, draining meanwhile; writers wait for a pointer
+  // swap only. An error leaves everything as it was; call again later. CANCELLED once `stop` is
+  // requested or the shard closed.
   struct Maintained {
     bool worked = false;
     bool wants_long = false;  // there is work that takes long, and none was allowed
@@ -183,6 +183,8 @@ class Shard {
   absl::Status Drain(Work* work);
   absl::Status Merge(size_t first, size_t count, Work* work);
   absl::Status Retrain(Work* work);
+  // Measures generation_ again, on the segments that are there now.
+  absl::Status Calibrate(Work* work);
   // Threads that a long build may use now.
   int BuildThreads() const;
   absl::Status BuildGraph(size_t number, Work* work);

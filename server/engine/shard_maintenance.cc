@@ -34,7 +34,9 @@ bool IsLong(const MaintenanceStep& step, const MaintenanceState& state) {
     for (size_t i = step.first; i < step.first + step.count; ++i) rows += state.segments[i].rows;
     return rows > kLongMergeRows || index::IsFaissKind(state.spec.kind);
   }
-  return step.kind == MaintenanceStep::Kind::kRetrain || step.kind == MaintenanceStep::Kind::kGraph;
+  return step.kind == MaintenanceStep::Kind::kRetrain ||
+         step.kind == MaintenanceStep::Kind::kCalibrate ||
+         step.kind == MaintenanceStep::Kind::kGraph;
 }
 
 }  // namespace
@@ -81,6 +83,7 @@ MaintenanceState Shard::State() const {
   if (generation_ != nullptr) {
     state.generation = generation_->id();
     state.trained_rows = generation_->trained_rows();
+    state.calibrated_rows = generation_->calibration().rows;
     state.base_error = generation_->base_error();
     state.base_imbalance = generation_->base_imbalance();
     state.recent_rows = recent_.rows;
@@ -245,6 +248,10 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
     case MaintenanceStep::Kind::kRetrain:
       what = "trained";
       status = Retrain(work);
+      break;
+    case MaintenanceStep::Kind::kCalibrate:
+      what = "calibrated";
+      status = Calibrate(work);
       break;
     case MaintenanceStep::Kind::kGraph:
       what = "built a graph";
@@ -464,7 +471,7 @@ absl::Status Shard::Retrain(Work* work) {
                 static_cast<float>((*segment)->Imbalance()));
   stage("calibrating");
   auto calibration =
-      index::CalibrateIvf(**segment, index::kCalibrationQueries, id, pause, BuildThreads());
+      index::CalibrateIvf({segment->get()}, index::kCalibrationQueries, id, pause, BuildThreads());
   if (!calibration.ok()) return calibration.status();
   (*generation)->SetCalibration(*std::move(calibration));
   if (!files_.in_memory()) {
@@ -477,6 +484,36 @@ absl::Status Shard::Retrain(Work* work) {
   if (!status.ok()) return status;
   metrics_->retrains.Add();
   metrics_->retrain_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  return absl::OkStatus();
+}
+
+absl::Status Shard::Calibrate(Work* work) {
+  const absl::Time start = absl::Now();
+  std::shared_ptr<const index::Generation> generation;
+  std::shared_ptr<const index::View> view;
+  {
+    absl::MutexLock lock(&index_mu_);
+    generation = generation_;
+    view = index_.Pin();
+  }
+  std::vector<const index::IvfSegment*> segments;
+  for (const index::SegmentRows& rows : view->segments) {
+    const index::IvfSegment* ivf = index::AsIvf(*rows.segment);
+    if (ivf != nullptr && ivf->generation() == generation) segments.push_back(ivf);
+  }
+  if (segments.empty()) return absl::OkStatus();
+  const auto pause = [&] { return Pause(work); };
+  auto calibration = index::CalibrateIvf(segments, index::kCalibrationQueries, files_.next(), pause,
+                                         BuildThreads());
+  if (!calibration.ok()) return calibration.status();
+  generation->SetCalibration(*std::move(calibration));
+  // In the place of the file with the old one, under the same name.
+  if (!files_.in_memory()) {
+    const absl::Status saved = generation->Save(files_.Generation(generation->id()));
+    if (!saved.ok()) return saved;
+  }
+  metrics_->calibrations.Add();
+  metrics_->calibrate_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return absl::OkStatus();
 }
 

@@ -15,7 +15,8 @@ namespace vecino::index {
 namespace {
 
 constexpr std::string_view kFileType = "generation";
-constexpr std::string_view kRuleSection = "probe_rule";  // weight, fixed, gaps; f32
+constexpr std::string_view kRowsSection = "calibrated_rows";  // i64
+constexpr std::string_view kRuleSection = "probe_rule";       // weight, fixed, gaps; f32
 
 // Section "meta", little-endian as every section.
 struct Meta {
@@ -39,20 +40,6 @@ constexpr uint32_t kMaxDimension = 1 << 16;
 constexpr uint32_t kMaxLists = 1 << 24;
 
 }  // namespace
-
-int Calibration::BreadthFor(double target, int fallback) const {
-  if (points.empty()) return fallback;
-  target += kMargin * (1 - target);
-  for (size_t i = 0; i < points.size(); ++i) {
-    if (points[i].recall < target) continue;
-    if (i == 0 || points[i].recall <= points[i - 1].recall) return points[i].breadth;
-    const double share =
-        (target - points[i - 1].recall) / (points[i].recall - points[i - 1].recall);
-    const double low = std::log(points[i - 1].breadth), high = std::log(points[i].breadth);
-    return static_cast<int>(std::ceil(std::exp(low + share * (high - low)) - 1e-6));
-  }
-  return points.back().breadth;
-}
 
 int Generation::DefaultLists(int64_t rows) {
   const double root = std::sqrt(static_cast<double>(std::max<int64_t>(rows, 1)));
@@ -161,6 +148,7 @@ absl::Status Generation::Finish() {
 
 absl::Status Generation::Save(const std::string& path) const {
   SegmentFileWriter writer(path, kFileType);
+  const Calibration& calibration = this->calibration();
   const Meta meta = {.id = id_,
                      .trained_rows = trained_rows_,
                      .trained_at_us = trained_at_us_,
@@ -170,10 +158,10 @@ absl::Status Generation::Save(const std::string& path) const {
                      .nlist = static_cast<uint32_t>(nlist_),
                      .base_error = base_error_,
                      .base_imbalance = base_imbalance_,
-                     .calibration_k = static_cast<uint32_t>(calibration_.k),
-                     .calibration_queries = static_cast<uint32_t>(calibration_.queries),
-                     .calibration_points = static_cast<uint32_t>(calibration_.points.size()),
-                     .widening = static_cast<float>(calibration_.widening)};
+                     .calibration_k = static_cast<uint32_t>(calibration.k),
+                     .calibration_queries = static_cast<uint32_t>(calibration.queries),
+                     .calibration_points = static_cast<uint32_t>(calibration.points.size()),
+                     .widening = static_cast<float>(calibration.widening)};
   static_assert(sizeof(Calibration::Point) == 8);
   const std::vector<float>& codebooks = quantizer_->codebooks();
   absl::Status status = writer.AddSection("meta", &meta, sizeof(meta));
@@ -184,10 +172,13 @@ absl::Status Generation::Save(const std::string& path) const {
     status = writer.AddSection("codebooks", codebooks.data(), codebooks.size() * sizeof(float));
   }
   if (status.ok()) {
-    status = writer.AddSection("calibration", calibration_.points.data(),
-                               calibration_.points.size() * sizeof(Calibration::Point));
+    status = writer.AddSection("calibration", calibration.points.data(),
+                               calibration.points.size() * sizeof(Calibration::Point));
   }
-  if (const ProbeRule& rule = calibration_.rule; status.ok() && rule.on()) {
+  if (status.ok() && calibration.rows != trained_rows_) {
+    status = writer.AddSection(kRowsSection, &calibration.rows, sizeof(calibration.rows));
+  }
+  if (const ProbeRule& rule = calibration.rule; status.ok() && rule.on()) {
     std::vector<float> numbers = {rule.weight(), rule.fixed()};
     numbers.insert(numbers.end(), rule.gaps().begin(), rule.gaps().end());
     status = writer.AddSection(kRuleSection, numbers.data(), numbers.size() * sizeof(float));
@@ -229,18 +220,29 @@ absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::st
   g.SetBase(m.base_error, m.base_imbalance);
   g.centroids_.assign(*centroids, *centroids + size_t{m.nlist} * m.d);
   g.quantizer_ = std::make_unique<ProductQuantizer>(m.d, *codebooks);
-  g.calibration_.k = static_cast<int>(m.calibration_k);
-  g.calibration_.queries = static_cast<int>(m.calibration_queries);
-  if (m.widening > 0) g.calibration_.widening = m.widening;
-  g.calibration_.points.assign(*points, *points + m.calibration_points);
+  Calibration calibration;
+  calibration.k = static_cast<int>(m.calibration_k);
+  calibration.queries = static_cast<int>(m.calibration_queries);
+  if (m.widening > 0) calibration.widening = m.widening;
+  calibration.points.assign(*points, *points + m.calibration_points);
+  // Without it, it was measured on the rows of training.
+  const auto rows = (*file)->Array<int64_t>(kRowsSection, 1);
+  calibration.rows = rows.ok() ? **rows : m.trained_rows;
   // Files from before there were rules have none, nor do those of few lists.
   if (const auto rule = (*file)->Section(kRuleSection); rule.ok() && rule->size() > 8) {
     const auto* numbers = reinterpret_cast<const float*>(rule->data());
-    g.calibration_.rule =
+    calibration.rule =
         ProbeRule(numbers[0], numbers[1], {numbers + 2, numbers + rule->size() / sizeof(float)});
   }
+  g.SetCalibration(std::move(calibration));
   if (absl::Status status = g.Finish(); !status.ok()) return status;
   return generation;
+}
+
+void Generation::SetCalibration(Calibration calibration) const {
+  absl::MutexLock lock(&calibrations_mu_);
+  calibrations_.push_back(std::make_unique<const Calibration>(std::move(calibration)));
+  calibration_.store(calibrations_.back().get(), std::memory_order_release);
 }
 
 int64_t Generation::bytes() const {
@@ -251,15 +253,15 @@ int64_t Generation::bytes() const {
 }
 
 int Generation::NprobeFor(double recall, int k) const {
-  const double lists = std::ceil(BreadthFor(recall, k) * calibration_.rule.fixed());
+  const double lists = std::ceil(BreadthFor(recall, k) * calibration().rule.fixed());
   return static_cast<int>(std::min<double>(lists, nlist_));
 }
 
 int Generation::BreadthFor(double recall, int k) const {
   // Uncalibrated generations are of little data: scan generously.
   const int fallback = std::max(8, nlist_ / 12);
-  const double base = calibration_.BreadthFor(recall, fallback);
-  const int measured = std::max(calibration_.k, 1);
+  const double base = calibration().BreadthFor(recall, fallback);
+  const int measured = std::max(calibration().k, 1);
   const double scale =
       k <= measured ? 1.0 : std::pow(static_cast<double>(k) / measured, widening());
   return static_cast<int>(std::clamp(std::ceil(base * scale), 1.0, static_cast<double>(nlist_)));

@@ -1,52 +1,28 @@
 // What one training produced: coarse centroids, codebooks, and how many lists to scan for a recall.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/index/calibration.h"
 #include "server/index/int8_rows.h"
 #include "server/index/kmeans.h"
 #include "server/index/metric.h"
-#include "server/index/probe_rule.h"
 #include "server/index/product_quantizer.h"
 #include "server/index/segment_file.h"
 #include "server/index/select.h"
 
 namespace vecino::index {
 
-// Recall measured on rows of the data itself, which were left out of their own answers.
-struct Calibration {
-  struct Point {
-    int breadth = 0;   // lists of a typical query, or ef
-    float recall = 0;  // mean share of the true best k found; does not fall with breadth
-  };
-  // The mean of 800 queries has a standard error of .0035 at .95 (of 400, above 128 lists, .005),
-  // and rows that centroids were trained on are found more easily than queries: .005 to .024 more
-  // of them (docs/index.md).
-  static constexpr double kMargin = 0.25;
-
-  // c times as many neighbours lie in c^kWidening times as many lists, where nothing was measured:
-  // so it was on 304,600 texts (docs/index.md).
-  static constexpr double kWidening = 0.35;
-
-  int k = 0;
-  int queries = 0;  // that were measured; 0: nothing was
-  std::vector<Point> points;
-  double widening = kWidening;  // the exponent of this data
-  ProbeRule rule;               // by which `breadth` lists of an IVF are more for some queries
-
-  // The least breadth whose measured recall reaches `target` by kMargin of what is missing to 1,
-  // interpolated (log breadth) between points; the greatest when none does. `fallback` when nothing
-  // was measured.
-  int BreadthFor(double target, int fallback) const;
-};
-
 // One trained quantizer serves many segments, as a key range serves many SSTables. Immutable once
-// it is shared; all const methods are safe from any thread.
+// it is shared, but for its calibration; all const methods are safe from any thread.
 class Generation {
  public:
   struct TrainOptions {
@@ -99,15 +75,18 @@ class Generation {
   const CentroidAssigner& assigner() const { return *assigner_; }
   int64_t bytes() const;
 
-  const Calibration& calibration() const { return calibration_; }
-  void SetCalibration(Calibration calibration) { calibration_ = std::move(calibration); }
+  // Stays as it is, and where it is, for as long as the generation.
+  const Calibration& calibration() const { return *calibration_.load(std::memory_order_acquire); }
+  // Searches that begin from now on go by this one: as rows come and go, the same lists find more
+  // or fewer of the best. Earlier ones are kept, some hundred bytes each.
+  void SetCalibration(Calibration calibration) const;
   // Lists that a typical query has to scan so that a search for k rows is expected to find `recall`
   // of them. Where a filter lets a share s of the rows pass, s^-widening() times as many: the best
   // k of those are about the best k/s of all.
   int BreadthFor(double recall, int k) const;
   // The same where every query scans as many lists: more, if there is a probe rule.
   int NprobeFor(double recall, int k) const;
-  double widening() const { return calibration_.widening; }
+  double widening() const { return calibration().widening; }
 
   // The best `breadth` (at least 1, at most nlist) of the centroids for a query, by their 8-bit
   // rows; or with a rule as many as it says, for which `breadth` is that of a typical query. Of
@@ -127,7 +106,7 @@ class Generation {
   void ListGaps(const Int8Query& query, std::vector<float>* gaps) const;
 
  private:
-  Generation() = default;
+  Generation() { SetCalibration({}); }
   absl::Status Finish();  // what is derived from centroids and codebooks
   Int8Rows rounded() const;
 
@@ -147,7 +126,10 @@ class Generation {
   std::vector<float> scales_, norms_;
   std::vector<uint8_t> blocks_;  // the centroids' product codes, as PqScan wants them
   std::vector<uint16_t> live_;   // all bits of blocks_' rows
-  Calibration calibration_;
+  mutable std::atomic<const Calibration*> calibration_;  // the last of calibrations_
+  mutable absl::Mutex calibrations_mu_;
+  mutable std::vector<std::unique_ptr<const Calibration>> calibrations_
+      ABSL_GUARDED_BY(calibrations_mu_);
 };
 
 }  // namespace vecino::index

@@ -88,6 +88,7 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
     v1::GenerationStats* generation = out->mutable_generation();
     generation->set_generation(static_cast<int64_t>(shard.generation));
     generation->set_trained_rows(shard.generation_rows);
+    generation->set_calibrated_rows(shard.calibrated_rows);
     generation->set_nlist(shard.nlist);
     generation->set_nprobe(shard.nprobe);
     generation->set_imbalance(shard.imbalance);

@@ -16,6 +16,7 @@ constexpr int64_t kExactRows = 10'000;
 constexpr int kMaxSegments = 8;
 constexpr double kMaxDeadShare = 0.2;
 constexpr double kMaxGrowth = 2.5;
+constexpr double kMaxCalibratedGrowth = 1.2;
 constexpr int64_t kGraphRows = 50'000;
 
 // What maintenance still has to do; empty: nothing.
@@ -24,9 +25,10 @@ std::string Backlog(const v1::CollectionStats& stats, int64_t tail_capacity, boo
     if (shard.tail_rows() >= tail_capacity) return "full tails";
     if (shard.segments() > kMaxSegments) return "too many segments";
     const int64_t generation = shard.generation().generation();
-    int64_t rows = 0;
+    int64_t rows = 0, with_dead = 0;
     for (const v1::SegmentStats& segment : shard.segment_stats()) {
       rows += segment.rows() - segment.deleted_rows();
+      with_dead += segment.rows();
       const auto dead = static_cast<double>(segment.deleted_rows());
       if (dead > kMaxDeadShare * static_cast<double>(segment.rows())) return "dead rows";
       if (generation != 0 && segment.generation() != generation) return "stale segments";
@@ -37,6 +39,13 @@ std::string Backlog(const v1::CollectionStats& stats, int64_t tail_capacity, boo
         static_cast<double>(rows) >
             kMaxGrowth * static_cast<double>(shard.generation().trained_rows())) {
       return "retraining after growth";
+    }
+    if (generation != 0) {
+      const auto now = static_cast<double>(with_dead);
+      const auto then = static_cast<double>(shard.generation().calibrated_rows());
+      if (now > kMaxCalibratedGrowth * then || then > kMaxCalibratedGrowth * now) {
+        return "calibrating";
+      }
     }
   }
   return "";

@@ -112,8 +112,12 @@ CollectionStats SomeStats() {
   trained.segment_stats = {{.kind = "IVF+GRAPH", .rows = 1'000, .generation = 3},
                            {.kind = "FLAT", .rows = 100},
                            {.kind = "FLAT", .rows = 100}};
-  trained.generation = {
-      .generation = 3, .trained_rows = 1'400, .nlist = 64, .nprobe = 9, .imbalance = 1.333};
+  trained.generation = {.generation = 3,
+                        .trained_rows = 1'400,
+                        .calibrated_rows = 1'500,
+                        .nlist = 64,
+                        .nprobe = 9,
+                        .imbalance = 1.333};
   trained.last_choice = "trained 64 lists: grown\x1b";
   stats.shards.emplace_back().shard = 1;
   return stats;
@@ -136,6 +140,7 @@ TEST(StatsTest, ForPrograms) {
   EXPECT_EQ(json["segment_memory"]["mapped_bytes"], 2'048);
   EXPECT_EQ(json["shards"][0]["segment_stats"][0]["kind"], "IVF+GRAPH");
   EXPECT_EQ(json["shards"][0]["generation"]["nprobe"], 9);
+  EXPECT_EQ(json["shards"][0]["generation"]["calibrated_rows"], 1'500);
   EXPECT_FALSE(json["shards"][1].contains("generation"));
 }
 

@@ -329,6 +329,7 @@ class Child {
         state.now = absl::Now();
         state.generation = shard.generation;
         state.trained_rows = shard.generation_rows;
+        state.calibrated_rows = shard.calibrated_rows;
         for (const ShardStats::SegmentInfo& segment : shard.segment_list) {
           auto& entry = state.segments.emplace_back();
           const std::string_view kind =

@@ -125,6 +125,24 @@ TEST_F(IndexFilesTest, AStartMapsWhatTheManifestNames) {
   EXPECT_FALSE(shard_->MaintenanceDue());
 }
 
+TEST_F(IndexFilesTest, CalibratesAgainOnceItHasGrownAndKeepsThat) {
+  constexpr char kCalibrations[] = "vecino_maintenance_total,calibrate";
+  Fill();
+  MaintainFully();
+  const ShardStats was = shard_->Stats();
+  const double before = fake_metrics_.Value(kCalibrations);
+  for (int id = kRows; id < kRows + 1500; ++id) Put(id);
+  MaintainFully();
+  const ShardStats is = shard_->Stats();
+  ASSERT_EQ(is.generation, was.generation);
+  EXPECT_GT(fake_metrics_.Value(kCalibrations), before);
+  const auto all = All();
+  Load();
+  EXPECT_EQ(shard_->Stats().nprobe, is.nprobe);
+  EXPECT_FALSE(shard_->MaintenanceDue());
+  EXPECT_EQ(All(), all);
+}
+
 TEST_F(IndexFilesTest, AQuietTailIsDrained) {
   tail_quiet_ = absl::ZeroDuration();
   Load();

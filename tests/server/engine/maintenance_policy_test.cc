@@ -39,6 +39,7 @@ MaintenanceState Trained() {
   MaintenanceState state = StateOf(IndexKind::kAuto, {Ivf(100'000, 7)});
   state.generation = 7;
   state.trained_rows = 100'000;
+  state.calibrated_rows = 100'000;
   state.base_error = 0.5;
   state.base_imbalance = 1.3;
   state.imbalance = 1.3;
@@ -166,6 +167,34 @@ TEST(MaintenancePolicy, EncodesWhatIsStaleUnderTheNewestGeneration) {
   EXPECT_EQ(step.kind, Kind::kMerge);
   EXPECT_EQ(step.first, 1u);
   EXPECT_EQ(step.count, 2u);
+}
+
+TEST(MaintenancePolicy, CalibratesAgainWhenRowsCameOrWent) {
+  MaintenanceState state = Trained();
+  state.segments.push_back(Ivf(20'000, 7));
+  EXPECT_EQ(Next(state).kind, Kind::kNone);
+  state.segments.push_back(Ivf(1'000, 7));
+  MaintenanceStep step = Next(state);
+  EXPECT_EQ(step.kind, Kind::kCalibrate);
+  EXPECT_EQ(step.why, "121000 rows, and generation 7 was measured with 100000");
+  state.calibrated_rows = 121'000;
+  EXPECT_EQ(Next(state).kind, Kind::kNone);
+  state.segments = {Ivf(90'000, 7)};
+  EXPECT_EQ(Next(state).kind, Kind::kCalibrate);
+  // What waits in a tail and what is to be merged comes first, a graph later.
+  state.tail_rows = 300;
+  state.last_write = state.now - absl::Seconds(2);
+  EXPECT_EQ(Next(state).kind, Kind::kDrain);
+  state.tail_rows = 0;
+  state.segments.push_back(Ivf(1'000, 6));
+  EXPECT_EQ(Next(state).kind, Kind::kMerge);
+  state.segments.pop_back();
+  state.now += absl::Seconds(60);
+  EXPECT_EQ(Next(state).kind, Kind::kCalibrate);
+  state.calibrated_rows = 90'000;
+  EXPECT_EQ(Next(state).kind, Kind::kGraph);
+  state.segments.clear();
+  EXPECT_EQ(Next(state).kind, Kind::kNone);
 }
 
 TEST(MaintenancePolicy, GraphsComeToLargeQuietSegments) {

@@ -243,6 +243,7 @@ TEST_P(IvfSegmentTest, AFileGivesTheSameAnswers) {
   const std::vector<float> gaps = {0, 0.1f, 0.15f, 0.2f, 0.3f};
   generation_->SetCalibration({.k = 10,
                                .queries = 100,
+                               .rows = 1234,
                                .points = {{2, 0.5f}, {16, 0.97f}},
                                .widening = 0.5,
                                .rule = ProbeRule(0.05f, 1.25f, gaps)});
@@ -253,6 +254,7 @@ TEST_P(IvfSegmentTest, AFileGivesTheSameAnswers) {
   EXPECT_EQ((*loaded)->centroids(), generation_->centroids());
   const Calibration& calibration = (*loaded)->calibration();
   EXPECT_EQ(calibration.points.size(), 2u);
+  EXPECT_EQ(calibration.rows, 1234);
   EXPECT_EQ(calibration.widening, 0.5);
   EXPECT_EQ(calibration.rule.weight(), 0.05f);
   EXPECT_EQ(calibration.rule.fixed(), 1.25f);
@@ -329,8 +331,8 @@ TEST_P(IvfSegmentTest, AnyNumberOfThreadsWritesTheSameFile) {
   EXPECT_EQ(alone_drift.rows, 900);
   EXPECT_EQ(alone_drift.squared_distance, shared_drift.squared_distance);
   EXPECT_EQ(BytesOf(folder_ + "/1"), BytesOf(folder_ + "/3"));
-  const auto calibration = CalibrateIvf(**alone, 100, 1, GoOn, 1);
-  const auto the_same = CalibrateIvf(**shared, 100, 1, GoOn, 3);
+  const auto calibration = CalibrateIvf({alone->get()}, 100, 1, GoOn, 1);
+  const auto the_same = CalibrateIvf({shared->get()}, 100, 1, GoOn, 3);
   ASSERT_TRUE(calibration.ok() && the_same.ok());
   ASSERT_EQ(calibration->points.size(), the_same->points.size());
   for (size_t i = 0; i < calibration->points.size(); ++i) {
@@ -372,7 +374,7 @@ TEST_P(IvfSegmentTest, FewRowsOfAnyNumberWork) {
     EXPECT_GE(generation->nlist(), 1);
     auto segment = IvfSegment::Build(*frozen, generation, "", GoOn);
     ASSERT_TRUE(segment.ok()) << segment.status();
-    const auto calibration = CalibrateIvf(**segment, 50, 1, GoOn);
+    const auto calibration = CalibrateIvf({segment->get()}, 50, 1, GoOn);
     ASSERT_TRUE(calibration.ok()) << calibration.status();
     TopK top(GetParam().metric, 10);
     ASSERT_TRUE(
@@ -396,7 +398,7 @@ TEST_P(IvfSegmentTest, StopsWhenAsked) {
 
 TEST_P(IvfSegmentTest, CalibrationKeepsItsPromise) {
   Build();
-  auto calibration = CalibrateIvf(*segment_, 200, 1, GoOn);
+  auto calibration = CalibrateIvf({segment_.get()}, 200, 1, GoOn);
   ASSERT_TRUE(calibration.ok());
   ASSERT_FALSE(calibration->points.empty());
   for (size_t i = 1; i < calibration->points.size(); ++i) {
@@ -407,6 +409,37 @@ TEST_P(IvfSegmentTest, CalibrationKeepsItsPromise) {
   EXPECT_LE(generation_->NprobeFor(0.5, 10), generation_->NprobeFor(0.95, 10));
   EXPECT_LE(generation_->NprobeFor(0.95, 10), generation_->NprobeFor(0.95, 100));
   EXPECT_GE(Recall({.recall_target = 0.95}, 100), 0.92);
+}
+
+// As if they were one: the same truth, the same lists.
+TEST_P(IvfSegmentTest, SeveralSegmentsAreCalibratedTogether) {
+  Build();
+  std::vector<std::shared_ptr<const IvfSegment>> halves;
+  std::vector<const IvfSegment*> segments;
+  for (const size_t first : {size_t{0}, kRows / 3}) {
+    const size_t last = first == 0 ? kRows / 3 : kRows;
+    ShardIndex index({GetParam().metric, kD, static_cast<int>(kRows)});
+    for (size_t row = first; row < last; ++row) index.Add(row + 1, rows_.data() + row * kD);
+    index.FreezeTail();
+    auto segment = IvfSegment::Build(*index.FreezeForDrain(1), generation_, "", GoOn);
+    ASSERT_TRUE(segment.ok()) << segment.status();
+    halves.push_back(*segment);
+    segments.push_back(segment->get());
+  }
+  const auto one = CalibrateIvf({segment_.get()}, 400, 1, GoOn);
+  const auto two = CalibrateIvf(segments, 400, 1, GoOn);
+  ASSERT_TRUE(one.ok() && two.ok()) << one.status() << two.status();
+  EXPECT_EQ(one->rows, static_cast<int64_t>(kRows));
+  EXPECT_EQ(two->rows, static_cast<int64_t>(kRows));
+  EXPECT_EQ(two->k, one->k);
+  EXPECT_GT(two->points.back().recall, 0.98);
+  for (size_t i = 0; i < std::min(one->points.size(), two->points.size()); ++i) {
+    EXPECT_EQ(two->points[i].breadth, one->points[i].breadth);
+    EXPECT_NEAR(two->points[i].recall, one->points[i].recall, 0.05) << one->points[i].breadth;
+  }
+  const auto alone = CalibrateIvf({segments[0]}, 400, 1, GoOn);
+  ASSERT_TRUE(alone.ok());
+  EXPECT_EQ(alone->rows, static_cast<int64_t>(kRows / 3));
 }
 
 // Signs are rounded exactly, rows are not: that a query has no error of its own must not let those

@@ -104,6 +104,7 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   shard.segment_list = {{.kind = "IVF+GRAPH", .rows = 50, .dead = 4, .generation = 2}};
   shard.generation = 2;
   shard.generation_rows = 45;
+  shard.calibrated_rows = 48;
   shard.nlist = 7;
   shard.nprobe = 3;
   shard.imbalance = 1.5;
@@ -134,6 +135,7 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   EXPECT_EQ(one.segment_stats(0).generation(), 2);
   EXPECT_EQ(one.generation().generation(), 2);
   EXPECT_EQ(one.generation().trained_rows(), 45);
+  EXPECT_EQ(one.generation().calibrated_rows(), 48);
   EXPECT_EQ(one.generation().nlist(), 7);
   EXPECT_EQ(one.generation().nprobe(), 3);
   EXPECT_EQ(one.generation().imbalance(), 1.5);
