@@ -127,7 +127,7 @@ MaintenanceStep Calibrate(const MaintenanceState& state, const MaintenancePolicy
   if (state.spec.kind != IndexKind::kAuto || state.generation == 0) return {};
   int64_t rows = 0;
   for (const auto& segment : state.segments) {
-    if (segment.generation == state.generation) rows += segment.rows;
+    if (segment.generation == state.generation) rows += segment.rows - segment.dead;
   }
   const auto now = static_cast<double>(rows);
   const auto then = static_cast<double>(state.calibrated_rows);

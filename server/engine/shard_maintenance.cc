@@ -470,8 +470,8 @@ absl::Status Shard::Retrain(Work* work) {
       ->SetBase(static_cast<float>(drift.squared_distance / static_cast<double>(drift.rows)),
                 static_cast<float>((*segment)->Imbalance()));
   stage("calibrating");
-  auto calibration =
-      index::CalibrateIvf({segment->get()}, index::kCalibrationQueries, id, pause, BuildThreads());
+  auto calibration = index::CalibrateIvf({{segment->get()}}, index::kCalibrationQueries, id, pause,
+                                         BuildThreads());
   if (!calibration.ok()) return calibration.status();
   (*generation)->SetCalibration(*std::move(calibration));
   if (!files_.in_memory()) {
@@ -496,10 +496,11 @@ absl::Status Shard::Calibrate(Work* work) {
     generation = generation_;
     view = index_.Pin();
   }
-  std::vector<const index::IvfSegment*> segments;
+  std::vector<index::CalibrationPart> segments;
   for (const index::SegmentRows& rows : view->segments) {
     const index::IvfSegment* ivf = index::AsIvf(*rows.segment);
-    if (ivf != nullptr && ivf->generation() == generation) segments.push_back(ivf);
+    if (ivf != nullptr && ivf->generation() == generation)
+      segments.push_back({ivf, rows.dead.get()});
   }
   if (segments.empty()) return absl::OkStatus();
   const auto pause = [&] { return Pause(work); };

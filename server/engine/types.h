@@ -93,7 +93,7 @@ struct ShardStats {
   // The newest generation; id 0: none yet.
   uint64_t generation = 0;
   int64_t generation_rows = 0;  // that were there when it was trained
-  int64_t calibrated_rows = 0;  // when its recall was measured last, dead ones included
+  int64_t calibrated_rows = 0;  // when its recall was measured last
   int nlist = 0;
   absl::Time trained_at;
   double imbalance = 0;     // n·Σs²/(Σs)² of the sizes of its lists

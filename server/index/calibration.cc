@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <deque>
 #include <new>
@@ -38,17 +39,29 @@ class AllRows {
     int64_t slot;
   };
 
-  // segments: at least one; the caller keeps them.
-  explicit AllRows(absl::Span<const IvfSegment* const> segments) : segments_(segments) {
-    for (const IvfSegment* segment : segments) {
+  // parts: at least one; the caller keeps the segments.
+  explicit AllRows(absl::Span<const CalibrationPart> parts) {
+    for (const CalibrationPart& part : parts) {
+      segments_.push_back(part.segment);
       begin_.push_back(size_);
-      none_dead_.emplace_back(segment->size());
-      size_ += segment->size();
+      Tombstones& dead = dead_.emplace_back(part.segment->size());
+      for (size_t i = 0; part.dead != nullptr && i < dead.word_count(); ++i) {
+        for (uint64_t bits = part.dead->word(i); bits != 0; bits &= bits - 1) {
+          dead.Kill(static_cast<int64_t>(i * 64) + std::countr_zero(bits));
+        }
+      }
+      size_ += part.segment->size();
+      live_ += part.segment->size() - dead.dead();
     }
   }
 
   int64_t size() const { return size_; }
-  absl::Span<const IvfSegment* const> segments() const { return segments_; }
+  int64_t live() const { return live_; }
+  bool IsDead(int64_t row) const {
+    const Place place = Find(row);
+    return dead_[place.part].IsDead(place.slot);
+  }
+  const std::vector<const IvfSegment*>& segments() const { return segments_; }
   const IvfSegment& first() const { return *segments_.front(); }
   int64_t begin(size_t part) const { return begin_[part]; }  // its first row
   Place Find(int64_t row) const {
@@ -69,16 +82,16 @@ class AllRows {
     std::vector<IvfPart> parts;
     for (size_t part = 0; part < segments_.size(); ++part) {
       parts.push_back(
-          {segments_[part], &none_dead_[part], allowed.empty() ? nullptr : allowed[part].data()});
+          {segments_[part], &dead_[part], allowed.empty() ? nullptr : allowed[part].data()});
     }
     return parts;
   }
 
  private:
-  const absl::Span<const IvfSegment* const> segments_;
+  std::vector<const IvfSegment*> segments_;
   std::vector<int64_t> begin_;
-  std::deque<Tombstones> none_dead_;
-  int64_t size_ = 0;
+  std::deque<Tombstones> dead_;  // as they were at the beginning
+  int64_t size_ = 0, live_ = 0;
 };
 
 // Some rows as queries, and what they should find.
@@ -93,17 +106,18 @@ struct Truth {
 
 absl::StatusOr<Truth> MakeTruth(const AllRows& all, int queries, uint64_t seed,
                                 Checkpoint checkpoint, int threads) {
-  const int64_t n = all.size();
+  const int64_t n = all.size(), live = all.live();
   const Metric metric = all.first().metric();
   const auto d = static_cast<size_t>(all.first().dimension());
   Truth truth;
-  truth.k = static_cast<int>(std::min<int64_t>(kCalibrationK, n - 1));
+  truth.k = static_cast<int>(std::min<int64_t>(kCalibrationK, live - 1));
   if (truth.k < 1 || queries < 1) return truth;
   std::mt19937_64 random(seed);
   std::vector<int64_t> rows(static_cast<size_t>(std::min<int64_t>(queries, n)));
   for (int64_t& row : rows) row = static_cast<int64_t>(random() % static_cast<uint64_t>(n));
   std::sort(rows.begin(), rows.end());
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  std::erase_if(rows, [&](int64_t row) { return all.IsDead(row); });
   truth.rows = std::move(rows);
   for (const int64_t row : truth.rows) {
     const float* vector = all.vector(row);
@@ -111,8 +125,11 @@ absl::StatusOr<Truth> MakeTruth(const AllRows& all, int queries, uint64_t seed,
   }
   const size_t count = truth.rows.size();
   const auto k = static_cast<size_t>(truth.k);
+  // Dead rows are found too, and left out. A fifth of a segment is dead at most, so enough are left
+  // but in rare cases, which are no queries then.
+  const size_t wanted = live == n ? k : 4 * k;
   std::vector<TopK> tops(count, TopK(metric, truth.k));
-  std::vector<int64_t> best(count * k), self(count);
+  std::vector<int64_t> best(count * wanted), self(count);
   std::vector<float> scores(best.size());
   for (size_t part = 0; part < all.segments().size(); ++part) {
     const IvfSegment& segment = *all.segments()[part];
@@ -120,20 +137,28 @@ absl::StatusOr<Truth> MakeTruth(const AllRows& all, int queries, uint64_t seed,
       const AllRows::Place place = all.Find(truth.rows[i]);
       self[i] = place.part == part ? place.slot : -1;
     }
-    absl::Status status = BruteForceTopK(segment.vector(0), static_cast<size_t>(segment.size()), d,
-                                         metric, truth.queries.data(), count, self.data(), truth.k,
-                                         best.data(), scores.data(), checkpoint, threads);
+    absl::Status status =
+        BruteForceTopK(segment.vector(0), static_cast<size_t>(segment.size()), d, metric,
+                       truth.queries.data(), count, self.data(), static_cast<int>(wanted),
+                       best.data(), scores.data(), checkpoint, threads);
     if (!status.ok()) return status;
-    for (size_t i = 0; i < count * k; ++i) {
-      if (best[i] < 0) continue;
-      tops[i / k].Push(static_cast<uint64_t>(all.begin(part) + best[i]), scores[i]);
+    for (size_t i = 0; i < best.size(); ++i) {
+      if (best[i] < 0 || all.IsDead(all.begin(part) + best[i])) continue;
+      tops[i / wanted].Push(static_cast<uint64_t>(all.begin(part) + best[i]), scores[i]);
     }
   }
-  for (TopK& top : tops) {
-    const std::vector<Hit> hits = top.Take();
+  size_t kept = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const std::vector<Hit> hits = tops[i].Take();
+    if (hits.size() < k) continue;
     for (const Hit& hit : hits) truth.best.push_back(static_cast<int64_t>(hit.label));
     truth.kth.push_back(hits.back().score);
+    std::copy_n(truth.queries.begin() + static_cast<ptrdiff_t>(i * d), d,
+                truth.queries.begin() + static_cast<ptrdiff_t>(kept * d));
+    truth.rows[kept++] = truth.rows[i];
   }
+  truth.rows.resize(kept);
+  truth.queries.resize(kept * d);
   return truth;
 }
 
@@ -196,7 +221,7 @@ absl::StatusOr<Truth> AmongSome(const AllRows& all, const Truth& truth, double s
     std::vector<uint64_t>& allowed = some.allowed.emplace_back((n + 63) / 64);
     for (size_t slot = 0; slot < n; ++slot, ++row) {
       const bool is_query = next < truth.rows.size() && truth.rows[next] == row;
-      if (random() < below) {
+      if (random() < below && !all.IsDead(row)) {
         allowed[slot / 64] |= uint64_t{1} << (slot % 64);
         const float* vector = segment->vector(static_cast<int64_t>(slot));
         passing.insert(passing.end(), vector, vector + d);
@@ -223,7 +248,7 @@ absl::StatusOr<Truth> AmongSome(const AllRows& all, const Truth& truth, double s
 absl::StatusOr<double> MeasureWidening(const AllRows& all, const Truth& truth,
                                        const Calibration& calibration, uint64_t seed,
                                        Checkpoint checkpoint, int threads) {
-  const auto n = static_cast<double>(all.size());
+  const auto n = static_cast<double>(all.live());
   const double share = std::min(kPassing, static_cast<double>(kMostPassing) / n);
   if (n * share < kLeastPassing) return Calibration::kWidening;
   auto some = AmongSome(all, truth, share, seed, checkpoint, threads);
@@ -310,17 +335,17 @@ int Calibration::BreadthFor(double target, int fallback) const {
 
 // Recall at rising breadths: with as many rows reranked as a target below kHighRecall has, up to
 // the breadth that reaches kHighRecall or adds little, from there on with as many as targets above.
-absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const IvfSegment* const> segments, int queries,
+absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts, int queries,
                                          uint64_t seed, Checkpoint checkpoint, int threads) {
-  const int widest = segments.front()->generation()->nlist();
+  const int widest = parts.front().segment->generation()->nlist();
   try {
-    const AllRows all(segments);
+    const AllRows all(parts);
     auto truth = MakeTruth(all, queries, seed, checkpoint, threads);
     if (!truth.ok()) return truth.status();
     Calibration calibration;
     if (truth->rows.empty()) return calibration;
     calibration.k = truth->k;
-    calibration.rows = all.size();
+    calibration.rows = all.live();
     calibration.queries = static_cast<int>(truth->rows.size());
     auto rule = MeasureRule(all, *truth, checkpoint, threads);
     if (!rule.ok()) return rule.status();
@@ -360,7 +385,7 @@ absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const IvfSegment* const> seg
     return calibration;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("no memory to calibrate ", segments.size(), " segments"));
+        absl::StrCat("no memory to calibrate ", parts.size(), " segments"));
   }
 }
 

@@ -12,6 +12,7 @@
 namespace vecino::index {
 
 class IvfSegment;
+class Tombstones;
 
 // Recall measured on rows of the data itself, which were left out of their own answers.
 struct Calibration {
@@ -30,7 +31,7 @@ struct Calibration {
 
   int k = 0;
   int queries = 0;   // that were measured; 0: nothing was
-  int64_t rows = 0;  // among which they were searched for; 0: not known
+  int64_t rows = 0;  // live ones, among which they were searched for; 0: not known
   std::vector<Point> points;
   double widening = kWidening;  // the exponent of this data
   ProbeRule rule;               // by which `breadth` lists of an IVF are more for some queries
@@ -46,13 +47,18 @@ struct Calibration {
 inline constexpr int kCalibrationQueries = 800;
 inline constexpr int kCalibrationK = 10;
 
-// Searches `segments`, at least one and all of one generation, for some of their rows, each left
+// A segment and which of its rows are dead; null: none.
+struct CalibrationPart {
+  const IvfSegment* segment = nullptr;
+  const Tombstones* dead = nullptr;
+};
+
+// Searches `parts`, at least one and all of one generation, for some of their live rows, each left
 // out of its own answer, at rising breadths, and compares with brute force, then once more under a
-// filter, for the widening. Ties count as found. Rows that are dead by now take part: they lie
-// where live ones do. `queries`, at most all rows but one. threads: of ParallelFor; any number
-// gives the same. Blocks for about a second a million rows. RESOURCE_EXHAUSTED, or the checkpoint's
-// error.
-absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const IvfSegment* const> segments, int queries,
+// filter, for the widening. Ties count as found. What dies meanwhile counts as live. `queries`, at
+// most all rows but one. threads: of ParallelFor; any number gives the same. Blocks for about a
+// second a million rows. RESOURCE_EXHAUSTED, or the checkpoint's error.
+absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts, int queries,
                                          uint64_t seed, Checkpoint checkpoint, int threads = 1);
 // The same for the segment's graph and ef.
 absl::StatusOr<Calibration> CalibrateGraph(const IvfSegment& segment, int queries, uint64_t seed,

@@ -188,7 +188,7 @@ void Bench::Build(const std::string& folder, size_t limit, int nlist, int thread
     small.push_back(*part);
   }
   const auto calibrate = Clock::now();
-  auto calibration = CalibrateIvf({segment.get()}, kCalibrationQueries, 1, go_on, threads);
+  auto calibration = CalibrateIvf({{segment.get()}}, kCalibrationQueries, 1, go_on, threads);
   Check(calibration.status());
   built["calibrate_s"] = Seconds(calibrate);
   built["build_seconds"] = Seconds(start);

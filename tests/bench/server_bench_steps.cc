@@ -25,10 +25,9 @@ std::string Backlog(const v1::CollectionStats& stats, int64_t tail_capacity, boo
     if (shard.tail_rows() >= tail_capacity) return "full tails";
     if (shard.segments() > kMaxSegments) return "too many segments";
     const int64_t generation = shard.generation().generation();
-    int64_t rows = 0, with_dead = 0;
+    int64_t rows = 0;
     for (const v1::SegmentStats& segment : shard.segment_stats()) {
       rows += segment.rows() - segment.deleted_rows();
-      with_dead += segment.rows();
       const auto dead = static_cast<double>(segment.deleted_rows());
       if (dead > kMaxDeadShare * static_cast<double>(segment.rows())) return "dead rows";
       if (generation != 0 && segment.generation() != generation) return "stale segments";
@@ -41,7 +40,7 @@ std::string Backlog(const v1::CollectionStats& stats, int64_t tail_capacity, boo
       return "retraining after growth";
     }
     if (generation != 0) {
-      const auto now = static_cast<double>(with_dead);
+      const auto now = static_cast<double>(rows);
       const auto then = static_cast<double>(shard.generation().calibrated_rows());
       if (now > kMaxCalibratedGrowth * then || then > kMaxCalibratedGrowth * now) {
         return "calibrating";

@@ -108,7 +108,7 @@ void Write(const Fixture& fixture, const std::string& folder) {
   (*generation)
       ->SetBase(static_cast<float>(drift.squared_distance / fixture.rows),
                 static_cast<float>((*segment)->Imbalance()));
-  auto calibration = CalibrateIvf({segment->get()}, 60, 7, GoOn);
+  auto calibration = CalibrateIvf({{segment->get()}}, 60, 7, GoOn);
   ASSERT_TRUE(calibration.ok()) << calibration.status();
   (*generation)->SetCalibration(*std::move(calibration));
   ASSERT_TRUE((*generation)->Save(PathOf(folder, fixture, "generation")).ok());

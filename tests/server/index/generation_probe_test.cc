@@ -97,7 +97,7 @@ TEST_P(GenerationProbeTest, TakesTheNearest) {
 TEST_P(GenerationProbeTest, TakesWhatACalibratedRuleSays) {
   auto segment = IvfSegment::Build(*frozen_, generation_, "", GoOn);
   ASSERT_TRUE(segment.ok()) << segment.status();
-  auto calibration = CalibrateIvf({segment->get()}, 200, 1, GoOn);
+  auto calibration = CalibrateIvf({{segment->get()}}, 200, 1, GoOn);
   ASSERT_TRUE(calibration.ok()) << calibration.status();
   ASSERT_TRUE(calibration->rule.on());
   for (const int breadth : {10, 60}) ExpectAsDefined(breadth, &calibration->rule);

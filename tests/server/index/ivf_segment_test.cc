@@ -331,8 +331,8 @@ TEST_P(IvfSegmentTest, AnyNumberOfThreadsWritesTheSameFile) {
   EXPECT_EQ(alone_drift.rows, 900);
   EXPECT_EQ(alone_drift.squared_distance, shared_drift.squared_distance);
   EXPECT_EQ(BytesOf(folder_ + "/1"), BytesOf(folder_ + "/3"));
-  const auto calibration = CalibrateIvf({alone->get()}, 100, 1, GoOn, 1);
-  const auto the_same = CalibrateIvf({shared->get()}, 100, 1, GoOn, 3);
+  const auto calibration = CalibrateIvf({{alone->get()}}, 100, 1, GoOn, 1);
+  const auto the_same = CalibrateIvf({{shared->get()}}, 100, 1, GoOn, 3);
   ASSERT_TRUE(calibration.ok() && the_same.ok());
   ASSERT_EQ(calibration->points.size(), the_same->points.size());
   for (size_t i = 0; i < calibration->points.size(); ++i) {
@@ -374,7 +374,7 @@ TEST_P(IvfSegmentTest, FewRowsOfAnyNumberWork) {
     EXPECT_GE(generation->nlist(), 1);
     auto segment = IvfSegment::Build(*frozen, generation, "", GoOn);
     ASSERT_TRUE(segment.ok()) << segment.status();
-    const auto calibration = CalibrateIvf({segment->get()}, 50, 1, GoOn);
+    const auto calibration = CalibrateIvf({{segment->get()}}, 50, 1, GoOn);
     ASSERT_TRUE(calibration.ok()) << calibration.status();
     TopK top(GetParam().metric, 10);
     ASSERT_TRUE(
@@ -398,7 +398,7 @@ TEST_P(IvfSegmentTest, StopsWhenAsked) {
 
 TEST_P(IvfSegmentTest, CalibrationKeepsItsPromise) {
   Build();
-  auto calibration = CalibrateIvf({segment_.get()}, 200, 1, GoOn);
+  auto calibration = CalibrateIvf({{segment_.get()}}, 200, 1, GoOn);
   ASSERT_TRUE(calibration.ok());
   ASSERT_FALSE(calibration->points.empty());
   for (size_t i = 1; i < calibration->points.size(); ++i) {
@@ -415,7 +415,7 @@ TEST_P(IvfSegmentTest, CalibrationKeepsItsPromise) {
 TEST_P(IvfSegmentTest, SeveralSegmentsAreCalibratedTogether) {
   Build();
   std::vector<std::shared_ptr<const IvfSegment>> halves;
-  std::vector<const IvfSegment*> segments;
+  std::vector<CalibrationPart> segments;
   for (const size_t first : {size_t{0}, kRows / 3}) {
     const size_t last = first == 0 ? kRows / 3 : kRows;
     ShardIndex index({GetParam().metric, kD, static_cast<int>(kRows)});
@@ -424,9 +424,9 @@ TEST_P(IvfSegmentTest, SeveralSegmentsAreCalibratedTogether) {
     auto segment = IvfSegment::Build(*index.FreezeForDrain(1), generation_, "", GoOn);
     ASSERT_TRUE(segment.ok()) << segment.status();
     halves.push_back(*segment);
-    segments.push_back(segment->get());
+    segments.push_back({segment->get()});
   }
-  const auto one = CalibrateIvf({segment_.get()}, 400, 1, GoOn);
+  const auto one = CalibrateIvf({{segment_.get()}}, 400, 1, GoOn);
   const auto two = CalibrateIvf(segments, 400, 1, GoOn);
   ASSERT_TRUE(one.ok() && two.ok()) << one.status() << two.status();
   EXPECT_EQ(one->rows, static_cast<int64_t>(kRows));
@@ -440,6 +440,25 @@ TEST_P(IvfSegmentTest, SeveralSegmentsAreCalibratedTogether) {
   const auto alone = CalibrateIvf({segments[0]}, 400, 1, GoOn);
   ASSERT_TRUE(alone.ok());
   EXPECT_EQ(alone->rows, static_cast<int64_t>(kRows / 3));
+}
+
+// An update leaves a dead row where the new one is, or near: to find that is no merit.
+TEST_P(IvfSegmentTest, DeadRowsDoNotCountInACalibration) {
+  Build();
+  ShardIndex index({GetParam().metric, kD, static_cast<int>(kRows)});
+  for (size_t row = 0; row < kRows; ++row) index.Add(kRows + row + 1, rows_.data() + row * kD);
+  index.FreezeTail();
+  const auto copies = IvfSegment::Build(*index.FreezeForDrain(1), generation_, "", GoOn);
+  ASSERT_TRUE(copies.ok()) << copies.status();
+  Tombstones dead(kRows);
+  for (size_t slot = 0; slot < kRows; ++slot) dead.Kill(static_cast<int64_t>(slot));
+  const auto one = CalibrateIvf({{segment_.get()}}, 1000, 1, GoOn);
+  const auto two = CalibrateIvf({{segment_.get()}, {copies->get(), &dead}}, 2000, 1, GoOn);
+  ASSERT_TRUE(one.ok() && two.ok()) << one.status() << two.status();
+  EXPECT_EQ(two->rows, static_cast<int64_t>(kRows));
+  EXPECT_NEAR(two->queries, one->queries, one->queries / 5.0);
+  // The dead, each of them as near as can be, are neither asked for nor found.
+  EXPECT_GT(two->points.back().recall, 0.98);
 }
 
 // Signs are rounded exactly, rows are not: that a query has no error of its own must not let those
