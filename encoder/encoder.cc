@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "encoder/batch_queue.h"
 #include "encoder/executor_pool.h"
+#include "encoder/precision.h"
 #include "encoder/text_model.h"
 #include "encoder/torch_executor.h"
 #include "encoder/utf8.h"
@@ -54,7 +55,9 @@ class BatchingEncoder : public Encoder {
 
   std::vector<ModelInfo> Models() const override {
     std::vector<ModelInfo> infos;
-    for (const TextModel& model : models_) infos.push_back(model.info);
+    for (const TextModel& model : models_) {
+      if (model.info.precision == PrecisionName(Precision::kFp32)) infos.push_back(model.info);
+    }
     return infos;
   }
 
@@ -208,6 +211,12 @@ absl::Status CheckOptions(const EncoderOptions& options) {
       !status.ok()) {
     return status;
   }
+  if (options.executor != "auto" && options.executor != "torchscript" &&
+      options.executor != "fused") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("encoder option executor is '", options.executor,
+                     "'; it must be 'auto', 'torchscript' or 'fused'"));
+  }
   return CheckDevice(options.device);
 }
 
@@ -224,16 +233,20 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
   std::vector<TextModel> models;
   for (const std::string& name : *names) {
     const absl::Time start = absl::Now();
-    absl::StatusOr<TextModel> model = LoadTextModel(options.model_root, name, options.device);
-    if (!model.ok()) {
-      warn(absl::StrCat("model ", name, " refused: ", model.status().ToString()));
+    auto loaded = LoadTextModels(options.model_root, name, options.device, options.executor);
+    if (!loaded.ok()) {
+      warn(absl::StrCat("model ", name, " refused: ", loaded.status().ToString()));
       continue;
     }
-    log(absl::StrCat("model ", name, " loaded on ", options.device, " in ",
+    const ModelInfo& info = loaded->front().info;
+    log(absl::StrCat("model ", name, " loaded in ",
                      absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))),
-                     ": ", model->info.dimension, " dimensions, ", model->info.max_tokens,
-                     " tokens, ", model->info.precision, ", golden sentences agree"));
-    models.push_back(*std::move(model));
+                     ": ", info.dimension, " dimensions, ", info.max_tokens,
+                     " tokens, golden sentences agree"));
+    for (TextModel& model : *loaded) {
+      log(absl::StrCat("model ", model.info.name, " runs by ", model.runs_by));
+      models.push_back(std::move(model));
+    }
   }
   if (names->empty()) log(absl::StrCat("no model in '", options.model_root, "'"));
   const int executors = options.executors > 0

@@ -19,13 +19,16 @@ namespace vecino::encoder {
 
 // What a loaded model is; from its manifest.
 struct ModelInfo {
-  std::string name;             // folder name under the model root
-  int dimension = 0;            // floats in a vector
-  int max_tokens = 0;           // window, special tokens included
-  std::string pooling;          // "mean" or "cls"
-  bool normalize = false;       // vectors have length 1
-  std::string precision;        // "fp32"
-  std::string hash;             // SHA-256 of manifest.json, lower-case hex
+  std::string name;        // folder name under the model root; with @bf16 or @int8 behind it
+                           // in that precision, where it is served
+  int dimension = 0;       // floats in a vector
+  int max_tokens = 0;      // window, special tokens included
+  std::string pooling;     // "mean" or "cls"
+  bool normalize = false;  // vectors have length 1
+  std::string precision;   // "fp32", "bf16", "int8"
+  // SHA-256, lower-case hex, of manifest.json; in another precision than fp32, of that and of its
+  // name.
+  std::string hash;
   std::string query_prompt;     // put before queries
   std::string document_prompt;  // put before documents
 };
@@ -53,7 +56,10 @@ struct EmbedResult {
 };
 
 struct EncoderOptions {
-  std::string model_root;          // every folder in it with a manifest.json is a model
+  std::string model_root;  // every folder in it with a manifest.json is a model
+  // "auto": BERT encoders on CPU by the fused executor, which serves them as NAME@bf16 and
+  // NAME@int8 too, others by TorchScript; "torchscript"; or "fused", which refuses others.
+  std::string executor = "auto";
   std::string device = "cpu";      // or "cuda", where LibTorch is built with it (Debian's is not)
   int executors = 0;               // threads that run models, one core each; 0: one per core
   int batch_tokens = 1024;         // padded tokens in one batch, at most
@@ -84,7 +90,7 @@ class Encoder {
  public:
   virtual ~Encoder() = default;
 
-  // The loaded models in order of name.
+  // The loaded models in order of name, each in fp32 only.
   virtual std::vector<ModelInfo> Models() const = 0;
 
   // NOT_FOUND, listing the models there are.

@@ -24,15 +24,6 @@ constexpr int64_t kMaxFileBytes = int64_t{16} << 30;  // far above any BERT
 constexpr int kMaxDimension = 65536;
 constexpr int kMaxTokens = 65536;
 
-absl::StatusOr<std::string> Sha256(std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
-  unsigned int size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
-    return absl::InternalError("OpenSSL cannot compute SHA-256");
-  }
-  return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest.data()), size));
-}
-
 absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path, int64_t max_bytes) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
@@ -176,6 +167,15 @@ absl::StatusOr<ModelFolder> Read(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> Sha256(std::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned int size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    return absl::InternalError("OpenSSL cannot compute SHA-256");
+  }
+  return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest.data()), size));
+}
 
 bool IsModelName(std::string_view name) {
   return !name.empty() && name.size() <= 128 &&

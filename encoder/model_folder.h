@@ -30,6 +30,9 @@ struct ModelFolder {
   std::vector<GoldenSentence> golden;
 };
 
+// SHA-256 in lower-case hex. INTERNAL: OpenSSL cannot.
+absl::StatusOr<std::string> Sha256(std::string_view bytes);
+
 // True for letters, digits, '.', '_' and '-', the first a letter or digit, at most 128.
 bool IsModelName(std::string_view name);
 

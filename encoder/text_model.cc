@@ -9,6 +9,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "encoder/fused_executor.h"
+#include "encoder/precision.h"
 #include "encoder/torch_executor.h"
 #include "encoder/wordpiece_tokenizer.h"
 
@@ -33,13 +35,39 @@ absl::Status CheckIds(const GoldenSentence& golden, const ModelInfo& info,
                            "], the manifest's model has [", absl::StrJoin(golden.ids, " "), "]"));
 }
 
-absl::Status CheckVectors(std::span<const GoldenSentence> batch, int dimension,
+// The least cosine of a vector to the one of fp32; 0: see kTolerance.
+double LeastCosine(const ModelInfo& info) {
+  // Far below what rounding costs any sentence (docs/encoder.md), far above another text's.
+  if (info.precision == PrecisionName(Precision::kBf16)) return 0.999;
+  if (info.precision == PrecisionName(Precision::kInt8)) return 0.99;
+  return 0;
+}
+
+double Cosine(const float* a, const float* b, int dimension) {
+  double product = 0, of_a = 0, of_b = 0;
+  for (int j = 0; j < dimension; ++j) {
+    product += double{a[j]} * b[j];
+    of_a += double{a[j]} * a[j];
+    of_b += double{b[j]} * b[j];
+  }
+  return product / std::sqrt(of_a * of_b);
+}
+
+absl::Status CheckVectors(std::span<const GoldenSentence> batch, const ModelInfo& info,
                           Executor& executor) {
+  const int dimension = info.dimension;
+  const double least = LeastCosine(info);
   std::vector<std::span<const int32_t>> rows;
   for (const GoldenSentence& golden : batch) rows.emplace_back(golden.ids);
   std::vector<float> vectors(batch.size() * dimension);
   if (absl::Status status = executor.Run(rows, vectors); !status.ok()) return status;
   for (size_t i = 0; i < batch.size(); ++i) {
+    if (least > 0) {
+      const double cosine = Cosine(&vectors[i * dimension], batch[i].vector.data(), dimension);
+      if (cosine >= least) continue;
+      return Differs(batch[i], absl::StrCat("the vector's cosine to that of fp32 is ", cosine,
+                                            "; the limit for ", info.precision, " is ", least));
+    }
     float worst = 0;
     for (int j = 0; j < dimension; ++j) {
       const float difference = std::fabs(vectors[i * dimension + j] - batch[i].vector[j]);
@@ -65,8 +93,7 @@ absl::Status CheckGolden(const std::vector<GoldenSentence>& golden, const ModelI
   std::span<const GoldenSentence> rest = golden;
   for (size_t size = 1; !rest.empty(); ++size) {
     const size_t count = std::min(size, rest.size());
-    if (absl::Status status = CheckVectors(rest.first(count), info.dimension, executor);
-        !status.ok()) {
+    if (absl::Status status = CheckVectors(rest.first(count), info, executor); !status.ok()) {
       return status;
     }
     rest = rest.subspan(count);
@@ -74,28 +101,88 @@ absl::Status CheckGolden(const std::vector<GoldenSentence>& golden, const ModelI
   return absl::OkStatus();
 }
 
-absl::StatusOr<TextModel> LoadTextModel(const std::filesystem::path& root, std::string_view name,
-                                        const std::string& device) {
-  absl::StatusOr<ModelFolder> folder = ReadModelFolder(root, name);
-  if (!folder.ok()) return folder.status();
-  TextModel model;
-  model.info = folder->info;
-  auto tokenizer = MakeWordPieceTokenizer(folder->vocabulary, folder->tokenizer);
-  if (!tokenizer.ok()) return tokenizer.status();
-  model.tokenizer = *std::move(tokenizer);
-  auto weights = LoadTorchModel(folder->module_bytes, {.dimension = model.info.dimension,
-                                                       .max_tokens = model.info.max_tokens,
-                                                       .vocab_size = folder->vocab_size,
-                                                       .pad_id = model.tokenizer->pad_id(),
-                                                       .device = device});
+namespace {
+
+absl::StatusOr<TextModel> LoadTorch(const ModelFolder& folder,
+                                    std::shared_ptr<const Tokenizer> tokenizer,
+                                    const std::string& device) {
+  auto weights = LoadTorchModel(folder.module_bytes, {.dimension = folder.info.dimension,
+                                                      .max_tokens = folder.info.max_tokens,
+                                                      .vocab_size = folder.vocab_size,
+                                                      .pad_id = tokenizer->pad_id(),
+                                                      .device = device});
   if (!weights.ok()) return weights.status();
-  model.weights = *std::move(weights);
-  const std::unique_ptr<Executor> executor = model.weights->MakeExecutor();
-  if (absl::Status status = CheckGolden(folder->golden, model.info, *model.tokenizer, *executor);
-      !status.ok()) {
-    return status;
+  return TextModel{folder.info, std::move(tokenizer), *std::move(weights),
+                   absl::StrCat("TorchScript on ", device)};
+}
+
+absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights& weights,
+                                    std::shared_ptr<const Tokenizer> tokenizer,
+                                    Precision precision) {
+  TextModel model{folder.info, std::move(tokenizer), nullptr,
+                  absl::StrCat("fused executor on cpu: ", DescribeFused(precision))};
+  if (weights.width != folder.info.dimension || weights.vocab_size != folder.vocab_size ||
+      weights.normalize != folder.info.normalize ||
+      weights.mean_pooling != (folder.info.pooling == "mean")) {
+    return absl::DataLossError("model.pt and manifest.json contradict each other");
+  }
+  auto made =
+      MakeFusedModel(weights, {.max_tokens = folder.info.max_tokens, .precision = precision});
+  if (!made.ok()) return made.status();
+  model.weights = *std::move(made);
+  if (precision != Precision::kFp32) {
+    const std::string name(PrecisionName(precision));
+    absl::StrAppend(&model.info.name, "@", name);
+    model.info.precision = name;
+    // Vectors of another precision are another model's.
+    const auto hash = Sha256(absl::StrCat(model.info.hash, "@", name));
+    if (!hash.ok()) return hash.status();
+    model.info.hash = *hash;
   }
   return model;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<TextModel>> LoadTextModels(const std::filesystem::path& root,
+                                                      std::string_view name,
+                                                      const std::string& device,
+                                                      const std::string& executor) {
+  const absl::StatusOr<ModelFolder> folder = ReadModelFolder(root, name);
+  if (!folder.ok()) return folder.status();
+  auto made = MakeWordPieceTokenizer(folder->vocabulary, folder->tokenizer);
+  if (!made.ok()) return made.status();
+  const std::shared_ptr<const Tokenizer> tokenizer = *std::move(made);
+  std::vector<TextModel> models;
+  std::string why;
+  if (executor != "torchscript" && device == "cpu") {
+    const absl::StatusOr<BertWeights> weights = ReadBertWeights(folder->module_bytes);
+    if (!weights.ok() && (executor == "fused" || !absl::IsFailedPrecondition(weights.status()))) {
+      return weights.status();
+    }
+    if (!weights.ok()) why = absl::StrCat(" (", weights.status().message(), ")");
+    for (const Precision precision : kPrecisions) {
+      if (!weights.ok()) break;
+      auto model = LoadFused(*folder, *weights, tokenizer, precision);
+      if (!model.ok()) return model.status();
+      models.push_back(*std::move(model));
+    }
+  }
+  if (models.empty()) {
+    auto model = LoadTorch(*folder, tokenizer, device);
+    if (!model.ok()) return model.status();
+    model->runs_by += why;
+    models.push_back(*std::move(model));
+  }
+  for (const TextModel& model : models) {
+    const std::unique_ptr<Executor> runs = model.weights->MakeExecutor();
+    if (absl::Status status = CheckGolden(folder->golden, model.info, *tokenizer, *runs);
+        !status.ok()) {
+      return absl::Status(status.code(), absl::StrCat(model.info.precision, " by ", model.runs_by,
+                                                      ": ", status.message()));
+    }
+  }
+  return models;
 }
 
 }  // namespace vecino::encoder

@@ -19,17 +19,24 @@ namespace vecino::encoder {
 // Immutable after loading.
 struct TextModel {
   ModelInfo info;
-  std::unique_ptr<Tokenizer> tokenizer;
+  std::shared_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<ExecutorFactory> weights;
+  std::string runs_by;  // for the log: "TorchScript on cpu", "fused executor, int8, ..."
 };
 
-// Loads the folder `root`/`name` onto `device` ("cpu" or "cuda") and runs its golden sentences.
-// Errors: those of ReadModelFolder, MakeWordPieceTokenizer, LoadTorchModel and CheckGolden. Blocks.
-absl::StatusOr<TextModel> LoadTextModel(const std::filesystem::path& root, std::string_view name,
-                                        const std::string& device);
+// Loads the folder `root`/`name` and runs its golden sentences: first the model as it is named, in
+// fp32, then, where the fused executor runs it, those called NAME@bf16 and NAME@int8.
+// device: "cpu" or "cuda". executor: see EncoderOptions. Errors: those of ReadModelFolder,
+// MakeWordPieceTokenizer, LoadTorchModel, ReadBertWeights (only for "fused"), MakeFusedModel and
+// CheckGolden. Blocks.
+absl::StatusOr<std::vector<TextModel>> LoadTextModels(const std::filesystem::path& root,
+                                                      std::string_view name,
+                                                      const std::string& device,
+                                                      const std::string& executor);
 
 // Runs every golden sentence alone or in a padded batch, each once.
-// DATA_LOSS: ids differ, or a float by more than 1e-4. INTERNAL: the executor failed.
+// DATA_LOSS: ids differ; or of an fp32 model a float by more than 1e-4; or the cosine of a vector
+// is below .999 (bf16) or .99 (int8). INTERNAL: the executor failed.
 absl::Status CheckGolden(const std::vector<GoldenSentence>& golden, const ModelInfo& info,
                          const Tokenizer& tokenizer, Executor& executor);
 

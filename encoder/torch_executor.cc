@@ -153,6 +153,50 @@ class TorchModel : public ExecutorFactory {
   const torch::Device device_;
 };
 
+std::vector<float> FloatsOf(const torch::Tensor& tensor) {
+  const torch::Tensor plain = tensor.to(torch::kCPU, torch::kFloat32).contiguous();
+  const float* begin = plain.data_ptr<float>();
+  return {begin, begin + plain.numel()};
+}
+
+NormWeights NormOf(const torch::jit::Module& module) {
+  return {FloatsOf(module.attr("weight").toTensor()), FloatsOf(module.attr("bias").toTensor())};
+}
+
+LinearWeights LinearOf(const torch::jit::Module& module) {
+  const torch::Tensor weight = module.attr("weight").toTensor();
+  return {static_cast<int>(weight.size(0)), static_cast<int>(weight.size(1)), FloatsOf(weight),
+          FloatsOf(module.attr("bias").toTensor())};
+}
+
+// Throws what torch does where something is missing.
+BertWeights WeightsOf(const torch::jit::Module& module) {
+  BertWeights weights;
+  const torch::Tensor word = module.attr("word").toModule().attr("weight").toTensor();
+  const torch::Tensor position = module.attr("position").toModule().attr("weight").toTensor();
+  weights.width = static_cast<int>(word.size(1));
+  weights.vocab_size = static_cast<int>(word.size(0));
+  weights.positions = static_cast<int>(position.size(0));
+  weights.word = std::make_shared<const std::vector<float>>(FloatsOf(word));
+  weights.position = std::make_shared<const std::vector<float>>(FloatsOf(position));
+  weights.norm = NormOf(module.attr("norm").toModule());
+  weights.norm_eps = static_cast<float>(module.attr("norm_eps").toDouble());
+  weights.mean_pooling = module.attr("mean_pooling").toBool();
+  weights.normalize = module.attr("normalize").toBool();
+  const torch::jit::Module layers = module.attr("layers").toModule();
+  for (const torch::jit::Module& layer : layers.children()) {
+    weights.heads = static_cast<int>(layer.attr("heads").toInt());
+    const auto part = [&layer](const char* name) { return layer.attr(name).toModule(); };
+    weights.layers.push_back({.query_key_value = LinearOf(part("query_key_value")),
+                              .attention_out = LinearOf(part("attention_out")),
+                              .attention_norm = NormOf(part("attention_norm")),
+                              .up = LinearOf(part("up")),
+                              .down = LinearOf(part("down")),
+                              .out_norm = NormOf(part("out_norm"))});
+  }
+  return weights;
+}
+
 }  // namespace
 
 absl::Status CheckDevice(const std::string& device) {
@@ -183,13 +227,40 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::strin
     ViewBuffer buffer(module_bytes);
     std::istream stream(&buffer);
     torch::jit::Module module = torch::jit::load(stream, device);
-    module.eval();
+    // Those of earlier exports are frozen already.
+    if (module.hasattr("training")) {
+      module.eval();
+      module = torch::jit::freeze(module);
+    }
     return std::make_unique<TorchModel>(std::move(module), options, device);
   } catch (const std::exception& error) {
     return absl::DataLossError(absl::StrCat("not a TorchScript module: ", FirstLine(error)));
   } catch (...) {
     return absl::DataLossError("not a TorchScript module");
   }
+}
+
+absl::StatusOr<BertWeights> ReadBertWeights(const std::string& module_bytes) {
+  torch::jit::Module module;
+  try {
+    UseOneThread();
+    ViewBuffer buffer(module_bytes);
+    std::istream stream(&buffer);
+    module = torch::jit::load(stream, torch::kCPU);
+  } catch (const std::exception& error) {
+    return absl::DataLossError(absl::StrCat("not a TorchScript module: ", FirstLine(error)));
+  } catch (...) {
+    return absl::DataLossError("not a TorchScript module");
+  }
+  try {
+    if (module.hasattr("norm_eps")) return WeightsOf(module);
+  } catch (const std::exception& error) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the module's weights are not those of a BERT: ", FirstLine(error)));
+  }
+  return absl::FailedPreconditionError(
+      "the module does not keep its weights by name; export it again with "
+      "encoder/export/export.py");
 }
 
 }  // namespace vecino::encoder

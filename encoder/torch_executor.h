@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "encoder/bert_weights.h"
 #include "encoder/executor.h"
 
 namespace vecino::encoder {
@@ -30,5 +31,10 @@ absl::Status CheckDevice(const std::string& device);
 // CheckDevice.
 absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::string& module_bytes,
                                                                 const TorchOptions& options);
+
+// The weights of a module that encoder/export/export.py made of a BERT. Blocks.
+// DATA_LOSS: not a TorchScript file. FAILED_PRECONDITION: another module, or one exported before
+// weights were kept by name.
+absl::StatusOr<BertWeights> ReadBertWeights(const std::string& module_bytes);
 
 }  // namespace vecino::encoder

@@ -34,6 +34,7 @@ struct Config {
   std::string data_dir = "vecino-data";
   std::string model_root = "models";
 
+  std::string encoder_executor = "auto";
   int encoder_executors = 0;  // 0: one per core
   int encoder_batch_tokens = 1024;
   int64_t encoder_queue_tokens = 4 << 20;

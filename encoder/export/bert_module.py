@@ -46,6 +46,7 @@ class BertModule(nn.Module):
         self.position = nn.Embedding(config["max_position_embeddings"], width)
         self.norm = nn.LayerNorm(width, eps=config.get("layer_norm_eps", 1e-12))
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config["num_hidden_layers"]))
+        self.norm_eps: float = config.get("layer_norm_eps", 1e-12)
         self.mean_pooling: bool = pooling == "mean"
         self.normalize: bool = normalize
 
@@ -102,5 +103,5 @@ def build_module(source, weights):
 
 
 def script_module(module):
-    """Returns the frozen TorchScript of `module`."""
-    return torch.jit.freeze(torch.jit.script(module))
+    """Returns the TorchScript of `module`: not frozen, so that its weights can be read by name (encoder/torch_executor.h)."""
+    return torch.jit.script(module)

@@ -96,7 +96,7 @@ TEST(CheckGoldenTest, PassesAnExecutorsFailureOn) {
 TEST(LoadTextModelTest, RefusesAModuleThatIsNotTorchScript) {
   const std::filesystem::path root = NewTempDir();
   WriteTinyFolder(root / "tiny");
-  const absl::Status status = LoadTextModel(root, "tiny", "cpu").status();
+  const absl::Status status = LoadTextModels(root, "tiny", "cpu", "auto").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()), HasSubstr("TorchScript"));
   std::filesystem::remove_all(root);

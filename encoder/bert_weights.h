@@ -1,0 +1,45 @@
+// The numbers of a BERT encoder as plain floats, whatever file they came from.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+namespace vecino::encoder {
+
+// y = W·x + b, as torch.nn.Linear has it.
+struct LinearWeights {
+  int out = 0, in = 0;
+  std::vector<float> weight;  // out × in
+  std::vector<float> bias;    // out
+};
+
+struct NormWeights {
+  std::vector<float> weight, bias;
+};
+
+// A BERT whose query weights are scaled by 1/√(head size) and whose position embeddings have the
+// first token type added, as encoder/export/bert_module.py makes it.
+struct BertWeights {
+  struct Layer {
+    LinearWeights query_key_value;  // 3 · width × width
+    LinearWeights attention_out;
+    NormWeights attention_norm;
+    LinearWeights up;  // followed by erf-GELU
+    LinearWeights down;
+    NormWeights out_norm;
+  };
+
+  int width = 0;  // floats of a token, and of the model's vector
+  int heads = 0;  // divides width
+  float norm_eps = 1e-12f;
+  bool mean_pooling = true;  // else the first token's
+  bool normalize = false;
+  int vocab_size = 0, positions = 0;
+  // Shared by all that is made of them.
+  std::shared_ptr<const std::vector<float>> word;      // vocab_size × width
+  std::shared_ptr<const std::vector<float>> position;  // positions × width
+  NormWeights norm;
+  std::vector<Layer> layers;
+};
+
+}  // namespace vecino::encoder
