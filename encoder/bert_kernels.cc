@@ -11,28 +11,34 @@ namespace {
 #define VECINO_LEVEL portable
 #define VECINO_TARGET
 #define VECINO_LANES 4
+#define VECINO_QUERIES 4
 #include "encoder/bert_kernels.inc"
 #undef VECINO_LEVEL
 #undef VECINO_TARGET
 #undef VECINO_LANES
+#undef VECINO_QUERIES
 
 #if defined(__x86_64__)
 
 #define VECINO_LEVEL avx2
 #define VECINO_TARGET __attribute__((target("avx2,fma")))
 #define VECINO_LANES 8
+#define VECINO_QUERIES 4
 #include "encoder/bert_kernels.inc"
 #undef VECINO_LEVEL
 #undef VECINO_TARGET
 #undef VECINO_LANES
+#undef VECINO_QUERIES
 
 #define VECINO_LEVEL avx512
 #define VECINO_TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
 #define VECINO_LANES 16
+#define VECINO_QUERIES 8
 #include "encoder/bert_kernels.inc"
 #undef VECINO_LEVEL
 #undef VECINO_TARGET
 #undef VECINO_LANES
+#undef VECINO_QUERIES
 
 #endif  // __x86_64__
 
@@ -53,9 +59,9 @@ constexpr BertKernels kAvx512 = VECINO_KERNELS(avx512, "AVX-512");
 }  // namespace
 
 size_t AttentionScratch(size_t length, size_t head_size) {
-  constexpr size_t kMostLanes = 16, kQueries = 4;
+  constexpr size_t kMostLanes = 16, kMostQueries = 8;
   const size_t padded = length + kMostLanes, size = head_size + kMostLanes;
-  return head_size * padded + length * size + kQueries * (padded + head_size);
+  return head_size * padded + length * size + kMostQueries * (padded + head_size + size);
 }
 
 const std::vector<const BertKernels*>& SupportedBertKernels() {

@@ -94,11 +94,18 @@ int64_t PackedMatrix::bytes() const {
 }
 
 int PackedMatrix::NextRows(int left) {
+  if (left >= kMostRows) return kMostRows;
+  // The least that holds them all, if little of it is padding: going over the weights once more
+  // costs about as much as eight rows.
+  int next = kMostRows;
   for (const int rows : kRows) {
-    // A quarter of padding costs less than going over the weights once more.
-    if (left > rows * 3 / 4) return rows;
+    if (rows < left) {
+      const bool padded = next - left > 8;
+      return padded ? rows : next;
+    }
+    next = rows;
   }
-  return kRows[std::size(kRows) - 1];
+  return next;
 }
 
 absl::StatusOr<std::unique_ptr<const PackedMatrix>> PackedMatrix::Pack(const float* weight, int out,

@@ -22,7 +22,7 @@ bool IsNative(Precision precision);
 class PackedMatrix {
  public:
   // Rows that one product takes; others are padded to the next of these or cut (NextRows).
-  static constexpr int kRows[] = {128, 64, 32, 16};
+  static constexpr int kRows[] = {128, 64, 48, 32, 24, 16, 12, 8, 4};
   static constexpr int kMostRows = 128;
 
   // How many of `left` ≥ 1 rows the next product computes; more than `left` when it is padded.

@@ -1,8 +1,10 @@
-// encoder_bench MODEL_ROOT [MODEL]: tokens a second of the encoder, and the latency of a lone
-// query. Prints figures and asserts nothing: they depend on the machine and on what else it does.
-// Texts come from files named by VECINO_BENCH_GLOSSES and VECINO_BENCH_LONG (one text a line);
-// without them, from made-up sentences with the token counts of WordNet glosses (mean 24.5) and of
-// long package descriptions (mean 90.6).
+// encoder_bench [--executor NAME] [--batch-tokens N] [--json] MODEL_ROOT [MODEL...]: tokens a
+// second of the encoder, and the latency of a lone query, of each model (NAME, NAME@bf16,
+// NAME@int8). Prints figures and asserts nothing: they depend on the machine and on what else it
+// does. Texts come from files named by VECINO_BENCH_GLOSSES and VECINO_BENCH_LONG (one text a
+// line); without them, from made-up sentences with the token counts of WordNet glosses (mean 24.5)
+// and of long package descriptions (mean 90.6). --json: one object a line, {"model", "what",
+// "tokens_per_s" or "p50" and "p99" in µs}; encoder_peers.py reads them.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -50,7 +52,7 @@ std::vector<std::string> ReadTexts(const char* variable, int count, double mean_
 }
 
 void MeasureThroughput(Encoder& encoder, const std::string& model, const char* what,
-                       const std::vector<std::string>& texts) {
+                       const std::vector<std::string>& texts, bool json) {
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   const EncoderStats before = encoder.Stats();
   const double start = Seconds();
@@ -63,6 +65,11 @@ void MeasureThroughput(Encoder& encoder, const std::string& model, const char* w
   const EncoderStats after = encoder.Stats();
   const auto tokens = static_cast<double>(after.tokens - before.tokens);
   const auto padded = static_cast<double>(after.padded_tokens - before.padded_tokens);
+  if (json) {
+    std::printf("{\"model\": \"%s\", \"what\": \"%s\", \"tokens_per_s\": %.1f}\n", model.c_str(),
+                what, tokens / took);
+    return;
+  }
   std::printf(
       "  %-18s %5zu texts  %6.0f tokens/s  %5.0f texts/s  padding %.1f%%  %.1f texts a batch  "
       "tokenizing %.2f%% of the time\n",
@@ -72,7 +79,7 @@ void MeasureThroughput(Encoder& encoder, const std::string& model, const char* w
       100 * (after.tokenize_seconds - before.tokenize_seconds) / took);
 }
 
-void MeasureLatency(Encoder& encoder, const std::string& model) {
+void MeasureLatency(Encoder& encoder, const std::string& model, bool json) {
   const std::string_view query[] = {"which program lets me play chess against the computer"};
   std::vector<double> milliseconds;
   for (int i = 0; i < 110; ++i) {
@@ -84,24 +91,41 @@ void MeasureLatency(Encoder& encoder, const std::string& model) {
     if (i >= 10) milliseconds.push_back(1e3 * (Seconds() - start));  // the first ones warm up
   }
   std::sort(milliseconds.begin(), milliseconds.end());
+  if (json) {
+    std::printf("{\"model\": \"%s\", \"what\": \"query\", \"p50\": %.1f, \"p99\": %.1f}\n",
+                model.c_str(), 1e3 * milliseconds[50], 1e3 * milliseconds[99]);
+    return;
+  }
   std::printf("  one query of 11 tokens: p50 %.2f ms, p99 %.2f ms\n", milliseconds[50],
               milliseconds[99]);
 }
 
-int Run(const std::string& root, const std::string& model) {
-  const auto glosses = ReadTexts("VECINO_BENCH_GLOSSES", 2000, 24.5);
-  const auto descriptions = ReadTexts("VECINO_BENCH_LONG", 500, 90.6);
-  for (const int batch_tokens : {256, 1024, 4096}) {
-    const auto encoder = OpenEncoder({.model_root = root, .batch_tokens = batch_tokens});
+struct Options {
+  std::string root, executor = "auto";
+  std::vector<std::string> models;
+  std::vector<int> batch_tokens = {256, 1024, 4096};
+  bool json = false;
+};
+
+int Run(const Options& options) {
+  const auto glosses = ReadTexts("VECINO_BENCH_GLOSSES", 4000, 24.5);
+  const auto descriptions = ReadTexts("VECINO_BENCH_LONG", 1500, 90.6);
+  for (const int batch_tokens : options.batch_tokens) {
+    const auto encoder = OpenEncoder(
+        {.model_root = options.root, .executor = options.executor, .batch_tokens = batch_tokens});
     if (!encoder.ok()) {
       std::fprintf(stderr, "%s\n", encoder.status().ToString().c_str());
       return 1;
     }
-    std::printf("batches of %d padded tokens, %d executors\n", batch_tokens,
-                (*encoder)->Stats().executors);
-    MeasureLatency(**encoder, model);
-    MeasureThroughput(**encoder, model, "glosses", glosses);
-    MeasureThroughput(**encoder, model, "long descriptions", descriptions);
+    for (const std::string& model : options.models) {
+      if (!options.json) {
+        std::printf("%s, batches of %d padded tokens, %d executors\n", model.c_str(), batch_tokens,
+                    (*encoder)->Stats().executors);
+      }
+      MeasureLatency(**encoder, model, options.json);
+      MeasureThroughput(**encoder, model, "glosses", glosses, options.json);
+      MeasureThroughput(**encoder, model, "descriptions", descriptions, options.json);
+    }
   }
   return 0;
 }
@@ -110,9 +134,27 @@ int Run(const std::string& root, const std::string& model) {
 }  // namespace vecino::encoder
 
 int main(int argc, char** argv) {
-  if (argc < 2 || argc > 3) {
-    std::fprintf(stderr, "usage: encoder_bench MODEL_ROOT [MODEL]\n");
+  vecino::encoder::Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--json") {
+      options.json = true;
+    } else if (word == "--executor" && i + 1 < argc) {
+      options.executor = argv[++i];
+    } else if (word == "--batch-tokens" && i + 1 < argc) {
+      options.batch_tokens = {std::atoi(argv[++i])};
+    } else if (options.root.empty()) {
+      options.root = word;
+    } else {
+      options.models.push_back(word);
+    }
+  }
+  if (options.root.empty()) {
+    std::fprintf(stderr,
+                 "usage: encoder_bench [--executor NAME] [--batch-tokens N] [--json] MODEL_ROOT "
+                 "[MODEL...]\n");
     return 2;
   }
-  return vecino::encoder::Run(argv[1], argc == 3 ? argv[2] : "all-MiniLM-L6-v2");
+  if (options.models.empty()) options.models = {"all-MiniLM-L6-v2"};
+  return vecino::encoder::Run(options);
 }

@@ -1,6 +1,6 @@
-// embed_lines MODEL_ROOT MODEL VECTORS [IDS]: embeds each line of stdin with the encoder as the
-// server does. VECTORS: little-endian float32, one row a line. IDS: the token ids, one line of
-// decimals a line. Exit status 1 when a line cannot be embedded.
+// embed_lines [--executor NAME] MODEL_ROOT MODEL VECTORS [IDS]: embeds each line of stdin with the
+// encoder as the server does. VECTORS: little-endian float32, one row a line. IDS: the token ids,
+// one line of decimals a line. Exit status 1 when a line cannot be embedded.
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -22,9 +22,10 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-int WriteIds(const char* root, const char* model, const std::vector<std::string>& lines,
+// model: with or without @ and a precision.
+int WriteIds(const char* root, std::string_view model, const std::vector<std::string>& lines,
              const char* path) {
-  const auto folder = ReadModelFolder(root, model);
+  const auto folder = ReadModelFolder(root, model.substr(0, model.find('@')));
   if (!folder.ok()) return Fail(folder.status());
   const auto tokenizer = MakeWordPieceTokenizer(folder->vocabulary, folder->tokenizer);
   if (!tokenizer.ok()) return Fail(tokenizer.status());
@@ -35,10 +36,12 @@ int WriteIds(const char* root, const char* model, const std::vector<std::string>
   return out.flush() ? 0 : Fail(absl::UnknownError("cannot write the ids"));
 }
 
-int EmbedLines(const char* root, const char* model, const std::vector<std::string>& lines,
-               const char* path) {
-  const auto encoder = OpenEncoder(
-      {.model_root = root, .log = [](std::string_view line) { std::cerr << line << "\n"; }});
+int EmbedLines(const std::string& executor, const char* root, const char* model,
+               const std::vector<std::string>& lines, const char* path) {
+  const auto encoder =
+      OpenEncoder({.model_root = root, .executor = executor, .log = [](std::string_view line) {
+                     std::cerr << line << "\n";
+                   }});
   if (!encoder.ok()) return Fail(encoder.status());
   const std::vector<std::string_view> texts(lines.begin(), lines.end());
   const auto results = (*encoder)->Embed(model, texts, {});
@@ -56,13 +59,19 @@ int EmbedLines(const char* root, const char* model, const std::vector<std::strin
 }  // namespace vecino::encoder
 
 int main(int argc, char** argv) {
-  if (argc != 4 && argc != 5) {
-    std::cerr << "usage: embed_lines MODEL_ROOT MODEL VECTORS [IDS] < lines\n";
+  std::vector<const char*> words(argv + 1, argv + argc);
+  std::string executor = "auto";
+  if (words.size() > 2 && std::string_view(words[0]) == "--executor") {
+    executor = words[1];
+    words.erase(words.begin(), words.begin() + 2);
+  }
+  if (words.size() != 3 && words.size() != 4) {
+    std::cerr << "usage: embed_lines [--executor NAME] MODEL_ROOT MODEL VECTORS [IDS] < lines\n";
     return 2;
   }
   std::vector<std::string> lines;
   for (std::string line; std::getline(std::cin, line);) lines.push_back(line);
-  const int status = vecino::encoder::EmbedLines(argv[1], argv[2], lines, argv[3]);
-  if (status != 0 || argc == 4) return status;
-  return vecino::encoder::WriteIds(argv[1], argv[2], lines, argv[4]);
+  const int status = vecino::encoder::EmbedLines(executor, words[0], words[1], lines, words[2]);
+  if (status != 0 || words.size() == 3) return status;
+  return vecino::encoder::WriteIds(words[0], words[1], lines, words[3]);
 }
