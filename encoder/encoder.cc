@@ -36,7 +36,8 @@ std::vector<std::vector<ModelRunner>> MakeRunners(const std::vector<TextModel>& 
   std::vector<std::vector<ModelRunner>> runners(threads);
   for (auto& of_thread : runners) {
     for (const TextModel& model : models) {
-      of_thread.push_back({model.weights->MakeExecutor(), model.info.dimension});
+      of_thread.push_back(
+          {model.weights->MakeExecutor(), model.weights->MakeExecutor(), model.info.dimension});
     }
   }
   return runners;

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
+
 namespace vecino::encoder {
 
 ExecutorPool::ExecutorPool(BatchQueue& queue, std::vector<std::vector<ModelRunner>> runners)
@@ -34,9 +36,27 @@ void ExecutorPool::Work(std::vector<ModelRunner>& runners) {
   while (std::optional<BatchQueue::Batch> batch = queue_.Next()) {
     const ModelRunner& runner = runners[batch->model()];
     vectors.resize(batch->rows().size() * runner.dimension);
-    const absl::Status status = runner.executor->Run(batch->rows(), vectors);
+    absl::Duration interrupted;
+    const bool bulk = batch->lane() == Lane::kBulk;
+    const absl::Status status = runner.executor->Run(batch->rows(), vectors, [&] {
+      if (bulk) interrupted += RunQueries(runners);
+    });
+    queue_.Finish(*std::move(batch), status, vectors, interrupted);
+  }
+}
+
+absl::Duration ExecutorPool::RunQueries(std::vector<ModelRunner>& runners) {
+  std::optional<BatchQueue::Batch> batch = queue_.NextQuery();
+  if (!batch.has_value()) return absl::ZeroDuration();
+  const absl::Time start = absl::Now();
+  std::vector<float> vectors;
+  for (; batch.has_value(); batch = queue_.NextQuery()) {
+    const ModelRunner& runner = runners[batch->model()];
+    vectors.resize(batch->rows().size() * runner.dimension);
+    const absl::Status status = runner.for_queries->Run(batch->rows(), vectors);
     queue_.Finish(*std::move(batch), status, vectors);
   }
+  return absl::Now() - start;
 }
 
 }  // namespace vecino::encoder

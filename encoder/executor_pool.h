@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "encoder/batch_queue.h"
 #include "encoder/executor.h"
 
@@ -13,6 +14,8 @@ namespace vecino::encoder {
 // What one thread needs of one model.
 struct ModelRunner {
   std::unique_ptr<Executor> executor;
+  // Runs queries while an executor of the thread is in the middle of a bulk batch.
+  std::unique_ptr<Executor> for_queries;
   int dimension = 0;  // floats in a vector
 };
 
@@ -32,6 +35,8 @@ class ExecutorPool {
 
  private:
   void Work(std::vector<ModelRunner>& runners);
+  // Runs the queries that wait; returns how long that took.
+  absl::Duration RunQueries(std::vector<ModelRunner>& runners);
 
   BatchQueue& queue_;
   std::vector<std::vector<ModelRunner>> runners_;

@@ -11,8 +11,10 @@
 #include <cstdlib>
 #include <fstream>
 #include <random>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "encoder/encoder.h"
@@ -100,6 +102,46 @@ void MeasureLatency(Encoder& encoder, const std::string& model, bool json) {
               milliseconds[99]);
 }
 
+// A query every 10 ms, alone and while texts are embedded in bulk.
+void MeasureQueriesBesideBulk(Encoder& encoder, const std::string& model,
+                              const std::vector<std::string>& texts, bool json) {
+  const std::string_view query[] = {"which program lets me play chess against the computer"};
+  double p50[2], p99[2];
+  for (const bool busy : {false, true}) {
+    std::stop_source stop;
+    std::thread bulk([&] {
+      const std::vector<std::string_view> views(texts.begin(), texts.end());
+      while (busy && !stop.stop_requested()) {
+        static_cast<void>(encoder.Embed(model, views, {.stop = stop.get_token()}));
+      }
+    });
+    std::vector<double> milliseconds;
+    for (int i = 0; i < 420; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      const double start = Seconds();
+      static_cast<void>(
+          encoder.Embed(model, query, {.input_type = InputType::kQuery, .lane = Lane::kQuery}));
+      if (i >= 20) milliseconds.push_back(1e3 * (Seconds() - start));
+    }
+    stop.request_stop();
+    bulk.join();
+    std::sort(milliseconds.begin(), milliseconds.end());
+    p50[busy] = milliseconds[milliseconds.size() / 2];
+    p99[busy] = milliseconds[milliseconds.size() * 99 / 100];
+  }
+  if (json) {
+    std::printf(
+        "{\"model\": \"%s\", \"what\": \"query beside bulk\", \"p50\": %.1f, \"p99\": %.1f, "
+        "\"idle_p50\": %.1f, \"idle_p99\": %.1f}\n",
+        model.c_str(), 1e3 * p50[1], 1e3 * p99[1], 1e3 * p50[0], 1e3 * p99[0]);
+    return;
+  }
+  std::printf(
+      "  a query every 10 ms: p50 %.2f ms, p99 %.2f ms; beside bulk: p50 %.2f ms, p99 %.2f ms = "
+      "%.2f times\n",
+      p50[0], p99[0], p50[1], p99[1], p99[1] / p99[0]);
+}
+
 struct Options {
   std::string root, executor = "auto";
   std::vector<std::string> models;
@@ -125,6 +167,7 @@ int Run(const Options& options) {
       MeasureLatency(**encoder, model, options.json);
       MeasureThroughput(**encoder, model, "glosses", glosses, options.json);
       MeasureThroughput(**encoder, model, "descriptions", descriptions, options.json);
+      MeasureQueriesBesideBulk(**encoder, model, descriptions, options.json);
     }
   }
   return 0;

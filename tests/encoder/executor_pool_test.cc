@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -13,13 +14,22 @@ namespace {
 
 using testing::ElementsAre;
 
+std::atomic<bool> long_runs = false, stop_long = false;
+
 // Vectors of `dimension` floats, each the row's first id; fails on batches that hold id 13.
 class FakeExecutor : public Executor {
  public:
   explicit FakeExecutor(size_t dimension) : dimension_(dimension) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows,
-                   std::span<float> vectors) override {
+  absl::Status Run(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
+                   Between between) override {
+    if (rows[0].front() == 99) {  // a long batch
+      long_runs = true;
+      while (!stop_long) {
+        between();
+        std::this_thread::yield();
+      }
+    }
     for (size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].front() == 13) return absl::InternalError("13");
       std::fill_n(vectors.begin() + i * dimension_, dimension_,
@@ -37,7 +47,8 @@ std::vector<std::vector<ModelRunner>> MakeRunners(int threads, const std::vector
   std::vector<std::vector<ModelRunner>> runners(threads);
   for (auto& of_thread : runners) {
     for (const int dimension : dimensions) {
-      of_thread.push_back({std::make_unique<FakeExecutor>(dimension), dimension});
+      of_thread.push_back({std::make_unique<FakeExecutor>(dimension),
+                           std::make_unique<FakeExecutor>(dimension), dimension});
     }
   }
   return runners;
@@ -53,6 +64,29 @@ TEST(ExecutorPoolTest, RunsTheModelOfEachBatch) {
   const auto three = queue.Run({.model = 1, .rows = {{5}}});
   ASSERT_TRUE(three.ok()) << three.status();
   EXPECT_THAT((*three)[0].vector, ElementsAre(5, 5, 5));
+}
+
+TEST(ExecutorPoolTest, AQueryRunsInTheMiddleOfABulkBatch) {
+  BatchQueue queue({});
+  ExecutorPool pool(queue, MakeRunners(1, {1, 2}));
+  long_runs = stop_long = false;
+  std::thread bulk([&] {
+    const auto long_one = queue.Run({.model = 0, .lane = Lane::kBulk, .rows = {{99}}});
+    ASSERT_TRUE(long_one.ok()) << long_one.status();
+    EXPECT_THAT((*long_one)[0].vector, ElementsAre(99));
+  });
+  while (!long_runs) std::this_thread::yield();
+  // Of another model, and one that fails.
+  const auto query = queue.Run({.model = 1, .lane = Lane::kQuery, .rows = {{7}}});
+  ASSERT_TRUE(query.ok()) << query.status();
+  EXPECT_THAT((*query)[0].vector, ElementsAre(7, 7));
+  const auto bad = queue.Run({.model = 0, .lane = Lane::kQuery, .rows = {{13}}});
+  ASSERT_TRUE(bad.ok()) << bad.status();
+  EXPECT_EQ((*bad)[0].status, absl::InternalError("13"));
+  EXPECT_EQ(queue.Stats().batches, 2);  // the bulk one is under way
+  stop_long = true;
+  bulk.join();
+  EXPECT_EQ(queue.Stats().batches, 3);
 }
 
 TEST(ExecutorPoolTest, GoesOnAfterAFailure) {
