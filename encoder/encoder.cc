@@ -17,10 +17,10 @@
 #include "absl/time/clock.h"
 #include "encoder/batch_queue.h"
 #include "encoder/executor_pool.h"
-#include "encoder/precision.h"
 #include "encoder/text_model.h"
 #include "encoder/torch_executor.h"
 #include "encoder/utf8.h"
+#include "encoder/vector_cache.h"
 
 namespace vecino::encoder {
 namespace {
@@ -49,6 +49,7 @@ class BatchingEncoder : public Encoder {
   BatchingEncoder(std::vector<TextModel> models, const EncoderOptions& options, int executors)
       : models_(std::move(models)),
         executors_(executors),
+        cache_(static_cast<size_t>(options.cache_bytes)),
         queue_({.capacity_tokens = options.queue_tokens, .batch_tokens = options.batch_tokens}),
         pool_(queue_, MakeRunners(models_, executors)) {}
 
@@ -56,9 +57,7 @@ class BatchingEncoder : public Encoder {
 
   std::vector<ModelInfo> Models() const override {
     std::vector<ModelInfo> infos;
-    for (const TextModel& model : models_) {
-      if (model.info.precision == PrecisionName(Precision::kFp32)) infos.push_back(model.info);
-    }
+    for (const TextModel& model : models_) infos.push_back(model.info);
     return infos;
   }
 
@@ -80,6 +79,9 @@ class BatchingEncoder : public Encoder {
   EncoderStats Stats() const override {
     EncoderStats stats = queue_.Stats();
     stats.executors = executors_;
+    stats.cache_hits = cache_.hits();
+    stats.cache_misses = cache_.misses();
+    stats.cache_bytes = static_cast<int64_t>(cache_.bytes());
     stats.tokenize_seconds = static_cast<double>(tokenize_nanoseconds_.load()) * 1e-9;
     return stats;
   }
@@ -140,6 +142,9 @@ class BatchingEncoder : public Encoder {
         return absl::DeadlineExceededError(
             absl::StrCat("the deadline passed with ", i, " of ", texts.size(), " texts tokenized"));
       }
+      if (options.lane == Lane::kQuery && TakeFromCache(*index, texts[i], options, results[i])) {
+        continue;
+      }
       std::vector<int32_t> row = Tokenize(models_[*index], texts[i], options, results[i]);
       if (!results[i].status.ok()) continue;
       call.rows.push_back(std::move(row));
@@ -151,8 +156,33 @@ class BatchingEncoder : public Encoder {
       EmbedResult& result = results[text_of_row[i]];
       result.status = std::move((*rows)[i].status);
       result.vector = std::move((*rows)[i].vector);
+      if (options.lane == Lane::kQuery && result.status.ok()) {
+        cache_.Add(*index, WithPrompt(models_[*index], texts[text_of_row[i]], options),
+                   {result.vector, result.token_count, result.truncated});
+      }
     }
     return results;
+  }
+
+  static std::string WithPrompt(const TextModel& model, std::string_view text,
+                                const EmbedOptions& options) {
+    std::string whole = options.input_type == InputType::kQuery ? model.info.query_prompt
+                                                                : model.info.document_prompt;
+    whole.append(text);
+    return whole;
+  }
+
+  // Whether `result` is filled. One that was cut is not given to who wants an error instead.
+  bool TakeFromCache(int index, std::string_view text, const EmbedOptions& options,
+                     EmbedResult& result) {
+    auto found = cache_.Find(index, WithPrompt(models_[index], text, options));
+    if (!found.has_value() || (found->truncated && options.truncate == Truncate::kError)) {
+      return false;
+    }
+    result.vector = std::move(found->vector);
+    result.token_count = found->token_count;
+    result.truncated = found->truncated;
+    return true;
   }
 
   // Fills all of `result` but the vector.
@@ -165,12 +195,12 @@ class BatchingEncoder : public Encoder {
           absl::StrCat("the text is not UTF-8: ill-formed at byte ", *offset, " of ", text.size(),
                        "; convert it to UTF-8"));
     } else {
-      const std::string& prompt = options.input_type == InputType::kQuery
-                                      ? model.info.query_prompt
-                                      : model.info.document_prompt;
-      Tokens tokens = prompt.empty() ? model.tokenizer->Encode(text, model.info.max_tokens)
-                                     : model.tokenizer->Encode(prompt + std::string(text),
-                                                               model.info.max_tokens);
+      const bool prompted = !(options.input_type == InputType::kQuery ? model.info.query_prompt
+                                                                      : model.info.document_prompt)
+                                 .empty();
+      const std::string whole = prompted ? WithPrompt(model, text, options) : std::string();
+      Tokens tokens =
+          model.tokenizer->Encode(prompted ? std::string_view(whole) : text, model.info.max_tokens);
       result.token_count = tokens.count;
       result.truncated = tokens.truncated;
       if (tokens.truncated && options.truncate == Truncate::kError) {
@@ -186,6 +216,7 @@ class BatchingEncoder : public Encoder {
 
   const std::vector<TextModel> models_;
   const int executors_;
+  VectorCache cache_;
   BatchQueue queue_;
   ExecutorPool pool_;
   std::atomic<int64_t> tokenize_nanoseconds_ = 0;
@@ -210,6 +241,9 @@ absl::Status CheckOptions(const EncoderOptions& options) {
   }
   if (auto status = check("queue_tokens", options.queue_tokens, 8, int64_t{1} << 40);
       !status.ok()) {
+    return status;
+  }
+  if (auto status = check("cache_bytes", options.cache_bytes, 0, int64_t{1} << 40); !status.ok()) {
     return status;
   }
   if (options.executor != "auto" && options.executor != "torchscript" &&

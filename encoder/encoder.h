@@ -65,6 +65,7 @@ struct EncoderOptions {
   int batch_tokens = 1024;         // padded tokens in one batch, at most
   int64_t queue_tokens = 4 << 20;  // tokens that may wait; beyond it RESOURCE_EXHAUSTED. 1/8 of it
                                    // is the query lane's, so that bulk work cannot shut queries out
+  int64_t cache_bytes = 32 << 20;  // of texts of the query lane and their vectors; 0: none is kept
   // Called with facts worth a log line (model loaded and on what); may be null.
   std::function<void(std::string_view)> log;
   // Called once for every folder that is refused, with the reason; null: `log` is.
@@ -83,6 +84,9 @@ struct EncoderStats {
   double tokenize_seconds = 0;  // CPU time of callers
   double compute_seconds = 0;   // wall time of executors, summed
   int64_t rejected = 0;         // calls refused because the queue was full
+  int64_t cache_hits = 0;       // texts of the query lane whose vectors were there
+  int64_t cache_misses = 0;
+  int64_t cache_bytes = 0;  // gauge
 };
 
 // Thread safety: all methods are safe from any thread.
@@ -90,7 +94,7 @@ class Encoder {
  public:
   virtual ~Encoder() = default;
 
-  // The loaded models in order of name, each in fp32 only.
+  // The loaded models in order of name.
   virtual std::vector<ModelInfo> Models() const = 0;
 
   // NOT_FOUND, listing the models there are.

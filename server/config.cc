@@ -208,6 +208,8 @@ std::vector<Option> MakeOptions() {
       Count("encoder", "queue-tokens", &Config::encoder_queue_tokens, 1, int64_t{1} << 40,
             "memory; longer waits before a caller is told to back off",
             "Tokens that may wait for the model; beyond it callers get RESOURCE_EXHAUSTED."),
+      Bytes("encoder", "cache-bytes", &Config::encoder_cache_bytes, 0, kTiB, "memory",
+            "Cache of query texts and their vectors; 0 keeps none."),
       Bytes("storage", "block-cache-bytes", &Config::storage_block_cache_bytes, 8 * kMiB, kTiB,
             "memory", "Cache of stored documents and vectors."),
       Bytes("storage", "write-buffer-bytes", &Config::storage_write_buffer_bytes, kMiB, 4 * kGiB,

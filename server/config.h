@@ -38,6 +38,7 @@ struct Config {
   int encoder_executors = 0;  // 0: one per core
   int encoder_batch_tokens = 1024;
   int64_t encoder_queue_tokens = 4 << 20;
+  int64_t encoder_cache_bytes = 32 << 20;
 
   int64_t storage_block_cache_bytes = 256 << 20;
   int64_t storage_write_buffer_bytes = 64 << 20;

@@ -86,6 +86,12 @@ void AddEncoderMetrics(Metrics& metrics, engine::Engine* engine) {
           [](const Stats& stats) { return stats.compute_seconds; });
   counter("vecino_encoder_rejected_total", "Calls refused because the encoder's queue was full.",
           [](const Stats& stats) { return static_cast<double>(stats.rejected); });
+  counter("vecino_encoder_cache_hits_total", "Query texts whose vectors were in the cache.",
+          [](const Stats& stats) { return static_cast<double>(stats.cache_hits); });
+  counter("vecino_encoder_cache_misses_total", "Query texts that had to be embedded.",
+          [](const Stats& stats) { return static_cast<double>(stats.cache_misses); });
+  metrics.gauge("vecino_encoder_cache_bytes", "Memory of the cache of query texts and vectors.", {},
+                [=] { return static_cast<double>(engine->EncoderStats().cache_bytes); });
   metrics.gauge("vecino_encoder_queued_tokens", "Tokens waiting for the model.", {},
                 [=] { return static_cast<double>(engine->EncoderStats().queued_tokens); });
 }
@@ -171,6 +177,7 @@ ExitCode Run(const Config& config, absl::Time start) {
                                        .executors = config.encoder_executors,
                                        .batch_tokens = config.encoder_batch_tokens,
                                        .queue_tokens = config.encoder_queue_tokens,
+                                       .cache_bytes = config.encoder_cache_bytes,
                                        .log = log,
                                        .warn = [&](std::string_view line) {
                                          ++refused;

@@ -503,7 +503,11 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
   if (absl::Status status = CheckBatchSize("texts", texts.size()); !status.ok()) return status;
   std::string name(model);
   if (name.empty()) {
-    const std::vector<encoder::ModelInfo> models = encoder_->Models();
+    // In its own precision: others are asked for by name.
+    std::vector<encoder::ModelInfo> models = encoder_->Models();
+    std::erase_if(models, [](const encoder::ModelInfo& one) {
+      return one.name.find('@') != std::string::npos;
+    });
     if (models.size() != 1) {
       std::string names;
       for (const auto& one : models) absl::StrAppend(&names, names.empty() ? "" : ", ", one.name);

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -98,6 +99,74 @@ TEST_F(EncoderTest, KnowsItsModel) {
   EXPECT_TRUE(std::is_sorted(models.begin(), models.end(),
                              [](const auto& a, const auto& b) { return a.name < b.name; }));
   EXPECT_GE(models.size(), 1u);
+}
+
+TEST_F(EncoderTest, OtherPrecisionsAreModelsOfTheirOwn) {
+  const auto fp32 = encoder_->Model(kRealModel);
+  ASSERT_TRUE(fp32.ok());
+  EXPECT_EQ(fp32->precision, "fp32");
+  const std::string_view texts[] = {"a chess program", "cheap flights to Lisbon"};
+  const auto of_fp32 = encoder_->Embed(kRealModel, texts, {});
+  ASSERT_TRUE(of_fp32.ok());
+  std::set<std::string> hashes = {fp32->hash};
+  for (const std::string precision : {"bf16", "int8"}) {
+    const std::string name = std::string(kRealModel) + "@" + precision;
+    const auto info = encoder_->Model(name);
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_EQ(info->precision, precision);
+    EXPECT_TRUE(hashes.insert(info->hash).second);
+    EXPECT_EQ(info->hash.size(), 64u);
+    EXPECT_EQ(info->max_tokens, fp32->max_tokens);
+    const auto other = encoder_->Embed(name, texts, {});
+    ASSERT_TRUE(other.ok()) << other.status();
+    for (int i = 0; i < 2; ++i) {
+      double cosine = 0, difference = 0;
+      for (int j = 0; j < 384; ++j) {
+        const double a = (*of_fp32)[i].vector[j], b = (*other)[i].vector[j];
+        cosine += a * b;
+        difference += std::fabs(a - b);
+      }
+      EXPECT_GT(cosine, precision == "bf16" ? 0.9999 : 0.997);
+      EXPECT_GT(difference, 0) << "computed in fp32";
+    }
+  }
+  EXPECT_EQ(encoder_->Model(std::string(kRealModel) + "@int4").status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(EncoderTest, AQueryAskedAgainComesFromTheCache) {
+  const std::string_view texts[] = {"a text for the cache's test", "another one"};
+  const EmbedOptions query = {.input_type = InputType::kQuery, .lane = Lane::kQuery};
+  const EncoderStats before = encoder_->Stats();
+  const auto first = encoder_->Embed(kRealModel, texts, query);
+  const EncoderStats between = encoder_->Stats();
+  const auto second = encoder_->Embed(kRealModel, texts, query);
+  const auto bulk = encoder_->Embed(kRealModel, texts, {.input_type = InputType::kQuery});
+  const EncoderStats after = encoder_->Stats();
+  ASSERT_TRUE(first.ok() && second.ok() && bulk.ok());
+  EXPECT_EQ(between.cache_misses - before.cache_misses, 2);
+  EXPECT_EQ(between.cache_hits, before.cache_hits);
+  EXPECT_EQ(after.cache_hits - between.cache_hits, 2);
+  EXPECT_EQ(after.texts - between.texts, 2) << "those of the bulk lane";
+  EXPECT_GT(after.cache_bytes, 0);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ((*first)[i].vector, (*second)[i].vector);
+    EXPECT_EQ((*first)[i].token_count, (*second)[i].token_count);
+  }
+  // A text that is too long is an error to one and not to the other.
+  std::string many_words;
+  for (int i = 0; i < 300; ++i) many_words += "word ";
+  const std::string_view long_text[] = {many_words};
+  EmbedOptions strict = query;
+  strict.truncate = Truncate::kError;
+  const auto cut = encoder_->Embed(kRealModel, long_text, query);
+  const auto refused = encoder_->Embed(kRealModel, long_text, strict);
+  const auto cut_again = encoder_->Embed(kRealModel, long_text, query);
+  ASSERT_TRUE(cut.ok() && refused.ok() && cut_again.ok());
+  EXPECT_TRUE((*cut)[0].truncated);
+  EXPECT_EQ((*refused)[0].status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE((*cut_again)[0].truncated);
+  EXPECT_EQ((*cut)[0].vector, (*cut_again)[0].vector);
 }
 
 TEST_F(EncoderTest, UnknownModelIsNotFoundAndListsTheOthers) {
@@ -275,8 +344,9 @@ TEST_F(OpenEncoderTest, LeavesDamagedFoldersOutAndServesTheRest) {
 
   const auto encoder = Open();
   ASSERT_TRUE(encoder.ok()) << encoder.status();
-  ASSERT_THAT((*encoder)->Models(), SizeIs(1));
-  EXPECT_EQ((*encoder)->Models()[0].name, "good");
+  std::vector<std::string> names;
+  for (const ModelInfo& info : (*encoder)->Models()) names.push_back(info.name);
+  EXPECT_THAT(names, testing::ElementsAre("good", "good@bf16", "good@int8"));
   EXPECT_THAT(log_, Contains(HasSubstr("model good loaded")));
   EXPECT_THAT(log_,
               Contains(testing::AllOf(HasSubstr("model tampered refused"), HasSubstr("bytes"))));

@@ -235,8 +235,10 @@ TEST_F(ServerTest, TextIsFoundByMeaning) {
   ASSERT_TRUE(Call(*stubs_->embedding, &v1::EmbeddingService::Stub::ListModels,
                    v1::ListModelsRequest(), &listed)
                   .ok());
-  ASSERT_EQ(listed.models_size(), 1);
+  // Once in each precision.
+  ASSERT_EQ(listed.models_size(), 3);
   EXPECT_EQ(listed.models(0).name(), "models/all-MiniLM-L6-v2");
+  EXPECT_EQ(listed.models(2).name(), "models/all-MiniLM-L6-v2@int8");
   EXPECT_EQ(listed.models(0).dimension(), 384);
   EXPECT_EQ(listed.models(0).model_hash().size(), 64u);
 }

@@ -11,7 +11,7 @@ import sys
 THIRD_PARTY = [
     (r"absl/", "absl"), (r"rocksdb/", "rocksdb"), (r"(torch|ATen|c10|caffe2)/", "torch"),
     (r"(oneapi/dnnl|dnnl)", "onednn"), (r"sentencepiece", "sentencepiece"), (r"faiss/", "faiss"),
-    (r"omp\.h", "faiss"), (r"hwy/", "highway"), (r"immintrin\.h|cpuid\.h", "intrinsics"), (r"spdlog/|fmt/", "spdlog"),
+    (r"omp\.h", "openmp"), (r"hwy/", "highway"), (r"immintrin\.h|cpuid\.h", "intrinsics"), (r"spdlog/|fmt/", "spdlog"),
     (r"roaring", "roaring"), (r"(grpc|grpcpp)/", "grpc"), (r"google/(protobuf)/", "protobuf"),
     (r"CLI/", "CLI11"), (r"prometheus/", "prometheus-cpp"), (r"httplib\.h", "cpp-httplib"),
     (r"nlohmann/", "nlohmann-json"), (r"openssl/", "openssl"),
