@@ -153,8 +153,10 @@ int Run(const Options& options) {
   const auto glosses = ReadTexts("VECINO_BENCH_GLOSSES", 4000, 24.5);
   const auto descriptions = ReadTexts("VECINO_BENCH_LONG", 1500, 90.6);
   for (const int batch_tokens : options.batch_tokens) {
-    const auto encoder = OpenEncoder(
-        {.model_root = options.root, .executor = options.executor, .batch_tokens = batch_tokens});
+    const auto encoder = OpenEncoder({.model_root = options.root,
+                                      .executor = options.executor,
+                                      .batch_tokens = batch_tokens,
+                                      .cache_bytes = 0});
     if (!encoder.ok()) {
       std::fprintf(stderr, "%s\n", encoder.status().ToString().c_str());
       return 1;
