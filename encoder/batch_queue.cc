@@ -105,7 +105,6 @@ absl::Status BatchQueue::Admit(const PendingPtr& call) {
   }
   QueuedTokens(lane) += tokens;
   CallsOf(lane).push_back(call);
-  NoteQueries();
   work_.SignalAll();
   return absl::OkStatus();
 }
@@ -115,7 +114,6 @@ void BatchQueue::GiveUp(const PendingPtr& call, absl::Status status) {
     QueuedTokens(call->call.lane) -= call->WaitingTokens();
     call->waiting.clear();
     std::erase(CallsOf(call->call.lane), call);
-    NoteQueries();
   }
   call->given_up = std::move(status);
   call->changed.Signal();
@@ -133,28 +131,14 @@ void BatchQueue::DropAbandoned() {
   }
 }
 
-std::optional<BatchQueue::Batch> BatchQueue::Next() {
+std::optional<BatchQueue::Batch> BatchQueue::Next(Lane lane) {
   absl::MutexLock lock(&mu_);
   while (true) {
     DropAbandoned();
-    for (const Lane lane : {Lane::kQuery, Lane::kBulk}) {
-      if (!CallsOf(lane).empty()) return CutBatch(CallsOf(lane));
-    }
+    if (!CallsOf(lane).empty()) return CutBatch(CallsOf(lane));
     if (closed_) return std::nullopt;
     work_.Wait(&mu_);
   }
-}
-
-void BatchQueue::NoteQueries() {
-  query_waits_.store(!CallsOf(Lane::kQuery).empty(), std::memory_order_relaxed);
-}
-
-std::optional<BatchQueue::Batch> BatchQueue::NextQuery() {
-  if (!query_waits_.load(std::memory_order_relaxed)) return std::nullopt;
-  absl::MutexLock lock(&mu_);
-  DropAbandoned();
-  if (CallsOf(Lane::kQuery).empty()) return std::nullopt;
-  return CutBatch(CallsOf(Lane::kQuery));
 }
 
 BatchQueue::Batch BatchQueue::CutBatch(LaneCalls& calls) {
@@ -162,7 +146,6 @@ BatchQueue::Batch BatchQueue::CutBatch(LaneCalls& calls) {
   const PendingPtr first = calls.front();
   calls.pop_front();
   batch.model_ = first->call.model;
-  batch.lane_ = first->call.lane;
   batch.width_ = first->Length(first->waiting.back());
   int padding = 0;
   TakeRows(first, batch, padding);
@@ -171,7 +154,6 @@ BatchQueue::Batch BatchQueue::CutBatch(LaneCalls& calls) {
   }
   std::erase_if(calls, [](const PendingPtr& call) { return call->waiting.empty(); });
   if (!first->waiting.empty()) calls.push_back(first);
-  NoteQueries();
   batch.cut_at_ = absl::Now();
   return batch;
 }
@@ -198,8 +180,7 @@ void BatchQueue::TakeRows(const PendingPtr& call, Batch& batch, int& padding) {
   waiting.erase(begin, end);
 }
 
-void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const float> vectors,
-                        absl::Duration interrupted) {
+void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const float> vectors) {
   const size_t count = batch.rows_.size();
   std::vector<RowResult> results(count);
   int64_t tokens = 0;
@@ -211,7 +192,7 @@ void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const
       results[i].vector.assign(vector.begin(), vector.end());
     }
   }
-  const absl::Duration took = absl::Now() - batch.cut_at_ - interrupted;
+  const absl::Duration took = absl::Now() - batch.cut_at_;
 
   absl::MutexLock lock(&mu_);
   for (size_t i = 0; i < count; ++i) {

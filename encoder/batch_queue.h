@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -29,8 +28,7 @@ namespace vecino::encoder {
 //  2. A batch holds rows of one model and one lane. Its width is its longest row; width x rows is
 //  at
 //     most batch_tokens unless it holds a single row.
-//  3. Bulk rows are cut only when no query row waits, and executors ask between pieces of a bulk
-//  batch.
+//  3. Each lane has executors of its own, so that no query waits for a bulk batch.
 //  4. The calls of a lane take turns: the call whose turn it is gives its longest rows first, and
 //  rows of
 //     others only fill what it leaves over. So a call of n rows is done after at most n of its
@@ -68,14 +66,12 @@ class BatchQueue {
   class Batch {
    public:
     int model() const { return model_; }
-    Lane lane() const { return lane_; }
     int width() const { return width_; }  // tokens in the longest row
     std::span<const std::span<const int32_t>> rows() const { return rows_; }
 
    private:
     friend class BatchQueue;
     int model_ = 0;
-    Lane lane_ = Lane::kBulk;
     int width_ = 0;
     std::vector<std::span<const int32_t>> rows_;                        // into the calls of owners_
     std::vector<std::pair<std::shared_ptr<PendingCall>, int>> owners_;  // call and row, as in rows_
@@ -93,18 +89,14 @@ class BatchQueue {
   // running thrown away. UNAVAILABLE: closed.
   absl::StatusOr<std::vector<RowResult>> Run(Call call) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // For executors: the next batch; blocks while there is none. Nothing: closed and empty.
-  std::optional<Batch> Next() ABSL_LOCKS_EXCLUDED(mu_);
-
-  // A batch of the query lane, if a row waits there. Does not block; a load and nothing more when
-  // none waits.
-  std::optional<Batch> NextQuery() ABSL_LOCKS_EXCLUDED(mu_);
+  // For executors: the next batch of the lane; blocks while there is none. Nothing: closed and the
+  // lane is empty.
+  std::optional<Batch> Next(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
 
   // For executors: `vectors` holds one row of floats for each row of the batch when `status` is OK.
-  // Another status becomes that of every row. interrupted: how long other batches ran meanwhile on
-  // the same thread. Does not block.
-  void Finish(Batch batch, const absl::Status& status, std::span<const float> vectors,
-              absl::Duration interrupted = absl::ZeroDuration()) ABSL_LOCKS_EXCLUDED(mu_);
+  // Another status becomes that of every row. Does not block.
+  void Finish(Batch batch, const absl::Status& status, std::span<const float> vectors)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // Refuses further calls; those already taken are served to their end. Idempotent.
   void Close() ABSL_LOCKS_EXCLUDED(mu_);
@@ -119,7 +111,6 @@ class BatchQueue {
   LaneCalls& CallsOf(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t& QueuedTokens(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t CapacityOf(Lane lane) const;
-  void NoteQueries() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Admit(const PendingPtr& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropAbandoned() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveUp(const PendingPtr& call, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -133,7 +124,6 @@ class BatchQueue {
   absl::CondVar work_;                                   // a call came, or the queue was closed
   std::array<LaneCalls, 2> lanes_ ABSL_GUARDED_BY(mu_);  // by Lane
   std::array<int64_t, 2> queued_tokens_ ABSL_GUARDED_BY(mu_) = {};  // by Lane
-  std::atomic<bool> query_waits_ = false;  // the query lane is not empty; written under mu_
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   EncoderStats stats_ ABSL_GUARDED_BY(mu_);
 };

@@ -60,8 +60,10 @@ struct EncoderOptions {
   // "auto": BERT encoders on CPU by the fused executor, which serves them as NAME@bf16 and
   // NAME@int8 too, others by TorchScript; "torchscript"; or "fused", which refuses others.
   std::string executor = "auto";
-  std::string device = "cpu";      // or "cuda", where LibTorch is built with it (Debian's is not)
-  int executors = 0;               // threads that run models, one core each; 0: one per core
+  std::string device = "cpu";  // or "cuda", where LibTorch is built with it (Debian's is not)
+  // Batches of the bulk lane that run at once, and as many of the query lane, each on a thread of
+  // its own; 0: one per core.
+  int executors = 0;
   int batch_tokens = 1024;         // padded tokens in one batch, at most
   int64_t queue_tokens = 4 << 20;  // tokens that may wait; beyond it RESOURCE_EXHAUSTED. 1/8 of it
                                    // is the query lane's, so that bulk work cannot shut queries out

@@ -5,7 +5,6 @@
 #include <memory>
 #include <span>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 
 namespace vecino::encoder {
@@ -15,21 +14,12 @@ class Executor {
  public:
   virtual ~Executor() = default;
 
-  // Called between pieces of a batch, of a millisecond or a few; it may run another executor, not
-  // this one.
-  using Between = absl::FunctionRef<void()>;
-
   // Embeds a batch. rows: B >= 1 rows, each of 1 to max_tokens ids of the model's vocabulary.
-  // vectors: room for B x dimension floats, row-major, in the order of `rows`. between: an executor
-  // that cannot be interrupted does not call it.
+  // vectors: room for B x dimension floats, row-major, in the order of `rows`.
   // Computes on the calling thread and blocks until done. Never throws.
   // INTERNAL: the model failed; `vectors` then holds nothing of use, and the executor stays usable.
-  virtual absl::Status Run(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
-                           Between between) = 0;
-
-  absl::Status Run(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) {
-    return Run(rows, vectors, [] {});
-  }
+  virtual absl::Status Run(std::span<const std::span<const int32_t>> rows,
+                           std::span<float> vectors) = 0;
 };
 
 // A model in memory, from which executors that share its weights are made.

@@ -5,25 +5,29 @@
 #include <thread>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "encoder/batch_queue.h"
 #include "encoder/executor.h"
 
 namespace vecino::encoder {
 
-// What one thread needs of one model.
+// What one pair of threads needs of one model.
 struct ModelRunner {
-  std::unique_ptr<Executor> executor;
-  // Runs queries while an executor of the thread is in the middle of a bulk batch.
-  std::unique_ptr<Executor> for_queries;
+  std::unique_ptr<Executor> for_queries, for_bulk;
   int dimension = 0;  // floats in a vector
 };
 
-// Thread safety: Join may be called from one thread at a time.
+// Each lane has threads of its own, and those of the bulk lane a low priority: the kernel takes the
+// processor from them when a query comes, and gives it to whoever reads requests and writes
+// replies. A bulk batch takes 75 to 220 ms, too long for a query to wait. Thread safety: Join may
+// be called from one thread at a time.
 class ExecutorPool {
  public:
-  // Starts one thread for each element of `runners`; runners[t][m] runs the queue's model m on
-  // thread t. The queue must outlive the pool.
+  // Nice value that threads of the bulk lane add to the process's: they get a tenth of a processor
+  // that somebody else wants all of.
+  static constexpr int kBulkNice = 10;
+
+  // Starts two threads for each element of `runners`, one of each lane; runners[t][m] runs the
+  // queue's model m on them. The queue must outlive the pool.
   ExecutorPool(BatchQueue& queue, std::vector<std::vector<ModelRunner>> runners);
 
   // Closes the queue and joins.
@@ -34,9 +38,7 @@ class ExecutorPool {
   void Join();
 
  private:
-  void Work(std::vector<ModelRunner>& runners);
-  // Runs the queries that wait; returns how long that took.
-  absl::Duration RunQueries(std::vector<ModelRunner>& runners);
+  void Work(Lane lane, std::vector<ModelRunner>& runners);
 
   BatchQueue& queue_;
   std::vector<std::vector<ModelRunner>> runners_;

@@ -55,11 +55,11 @@ class FusedExecutor : public Executor {
         kernels_(*model_->options.kernels),
         width_(static_cast<size_t>(weights_.width)) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
-                   Between between) override {
+  absl::Status Run(std::span<const std::span<const int32_t>> rows,
+                   std::span<float> vectors) override {
     if (absl::Status status = Check(rows, vectors); !status.ok()) return status;
     try {
-      return Forward(rows, vectors, between);
+      return Forward(rows, vectors);
     } catch (const std::bad_alloc&) {
       return absl::InternalError("no memory for a batch");
     }
@@ -87,8 +87,7 @@ class FusedExecutor : public Executor {
     return absl::OkStatus();
   }
 
-  absl::Status Forward(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
-                       Between between) {
+  absl::Status Forward(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) {
     size_t tokens = 0, longest = 0;
     for (const auto& row : rows) {
       tokens += row.size();
@@ -98,7 +97,7 @@ class FusedExecutor : public Executor {
     Embed(rows);
     for (const PackedLayer& layer : model_->layers) {
       const size_t number = static_cast<size_t>(&layer - model_->layers.data());
-      if (absl::Status status = ForwardLayer(layer, weights_.layers[number], rows, tokens, between);
+      if (absl::Status status = ForwardLayer(layer, weights_.layers[number], rows, tokens);
           !status.ok()) {
         return status;
       }
@@ -180,11 +179,9 @@ class FusedExecutor : public Executor {
   }
 
   absl::Status ForwardLayer(const PackedLayer& layer, const BertWeights::Layer& norms,
-                            std::span<const std::span<const int32_t>> rows, size_t tokens,
-                            Between between) {
+                            std::span<const std::span<const int32_t>> rows, size_t tokens) {
     for (size_t first = 0; first < tokens;) {
       const int chunk = PackedMatrix::NextRows(static_cast<int>(tokens - first));
-      between();
       absl::Status status = Multiply(layer.query_key_value, &in_, first, chunk);
       if (!status.ok()) return status;
       const size_t count = std::min(tokens - first, static_cast<size_t>(chunk));
@@ -197,7 +194,6 @@ class FusedExecutor : public Executor {
     size_t first = 0;
     const auto heads = static_cast<size_t>(weights_.heads);
     for (const auto& row : rows) {
-      between();
       kernels_.attention(query_key_value_.data() + first * 3 * width_, row.size(), heads,
                          width_ / heads, attention_.data(), context_.data() + first * width_);
       first += row.size();
@@ -205,8 +201,7 @@ class FusedExecutor : public Executor {
     for (first = 0; first < tokens;) {
       const int chunk = PackedMatrix::NextRows(static_cast<int>(tokens - first));
       const size_t count = std::min(tokens - first, static_cast<size_t>(chunk));
-      if (absl::Status status = AfterAttention(layer, norms, first, count, chunk, between);
-          !status.ok()) {
+      if (absl::Status status = AfterAttention(layer, norms, first, count, chunk); !status.ok()) {
         return status;
       }
       first += count;
@@ -216,12 +211,11 @@ class FusedExecutor : public Executor {
 
   // Tokens first to first + count − 1, from their context to the layer's output.
   absl::Status AfterAttention(const PackedLayer& layer, const BertWeights::Layer& norms,
-                              size_t first, size_t count, int chunk, Between between) {
+                              size_t first, size_t count, int chunk) {
     float* const hidden = hidden_.data() + first * width_;
     for (size_t i = 0; i < count; ++i) {
       Encode(context_.data() + (first + i) * width_, width_, &middle_, i);
     }
-    between();
     absl::Status status = Multiply(layer.attention_out, &middle_, 0, chunk);
     if (!status.ok()) return status;
     for (size_t i = 0; i < count; ++i) {
@@ -229,7 +223,6 @@ class FusedExecutor : public Executor {
       AddNorm(hidden + i * width_, norms.attention_norm);
       Encode(hidden + i * width_, width_, &middle_, i);
     }
-    between();
     status = Multiply(layer.up, &middle_, 0, chunk);
     if (!status.ok()) return status;
     const auto inner = static_cast<size_t>(model_->inner);
@@ -238,7 +231,6 @@ class FusedExecutor : public Executor {
       kernels_.gelu(row_.data(), inner);
       Encode(row_.data(), inner, &inner_, i);
     }
-    between();
     status = Multiply(layer.down, &inner_, 0, chunk);
     if (!status.ok()) return status;
     for (size_t i = 0; i < count; ++i) {

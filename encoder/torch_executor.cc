@@ -71,8 +71,8 @@ class TorchExecutor : public Executor {
   TorchExecutor(const torch::jit::Module& module, const TorchOptions& options, torch::Device device)
       : module_(module), options_(options), device_(device) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
-                   Between between) override {
+  absl::Status Run(std::span<const std::span<const int32_t>> rows,
+                   std::span<float> vectors) override {
     if (absl::Status status = Check(rows, vectors); !status.ok()) return status;
     try {
       UseOneThread();

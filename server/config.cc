@@ -201,7 +201,8 @@ std::vector<Option> MakeOptions() {
              "torchscript is slower and serves fp32 only; fused refuses what is no BERT encoder",
              "What runs models: auto takes the fused executor where it can."),
       Integer("encoder", "executors", &Config::encoder_executors, 0, 256, "a core each",
-              "Threads that run models; 0 is one per core."),
+              "Batches that are embedded at once, and as many of queries beside them; 0 is one per "
+              "core."),
       Integer("encoder", "batch-tokens", &Config::encoder_batch_tokens, 1, 1 << 20,
               "a query waits longer for the batch under way",
               "Padded tokens in one batch, at most."),

@@ -67,8 +67,9 @@ class BatchQueueTest : public testing::Test {
     queue.Finish(std::move(batch), absl::OkStatus(), sums);
   }
 
+  // Of the bulk lane; nothing waits in the other.
   static void Drain(BatchQueue& queue) {
-    while (queue.Stats().queued_tokens > 0) FinishWithSums(queue, *queue.Next());
+    while (queue.Stats().queued_tokens > 0) FinishWithSums(queue, *queue.Next(Lane::kBulk));
   }
 };
 
@@ -96,29 +97,35 @@ TEST_F(BatchQueueTest, EmptyCallReturnsAtOnce) {
   EXPECT_THAT(*got, SizeIs(0));
 }
 
-TEST_F(BatchQueueTest, QueriesGoBeforeBulk) {
+TEST_F(BatchQueueTest, EachLaneGivesItsOwn) {
   BatchQueue queue({.batch_tokens = 10});
   auto bulk = Start(queue, MakeCall({10, 10}, Lane::kBulk, 1));
   auto query = Start(queue, MakeCall({5}, Lane::kQuery, 2));
-  for (const int expected : {2, 1, 1}) {
-    BatchQueue::Batch batch = *queue.Next();
-    EXPECT_THAT(Ids(batch), ElementsAre(expected)) << "bulk rows must not ride with queries either";
-    FinishWithSums(queue, std::move(batch));
-  }
+  BatchQueue::Batch running = *queue.Next(Lane::kBulk);
+  EXPECT_THAT(Ids(running), ElementsAre(1)) << "queries must not ride with bulk rows";
+  BatchQueue::Batch batch = *queue.Next(Lane::kQuery);
+  EXPECT_THAT(Ids(batch), ElementsAre(2)) << "nor the other way round";
+  FinishWithSums(queue, std::move(batch));
+  EXPECT_TRUE(query.get().ok()) << "while the bulk batch runs";
+  FinishWithSums(queue, std::move(running));
+  FinishWithSums(queue, *queue.Next(Lane::kBulk));
   EXPECT_TRUE(bulk.get().ok());
-  EXPECT_TRUE(query.get().ok());
+  queue.Close();
+  EXPECT_FALSE(queue.Next(Lane::kQuery).has_value());
+  EXPECT_FALSE(queue.Next(Lane::kBulk).has_value());
 }
 
 TEST_F(BatchQueueTest, BatchesByPaddedTokensLongestFirst) {
   BatchQueue queue({.batch_tokens = 400});
   // 100 x 4 padded tokens fit; a fifth row of 99 would make 500.
   auto results = Start(queue, MakeCall({97, 100, 30, 99, 98, 96, 31}));
-  BatchQueue::Batch first = *queue.Next();
+  BatchQueue::Batch first = *queue.Next(Lane::kBulk);
   EXPECT_EQ(first.width(), 100);
   EXPECT_THAT(Lengths(first), ElementsAre(100, 99, 98, 97));
-  BatchQueue::Batch second = *queue.Next();  // 31 and 30 would be 65 + 66 tokens of padding
+  BatchQueue::Batch second =
+      *queue.Next(Lane::kBulk);  // 31 and 30 would be 65 + 66 tokens of padding
   EXPECT_THAT(Lengths(second), ElementsAre(96));
-  BatchQueue::Batch third = *queue.Next();
+  BatchQueue::Batch third = *queue.Next(Lane::kBulk);
   EXPECT_THAT(Lengths(third), ElementsAre(31, 30));
   FinishWithSums(queue, std::move(first));
   FinishWithSums(queue, std::move(second));
@@ -134,7 +141,7 @@ TEST_F(BatchQueueTest, BatchesByPaddedTokensLongestFirst) {
 TEST_F(BatchQueueTest, ShortTextsShareABatchInSpiteOfPadding) {
   BatchQueue queue({.batch_tokens = 400});
   auto results = Start(queue, MakeCall({30, 20, 10}));
-  BatchQueue::Batch batch = *queue.Next();
+  BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
   EXPECT_THAT(Lengths(batch), ElementsAre(30, 20, 10));
   FinishWithSums(queue, std::move(batch));
   EXPECT_TRUE(results.get().ok());
@@ -144,7 +151,7 @@ TEST_F(BatchQueueTest, RowWiderThanABatchRunsAlone) {
   BatchQueue queue({.batch_tokens = 8});
   auto results = Start(queue, MakeCall({20, 19}));
   for (const int expected : {20, 19}) {
-    BatchQueue::Batch batch = *queue.Next();
+    BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
     EXPECT_THAT(Lengths(batch), ElementsAre(expected));
     FinishWithSums(queue, std::move(batch));
   }
@@ -155,7 +162,7 @@ TEST_F(BatchQueueTest, OtherCallsFillWhatIsLeftOver) {
   BatchQueue queue({.batch_tokens = 100});
   auto first = Start(queue, MakeCall({20, 19}, Lane::kBulk, 1));
   auto second = Start(queue, MakeCall({50, 20, 18, 17, 16}, Lane::kBulk, 2));
-  BatchQueue::Batch batch = *queue.Next();
+  BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
   EXPECT_THAT(Lengths(batch), ElementsAre(20, 19, 20, 18, 17)) << "50 is wider than the batch";
   EXPECT_THAT(Ids(batch), ElementsAre(1, 1, 2, 2, 2));
   FinishWithSums(queue, std::move(batch));
@@ -169,7 +176,7 @@ TEST_F(BatchQueueTest, ModelsDoNotMix) {
   auto first = Start(queue, MakeCall({10}, Lane::kBulk, 1, 0));
   auto second = Start(queue, MakeCall({10}, Lane::kBulk, 2, 1));
   for (const int model : {0, 1}) {
-    BatchQueue::Batch batch = *queue.Next();
+    BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
     EXPECT_EQ(batch.model(), model);
     EXPECT_THAT(Lengths(batch), ElementsAre(10));
     FinishWithSums(queue, std::move(batch));
@@ -184,7 +191,7 @@ TEST_F(BatchQueueTest, CallsTakeTurns) {
   auto small = Start(queue, MakeCall({10, 10, 10, 10}, Lane::kBulk, 2));
   std::vector<int> order;
   for (int i = 0; i < 5; ++i) {
-    BatchQueue::Batch batch = *queue.Next();
+    BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
     EXPECT_THAT(Ids(batch), Each(batch.rows().front().front()))
         << "a full turn belongs to one call";
     order.push_back(batch.rows().front().front());
@@ -208,6 +215,7 @@ TEST_F(BatchQueueTest, FullQueueTakesAllOfACallOrNone) {
   auto query = Start(queue, MakeCall({10}, Lane::kQuery));  // bulk work does not shut queries out
   EXPECT_EQ(queue.Run(MakeCall({1}, Lane::kQuery)).status().code(),
             absl::StatusCode::kResourceExhausted);
+  FinishWithSums(queue, *queue.Next(Lane::kQuery));
   Drain(queue);
   EXPECT_TRUE(first.get().ok());
   EXPECT_TRUE(fits.get().ok());
@@ -229,13 +237,13 @@ TEST_F(BatchQueueTest, StoppedCallReturnsAndItsRowsAreDropped) {
   BatchQueue::Call call = MakeCall({10, 10, 10}, Lane::kBulk, 1);
   call.stop = stop.get_token();
   auto stopped = Start(queue, std::move(call));
-  BatchQueue::Batch running = *queue.Next();
+  BatchQueue::Batch running = *queue.Next(Lane::kBulk);
   stop.request_stop();
   EXPECT_EQ(stopped.get().status().code(), absl::StatusCode::kCancelled)
       << "returns although a batch of it still runs";
   EXPECT_EQ(queue.Stats().queued_tokens, 0);
   auto other = Start(queue, MakeCall({9}, Lane::kBulk, 2));
-  BatchQueue::Batch next = *queue.Next();
+  BatchQueue::Batch next = *queue.Next(Lane::kBulk);
   EXPECT_THAT(Ids(next), ElementsAre(2));
   FinishWithSums(queue, std::move(running));  // its result goes nowhere
   FinishWithSums(queue, std::move(next));
@@ -254,7 +262,7 @@ TEST_F(BatchQueueTest, ManyStoppedCallsAreDroppedWhenABatchIsCut) {
   auto wanted = Start(queue, MakeCall({10}, Lane::kBulk, 2));
   for (std::stop_source& stop : stops) stop.request_stop();
   // Whether their threads have run since or not.
-  BatchQueue::Batch batch = *queue.Next();
+  BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
   EXPECT_THAT(Ids(batch), ElementsAre(2));
   FinishWithSums(queue, std::move(batch));
   EXPECT_TRUE(wanted.get().ok());
@@ -289,7 +297,7 @@ TEST_F(BatchQueueTest, ExecutorFailureIsTheStatusOfItsRowsOnly) {
   BatchQueue queue({.batch_tokens = 20});
   auto results = Start(queue, MakeCall({10, 10, 5}));
   auto other = Start(queue, MakeCall({5}, Lane::kBulk, 2));
-  BatchQueue::Batch batch = *queue.Next();
+  BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
   EXPECT_THAT(Lengths(batch), ElementsAre(10, 10));
   queue.Finish(std::move(batch), absl::InternalError("broken"), {});
   Drain(queue);
@@ -312,27 +320,29 @@ TEST_F(BatchQueueTest, CloseServesWhatWasTakenAndRefusesMore) {
   queue.Close();
   queue.Close();
   EXPECT_EQ(queue.Run(MakeCall({1})).status().code(), absl::StatusCode::kUnavailable);
-  std::optional<BatchQueue::Batch> batch = queue.Next();
+  std::optional<BatchQueue::Batch> batch = queue.Next(Lane::kBulk);
   ASSERT_TRUE(batch.has_value());
   FinishWithSums(queue, *std::move(batch));
   EXPECT_TRUE(taken.get().ok());
-  EXPECT_FALSE(queue.Next().has_value());
+  EXPECT_FALSE(queue.Next(Lane::kBulk).has_value());
 }
 
 TEST_F(BatchQueueTest, CloseWakesWaitingExecutors) {
   BatchQueue queue({});
-  auto executor = std::async(std::launch::async, [&] { return queue.Next().has_value(); });
+  auto executor =
+      std::async(std::launch::async, [&] { return queue.Next(Lane::kBulk).has_value(); });
   queue.Close();
   EXPECT_FALSE(executor.get());
 }
 
-// For ThreadSanitizer above all: callers that finish, stop and run out of time, and two executors.
+// For ThreadSanitizer above all: callers that finish, stop and run out of time, and three
+// executors.
 TEST_F(BatchQueueTest, ManyCallersAtOnce) {
   BatchQueue queue({.capacity_tokens = 4000, .batch_tokens = 64});
   std::vector<std::jthread> executors;
-  for (int i = 0; i < 2; ++i) {
-    executors.emplace_back([&] {
-      while (auto batch = queue.Next()) FinishWithSums(queue, *std::move(batch));
+  for (const Lane lane : {Lane::kQuery, Lane::kBulk, Lane::kBulk}) {
+    executors.emplace_back([&queue, lane] {
+      while (auto batch = queue.Next(lane)) FinishWithSums(queue, *std::move(batch));
     });
   }
   {
