@@ -1,5 +1,8 @@
 #include "server/rpc/embedding_handlers.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +29,41 @@ absl::StatusOr<encoder::InputType> ReadInputType(v1::InputType type) {
   }
 }
 
+absl::Status CheckOutputType(v1::OutputType type) {
+  switch (type) {
+    case v1::OUTPUT_TYPE_UNSPECIFIED:
+    case v1::OUTPUT_TYPE_FLOAT:
+    case v1::OUTPUT_TYPE_INT8:
+      return absl::OkStatus();
+    default:
+      return engine::InvalidField("output_type", Concat("is ", static_cast<int>(type),
+                                                        "; this server knows OUTPUT_TYPE_FLOAT and "
+                                                        "OUTPUT_TYPE_INT8"));
+  }
+}
+
+// The first `dimensions` values, of length 1 unless they are all 0.
+std::vector<float> Shortened(const std::vector<float>& vector, size_t dimensions) {
+  std::vector<float> out(
+      vector.begin(), vector.begin() + static_cast<ptrdiff_t>(std::min(dimensions, vector.size())));
+  double squares = 0;
+  for (const float x : out) squares += double{x} * x;
+  if (squares == 0) return out;
+  for (float& x : out) x = static_cast<float>(x / std::sqrt(squares));
+  return out;
+}
+
+void WriteInt8(const std::vector<float>& vector, v1::Embedding* out) {
+  float most = 0;
+  for (const float x : vector) most = std::max(most, std::fabs(x));
+  const float scale = most > 0 ? most / 127 : 1;
+  std::string* bytes = out->mutable_int8_values();
+  for (const float x : vector) {
+    bytes->push_back(static_cast<char>(static_cast<int8_t>(std::nearbyint(x / scale))));
+  }
+  out->set_int8_scale(scale);
+}
+
 }  // namespace
 
 absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
@@ -50,10 +88,18 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   if (!input_type.ok()) return input_type.status();
   auto truncate = ReadTruncate(request.truncate());
   if (!truncate.ok()) return truncate.status();
+  if (absl::Status status = CheckOutputType(request.output_type()); !status.ok()) return status;
+  const bool int8 = request.output_type() == v1::OUTPUT_TYPE_INT8;
   for (const encoder::ModelInfo& info : engine_.Models()) {
     if (!model.empty() && info.name != model) continue;
+    if (request.dimensions() < 0 || request.dimensions() > info.dimension) {
+      return engine::InvalidField(
+          "dimensions", Concat("is ", request.dimensions(), "; model ", info.name, " makes ",
+                               info.dimension, ", and 0 takes them all"));
+    }
     // A vector, and some bytes of its message around it.
-    const size_t bytes = info.dimension * sizeof(float) + 32;
+    const int values = request.dimensions() > 0 ? request.dimensions() : info.dimension;
+    const size_t bytes = static_cast<size_t>(values) * (int8 ? 1 : sizeof(float)) + 32;
     if (request.texts_size() * bytes > max_reply_bytes_) {
       return engine::InvalidField(
           "texts", Concat("the vectors of ", request.texts_size(), " texts take ",
@@ -73,7 +119,15 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
     }
     if (!results[i].status.ok()) return results[i].status;
     auto* out = response->add_embeddings();
-    WriteVector(results[i].vector, out->mutable_vector());
+    const bool cut = request.dimensions() > 0 && request.dimensions() < info.dimension;
+    const std::vector<float> vector =
+        cut ? Shortened(results[i].vector, static_cast<size_t>(request.dimensions()))
+            : results[i].vector;
+    if (int8) {
+      WriteInt8(vector, out);
+    } else {
+      WriteVector(vector, out->mutable_vector());
+    }
     out->set_token_count(results[i].token_count);
     out->set_truncated(results[i].truncated);
   }

@@ -55,7 +55,7 @@ class DemoTest(unittest.TestCase):
 
     def load(self, workspace, name, documents):
         address = workspace.server.address
-        vecino(address, "collection", "create", name, "--model", client_support.MODEL)
+        vecino(address, "collection", "create", name, "--model", client_support.MODEL + "@int8")
         path = workspace.folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
         loaded = vecino(address, "load", name, path)

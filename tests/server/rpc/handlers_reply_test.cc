@@ -215,6 +215,49 @@ TEST_F(HandlersTest, EmbedText) {
   ExpectField(tight.EmbedText(request, &response, context_), "texts", "at most 41");
 }
 
+TEST_F(HandlersTest, EmbedTextInOtherForms) {
+  encoder::ModelInfo model;
+  model.name = "m";
+  model.dimension = 4;
+  engine_.models = {model};
+  encoder::EmbedResult one, zero;
+  one.vector = {0.6f, -0.3f, 0.5f, 0.1f};
+  zero.vector = {0, 0, 1, 0};
+  engine_.embeddings = {one, zero};
+  v1::EmbedTextRequest request;
+  request.add_texts("a");
+  request.add_texts("b");
+  request.set_dimensions(2);
+  v1::EmbedTextResponse response;
+  ASSERT_TRUE(embedding_.EmbedText(request, &response, context_).ok());
+  ASSERT_EQ(response.embeddings(0).vector().values_size(), 2);
+  EXPECT_NEAR(response.embeddings(0).vector().values(0), 0.6 / std::sqrt(0.45), 1e-6);
+  EXPECT_NEAR(response.embeddings(0).vector().values(1), -0.3 / std::sqrt(0.45), 1e-6);
+  EXPECT_EQ(response.embeddings(1).vector().values(0), 0) << "nothing is left of it";
+
+  request.set_dimensions(0);
+  request.set_output_type(v1::OUTPUT_TYPE_INT8);
+  response.Clear();
+  ASSERT_TRUE(embedding_.EmbedText(request, &response, context_).ok());
+  EXPECT_FALSE(response.embeddings(0).has_vector());
+  const std::string& bytes = response.embeddings(0).int8_values();
+  ASSERT_EQ(bytes.size(), 4u);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_NEAR(response.embeddings(0).int8_scale() * static_cast<int8_t>(bytes[i]), one.vector[i],
+                0.6f / 254 + 1e-6);
+  }
+  EXPECT_EQ(static_cast<int8_t>(bytes[0]), 127);
+
+  for (const int bad : {-1, 5}) {
+    request.set_dimensions(bad);
+    ExpectField(embedding_.EmbedText(request, &response, context_), "dimensions", "makes 4");
+  }
+  request.set_dimensions(4);
+  EXPECT_TRUE(embedding_.EmbedText(request, &response, context_).ok());
+  request.set_output_type(static_cast<v1::OutputType>(9));
+  ExpectField(embedding_.EmbedText(request, &response, context_), "output_type");
+}
+
 TEST_F(HandlersTest, Models) {
   encoder::ModelInfo model;
   model.name = "m";
