@@ -105,7 +105,7 @@ absl::Status BatchQueue::Admit(const PendingPtr& call) {
   }
   QueuedTokens(lane) += tokens;
   CallsOf(lane).push_back(call);
-  work_.SignalAll();
+  work_[static_cast<size_t>(lane)].SignalAll();
   return absl::OkStatus();
 }
 
@@ -119,25 +119,22 @@ void BatchQueue::GiveUp(const PendingPtr& call, absl::Status status) {
   call->changed.Signal();
 }
 
-void BatchQueue::DropAbandoned() {
+void BatchQueue::DropAbandoned(Lane lane) {
   const absl::Time now = absl::Now();
-  for (const LaneCalls& calls : lanes_) {
-    for (size_t i = calls.size(); i-- > 0;) {
-      const PendingPtr call = calls[i];  // GiveUp erases it from `calls`
-      if (absl::Status status = call->Abandoned(now); !status.ok()) {
-        GiveUp(call, std::move(status));
-      }
-    }
+  const LaneCalls& calls = CallsOf(lane);
+  for (size_t i = calls.size(); i-- > 0;) {
+    const PendingPtr call = calls[i];  // GiveUp erases it from `calls`
+    if (absl::Status status = call->Abandoned(now); !status.ok()) GiveUp(call, std::move(status));
   }
 }
 
 std::optional<BatchQueue::Batch> BatchQueue::Next(Lane lane) {
   absl::MutexLock lock(&mu_);
   while (true) {
-    DropAbandoned();
+    DropAbandoned(lane);
     if (!CallsOf(lane).empty()) return CutBatch(CallsOf(lane));
     if (closed_) return std::nullopt;
-    work_.Wait(&mu_);
+    work_[static_cast<size_t>(lane)].Wait(&mu_);
   }
 }
 
@@ -212,7 +209,7 @@ void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const
 void BatchQueue::Close() {
   absl::MutexLock lock(&mu_);
   closed_ = true;
-  work_.SignalAll();
+  for (absl::CondVar& work : work_) work.SignalAll();
 }
 
 EncoderStats BatchQueue::Stats() const {

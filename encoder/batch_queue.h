@@ -112,7 +112,7 @@ class BatchQueue {
   int64_t& QueuedTokens(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t CapacityOf(Lane lane) const;
   absl::Status Admit(const PendingPtr& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void DropAbandoned() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropAbandoned(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveUp(const PendingPtr& call, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Batch CutBatch(LaneCalls& calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TakeRows(const PendingPtr& call, Batch& batch, int& padding)
@@ -121,8 +121,8 @@ class BatchQueue {
   const Options options_;
 
   mutable absl::Mutex mu_;
-  absl::CondVar work_;                                   // a call came, or the queue was closed
-  std::array<LaneCalls, 2> lanes_ ABSL_GUARDED_BY(mu_);  // by Lane
+  std::array<absl::CondVar, 2> work_;  // by Lane: a call came, or the queue was closed
+  std::array<LaneCalls, 2> lanes_ ABSL_GUARDED_BY(mu_);             // by Lane
   std::array<int64_t, 2> queued_tokens_ ABSL_GUARDED_BY(mu_) = {};  // by Lane
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   EncoderStats stats_ ABSL_GUARDED_BY(mu_);

@@ -268,7 +268,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
   std::vector<TextModel> models;
   for (const std::string& name : *names) {
     const absl::Time start = absl::Now();
-    auto loaded = LoadTextModels(options.model_root, name, options.device, options.executor);
+    auto loaded = LoadTextModels(options.model_root, name, options.device, options.executor, warn);
     if (!loaded.ok()) {
       warn(absl::StrCat("model ", name, " refused: ", loaded.status().ToString()));
       continue;
@@ -283,6 +283,9 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
       models.push_back(std::move(model));
     }
   }
+  // `@` comes after some of the characters of names.
+  std::sort(models.begin(), models.end(),
+            [](const TextModel& a, const TextModel& b) { return a.info.name < b.info.name; });
   if (names->empty()) log(absl::StrCat("no model in '", options.model_root, "'"));
   const int executors = options.executors > 0
                             ? options.executors

@@ -36,7 +36,7 @@ struct ModelInfo {
 enum class InputType { kDocument, kQuery };
 enum class Truncate { kAuto, kError };
 
-// The query lane is served before the bulk lane.
+// Each lane has threads of its own, those of the bulk lane at a low priority.
 enum class Lane { kQuery, kBulk };
 
 struct EmbedOptions {

@@ -23,12 +23,12 @@ struct FusedOptions {
 
 // Packs the weights, which takes as many bytes as they have in that precision; embeddings stay
 // fp32. The executors' vectors do not depend on what else is in a batch: fp32 and bf16 but for the
-// rounding of sums, int8 not at all. INVALID_ARGUMENT: sizes that do not fit together.
-// RESOURCE_EXHAUSTED, INTERNAL. Blocks for some 100 ms.
+// rounding of sums, int8, where it is native, not at all. INVALID_ARGUMENT: sizes that do not fit
+// together. RESOURCE_EXHAUSTED, INTERNAL. Blocks for some 100 ms.
 absl::StatusOr<std::unique_ptr<ExecutorFactory>> MakeFusedModel(const BertWeights& weights,
                                                                 const FusedOptions& options);
 
-// What MakeFusedModel would use, for the log: "int8 by VNNI, AVX-512 kernels".
+// What MakeFusedModel would use, for the log: "int8, AVX-512 kernels".
 std::string DescribeFused(Precision precision);
 
 }  // namespace vecino::encoder

@@ -112,6 +112,7 @@ absl::StatusOr<std::unique_ptr<const PackedMatrix>> PackedMatrix::Pack(const flo
                                                                        int in, Precision precision,
                                                                        bool native) {
   try {
+    dnnl::stream& stream = Stream();  // first: primitives are made for as many threads as there are
     std::unique_ptr<PackedMatrix> matrix(new PackedMatrix());
     matrix->out_ = out;
     matrix->in_ = in;
@@ -157,8 +158,8 @@ absl::StatusOr<std::unique_ptr<const PackedMatrix>> PackedMatrix::Pack(const flo
     }
     dnnl::memory plain({{in, out}, Type::f32, Tag::ba}, Engine(), rounded.data());
     matrix->impl_->weights = dnnl::memory(packed, Engine());
-    dnnl::reorder(plain, matrix->impl_->weights).execute(Stream(), plain, matrix->impl_->weights);
-    Stream().wait();
+    dnnl::reorder(plain, matrix->impl_->weights).execute(stream, plain, matrix->impl_->weights);
+    stream.wait();
     return matrix;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat("no memory for a matrix of ", out, " × ", in));

@@ -142,12 +142,20 @@ absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights
   return model;
 }
 
+// The model, if its golden sentences agree.
+absl::StatusOr<TextModel> Proven(absl::StatusOr<TextModel> model, const ModelFolder& folder) {
+  if (!model.ok()) return model;
+  const std::unique_ptr<Executor> runs = model->weights->MakeExecutor();
+  const absl::Status status = CheckGolden(folder.golden, model->info, *model->tokenizer, *runs);
+  if (status.ok()) return model;
+  return absl::Status(status.code(), absl::StrCat(model->runs_by, ": ", status.message()));
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<TextModel>> LoadTextModels(const std::filesystem::path& root,
-                                                      std::string_view name,
-                                                      const std::string& device,
-                                                      const std::string& executor) {
+absl::StatusOr<std::vector<TextModel>> LoadTextModels(
+    const std::filesystem::path& root, std::string_view name, const std::string& device,
+    const std::string& executor, absl::FunctionRef<void(std::string_view)> warn) {
   const absl::StatusOr<ModelFolder> folder = ReadModelFolder(root, name);
   if (!folder.ok()) return folder.status();
   auto made = MakeWordPieceTokenizer(folder->vocabulary, folder->tokenizer);
@@ -157,30 +165,30 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(const std::filesystem::pat
   std::string why;
   if (executor != "torchscript" && device == "cpu") {
     const absl::StatusOr<BertWeights> weights = ReadBertWeights(folder->module_bytes);
-    if (!weights.ok() && (executor == "fused" || !absl::IsFailedPrecondition(weights.status()))) {
-      return weights.status();
-    }
-    if (!weights.ok()) why = absl::StrCat(" (", weights.status().message(), ")");
-    for (const Precision precision : kPrecisions) {
-      if (!weights.ok()) break;
-      auto model = LoadFused(*folder, *weights, tokenizer, precision);
-      if (!model.ok()) return model.status();
-      models.push_back(*std::move(model));
+    auto fp32 = !weights.ok()
+                    ? weights.status()
+                    : Proven(LoadFused(*folder, *weights, tokenizer, Precision::kFp32), *folder);
+    if (!fp32.ok() && executor == "fused") return fp32.status();
+    if (!fp32.ok()) {
+      why = absl::StrCat(", not by the fused executor: ", fp32.status().message());
+    } else {
+      models.push_back(*std::move(fp32));
+      for (const Precision precision : {Precision::kBf16, Precision::kInt8}) {
+        auto model = Proven(LoadFused(*folder, *weights, tokenizer, precision), *folder);
+        if (model.ok()) {
+          models.push_back(*std::move(model));
+        } else {
+          warn(absl::StrCat("model ", std::string(name), "@", std::string(PrecisionName(precision)),
+                            " is not served: ", model.status().ToString()));
+        }
+      }
     }
   }
   if (models.empty()) {
-    auto model = LoadTorch(*folder, tokenizer, device);
+    auto model = Proven(LoadTorch(*folder, tokenizer, device), *folder);
     if (!model.ok()) return model.status();
     model->runs_by += why;
     models.push_back(*std::move(model));
-  }
-  for (const TextModel& model : models) {
-    const std::unique_ptr<Executor> runs = model.weights->MakeExecutor();
-    if (absl::Status status = CheckGolden(folder->golden, model.info, *tokenizer, *runs);
-        !status.ok()) {
-      return absl::Status(status.code(), absl::StrCat(model.info.precision, " by ", model.runs_by,
-                                                      ": ", status.message()));
-    }
   }
   return models;
 }

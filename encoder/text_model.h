@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "encoder/encoder.h"
@@ -25,14 +26,14 @@ struct TextModel {
 };
 
 // Loads the folder `root`/`name` and runs its golden sentences: first the model as it is named, in
-// fp32, then, where the fused executor runs it, those called NAME@bf16 and NAME@int8.
-// device: "cpu" or "cuda". executor: see EncoderOptions. Errors: those of ReadModelFolder,
+// fp32, then, where the fused executor runs it, those called NAME@bf16 and NAME@int8. One of these
+// two that cannot be made, or whose golden sentences are too far off, is left out, and `warn` told
+// why. device: "cpu" or "cuda". executor: see EncoderOptions. Errors: those of ReadModelFolder,
 // MakeWordPieceTokenizer, LoadTorchModel, ReadBertWeights (only for "fused"), MakeFusedModel and
 // CheckGolden. Blocks.
-absl::StatusOr<std::vector<TextModel>> LoadTextModels(const std::filesystem::path& root,
-                                                      std::string_view name,
-                                                      const std::string& device,
-                                                      const std::string& executor);
+absl::StatusOr<std::vector<TextModel>> LoadTextModels(
+    const std::filesystem::path& root, std::string_view name, const std::string& device,
+    const std::string& executor, absl::FunctionRef<void(std::string_view)> warn);
 
 // Runs every golden sentence alone or in a padded batch, each once.
 // DATA_LOSS: ids differ; or of an fp32 model a float by more than 1e-4; or the cosine of a vector

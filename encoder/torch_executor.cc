@@ -254,6 +254,8 @@ absl::StatusOr<BertWeights> ReadBertWeights(const std::string& module_bytes) {
   }
   try {
     if (module.hasattr("norm_eps")) return WeightsOf(module);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for a model's weights");
   } catch (const std::exception& error) {
     return absl::FailedPreconditionError(
         absl::StrCat("the module's weights are not those of a BERT: ", FirstLine(error)));

@@ -34,7 +34,7 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::strin
 
 // The weights of a module that encoder/export/export.py made of a BERT. Blocks.
 // DATA_LOSS: not a TorchScript file. FAILED_PRECONDITION: another module, or one exported before
-// weights were kept by name.
+// weights were kept by name. RESOURCE_EXHAUSTED.
 absl::StatusOr<BertWeights> ReadBertWeights(const std::string& module_bytes);
 
 }  // namespace vecino::encoder

@@ -195,7 +195,8 @@ std::vector<Option> MakeOptions() {
               "Threads that read and write the network; 0 is one per core."),
       Path("data", "dir", &Config::data_dir, false, "none",
            "Folder of everything that is stored; made when missing. One server at a time."),
-      Path("model", "root", &Config::model_root, false, "each model takes its size in memory",
+      Path("model", "root", &Config::model_root, false,
+           "each model takes its size in memory, in other precisions as much again",
            "Folder whose subfolders are models; made when missing. Loaded at start."),
       Choice("encoder", "executor", &Config::encoder_executor, {"auto", "torchscript", "fused"},
              "torchscript is slower and serves fp32 only; fused refuses what is no BERT encoder",
@@ -204,7 +205,7 @@ std::vector<Option> MakeOptions() {
               "Batches that are embedded at once, and as many of queries beside them; 0 is one per "
               "core."),
       Integer("encoder", "batch-tokens", &Config::encoder_batch_tokens, 1, 1 << 20,
-              "a query waits longer for the batch under way",
+              "memory; other calls wait longer for their turn",
               "Padded tokens in one batch, at most."),
       Count("encoder", "queue-tokens", &Config::encoder_queue_tokens, 1, int64_t{1} << 40,
             "memory; longer waits before a caller is told to back off",

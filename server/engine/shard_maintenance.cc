@@ -503,16 +503,33 @@ absl::Status Shard::Calibrate(Work* work) {
       segments.push_back({ivf, rows.dead.get()});
   }
   if (segments.empty()) return absl::OkStatus();
+  int64_t reserved = 0;
+  const absl::Cleanup release = [&] {
+    if (options_.budget != nullptr) options_.budget->Release(reserved);
+  };
+  if (options_.budget != nullptr) {
+    const int64_t bytes = index::CalibrationBytes(options_.dimension, generation->nlist());
+    if (absl::Status status = options_.budget->Reserve(bytes, "a calibration"); !status.ok()) {
+      return status;
+    }
+    reserved = bytes;
+  }
   const auto pause = [&] { return Pause(work); };
   auto calibration = index::CalibrateIvf(segments, index::kCalibrationQueries, files_.next(), pause,
                                          BuildThreads());
   if (!calibration.ok()) return calibration.status();
-  generation->SetCalibration(*std::move(calibration));
+  if (calibration->queries == 0) {
+    // Of fewer than two rows nothing can be learnt.
+    const int64_t live = calibration->rows;
+    *calibration = generation->calibration();
+    calibration->rows = live;
+  }
   // In the place of the file with the old one, under the same name.
   if (!files_.in_memory()) {
-    const absl::Status saved = generation->Save(files_.Generation(generation->id()));
+    const absl::Status saved = generation->Save(files_.Generation(generation->id()), *calibration);
     if (!saved.ok()) return saved;
   }
+  generation->SetCalibration(*std::move(calibration));
   metrics_->calibrations.Add();
   metrics_->calibrate_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return absl::OkStatus();

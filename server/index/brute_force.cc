@@ -8,6 +8,7 @@
 #include "server/index/distance.h"
 #include "server/index/kmeans.h"
 #include "server/index/pacer.h"
+#include "server/index/tombstones.h"
 
 namespace vecino::index {
 namespace {
@@ -89,6 +90,7 @@ struct BruteForce {
   const GemmColumns& columns;
   size_t queries, keep;
   CpuLevel level;
+  const Tombstones* dead;  // null: none
 
   // The best `keep` of the rows first to end − 1 for each query. candidates: one a query.
   absl::Status Scan(size_t first, size_t end, std::vector<Candidates>* candidates,
@@ -110,6 +112,7 @@ absl::Status BruteForce::Scan(size_t first, size_t end, std::vector<Candidates>*
     for (size_t i = 0; i < count; ++i) {
       block.Set(i, rows + (first + i) * d, centre.data());
       offsets[i] = l2 ? block.norm(i) / 2 : 0;
+      if (dead != nullptr && dead->IsDead(static_cast<int64_t>(first + i))) offsets[i] = kInfinity;
     }
     std::fill(offsets.begin() + static_cast<ptrdiff_t>(count), offsets.end(), kInfinity);
     const GemmRows part = block.Rows(0, count);
@@ -135,7 +138,7 @@ absl::Status BruteForce::Scan(size_t first, size_t end, std::vector<Candidates>*
 absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric,
                             const float* queries, size_t n_queries, const int64_t* exclude, int k,
                             int64_t* best, float* scores, Checkpoint checkpoint, int threads,
-                            CpuLevel level) {
+                            CpuLevel level, const Tombstones* dead) {
   if (k < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("brute force for the best ", k, " rows: must be 1 or more"));
@@ -145,7 +148,7 @@ absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric
     const bool l2 = metric == Metric::kL2;
     const std::vector<float> centre = Centre(rows, n, d);
     const GemmColumns columns = QueryColumns(metric, queries, n_queries, d, centre);
-    const BruteForce scan = {rows, d, metric, centre, columns, n_queries, keep, level};
+    const BruteForce scan = {rows, d, metric, centre, columns, n_queries, keep, level, dead};
     // The best of each part of the rows are found by themselves and then compared.
     const size_t parts = std::clamp<size_t>(n / 1024, 1, static_cast<size_t>(std::max(threads, 1)));
     std::vector<std::vector<Candidates>> candidates(parts, std::vector<Candidates>(n_queries));

@@ -77,6 +77,7 @@ class AllRows {
     const Place place = Find(row);
     return segments_[place.part]->label(place.slot);
   }
+  const Tombstones& dead(size_t part) const { return dead_[part]; }
   // As a search wants them. allowed: bits of slots, for each segment; empty: all rows.
   std::vector<IvfPart> Parts(const std::vector<std::vector<uint64_t>>& allowed) const {
     std::vector<IvfPart> parts;
@@ -125,11 +126,8 @@ absl::StatusOr<Truth> MakeTruth(const AllRows& all, int queries, uint64_t seed,
   }
   const size_t count = truth.rows.size();
   const auto k = static_cast<size_t>(truth.k);
-  // Dead rows are found too, and left out. A fifth of a segment is dead at most, so enough are left
-  // but in rare cases, which are no queries then.
-  const size_t wanted = live == n ? k : 4 * k;
   std::vector<TopK> tops(count, TopK(metric, truth.k));
-  std::vector<int64_t> best(count * wanted), self(count);
+  std::vector<int64_t> best(count * k), self(count);
   std::vector<float> scores(best.size());
   for (size_t part = 0; part < all.segments().size(); ++part) {
     const IvfSegment& segment = *all.segments()[part];
@@ -139,26 +137,19 @@ absl::StatusOr<Truth> MakeTruth(const AllRows& all, int queries, uint64_t seed,
     }
     absl::Status status =
         BruteForceTopK(segment.vector(0), static_cast<size_t>(segment.size()), d, metric,
-                       truth.queries.data(), count, self.data(), static_cast<int>(wanted),
-                       best.data(), scores.data(), checkpoint, threads);
+                       truth.queries.data(), count, self.data(), truth.k, best.data(),
+                       scores.data(), checkpoint, threads, BestCpuLevel(), &all.dead(part));
     if (!status.ok()) return status;
     for (size_t i = 0; i < best.size(); ++i) {
-      if (best[i] < 0 || all.IsDead(all.begin(part) + best[i])) continue;
-      tops[i / wanted].Push(static_cast<uint64_t>(all.begin(part) + best[i]), scores[i]);
+      if (best[i] < 0) continue;
+      tops[i / k].Push(static_cast<uint64_t>(all.begin(part) + best[i]), scores[i]);
     }
   }
-  size_t kept = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const std::vector<Hit> hits = tops[i].Take();
-    if (hits.size() < k) continue;
+  for (TopK& top : tops) {
+    const std::vector<Hit> hits = top.Take();
     for (const Hit& hit : hits) truth.best.push_back(static_cast<int64_t>(hit.label));
     truth.kth.push_back(hits.back().score);
-    std::copy_n(truth.queries.begin() + static_cast<ptrdiff_t>(i * d), d,
-                truth.queries.begin() + static_cast<ptrdiff_t>(kept * d));
-    truth.rows[kept++] = truth.rows[i];
   }
-  truth.rows.resize(kept);
-  truth.queries.resize(kept * d);
   return truth;
 }
 
@@ -333,6 +324,14 @@ int Calibration::BreadthFor(double target, int fallback) const {
   return points.back().breadth;
 }
 
+int64_t CalibrationBytes(int dimension, int nlist) {
+  const int64_t passing = kMostPassing * dimension * int64_t{sizeof(float)};
+  // Gaps of each query's lists.
+  const int64_t observed =
+      int64_t{kCalibrationQueries} * std::min(nlist, 8192) * int64_t{sizeof(float)};
+  return passing + observed;
+}
+
 // Recall at rising breadths: with as many rows reranked as a target below kHighRecall has, up to
 // the breadth that reaches kHighRecall or adds little, from there on with as many as targets above.
 absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts, int queries,
@@ -343,9 +342,9 @@ absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts
     auto truth = MakeTruth(all, queries, seed, checkpoint, threads);
     if (!truth.ok()) return truth.status();
     Calibration calibration;
+    calibration.rows = all.live();
     if (truth->rows.empty()) return calibration;
     calibration.k = truth->k;
-    calibration.rows = all.live();
     calibration.queries = static_cast<int>(truth->rows.size());
     auto rule = MeasureRule(all, *truth, checkpoint, threads);
     if (!rule.ok()) return rule.status();

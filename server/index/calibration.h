@@ -56,10 +56,13 @@ struct CalibrationPart {
 // Searches `parts`, at least one and all of one generation, for some of their live rows, each left
 // out of its own answer, at rising breadths, and compares with brute force, then once more under a
 // filter, for the widening. Ties count as found. What dies meanwhile counts as live. `queries`, at
-// most all rows but one. threads: of ParallelFor; any number gives the same. Blocks for about a
-// second a million rows. RESOURCE_EXHAUSTED, or the checkpoint's error.
+// most all rows but one; of fewer than two live rows nothing is measured but their number. threads:
+// of ParallelFor; any number gives the same. Blocks for about a second a million rows.
+// RESOURCE_EXHAUSTED, or the checkpoint's error.
 absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts, int queries,
                                          uint64_t seed, Checkpoint checkpoint, int threads = 1);
+// What CalibrateIvf takes meanwhile at most, besides a bit and four bytes a row.
+int64_t CalibrationBytes(int dimension, int nlist);
 // The same for the segment's graph and ef.
 absl::StatusOr<Calibration> CalibrateGraph(const IvfSegment& segment, int queries, uint64_t seed,
                                            Checkpoint checkpoint);

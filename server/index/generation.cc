@@ -146,9 +146,8 @@ absl::Status Generation::Finish() {
   }
 }
 
-absl::Status Generation::Save(const std::string& path) const {
+absl::Status Generation::Save(const std::string& path, const Calibration& calibration) const {
   SegmentFileWriter writer(path, kFileType);
-  const Calibration& calibration = this->calibration();
   const Meta meta = {.id = id_,
                      .trained_rows = trained_rows_,
                      .trained_at_us = trained_at_us_,

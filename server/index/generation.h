@@ -53,8 +53,10 @@ class Generation {
                                                            const TrainOptions& options,
                                                            Checkpoint checkpoint);
 
-  // File type "generation". Save blocks on the disk; path "" keeps it in memory, for tests.
-  absl::Status Save(const std::string& path) const;
+  // File type "generation". Save blocks on the disk; path "" keeps it in memory, for tests. With
+  // this calibration, or the one it has.
+  absl::Status Save(const std::string& path) const { return Save(path, calibration()); }
+  absl::Status Save(const std::string& path, const Calibration& calibration) const;
   static absl::StatusOr<std::shared_ptr<const Generation>> Load(const std::string& path);
 
   uint64_t id() const { return id_; }

@@ -14,6 +14,8 @@
 
 namespace vecino::index {
 
+class Tombstones;
+
 struct KMeansOptions {
   int clusters = 0;  // 1 to the number of rows
   int iterations = 10;
@@ -66,11 +68,11 @@ class CentroidAssigner {
 // recall. best: n_queries × k row numbers, best first, of equal scores the lower; −1 where there
 // are fewer rows. scores: the same, as Score (distance.h) gives them; the worst possible beside −1.
 // exclude: for each query a row number that is not to be found (itself), or null. threads: of
-// ParallelFor; any number gives the same. An error is the checkpoint's, INVALID_ARGUMENT for k < 1,
-// or RESOURCE_EXHAUSTED.
+// ParallelFor; any number gives the same. dead: rows that no query is to find, or null. An error is
+// the checkpoint's, INVALID_ARGUMENT for k < 1, or RESOURCE_EXHAUSTED.
 absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric,
                             const float* queries, size_t n_queries, const int64_t* exclude, int k,
                             int64_t* best, float* scores, Checkpoint checkpoint, int threads = 1,
-                            CpuLevel level = BestCpuLevel());
+                            CpuLevel level = BestCpuLevel(), const Tombstones* dead = nullptr);
 
 }  // namespace vecino::index

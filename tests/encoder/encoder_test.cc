@@ -309,6 +309,8 @@ TEST_F(OpenEncoderTest, RefusesOptionsOutOfRangeAndAMissingRoot) {
                                         EncoderOptions{.model_root = root, .executors = 100000},
                                         EncoderOptions{.model_root = root, .batch_tokens = 0},
                                         EncoderOptions{.model_root = root, .queue_tokens = 0},
+                                        EncoderOptions{.model_root = root, .cache_bytes = -1},
+                                        EncoderOptions{.model_root = root, .executor = "abacus"},
                                         EncoderOptions{.model_root = root, .device = "abacus"}}) {
     EXPECT_EQ(OpenEncoder(options).status().code(), absl::StatusCode::kInvalidArgument);
   }

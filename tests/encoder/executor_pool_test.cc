@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -23,6 +25,10 @@ class FakeExecutor : public Executor {
 
   absl::Status Run(std::span<const std::span<const int32_t>> rows,
                    std::span<float> vectors) override {
+    if (rows[0].front() == 98) {
+      vectors[0] = static_cast<float>(getpriority(PRIO_PROCESS, static_cast<id_t>(gettid())));
+      return absl::OkStatus();
+    }
     if (rows[0].front() == 99) {  // a long batch
       long_runs = true;
       while (!stop_long) {
@@ -86,6 +92,17 @@ TEST(ExecutorPoolTest, AQueryDoesNotWaitForABulkBatch) {
   stop_long = true;
   bulk.join();
   EXPECT_EQ(queue.Stats().batches, 3);
+}
+
+TEST(ExecutorPoolTest, BulkRunsAtALowPriority) {
+  BatchQueue queue({});
+  ExecutorPool pool(queue, MakeRunners(1, {1}));
+  const int own = getpriority(PRIO_PROCESS, static_cast<id_t>(gettid()));
+  const auto query = queue.Run({.lane = Lane::kQuery, .rows = {{98}}});
+  const auto bulk = queue.Run({.lane = Lane::kBulk, .rows = {{98}}});
+  ASSERT_TRUE(query.ok() && bulk.ok());
+  EXPECT_EQ((*query)[0].vector[0], own);
+  EXPECT_EQ((*bulk)[0].vector[0], std::min(19, own + ExecutorPool::kBulkNice));
 }
 
 TEST(ExecutorPoolTest, GoesOnAfterAFailure) {

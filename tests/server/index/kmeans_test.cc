@@ -12,6 +12,8 @@
 #include <limits>
 #include <set>
 
+#include "server/index/distance.h"
+#include "server/index/tombstones.h"
 #include "tests/server/index/clusters.h"
 
 namespace vecino::index {
@@ -359,6 +361,39 @@ TEST(BruteForceTopKTest, FindsWhatComparingAllFinds) {
           }
         }
       }
+    }
+  }
+}
+
+TEST(BruteForceTopKTest, DeadRowsAreNotFound) {
+  constexpr size_t kN = 3000, kD = 20, kK = 5;
+  std::vector<float> rows = ClusteredRows(kN, kD, /*unit=*/false);
+  Tombstones dead(kN);
+  // Most of the best by inner product, and among rows that fill no block.
+  for (size_t row = 0; row < kN; ++row) {
+    if (row % 3 != 0 && row != kN - 1) continue;
+    for (size_t j = 0; j < kD; ++j) rows[row * kD + j] *= 10;
+    dead.Kill(static_cast<int64_t>(row));
+  }
+  std::vector<int64_t> best(20 * kK);
+  std::vector<float> scores(best.size());
+  ASSERT_TRUE(BruteForceTopK(
+                  rows.data(), kN, kD, Metric::kInnerProduct, rows.data(), 20, nullptr, kK,
+                  best.data(), scores.data(), [] { return absl::OkStatus(); }, 2, BestCpuLevel(),
+                  &dead)
+                  .ok());
+  for (size_t q = 0; q < 20; ++q) {
+    std::vector<float> all;
+    for (size_t row = 0; row < kN; ++row) {
+      float score;
+      Score(Metric::kInnerProduct, rows.data() + q * kD, rows.data() + row * kD, kD, 1, &score);
+      if (!dead.IsDead(static_cast<int64_t>(row))) all.push_back(score);
+    }
+    std::sort(all.rbegin(), all.rend());
+    for (size_t i = 0; i < kK; ++i) {
+      ASSERT_GE(best[q * kK + i], 0);
+      EXPECT_FALSE(dead.IsDead(best[q * kK + i]));
+      EXPECT_EQ(scores[q * kK + i], all[i]);
     }
   }
 }
