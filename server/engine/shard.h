@@ -167,6 +167,7 @@ class Shard {
   void Apply(const storage::Change& change, std::span<const float> vector)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
+  // shard_state.cc
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   // Whether the tail has come to where maintenance watches for a quiet time.
   bool TailWantsALook(int64_t rows_before) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);

@@ -1,0 +1,95 @@
+// What maintenance sees of a shard.
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "server/engine/shard.h"
+
+namespace vecino::engine {
+namespace {
+
+// Change records that may pile up, in tails, before they are trimmed although no tail is full.
+constexpr uint64_t kMaxLogTails = 8;
+
+}  // namespace
+
+bool Shard::LogIsLong() const {
+  return applied_.load() - saved_through_.load() >
+         kMaxLogTails * static_cast<uint64_t>(index_.options().tail_capacity);
+}
+
+MaintenanceState Shard::State() const {
+  MaintenanceState state;
+  state.spec = options_.index;
+  state.now = absl::Now();
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  state.frozen_tails = static_cast<int>(view->frozen.size());
+  state.tail_rows = view->tail->size();
+  state.last_write = last_write_;
+  state.retrain_failed = retrain_failed_;
+  for (const index::SegmentRows& rows : view->segments) {
+    MaintenanceState::Segment segment;
+    segment.kind = rows.segment->kind();
+    segment.rows = rows.segment->size();
+    segment.dead = rows.dead->dead();
+    if (const index::IvfSegment* ivf = index::AsIvf(*rows.segment); ivf != nullptr) {
+      segment.generation = ivf->generation()->id();
+      segment.graph = ivf->graph() != nullptr;
+    }
+    if (const auto place = places_.find(rows.segment.get()); place != places_.end()) {
+      segment.since = place->second.since;
+      segment.graph_refused = place->second.graph_refused;
+    }
+    state.segments.push_back(segment);
+  }
+  if (generation_ != nullptr) {
+    state.generation = generation_->id();
+    state.trained_rows = generation_->trained_rows();
+    state.calibrated_rows = generation_->calibration().rows;
+    state.base_error = generation_->base_error();
+    state.base_imbalance = generation_->base_imbalance();
+    state.recent_rows = recent_.rows;
+    if (recent_.rows > 0) {
+      state.recent_error = recent_.squared_distance / static_cast<double>(recent_.rows);
+    }
+    state.imbalance = imbalance_;
+  }
+  return state;
+}
+
+void Shard::MeasureImbalance() {
+  imbalance_ = 1;
+  if (generation_ == nullptr) return;
+  std::vector<int64_t> lists(static_cast<size_t>(generation_->nlist()));
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  for (const index::SegmentRows& rows : view->segments) {
+    const index::IvfSegment* ivf = index::AsIvf(*rows.segment);
+    if (ivf == nullptr || ivf->generation() != generation_) continue;
+    for (int list = 0; list < generation_->nlist(); ++list) {
+      lists[static_cast<size_t>(list)] += ivf->list_begin(list + 1) - ivf->list_begin(list);
+    }
+  }
+  double sum = 0, squares = 0;
+  for (const int64_t size : lists) {
+    sum += static_cast<double>(size);
+    squares += static_cast<double>(size) * static_cast<double>(size);
+  }
+  if (sum > 0) imbalance_ = static_cast<double>(lists.size()) * squares / (sum * sum);
+}
+
+bool Shard::HasWork() const {
+  return !requests_.empty() || LogIsLong() ||
+         NextStep(State(), options_.maintenance).kind != MaintenanceStep::Kind::kNone;
+}
+
+bool Shard::TailWantsALook(int64_t rows_before) const {
+  const int64_t rows = index_.Pin()->tail->size();
+  const int64_t enough = options_.maintenance.quiet_tail_rows;
+  return rows >= enough && (rows_before < enough || rows < rows_before);
+}
+
+bool Shard::MaintenanceDue() const {
+  absl::MutexLock lock(&index_mu_);
+  return HasWork();
+}
+
+}  // namespace vecino::engine
