@@ -22,6 +22,15 @@ class Executor {
                            std::span<float> vectors) = 0;
 };
 
+// OK when an executor can run `rows`: at least one, each of 1 to max_tokens ids from 0 to
+// vocab_size − 1 (one beyond would read outside of the embedding table), with room for rows ×
+// dimension floats. Else INTERNAL: whoever cut the batch is wrong.
+struct RowLimits {
+  int dimension = 0, max_tokens = 0, vocab_size = 0;
+};
+absl::Status CheckRows(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
+                       const RowLimits& limits);
+
 // A model in memory, from which executors that share its weights are made.
 // Thread safety: all methods are safe from any thread. It outlives its executors.
 class ExecutorFactory {

@@ -57,7 +57,8 @@ class FusedExecutor : public Executor {
 
   absl::Status Run(std::span<const std::span<const int32_t>> rows,
                    std::span<float> vectors) override {
-    if (absl::Status status = Check(rows, vectors); !status.ok()) return status;
+    const RowLimits limits = {weights_.width, model_->options.max_tokens, weights_.vocab_size};
+    if (absl::Status status = CheckRows(rows, vectors, limits); !status.ok()) return status;
     try {
       return Forward(rows, vectors);
     } catch (const std::bad_alloc&) {
@@ -66,27 +67,6 @@ class FusedExecutor : public Executor {
   }
 
  private:
-  absl::Status Check(std::span<const std::span<const int32_t>> rows,
-                     std::span<float> vectors) const {
-    if (rows.empty() || vectors.size() != rows.size() * width_) {
-      return absl::InternalError(absl::StrCat("batch of ", rows.size(), " rows with room for ",
-                                              vectors.size(), " floats"));
-    }
-    for (const auto& row : rows) {
-      if (row.empty() || row.size() > static_cast<size_t>(model_->options.max_tokens)) {
-        return absl::InternalError(
-            absl::StrCat("row of ", row.size(), " ids; the limit is ", model_->options.max_tokens));
-      }
-      for (const int32_t id : row) {
-        if (id < 0 || id >= weights_.vocab_size) {
-          return absl::InternalError(
-              absl::StrCat("token id ", id, "; the vocabulary has ", weights_.vocab_size));
-        }
-      }
-    }
-    return absl::OkStatus();
-  }
-
   absl::Status Forward(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) {
     size_t tokens = 0, longest = 0;
     for (const auto& row : rows) {

@@ -73,7 +73,8 @@ class TorchExecutor : public Executor {
 
   absl::Status Run(std::span<const std::span<const int32_t>> rows,
                    std::span<float> vectors) override {
-    if (absl::Status status = Check(rows, vectors); !status.ok()) return status;
+    const RowLimits limits = {options_.dimension, options_.max_tokens, options_.vocab_size};
+    if (absl::Status status = CheckRows(rows, vectors, limits); !status.ok()) return status;
     try {
       UseOneThread();
       const torch::InferenceMode no_gradients;
@@ -86,28 +87,6 @@ class TorchExecutor : public Executor {
   }
 
  private:
-  absl::Status Check(std::span<const std::span<const int32_t>> rows,
-                     std::span<float> vectors) const {
-    if (rows.empty() || vectors.size() != rows.size() * options_.dimension) {
-      return absl::InternalError(absl::StrCat("batch of ", rows.size(), " rows with room for ",
-                                              vectors.size(), " floats"));
-    }
-    for (const auto& row : rows) {
-      if (row.empty() || row.size() > static_cast<size_t>(options_.max_tokens)) {
-        return absl::InternalError(
-            absl::StrCat("row of ", row.size(), " ids; the limit is ", options_.max_tokens));
-      }
-      // An id outside of the vocabulary would read outside of the embedding table.
-      for (const int32_t id : row) {
-        if (id < 0 || id >= options_.vocab_size) {
-          return absl::InternalError(
-              absl::StrCat("token id ", id, "; the vocabulary has ", options_.vocab_size));
-        }
-      }
-    }
-    return absl::OkStatus();
-  }
-
   absl::Status Forward(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) {
     size_t width = 0;
     for (const auto& row : rows) width = std::max(width, row.size());

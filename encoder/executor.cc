@@ -1,0 +1,28 @@
+#include "encoder/executor.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace vecino::encoder {
+
+absl::Status CheckRows(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
+                       const RowLimits& limits) {
+  if (rows.empty() || vectors.size() != rows.size() * static_cast<size_t>(limits.dimension)) {
+    return absl::InternalError(
+        absl::StrCat("batch of ", rows.size(), " rows with room for ", vectors.size(), " floats"));
+  }
+  for (const auto& row : rows) {
+    if (row.empty() || row.size() > static_cast<size_t>(limits.max_tokens)) {
+      return absl::InternalError(
+          absl::StrCat("row of ", row.size(), " ids; the limit is ", limits.max_tokens));
+    }
+    for (const int32_t id : row) {
+      if (id < 0 || id >= limits.vocab_size) {
+        return absl::InternalError(
+            absl::StrCat("token id ", id, "; the vocabulary has ", limits.vocab_size));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::encoder
