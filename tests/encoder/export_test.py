@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -184,6 +185,54 @@ class ExportTest(unittest.TestCase):
                     exporter.export(self.source, self.out, replace=True)
                     self.assertEqual((self.manifest()["pooling"], self.manifest()["normalize"]), (pooling, normalize))
                     self.check_vectors(pooling, normalize)
+
+    def embed(self, executor, model="tiny-model"):
+        """Embeds the golden sentences with the C++ encoder: its exit status, its log, and the vectors."""
+        tool = os.environ.get("VECINO_EMBED_LINES")
+        if not tool:
+            self.skipTest("VECINO_EMBED_LINES does not say where embed_lines is")
+        vectors = os.path.join(self.temp, "vectors")
+        texts = [golden["text"] for golden in self.golden() if "\n" not in golden["text"]]
+        run = subprocess.run([tool, "--executor", executor, os.path.dirname(self.out), model, vectors],
+                             input="".join(text + "\n" for text in texts).encode(), capture_output=True)
+        return run.returncode, run.stderr.decode(), vectors
+
+    def test_both_executors_run_what_is_exported(self):
+        for pooling in ("mean", "cls"):
+            for normalize in (True, False):
+                self.edit("1_Pooling/config.json", pooling_mode_mean_tokens=pooling == "mean",
+                          pooling_mode_cls_token=pooling == "cls")
+                self.write_modules(*["Transformer", "Pooling", "Normalize"][: 3 if normalize else 2])
+                exporter.export(self.source, self.out, replace=True)
+                both = []
+                for executor, by in (("fused", "fused executor"), ("torchscript", "TorchScript")):
+                    status, log, vectors = self.embed(executor)
+                    self.assertEqual(status, 0, log)
+                    self.assertIn(f"model tiny-model runs by {by}", log)
+                    with open(vectors, "rb") as file:
+                        both.append(torch.frombuffer(bytearray(file.read()), dtype=torch.float32))
+                self.assertGreater(len(both[0]), 24)
+                self.assertLess((both[0] - both[1]).abs().max().item(), 2e-5, (pooling, normalize))
+
+    def test_what_was_frozen_runs_by_torchscript(self):
+        exporter.export(self.source, self.out)
+        path = os.path.join(self.out, "model.pt")
+        torch.jit.freeze(torch.jit.load(path).eval()).save(path)
+        manifest = self.manifest()
+        with open(path, "rb") as file:
+            content = file.read()
+        manifest["files"]["model.pt"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        with open(os.path.join(self.out, "manifest.json"), "w", encoding="utf-8") as file:
+            json.dump(manifest, file)
+        status, log, _ = self.embed("auto")
+        self.assertEqual(status, 0, log)
+        self.assertRegex(log, "tiny-model runs by TorchScript on cpu, not by the fused executor: .*export it again")
+        status, log, _ = self.embed("fused")
+        self.assertNotEqual(status, 0)
+        self.assertIn("model tiny-model refused: FAILED_PRECONDITION", log)
+        status, log, _ = self.embed("auto", "tiny-model@int8")
+        self.assertNotEqual(status, 0)
+        self.assertIn("'tiny-model@int8' is not loaded", log)
 
     def test_pytorch_bin_gives_the_same_vectors(self):
         exporter.export(self.source, self.out)
