@@ -136,16 +136,18 @@ class BatchingEncoder : public Encoder {
                           .rows = {}};
     std::vector<EmbedResult> results(texts.size());
     std::vector<size_t> text_of_row;
+    std::string room;
     for (size_t i = 0; i < texts.size(); ++i) {
       if (options.stop.stop_requested()) return absl::CancelledError("the caller has gone");
       if (absl::Now() >= options.deadline) {
         return absl::DeadlineExceededError(
             absl::StrCat("the deadline passed with ", i, " of ", texts.size(), " texts tokenized"));
       }
-      if (options.lane == Lane::kQuery && TakeFromCache(*index, texts[i], options, results[i])) {
+      const std::string_view whole = WithPrompt(models_[*index], texts[i], options, &room);
+      if (options.lane == Lane::kQuery && TakeFromCache(*index, whole, options, results[i])) {
         continue;
       }
-      std::vector<int32_t> row = Tokenize(models_[*index], texts[i], options, results[i]);
+      std::vector<int32_t> row = Tokenize(models_[*index], texts[i], whole, options, results[i]);
       if (!results[i].status.ok()) continue;
       call.rows.push_back(std::move(row));
       text_of_row.push_back(i);
@@ -157,25 +159,30 @@ class BatchingEncoder : public Encoder {
       result.status = std::move((*rows)[i].status);
       result.vector = std::move((*rows)[i].vector);
       if (options.lane == Lane::kQuery && result.status.ok()) {
-        cache_.Add(*index, WithPrompt(models_[*index], texts[text_of_row[i]], options),
+        const std::string_view text = texts[text_of_row[i]];
+        cache_.Add(*index, WithPrompt(models_[*index], text, options, &room),
                    {result.vector, result.token_count, result.truncated});
       }
     }
     return results;
   }
 
-  static std::string WithPrompt(const TextModel& model, std::string_view text,
-                                const EmbedOptions& options) {
-    std::string whole = options.input_type == InputType::kQuery ? model.info.query_prompt
-                                                                : model.info.document_prompt;
-    whole.append(text);
-    return whole;
+  // The text as the model gets it, in `room` where a prompt goes before it.
+  static std::string_view WithPrompt(const TextModel& model, std::string_view text,
+                                     const EmbedOptions& options, std::string* room) {
+    const std::string& prompt = options.input_type == InputType::kQuery
+                                    ? model.info.query_prompt
+                                    : model.info.document_prompt;
+    if (prompt.empty()) return text;
+    *room = prompt;
+    room->append(text);
+    return *room;
   }
 
   // Whether `result` is filled. One that was cut is not given to who wants an error instead.
-  bool TakeFromCache(int index, std::string_view text, const EmbedOptions& options,
+  bool TakeFromCache(int index, std::string_view whole, const EmbedOptions& options,
                      EmbedResult& result) {
-    auto found = cache_.Find(index, WithPrompt(models_[index], text, options));
+    auto found = cache_.Find(index, whole);
     if (!found.has_value() || (found->truncated && options.truncate == Truncate::kError)) {
       return false;
     }
@@ -185,9 +192,10 @@ class BatchingEncoder : public Encoder {
     return true;
   }
 
-  // Fills all of `result` but the vector.
+  // Fills all of `result` but the vector. whole: the text with its prompt.
   std::vector<int32_t> Tokenize(const TextModel& model, std::string_view text,
-                                const EmbedOptions& options, EmbedResult& result) {
+                                std::string_view whole, const EmbedOptions& options,
+                                EmbedResult& result) {
     const int64_t start = ThreadCpuNanoseconds();
     std::vector<int32_t> ids;
     if (const std::optional<size_t> offset = FindInvalidUtf8(text)) {
@@ -195,12 +203,7 @@ class BatchingEncoder : public Encoder {
           absl::StrCat("the text is not UTF-8: ill-formed at byte ", *offset, " of ", text.size(),
                        "; convert it to UTF-8"));
     } else {
-      const bool prompted = !(options.input_type == InputType::kQuery ? model.info.query_prompt
-                                                                      : model.info.document_prompt)
-                                 .empty();
-      const std::string whole = prompted ? WithPrompt(model, text, options) : std::string();
-      Tokens tokens =
-          model.tokenizer->Encode(prompted ? std::string_view(whole) : text, model.info.max_tokens);
+      Tokens tokens = model.tokenizer->Encode(whole, model.info.max_tokens);
       result.token_count = tokens.count;
       result.truncated = tokens.truncated;
       if (tokens.truncated && options.truncate == Truncate::kError) {

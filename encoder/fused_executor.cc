@@ -20,13 +20,15 @@ struct PackedLinear {
 
 struct PackedLayer {
   PackedLinear query_key_value, attention_out, up, down;
+  NormWeights attention_norm, out_norm;
 };
 
 struct FusedModel {
-  BertWeights weights;  // of which the linear layers' are empty
+  BertWeights weights;  // without `layers`
   std::vector<PackedLayer> layers;
   FusedOptions options;
-  int inner = 0;  // outputs of `up`
+
+  const PackedMatrix& up() const { return *layers.front().up.matrix; }
 };
 
 // Activations of some tokens, encoded for a product. Rows are padded to what a product takes.
@@ -76,11 +78,7 @@ class FusedExecutor : public Executor {
     Reserve(tokens, longest);
     Embed(rows);
     for (const PackedLayer& layer : model_->layers) {
-      const size_t number = static_cast<size_t>(&layer - model_->layers.data());
-      if (absl::Status status = ForwardLayer(layer, weights_.layers[number], rows, tokens);
-          !status.ok()) {
-        return status;
-      }
+      if (absl::Status status = ForwardLayer(layer, rows, tokens); !status.ok()) return status;
     }
     Pool(rows, vectors);
     return absl::OkStatus();
@@ -88,8 +86,8 @@ class FusedExecutor : public Executor {
 
   void Reserve(size_t tokens, size_t longest) {
     const size_t heads = static_cast<size_t>(weights_.heads);
-    const auto inner = static_cast<size_t>(model_->inner);
-    const size_t element = model_->layers.front().up.matrix->activation_bytes();
+    const auto inner = static_cast<size_t>(model_->up().out());
+    const size_t element = model_->up().activation_bytes();
     const auto grow = [](std::vector<float>* floats, size_t size) {
       if (floats->size() < size) floats->resize(size);
     };
@@ -158,7 +156,7 @@ class FusedExecutor : public Executor {
     }
   }
 
-  absl::Status ForwardLayer(const PackedLayer& layer, const BertWeights::Layer& norms,
+  absl::Status ForwardLayer(const PackedLayer& layer,
                             std::span<const std::span<const int32_t>> rows, size_t tokens) {
     for (size_t first = 0; first < tokens;) {
       const int chunk = PackedMatrix::NextRows(static_cast<int>(tokens - first));
@@ -181,7 +179,7 @@ class FusedExecutor : public Executor {
     for (first = 0; first < tokens;) {
       const int chunk = PackedMatrix::NextRows(static_cast<int>(tokens - first));
       const size_t count = std::min(tokens - first, static_cast<size_t>(chunk));
-      if (absl::Status status = AfterAttention(layer, norms, first, count, chunk); !status.ok()) {
+      if (absl::Status status = AfterAttention(layer, first, count, chunk); !status.ok()) {
         return status;
       }
       first += count;
@@ -190,8 +188,7 @@ class FusedExecutor : public Executor {
   }
 
   // Tokens first to first + count − 1, from their context to the layer's output.
-  absl::Status AfterAttention(const PackedLayer& layer, const BertWeights::Layer& norms,
-                              size_t first, size_t count, int chunk) {
+  absl::Status AfterAttention(const PackedLayer& layer, size_t first, size_t count, int chunk) {
     float* const hidden = hidden_.data() + first * width_;
     for (size_t i = 0; i < count; ++i) {
       Encode(context_.data() + (first + i) * width_, width_, &middle_, i);
@@ -200,12 +197,12 @@ class FusedExecutor : public Executor {
     if (!status.ok()) return status;
     for (size_t i = 0; i < count; ++i) {
       Finish(layer.attention_out, i, middle_.terms(i), row_.data());
-      AddNorm(hidden + i * width_, norms.attention_norm);
+      AddNorm(hidden + i * width_, layer.attention_norm);
       Encode(hidden + i * width_, width_, &middle_, i);
     }
     status = Multiply(layer.up, &middle_, 0, chunk);
     if (!status.ok()) return status;
-    const auto inner = static_cast<size_t>(model_->inner);
+    const auto inner = static_cast<size_t>(model_->up().out());
     for (size_t i = 0; i < count; ++i) {
       Finish(layer.up, i, middle_.terms(i), row_.data());
       kernels_.gelu(row_.data(), inner);
@@ -215,7 +212,7 @@ class FusedExecutor : public Executor {
     if (!status.ok()) return status;
     for (size_t i = 0; i < count; ++i) {
       Finish(layer.down, i, inner_.terms(i), row_.data());
-      AddNorm(hidden + i * width_, norms.out_norm);
+      AddNorm(hidden + i * width_, layer.out_norm);
       Encode(hidden + i * width_, width_, &in_, first + i);
     }
     return absl::OkStatus();
@@ -316,24 +313,18 @@ absl::Status CheckSizes(const BertWeights& w, int max_tokens) {
   return fits ? absl::OkStatus() : refuse("a layer's size");
 }
 
-BertWeights WithoutLinears(const BertWeights& from) {
-  BertWeights to{.width = from.width,
-                 .heads = from.heads,
-                 .norm_eps = from.norm_eps,
-                 .mean_pooling = from.mean_pooling,
-                 .normalize = from.normalize,
-                 .vocab_size = from.vocab_size,
-                 .positions = from.positions,
-                 .word = from.word,
-                 .position = from.position,
-                 .norm = from.norm,
-                 .layers = {}};
-  for (const BertWeights::Layer& layer : from.layers) {
-    BertWeights::Layer& norms = to.layers.emplace_back();
-    norms.attention_norm = layer.attention_norm;
-    norms.out_norm = layer.out_norm;
-  }
-  return to;
+BertWeights WithoutLayers(const BertWeights& from) {
+  return {.width = from.width,
+          .heads = from.heads,
+          .norm_eps = from.norm_eps,
+          .mean_pooling = from.mean_pooling,
+          .normalize = from.normalize,
+          .vocab_size = from.vocab_size,
+          .positions = from.positions,
+          .word = from.word,
+          .position = from.position,
+          .norm = from.norm,
+          .layers = {}};
 }
 
 absl::StatusOr<PackedLinear> Pack(const LinearWeights& linear, const FusedOptions& options) {
@@ -353,9 +344,10 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> MakeFusedModel(const BertWeight
     model.options = options;
     model.options.native = options.native && IsNative(options.precision);
     if (options.kernels == nullptr) model.options.kernels = SupportedBertKernels().front();
-    model.inner = weights.layers.front().up.out;
     for (const BertWeights::Layer& layer : weights.layers) {
       PackedLayer& packed = model.layers.emplace_back();
+      packed.attention_norm = layer.attention_norm;
+      packed.out_norm = layer.out_norm;
       const std::pair<const LinearWeights*, PackedLinear*> all[] = {
           {&layer.query_key_value, &packed.query_key_value},
           {&layer.attention_out, &packed.attention_out},
@@ -367,7 +359,7 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> MakeFusedModel(const BertWeight
         *to = *std::move(linear);
       }
     }
-    model.weights = WithoutLinears(weights);
+    model.weights = WithoutLayers(weights);
     return std::make_unique<FusedFactory>(std::move(model));
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("no memory for a model's packed weights");

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <dnnl.hpp>
 #include <iterator>
 #include <memory>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "encoder/bert_kernels.h"
 
 namespace vecino::encoder {
 namespace {
@@ -46,16 +46,6 @@ Type TypeOf(Precision precision, bool activation) {
       return activation ? Type::u8 : Type::s8;
   }
   return Type::f32;
-}
-
-// To the nearest bfloat16, ties to even, as a float.
-float RoundToBf16(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits += 0x7FFF + ((bits >> 16) & 1);
-  bits &= 0xFFFF0000;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
 }
 
 }  // namespace
@@ -120,7 +110,7 @@ absl::StatusOr<std::unique_ptr<const PackedMatrix>> PackedMatrix::Pack(const flo
     // What oneDNN reads: in × out, by columns, so out × in.
     std::vector<float> rounded(weight, weight + n * k);
     if (precision == Precision::kBf16) {
-      for (float& x : rounded) x = RoundToBf16(x);
+      SupportedBertKernels().front()->round_bf16(weight, n * k, rounded.data());
     } else if (precision == Precision::kInt8) {
       matrix->column_scales_.resize(n);
       matrix->column_sums_.resize(n);

@@ -27,6 +27,8 @@ constexpr float kTie = 1e-6f;
 // A breadth that adds less does so because too few rows are reranked.
 constexpr float kLittle = 0.002f;
 constexpr int kBreadths[] = {2, 4, 8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096, 8192};
+// Neighbours in lists of higher rank are lost for any probe rule.
+constexpr int kMostLists = 8192;
 // Where so many lists are scanned, half of the queries do: near 1 recall varies less, and such
 // searches take long.
 constexpr int kWide = 128;
@@ -269,8 +271,6 @@ absl::StatusOr<double> MeasureWidening(const AllRows& all, const Truth& truth,
 // Where the true neighbours' lists stand among all, by each query's ranking.
 absl::StatusOr<ProbeRule> MeasureRule(const AllRows& all, const Truth& truth, Checkpoint checkpoint,
                                       int threads) {
-  // Neighbours in lists of higher rank are lost for any rule.
-  constexpr size_t kMostLists = 8192;
   constexpr double kTarget = 0.95;
   const Generation& generation = *all.first().generation();
   const auto d = static_cast<size_t>(generation.d());
@@ -296,7 +296,7 @@ absl::StatusOr<ProbeRule> MeasureRule(const AllRows& all, const Truth& truth, Ch
                          [&](uint32_t a, uint32_t b) { return gaps[a] < gaps[b]; });
         for (uint32_t r = 0; r < nlist; ++r) rank[order[r]] = r;
         ProbeRule::Observation& out = observations[i];
-        for (size_t r = 0; r < std::min(nlist, kMostLists); ++r) {
+        for (size_t r = 0; r < std::min<size_t>(nlist, kMostLists); ++r) {
           out.gaps.push_back(gaps[order[r]]);
         }
         for (size_t j = 0; j < k; ++j) {
@@ -328,7 +328,7 @@ int64_t CalibrationBytes(int dimension, int nlist) {
   const int64_t passing = kMostPassing * dimension * int64_t{sizeof(float)};
   // Gaps of each query's lists.
   const int64_t observed =
-      int64_t{kCalibrationQueries} * std::min(nlist, 8192) * int64_t{sizeof(float)};
+      int64_t{kCalibrationQueries} * std::min(nlist, kMostLists) * int64_t{sizeof(float)};
   return passing + observed;
 }
 

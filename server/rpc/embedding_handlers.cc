@@ -120,9 +120,9 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
     if (!results[i].status.ok()) return results[i].status;
     auto* out = response->add_embeddings();
     const bool cut = request.dimensions() > 0 && request.dimensions() < info.dimension;
-    const std::vector<float> vector =
-        cut ? Shortened(results[i].vector, static_cast<size_t>(request.dimensions()))
-            : results[i].vector;
+    std::vector<float> shortened;
+    if (cut) shortened = Shortened(results[i].vector, static_cast<size_t>(request.dimensions()));
+    const std::vector<float>& vector = cut ? shortened : results[i].vector;
     if (int8) {
       WriteInt8(vector, out);
     } else {
