@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -164,7 +165,17 @@ class BatchingEncoder : public Encoder {
                    {result.vector, result.token_count, result.truncated});
       }
     }
+    for (EmbedResult& result : results) CutTo(options.dimensions, &result.vector);
     return results;
+  }
+
+  static void CutTo(int dimensions, std::vector<float>* vector) {
+    if (dimensions <= 0 || static_cast<size_t>(dimensions) >= vector->size()) return;
+    vector->resize(static_cast<size_t>(dimensions));
+    double squares = 0;
+    for (const float x : *vector) squares += double{x} * x;
+    if (squares == 0) return;
+    for (float& x : *vector) x = static_cast<float>(x / std::sqrt(squares));
   }
 
   // The text as the model gets it, in `room` where a prompt goes before it.

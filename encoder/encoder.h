@@ -31,6 +31,8 @@ struct ModelInfo {
   std::string hash;
   std::string query_prompt;     // put before queries
   std::string document_prompt;  // put before documents
+  // Fewer dimensions that its vectors may be cut to (Kusupati et al. 2022), ascending; often none.
+  std::vector<int> matryoshka;
 };
 
 enum class InputType { kDocument, kQuery };
@@ -43,6 +45,9 @@ struct EmbedOptions {
   InputType input_type = InputType::kDocument;
   Truncate truncate = Truncate::kAuto;
   Lane lane = Lane::kBulk;
+  // Keeps so many values of each vector, the first ones, and gives it length 1 again; 0, or as many
+  // as it has: all.
+  int dimensions = 0;
   absl::Time deadline = absl::InfiniteFuture();
   std::stop_token stop;  // asks to give up: the caller has gone
 };

@@ -1,4 +1,4 @@
-# vecino_tokenizer: text to token ids; needs no model and no third party but absl.
+# vecino_tokenizer: text to token ids; needs no model and no third party but absl and nlohmann-json.
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 set(bert_unicode_inc ${CMAKE_CURRENT_BINARY_DIR}/generated/bert_unicode.inc)
 file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/generated)
@@ -10,8 +10,9 @@ add_custom_command(
   COMMENT "Making the tokenizer's Unicode tables"
   VERBATIM)
 add_library(vecino_tokenizer STATIC
-  bert_words.cc unicode_tables.cc utf8.cc wordpiece_tokenizer.cc wordpiece_trie.cc ${bert_unicode_inc})
+  bert_words.cc tokenizer.cc tokenizer_file.cc unicode_tables.cc utf8.cc wordpiece_tokenizer.cc wordpiece_trie.cc
+  ${bert_unicode_inc})
 target_include_directories(vecino_tokenizer PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
 target_link_libraries(vecino_tokenizer
   PUBLIC absl::statusor absl::function_ref
-  PRIVATE vecino_warnings absl::flat_hash_map absl::status absl::strings)
+  PRIVATE vecino_warnings nlohmann_json::nlohmann_json absl::flat_hash_map absl::status absl::strings)

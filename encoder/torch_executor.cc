@@ -148,6 +148,17 @@ LinearWeights LinearOf(const torch::jit::Module& module) {
           FloatsOf(module.attr("bias").toTensor())};
 }
 
+// Weights and biases of linears to bfloat16; their module's graph follows (bert_module.py).
+void NarrowLinears(torch::jit::Module& module) {
+  for (torch::jit::Module part : module.modules()) {
+    if (!part.hasattr("weight") || !part.hasattr("bias")) continue;
+    const torch::Tensor weight = part.attr("weight").toTensor();
+    if (weight.dim() != 2) continue;  // a norm's
+    part.setattr("weight", weight.to(torch::kBFloat16));
+    part.setattr("bias", part.attr("bias").toTensor().to(torch::kBFloat16));
+  }
+}
+
 // Throws what torch does where something is missing.
 BertWeights WeightsOf(const torch::jit::Module& module) {
   BertWeights weights;
@@ -162,6 +173,15 @@ BertWeights WeightsOf(const torch::jit::Module& module) {
   weights.norm_eps = static_cast<float>(module.attr("norm_eps").toDouble());
   weights.mean_pooling = module.attr("mean_pooling").toBool();
   weights.normalize = module.attr("normalize").toBool();
+  // Exports before there were others than BERT lack both.
+  if (module.hasattr("position_pad_id")) {
+    weights.position_pad_id = static_cast<int>(module.attr("position_pad_id").toInt());
+  }
+  if (module.hasattr("relative_bias")) {
+    const torch::Tensor bias = module.attr("relative_bias").toTensor();
+    weights.relative_bias = FloatsOf(bias);
+    weights.reach = static_cast<int>(bias.size(1)) / 2;
+  }
   const torch::jit::Module layers = module.attr("layers").toModule();
   for (const torch::jit::Module& layer : layers.children()) {
     weights.heads = static_cast<int>(layer.attr("heads").toInt());
@@ -199,6 +219,9 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::strin
   if (options.dimension < 1 || options.max_tokens < 1 || options.vocab_size < 1) {
     return absl::InvalidArgumentError("dimension, max_tokens and vocab_size must be positive");
   }
+  if (options.precision == Precision::kInt8) {
+    return absl::InvalidArgumentError("TorchScript runs in fp32 and bf16");
+  }
   if (absl::Status status = CheckDevice(options.device); !status.ok()) return status;
   try {
     UseOneThread();
@@ -207,7 +230,15 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::strin
     std::istream stream(&buffer);
     torch::jit::Module module = torch::jit::load(stream, device);
     // Those of earlier exports are frozen already.
-    if (module.hasattr("training")) {
+    const bool frozen = !module.hasattr("training");
+    if (options.precision == Precision::kBf16) {
+      if (frozen) {
+        return absl::FailedPreconditionError(
+            "the module is frozen in fp32; export it again with encoder/export/export.py");
+      }
+      NarrowLinears(module);
+    }
+    if (!frozen) {
       module.eval();
       module = torch::jit::freeze(module);
     }

@@ -169,6 +169,27 @@ TEST_F(EncoderTest, AQueryAskedAgainComesFromTheCache) {
   EXPECT_EQ((*cut)[0].vector, (*cut_again)[0].vector);
 }
 
+TEST_F(EncoderTest, CutsToFewerDimensions) {
+  const std::string_view texts[] = {"chess", "a game of chess"};
+  for (const Lane lane : {Lane::kBulk, Lane::kQuery}) {
+    const auto whole = encoder_->Embed(kRealModel, texts, {.lane = lane});
+    for (const int dimensions : {1, 100, 384, 500}) {
+      const auto cut = encoder_->Embed(kRealModel, texts, {.lane = lane, .dimensions = dimensions});
+      ASSERT_TRUE(whole.ok() && cut.ok());
+      for (size_t i = 0; i < 2; ++i) {
+        const std::vector<float>&all = (*whole)[i].vector, &few = (*cut)[i].vector;
+        ASSERT_EQ(few.size(), std::min<size_t>(384, dimensions));
+        double squares = 0;
+        for (const float x : few) squares += double{x} * x;
+        EXPECT_NEAR(squares, 1, 1e-5);
+        for (size_t j = 0; j < few.size(); ++j) {
+          EXPECT_NEAR(few[j] * all[0], all[j] * few[0], 1e-6) << j;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(EncoderTest, UnknownModelIsNotFoundAndListsTheOthers) {
   for (const std::string name : {"none", "", "../all-MiniLM-L6-v2"}) {
     const std::string_view texts[] = {"a"};

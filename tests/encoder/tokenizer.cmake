@@ -1,7 +1,8 @@
 # Tests of the tokenizer. The parity tests need a Python with the packages of
 # tests/requirements.txt, and the first the model folder; without them they are reported as skipped.
-vecino_add_test(NAME wordpiece_tokenizer_test SOURCES wordpiece_tokenizer_test.cc
-                LIBS vecino_tokenizer LABELS unit)
+foreach(name tokenizer_test wordpiece_tokenizer_test)
+  vecino_add_test(NAME ${name} SOURCES ${name}.cc LIBS vecino_tokenizer LABELS unit)
+endforeach()
 
 set(test_python ${VECINO_TEST_PYTHON})
 if(NOT test_python)

@@ -1,0 +1,92 @@
+#include "encoder/tokenizer_file.h"
+
+#include <cstdint>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "encoder/wordpiece_tokenizer.h"
+
+namespace vecino::encoder {
+namespace {
+
+using nlohmann::json;
+
+WordPieceOptions ReadWordPieceOptions(const json& options) {
+  return {.lowercase = options.at("lowercase").get<bool>(),
+          .strip_accents = options.at("strip_accents").get<bool>(),
+          .handle_chinese_chars = options.at("handle_chinese_chars").get<bool>(),
+          .clean_text = options.at("clean_text").get<bool>(),
+          .max_word_chars = options.at("max_word_chars").get<int>(),
+          .unk = options.value("unk", "[UNK]")};
+}
+
+absl::StatusOr<int32_t> ReadId(const json& value, const std::string& where, int vocab_size) {
+  const auto id = value.get<int64_t>();
+  if (id >= 0 && id < vocab_size) return static_cast<int32_t>(id);
+  return absl::DataLossError(
+      absl::StrCat("tokenizer: ", where, " is ", id, "; the vocabulary has ", vocab_size));
+}
+
+absl::StatusOr<SpecialTokens> ReadSpecialTokens(const json& options, int vocab_size) {
+  SpecialTokens special;
+  for (const auto& [name, to] : {std::pair<const char*, int32_t*>{"begin", &special.begin},
+                                 {"end", &special.end},
+                                 {"pad", &special.pad}}) {
+    const auto id = ReadId(options.at(name), name, vocab_size);
+    if (!id.ok()) return id.status();
+    *to = *id;
+  }
+  special.two_between = options.at("two_between").get<bool>();
+  for (const json& entry : options.at("added_tokens")) {
+    AddedToken& token = special.added.emplace_back();
+    token.content = entry.at("content").get<std::string>();
+    if (token.content.empty()) return absl::DataLossError("tokenizer: an added token is empty");
+    const auto id = ReadId(entry.at("id"), "an added token's id", vocab_size);
+    if (!id.ok()) return id.status();
+    token.id = *id;
+    token.lstrip = entry.at("lstrip").get<bool>();
+    token.rstrip = entry.at("rstrip").get<bool>();
+  }
+  return special;
+}
+
+// May throw nlohmann's exceptions.
+absl::StatusOr<std::unique_ptr<Subwords>> ReadSubwords(const std::string& type, const json& options,
+                                                       std::string_view vocabulary) {
+  if (type == "wordpiece") return MakeWordPiece(vocabulary, ReadWordPieceOptions(options));
+  return absl::UnimplementedError(absl::StrCat("tokenizer: type '", type, "' is not known"));
+}
+
+}  // namespace
+
+const char* VocabularyFile(std::string_view type) {
+  if (type == "wordpiece") return "vocab.txt";
+  return nullptr;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> ReadTokenizer(std::string_view options,
+                                                         std::string_view vocabulary,
+                                                         int vocab_size) {
+  try {
+    const json parsed = json::parse(options);
+    const auto type = parsed.at("type").get<std::string>();
+    if (type == "wordpiece" && !parsed.contains("begin")) {
+      return MakeWordPieceTokenizer(vocabulary, ReadWordPieceOptions(parsed));
+    }
+    auto special = ReadSpecialTokens(parsed, vocab_size);
+    if (!special.ok()) return special.status();
+    auto subwords = ReadSubwords(type, parsed, vocabulary);
+    if (!subwords.ok()) return subwords.status();
+    return MakeTokenizer(*std::move(subwords), *std::move(special));
+  } catch (const json::exception& error) {
+    return absl::DataLossError(absl::StrCat("tokenizer: ", error.what()));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for a tokenizer");
+  }
+}
+
+}  // namespace vecino::encoder
