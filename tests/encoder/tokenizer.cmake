@@ -1,7 +1,8 @@
 # Tests of the tokenizer. The parity tests need a Python with the packages of
-# tests/requirements.txt, and the first the model folder; without them they are reported as skipped.
+# tests/requirements.txt, and tokenizer_parity the model folder; without them they are reported as skipped.
 vecino_add_test(NAME wordpiece_tokenizer_test SOURCES wordpiece_tokenizer_test.cc
                 LIBS vecino_tokenizer LABELS unit)
+vecino_add_test(NAME byte_bpe_test SOURCES byte_bpe_test.cc LIBS vecino_tokenizer LABELS unit)
 
 set(test_python ${VECINO_TEST_PYTHON})
 if(NOT test_python)
@@ -11,6 +12,8 @@ endif()
 
 add_executable(tokenize_lines tokenizer_parity/tokenize_lines.cc)
 target_link_libraries(tokenize_lines PRIVATE vecino_warnings vecino_tokenizer)
+add_executable(bpe_lines tokenizer_parity/bpe_lines.cc)
+target_link_libraries(bpe_lines PRIVATE vecino_warnings vecino_tokenizer nlohmann_json::nlohmann_json)
 
 set(parity ${CMAKE_CURRENT_LIST_DIR}/tokenizer_parity)
 add_test(NAME tokenizer_parity
@@ -19,9 +22,14 @@ add_test(NAME tokenizer_parity
 add_test(NAME tokenizer_options_parity
          COMMAND ${test_python} ${parity}/check_parity.py options
                  --tool $<TARGET_FILE:tokenize_lines>)
+add_test(NAME bpe_parity
+         COMMAND ${test_python} ${parity}/check_bpe.py --tool $<TARGET_FILE:bpe_lines>
+                 --data ${CMAKE_SOURCE_DIR}/../shared/data)
+add_test(NAME bpe_source_test COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_LIST_DIR}/bpe_source_test.py)
 add_test(NAME tokenizer_tables_current
          COMMAND ${test_python} ${parity}/check_tables.py ${CMAKE_SOURCE_DIR})
-set_tests_properties(tokenizer_parity tokenizer_tables_current
+set_tests_properties(bpe_source_test PROPERTIES LABELS unit)
+set_tests_properties(tokenizer_parity bpe_parity tokenizer_tables_current
                      PROPERTIES LABELS integration TIMEOUT 600 SKIP_RETURN_CODE 77)
 set_tests_properties(tokenizer_options_parity
                      PROPERTIES LABELS "integration;slow" TIMEOUT 1800 SKIP_RETURN_CODE 77)
