@@ -51,8 +51,8 @@ def _read_tokens(fast):
     missing = [byte for byte, char in enumerate(byte_alphabet()) if char not in ids]
     if missing:
         raise SourceError(
-            f"tokenizer.json: the vocabulary lacks the tokens of {len(missing)} bytes, the first"
-            f" 0x{missing[0]:02X}; a byte-level BPE has all 256"
+            f"tokenizer.json: the vocabulary lacks {len(missing)} of the 256 tokens of bytes, the first that of"
+            f" 0x{missing[0]:02X}; a byte-level BPE has them all"
         )
     return tokens, ids
 
