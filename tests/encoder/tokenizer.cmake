@@ -1,5 +1,5 @@
-# Tests of the tokenizer. The parity tests need a Python with the packages of
-# tests/requirements.txt, and tokenizer_parity the model folder; without them they are reported as skipped.
+# Tests of the tokenizers. The parity tests need a Python with the packages of tests/requirements.txt,
+# and tokenizer_parity the model folder; without them they are reported as skipped.
 vecino_add_test(NAME wordpiece_tokenizer_test SOURCES wordpiece_tokenizer_test.cc
                 LIBS vecino_tokenizer LABELS unit)
 vecino_add_test(NAME byte_bpe_test SOURCES byte_bpe_test.cc LIBS vecino_tokenizer LABELS unit)
@@ -25,11 +25,11 @@ add_test(NAME tokenizer_options_parity
 add_test(NAME bpe_parity
          COMMAND ${test_python} ${parity}/check_bpe.py --tool $<TARGET_FILE:bpe_lines>
                  --data ${CMAKE_SOURCE_DIR}/../shared/data)
-add_test(NAME bpe_source_test COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_LIST_DIR}/bpe_source_test.py)
+add_test(NAME bpe_source_test  # by Debian's interpreter, which exports
+         COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_LIST_DIR}/bpe_source_test.py)
 add_test(NAME tokenizer_tables_current
          COMMAND ${test_python} ${parity}/check_tables.py ${CMAKE_SOURCE_DIR})
-set_tests_properties(bpe_source_test PROPERTIES LABELS unit)
-set_tests_properties(tokenizer_parity bpe_parity tokenizer_tables_current
+set_tests_properties(tokenizer_parity bpe_parity bpe_source_test tokenizer_tables_current
                      PROPERTIES LABELS integration TIMEOUT 600 SKIP_RETURN_CODE 77)
 set_tests_properties(tokenizer_options_parity
                      PROPERTIES LABELS "integration;slow" TIMEOUT 1800 SKIP_RETURN_CODE 77)
