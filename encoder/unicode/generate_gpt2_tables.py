@@ -5,7 +5,7 @@ Usage: generate_gpt2_tables.py [OUTPUT]       (needs the PyPI package `tokenizer
 
 The pre-tokenizer ByteLevel is asked, never a Unicode database, whose version would differ. At the end
 the recorded classes, put into its expression, must split every code point as the reference does, with
-each kind of neighbour.
+each kind of neighbour (those that are "other" with fewer of them).
 
 Properties, one range a line, sorted by name and then by code point; what has none is "other":
   letter       joins letters: \\p{L} of the expression
@@ -25,6 +25,7 @@ WORDS = re.compile(
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII
 )
 STAND_IN = {"letter": "x", "number": "1", "space": "\t", "other": "!"}  # read alike by WORDS
+FULL = "a{0}a1{0}1!{0}! {0}  {0} {0}{0} \n{0}{0}a'{0}s'{0} '{0}e{0}\n "
 
 
 def words():
@@ -50,7 +51,7 @@ def verify(kinds):
         s, stand_in = chr(c), STAND_IN[kinds.get(c, "other")]
         if c < 0x80 and (s == " " or s == "'" or s.isalpha()):
             stand_in = s  # the expression names it
-        text = "a{0}a1{0}1!{0}! {0}  {0} {0}{0} \n{0}{0}a'{0}s'{0} '{0}e{0}\n "
+        text = FULL if c in kinds or c < 0x80 else "a{0}1 {0}!{0}a"
         expected = [m.span() for m in WORDS.finditer(text.format(stand_in))]
         if split(text.format(s)) != expected:
             sys.exit(f"U+{c:04X}: the classes do not give the reference's words")
