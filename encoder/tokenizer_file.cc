@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "encoder/byte_bpe.h"
 #include "encoder/wordpiece_tokenizer.h"
 
 namespace vecino::encoder {
@@ -54,10 +56,19 @@ absl::StatusOr<SpecialTokens> ReadSpecialTokens(const json& options, int vocab_s
   return special;
 }
 
+absl::StatusOr<std::unique_ptr<Subwords>> ReadByteBpe(const json& options,
+                                                      std::string_view vocabulary) {
+  const json file = json::parse(vocabulary);
+  return MakeByteBpe({.tokens = file.at("tokens").get<std::vector<std::string>>(),
+                      .merges = file.at("merges").get<std::vector<std::pair<int32_t, int32_t>>>(),
+                      .add_prefix_space = options.at("add_prefix_space").get<bool>()});
+}
+
 // May throw nlohmann's exceptions.
 absl::StatusOr<std::unique_ptr<Subwords>> ReadSubwords(const std::string& type, const json& options,
                                                        std::string_view vocabulary) {
   if (type == "wordpiece") return MakeWordPiece(vocabulary, ReadWordPieceOptions(options));
+  if (type == "bpe") return ReadByteBpe(options, vocabulary);
   return absl::UnimplementedError(absl::StrCat("tokenizer: type '", type, "' is not known"));
 }
 
@@ -65,6 +76,7 @@ absl::StatusOr<std::unique_ptr<Subwords>> ReadSubwords(const std::string& type, 
 
 const char* VocabularyFile(std::string_view type) {
   if (type == "wordpiece") return "vocab.txt";
+  if (type == "bpe") return "vocabulary.json";
   return nullptr;
 }
 

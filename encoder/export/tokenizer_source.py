@@ -4,9 +4,13 @@ import dataclasses
 import json
 import os
 
+import bpe_source
+from reference_bpe import ReferenceBpe
 from reference_tokenizer import ReferenceTokenizer, ReferenceWordPiece
 from source_error import SourceError, read_json, require
 
+# Model of a tokenizer.json: what reads it, and what makes golden ids.
+_OTHERS = {"BPE": (bpe_source.convert, ReferenceBpe)}
 _BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -157,8 +161,15 @@ def read_tokenizer(directory, config):
         options, vocabulary = _read_wordpiece(directory, fast)
         size, file, text = len(vocabulary), "vocab.txt", "".join(token + "\n" for token in vocabulary)
         subwords, lowercase = ReferenceWordPiece(options, vocabulary), options["lowercase"]
+    elif kind in _OTHERS:
+        convert, reference = _OTHERS[kind]
+        options, vocabulary = convert(fast)
+        size, file = len(next(iter(vocabulary.values()))), "vocabulary.json"
+        text = json.dumps(vocabulary, ensure_ascii=False) + "\n"
+        subwords, lowercase = reference(options, vocabulary), False
     else:
-        raise SourceError(f"{directory}/tokenizer.json: the model is {kind}; supported: WordPiece")
+        raise SourceError(
+            f"{directory}/tokenizer.json: the model is {kind}; supported: WordPiece, {', '.join(_OTHERS)}")
     if kind == "WordPiece" and not fast.get("post_processor"):
         special = _bert_special(directory, vocabulary)
     else:

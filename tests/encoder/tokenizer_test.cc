@@ -141,6 +141,7 @@ TEST(ReadTokenizerTest, RefusesBadOptions) {
 
 TEST(ReadTokenizerTest, KnowsTheFileOfEachType) {
   EXPECT_STREQ(VocabularyFile("wordpiece"), "vocab.txt");
+  EXPECT_STREQ(VocabularyFile("bpe"), "vocabulary.json");
   EXPECT_EQ(VocabularyFile("words"), nullptr);
 }
 
