@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Exports small random models made by Hugging Face `transformers` and compares what Vecino makes of texts with it.
 
-    transformers_peer.py --tool BUILD/tests/encoder/embed_lines
+    transformers_peer.py --tool BUILD/tests/encoder/embed_lines [MODEL...]
 
 RoBERTa with byte-level BPE, XLM-R and BERT with Unigram, MPNet and BERT with WordPiece: weights at random, tokenizers
 trained on the texts, saved as sentence-transformers directories, exported with encoder/export, embedded by both
@@ -101,7 +101,9 @@ def theirs(model, tokenizer, lines, window):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", required=True)
-    tool = parser.parse_args().tool
+    parser.add_argument("models", nargs="*", help="which of them; default all")
+    options = parser.parse_args()
+    tool = options.tool
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
     torch.manual_seed(5)
@@ -113,14 +115,16 @@ def main():
         ("xlm-roberta-unigram", lambda f: unigram(lines, f), t.XLMRobertaConfig, t.XLMRobertaModel, 2),
         ("bert-unigram", lambda f: unigram(lines, f), t.BertConfig, t.BertModel, 0),
     ):
+        if options.models and name not in options.models:
+            continue
         with tempfile.TemporaryDirectory() as temp:
             folder, models = pathlib.Path(temp, "source"), pathlib.Path(temp, "models")
             folder.mkdir()
             tokenizer = make(folder)
-            options = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 300 + offset}
+            sizes = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 300 + offset}
             if offset:
-                options["pad_token_id"] = 1
-            module = model(config(initializer_range=0.15, **options), add_pooling_layer=False).eval()
+                sizes["pad_token_id"] = 1
+            module = model(config(initializer_range=0.15, **sizes), add_pooling_layer=False).eval()
             write_directory(folder, module, tokenizer, 300)
             exporter.export(str(folder), str(models / name))
             ids, vectors = theirs(module, tokenizer, lines, 300)
