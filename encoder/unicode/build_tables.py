@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Turns bert_unicode.tsv into the C++ tables that encoder/unicode_tables.cc includes.
+"""Turns a file of this folder into C++ tables: bert_unicode.tsv into what encoder/unicode_tables.cc
+includes, grapheme_unicode.tsv into what encoder/grapheme_clusters.cc does.
 
 Usage: build_tables.py INPUT.tsv OUTPUT.inc      (standard library only; run by the build)
 """
 
+import os
 import sys
 
 BLOCK_BITS, COMBINING_SHIFT = 7, 9  # as in encoder/unicode_tables.h
-BITS = {
+BITS = {  # of BERT
     "removed": 0,
     "space": 1,
     "chinese": 2,
@@ -18,9 +20,24 @@ BITS = {
     "hangul": 7,
     "lower": 8,
 }
+GRAPHEME_BITS = {  # as in encoder/grapheme_clusters.cc
+    "attach": 0,
+    "extend": 1,
+    "control": 2,
+    "prepend": 3,
+    "pictograph": 4,
+    "l": 5,
+    "v": 6,
+    "t": 7,
+    "lv": 8,
+    "lvt": 9,
+    "consonant": 10,
+    "linker": 11,
+    "incb": 12,
+}
 
 
-def read(path):
+def read(path, names):
     """(code point → bits, code point → class, nfd, lower)"""
     bits, classes, maps = {}, {}, {"nfd": {}, "lower": {}}
     with open(path, encoding="ascii") as f:
@@ -35,7 +52,7 @@ def read(path):
                     if name == "class":
                         classes[c] = int(value[0])
                         continue
-                    bits[c] = bits.get(c, 0) | 1 << BITS[name]
+                    bits[c] = bits.get(c, 0) | 1 << names[name]
                     if name in maps:
                         shift = value[0][0] in "+-"
                         maps[name][c] = (
@@ -68,7 +85,8 @@ def mappings(name, table):
 
 def main():
     source, target = sys.argv[1:]
-    bits, classes, nfd, lower = read(source)
+    grapheme = os.path.basename(source).startswith("grapheme")
+    bits, classes, nfd, lower = read(source, GRAPHEME_BITS if grapheme else BITS)
     ranks = {value: rank for rank, value in enumerate(sorted(set(classes.values())), 1)}
     assert len(ranks) < 1 << 16 - COMBINING_SHIFT
     size = 1 << BLOCK_BITS
@@ -82,6 +100,14 @@ def main():
     assert len(blocks) <= 256, len(blocks)
     flat = [v for block in blocks for v in block]
     with open(target, "w", encoding="ascii") as f:
+        if grapheme:
+            f.write(
+                "namespace vecino::encoder {\nnamespace {\n"
+                + array("uint8_t", "kGraphemeBlock", index)
+                + array("uint16_t", "kGraphemeProperties", flat)
+                + "}  // namespace\n}  // namespace vecino::encoder\n"
+            )
+            return
         f.write(
             "namespace vecino::encoder::internal {\n"
             + array("uint8_t", "kCharBlock", index)

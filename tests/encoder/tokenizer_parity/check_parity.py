@@ -108,6 +108,10 @@ def mixed_texts(count):
     return [mixed(rng, rng.randint(1, 40)).encode() for _ in range(count)]
 
 
+def to_records(texts):
+    return b"".join(part for t in texts for part in (struct.pack("I", len(t)), t))
+
+
 class Ours:
     def __init__(self, tool, vocab, lowercase=True, strip=None, chinese=True, clean=True):
         self.args = [
@@ -121,9 +125,8 @@ class Ours:
 
     def encode(self, texts, max_tokens):
         """(tokens before the cut, ids as bytes) of each text"""
-        records = b"".join(part for t in texts for part in (struct.pack("I", len(t)), t))
         out = subprocess.run(
-            self.args + [str(max_tokens)], input=records, capture_output=True, check=True
+            self.args + [str(max_tokens)], input=to_records(texts), capture_output=True, check=True
         ).stdout
         at, results = 0, []
         while at < len(out):
