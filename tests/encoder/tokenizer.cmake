@@ -12,6 +12,10 @@ endif()
 
 add_executable(tokenize_lines tokenizer_parity/tokenize_lines.cc)
 target_link_libraries(tokenize_lines PRIVATE vecino_warnings vecino_tokenizer)
+add_test(NAME unigram_source_test
+         COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_LIST_DIR}/unigram_source_test.py)
+set_tests_properties(unigram_source_test PROPERTIES LABELS unit)
+
 add_executable(unigram_lines tokenizer_parity/unigram_lines.cc)
 target_link_libraries(unigram_lines PRIVATE vecino_warnings vecino_tokenizer nlohmann_json::nlohmann_json
                                             absl::strings)

@@ -138,10 +138,10 @@ class Ours:
 
 class Comparison:
     def __init__(self):
-        self.different = 0
+        self.different = self.compared = 0
 
-    def run(self, label, ours, reference, texts, window=None):
-        """Compares whole texts, or cut to `window` tokens by both."""
+    def run(self, label, ours, reference, texts, window=None, brief=False):
+        """Compares whole texts, or cut to `window` tokens by both. `brief`: prints only what differs."""
         if texts is None:
             print(f"{label}: SKIPPED, the texts are not on this machine")
             return
@@ -170,6 +170,9 @@ class Comparison:
                             f"\n    ours      {count}: {list(array.array('i', our_ids))[:40]}"
                         )
         self.different += differ
+        self.compared += len(texts)
+        if brief and not differ:
+            return
         print(
             f"{label}: {len(texts)} texts, {tokens} tokens, {differ} differ "
             f"({time.monotonic() - start:.1f} s)",

@@ -141,7 +141,7 @@ def with_random_charsmaps(compare, tool, folder, count=40):
             for _ in range(5000)
         ]
         ours = UnigramOurs(tool, folder, reference)
-        compare.run(f"random charsmap {number}", ours, reference, texts)
+        compare.run(f"random charsmap {number}", ours, reference, texts, brief=True)
 
 
 def with_random_pieces(compare, tool, folder, count=60):
@@ -160,7 +160,7 @@ def with_random_pieces(compare, tool, folder, count=60):
             "".join(rng.choices([*letters, " ", "d"], k=rng.randint(0, 14))).encode() for _ in range(4000)
         ]
         ours = UnigramOurs(tool, folder, reference)
-        compare.run(f"random pieces {number}", ours, reference, texts)
+        compare.run(f"random pieces {number}", ours, reference, texts, brief=True)
 
 
 def compare_reference(compare, reference, ours):
@@ -244,8 +244,13 @@ def main():
                 tell_library(processor, reference, "WordNet", glosses)
                 tell_library(processor, reference, "edge set", edges)
                 tell_speed(ours, reference, glosses)
-        with_random_charsmaps(compare, args.tool, folder)
-        with_random_pieces(compare, args.tool, folder)
+        for label, run in (("charsmaps", with_random_charsmaps), ("pieces", with_random_pieces)):
+            before = (compare.compared, compare.different)
+            run(compare, args.tool, folder)
+            print(
+                f"random {label}: {compare.compared - before[0]} texts, "
+                f"{compare.different - before[1]} differ"
+            )
     print("all the same" if compare.different == 0 else f"{compare.different} texts DIFFER")
     sys.exit(compare.different != 0)
 
