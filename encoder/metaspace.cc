@@ -74,23 +74,19 @@ void Metaspace::Split(std::string_view text, Sink sink) const {
   text = Strip(text);
   std::string collapsed;
   if (!collapse_spaces_.empty()) text = collapsed = Collapsed(text, collapse_spaces_);
-  bool first = true;  // in the text or after white space: what gets a mark that it does not have
   while (!text.empty()) {
     const Place place = At(text);
     if (place.kind != kOther) text.remove_prefix(place.length);
-    if (place.kind == kWhite) {
-      first = true;
-      continue;
-    }
+    if (place.kind == kWhite) continue;
     size_t end = 0;
     while (end < text.size()) {
       const Place next = At(text.substr(end));
       if (next.kind != kOther) break;
       end += next.length;
     }
-    sink(place.kind == kMark || (first && prefix_space_), text.substr(0, end));
+    // What begins without a mark begins the text or comes after white space.
+    sink(place.kind == kMark || prefix_space_, text.substr(0, end));
     text.remove_prefix(end);
-    first = false;
   }
 }
 

@@ -113,6 +113,15 @@ TEST(UnigramTest, UnknownsAreOneWithTheirNeighboursOfAWord) {
   EXPECT_EQ(Read(Pieces({{"a", -1}}), "x a"), "<unk> <unk> a");  // the mark is unknown too
 }
 
+TEST(UnigramTest, AnUnknownCostsTenMoreThanTheLeastScore) {
+  // −6 − 6 against −6 − 10 + 4.5 and + 3.5.
+  EXPECT_EQ(Read(Pieces({{"▁", 0}, {"ab", -6}, {"c", -6}, {"bc", 4.5}}), "abc"), "▁ <unk> bc");
+  EXPECT_EQ(Read(Pieces({{"▁", 0}, {"ab", -6}, {"c", -6}, {"bc", 3.5}}), "abc"), "▁ ab c");
+  UnigramVocabulary vocabulary = Pieces({{"▁", 0}, {"ab", -6}, {"c", -6}, {"bc", 4.5}});
+  vocabulary.pieces[0].second = -7;  // <unk> counts among the scores
+  EXPECT_EQ(Read(vocabulary, "abc"), "▁ ab c");
+}
+
 TEST(UnigramTest, APieceOfSeveralCharactersDoesNotKeepUnknownsAway) {
   // b is no piece; x is only at the front of one.
   const UnigramVocabulary vocabulary = Pieces({{"▁", -1}, {"ab", -1}, {"xy", -30}});
@@ -216,6 +225,7 @@ TEST(UnigramTest, ASmallClusterIsReplacedAsAWhole) {
   EXPECT_EQ(Read(vocabulary, "a\u0301\u0301\u0301"), "▁ x y y y");  // 7
   EXPECT_EQ(Read(vocabulary, "b\u0301"), "▁ b y");  // no key begins the cluster: one by one
   EXPECT_EQ(Read(vocabulary, "\u0301\u0301"), "▁ y");
+  EXPECT_EQ(Read(Letters({{"☂", "x"}}), "☂\u0301 ☂\u200d"), "▁ x ▁ x \u200d");  // 5 and 6
   EXPECT_EQ(Read(vocabulary, "\n\u0301\u0301"), "▁ y");  // nothing attaches to a control
 }
 
@@ -230,6 +240,7 @@ TEST(UnigramTest, CarriageReturnAndLineFeedAreOneCluster) {
   EXPECT_EQ(Read(vocabulary, "\r\n"), "▁ r");
   EXPECT_EQ(Read(vocabulary, "\n\r"), "▁ n r");
   EXPECT_EQ(Read(Letters({{"\n", "n"}}), "a\r\nb"), "▁ a ▁ n b");  // one by one
+  EXPECT_EQ(Read(Letters({{"\r\n", "x"}}), "a\r\n\rb"), "▁ a x ▁ b");
 }
 
 TEST(UnigramTest, AZeroByteEndsALookUp) {
@@ -353,6 +364,7 @@ TEST(FirstGraphemeClusterTest, JoinsWhatTheReferenceJoins) {
   EXPECT_EQ(first("\uac01\u1161"), "\uac01");
   EXPECT_EQ(first("a\u200d☂"), "a\u200d");
   EXPECT_EQ(first("☂\u200d\u200d☂"), "☂\u200d\u200d");
+  EXPECT_EQ(first("☂\u0903\u200d☂"), "☂\u0903\u200d");  // a spacing mark, not Extend
   EXPECT_EQ(first("\u0915\u0301\u0937"), "\u0915\u0301");
 }
 

@@ -132,6 +132,7 @@ def with_random_charsmaps(compare, tool, folder, count=40):
     pieces = {x: -1.0 - i / 64 for i, x in enumerate(["<unk>", MARK, "x", "y", "\u4e2d", *points])}
     for number in range(count):
         keys = {"".join(rng.choices(points, k=rng.choice((1, 1, 2, 3)))) for _ in range(80)}
+        keys |= {"\r\n"} if number % 4 < 2 else set()
         values = ("x", "xy", "", "\u4e2d")
         charsmap = build({key: rng.choice(values) for key in keys if "\0" not in key})
         reference = make(list(pieces.items()), 0, [normalizers.Precompiled(charsmap)], number % 2 == 0)
@@ -144,12 +145,12 @@ def with_random_charsmaps(compare, tool, folder, count=40):
         compare.run(f"random charsmap {number}", ours, reference, texts, brief=True)
 
 
-def with_random_pieces(compare, tool, folder, count=60):
+def with_random_pieces(compare, tool, folder, count=150):
     """Ties, positive scores, pieces that stand twice, characters that no piece has."""
     rng, letters = random.Random(17), ["a", "b", "c", "\u00e9", "\u4e2d", MARK]
     for number in range(count):
         scores = rng.choice(([-1, -2, -3], [-0.5, -1.25, -7], [0, 1, 2], [30, 40, 100], [-1e9, 1e9]))
-        pieces = [("<unk>", 0.0)]
+        pieces = [("<unk>", float(rng.choice((0, *scores))))]
         for _ in range(rng.randint(1, 60)):
             piece = "".join(rng.choices(letters, k=rng.randint(1, 4)))
             pieces.append((piece, float(rng.choice(scores))))
