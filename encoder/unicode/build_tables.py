@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Turns a file of this folder into C++ tables: bert_unicode.tsv into what encoder/unicode_tables.cc
-includes, grapheme_unicode.tsv into what encoder/grapheme_clusters.cc does.
+"""Turns a file of this folder into C++ tables: bert_unicode.tsv into those that
+encoder/unicode_tables.cc includes, grapheme_unicode.tsv into those of encoder/grapheme_clusters.cc.
 
 Usage: build_tables.py INPUT.tsv OUTPUT.inc      (standard library only; run by the build)
 """
@@ -9,7 +9,7 @@ import os
 import sys
 
 BLOCK_BITS, COMBINING_SHIFT = 7, 9  # as in encoder/unicode_tables.h
-BITS = {  # of BERT
+BERT_BITS = {
     "removed": 0,
     "space": 1,
     "chinese": 2,
@@ -83,41 +83,54 @@ def mappings(name, table):
     )
 
 
-def main():
-    source, target = sys.argv[1:]
-    grapheme = os.path.basename(source).startswith("grapheme")
-    bits, classes, nfd, lower = read(source, GRAPHEME_BITS if grapheme else BITS)
+def blocks(bits):
+    """(code point >> BLOCK_BITS → block, the blocks' values); the first block is that of ASCII."""
+    size = 1 << BLOCK_BITS
+    known, index = {}, []
+    for start in range(0, 0x110000, size):
+        block = tuple(bits.get(c, 0) for c in range(start, start + size))
+        index.append(known.setdefault(block, len(known)))
+    assert len(known) <= 256, len(known)
+    return index, [v for block in known for v in block]
+
+
+def bert(source):
+    bits, classes, nfd, lower = read(source, BERT_BITS)
     ranks = {value: rank for rank, value in enumerate(sorted(set(classes.values())), 1)}
     assert len(ranks) < 1 << 16 - COMBINING_SHIFT
-    size = 1 << BLOCK_BITS
-    blocks, index = {}, []
-    for start in range(0, 0x110000, size):
-        block = tuple(
-            bits.get(c, 0) | ranks.get(classes.get(c), 0) << COMBINING_SHIFT
-            for c in range(start, start + size)
-        )
-        index.append(blocks.setdefault(block, len(blocks)))
-    assert len(blocks) <= 256, len(blocks)
-    flat = [v for block in blocks for v in block]
+    for c, value in classes.items():
+        bits[c] = bits.get(c, 0) | ranks[value] << COMBINING_SHIFT
+    index, flat = blocks(bits)
+    return (
+        "namespace vecino::encoder::internal {\n"
+        + array("uint8_t", "kCharBlock", index)
+        + array("uint16_t", "kCharProperties", flat)
+        + "}  // namespace vecino::encoder::internal\n"
+        "namespace vecino::encoder {\nnamespace {\n"
+        + mappings("Decomposition", nfd)
+        + mappings("Lowercase", lower)
+        + "}  // namespace\n}  // namespace vecino::encoder\n"
+    )
+
+
+def grapheme(source):
+    index, flat = blocks(read(source, GRAPHEME_BITS)[0])
+    return (
+        "namespace vecino::encoder {\nnamespace {\n"
+        + array("uint8_t", "kGraphemeBlock", index)
+        + array("uint16_t", "kGraphemeProperties", flat)
+        + "}  // namespace\n}  // namespace vecino::encoder\n"
+    )
+
+
+TABLES = {"bert_unicode.tsv": bert, "grapheme_unicode.tsv": grapheme}
+
+
+def main():
+    source, target = sys.argv[1:]
+    tables = TABLES[os.path.basename(source)](source)
     with open(target, "w", encoding="ascii") as f:
-        if grapheme:
-            f.write(
-                "namespace vecino::encoder {\nnamespace {\n"
-                + array("uint8_t", "kGraphemeBlock", index)
-                + array("uint16_t", "kGraphemeProperties", flat)
-                + "}  // namespace\n}  // namespace vecino::encoder\n"
-            )
-            return
-        f.write(
-            "namespace vecino::encoder::internal {\n"
-            + array("uint8_t", "kCharBlock", index)
-            + array("uint16_t", "kCharProperties", flat)
-            + "}  // namespace vecino::encoder::internal\n"
-            "namespace vecino::encoder {\nnamespace {\n"
-            + mappings("Decomposition", nfd)
-            + mappings("Lowercase", lower)
-            + "}  // namespace\n}  // namespace vecino::encoder\n"
-        )
+        f.write(tables)
 
 
 if __name__ == "__main__":
