@@ -2,7 +2,7 @@
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/generated)
 set(unicode_incs)
-foreach(table bert_unicode gpt2_unicode)
+foreach(table bert_unicode gpt2_unicode grapheme_unicode)
   set(unicode_inc ${CMAKE_CURRENT_BINARY_DIR}/generated/${table}.inc)
   add_custom_command(
     OUTPUT ${unicode_inc}
@@ -14,7 +14,8 @@ foreach(table bert_unicode gpt2_unicode)
   list(APPEND unicode_incs ${unicode_inc})
 endforeach()
 add_library(vecino_tokenizer STATIC
-  bert_words.cc bpe_merges.cc byte_bpe.cc gpt2_words.cc tokenizer.cc tokenizer_file.cc unicode_tables.cc utf8.cc
+  bert_words.cc bpe_merges.cc byte_bpe.cc gpt2_words.cc grapheme_clusters.cc metaspace.cc precompiled_normalizer.cc
+  tokenizer.cc tokenizer_file.cc unicode_tables.cc unigram.cc utf8.cc
   wordpiece_tokenizer.cc wordpiece_trie.cc ${unicode_incs})
 target_include_directories(vecino_tokenizer PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
 target_link_libraries(vecino_tokenizer

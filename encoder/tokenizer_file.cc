@@ -1,6 +1,7 @@
 #include "encoder/tokenizer_file.h"
 
 #include <cstdint>
+#include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -8,8 +9,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "encoder/byte_bpe.h"
+#include "encoder/unigram.h"
 #include "encoder/wordpiece_tokenizer.h"
 
 namespace vecino::encoder {
@@ -64,11 +67,33 @@ absl::StatusOr<std::unique_ptr<Subwords>> ReadByteBpe(const json& options,
                       .add_prefix_space = options.at("add_prefix_space").get<bool>()});
 }
 
+absl::StatusOr<std::unique_ptr<Subwords>> ReadUnigram(const json& options,
+                                                      std::string_view vocabulary) {
+  const json file = json::parse(vocabulary);
+  UnigramVocabulary unigram;
+  for (const json& piece : file.at("pieces")) {
+    unigram.pieces.emplace_back(piece.at(0).get<std::string>(),
+                                piece.at(1).is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                                      : piece.at(1).get<double>());
+  }
+  if (!absl::Base64Unescape(file.at("charsmap").get<std::string>(), &unigram.charsmap)) {
+    return absl::DataLossError("vocabulary.json: charsmap is not base64");
+  }
+  unigram.unk_id = options.at("unk_id").get<int32_t>();
+  unigram.strip_left = options.at("strip_left").get<bool>();
+  unigram.strip_right = options.at("strip_right").get<bool>();
+  unigram.collapse_spaces = options.at("collapse_spaces").get<std::string>();
+  unigram.whitespace_split = options.at("whitespace_split").get<bool>();
+  unigram.prefix_space = options.at("prefix_space").get<bool>();
+  return MakeUnigram(unigram);
+}
+
 // May throw nlohmann's exceptions.
 absl::StatusOr<std::unique_ptr<Subwords>> ReadSubwords(const std::string& type, const json& options,
                                                        std::string_view vocabulary) {
   if (type == "wordpiece") return MakeWordPiece(vocabulary, ReadWordPieceOptions(options));
   if (type == "bpe") return ReadByteBpe(options, vocabulary);
+  if (type == "unigram") return ReadUnigram(options, vocabulary);
   return absl::UnimplementedError(absl::StrCat("tokenizer: type '", type, "' is not known"));
 }
 
@@ -76,7 +101,7 @@ absl::StatusOr<std::unique_ptr<Subwords>> ReadSubwords(const std::string& type, 
 
 const char* VocabularyFile(std::string_view type) {
   if (type == "wordpiece") return "vocab.txt";
-  if (type == "bpe") return "vocabulary.json";
+  if (type == "bpe" || type == "unigram") return "vocabulary.json";
   return nullptr;
 }
 

@@ -5,12 +5,14 @@ import json
 import os
 
 import bpe_source
+import unigram_source
 from reference_bpe import ReferenceBpe
 from reference_tokenizer import ReferenceTokenizer, ReferenceWordPiece
+from reference_unigram import ReferenceUnigram
 from source_error import SourceError, read_json, require
 
 # Model of a tokenizer.json: what reads it, and what makes golden ids.
-_OTHERS = {"BPE": (bpe_source.convert, ReferenceBpe)}
+_OTHERS = {"BPE": (bpe_source.convert, ReferenceBpe), "Unigram": (unigram_source.convert, ReferenceUnigram)}
 _BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Turns a file of this folder into C++ tables: bert_unicode.tsv into those that
-encoder/unicode_tables.cc includes, gpt2_unicode.tsv into those of encoder/gpt2_words.cc.
+encoder/unicode_tables.cc includes, gpt2_unicode.tsv into those of encoder/gpt2_words.cc, grapheme_unicode.tsv
+into those of encoder/grapheme_clusters.cc.
 
 Usage: build_tables.py INPUT.tsv OUTPUT.inc      (standard library only; run by the build)
 """
@@ -21,6 +22,21 @@ BERT_BITS = {
     "lower": 8,
 }
 GPT2_BITS = {"letter": 0, "number": 1, "space": 2}  # as in encoder/gpt2_words.cc
+GRAPHEME_BITS = {  # as in encoder/grapheme_clusters.cc
+    "attach": 0,
+    "extend": 1,
+    "control": 2,
+    "prepend": 3,
+    "pictograph": 4,
+    "l": 5,
+    "v": 6,
+    "t": 7,
+    "lv": 8,
+    "lvt": 9,
+    "consonant": 10,
+    "linker": 11,
+    "incb": 12,
+}
 
 
 def read(path, names):
@@ -109,7 +125,17 @@ def gpt2(source):
     )
 
 
-TABLES = {"bert_unicode.tsv": bert, "gpt2_unicode.tsv": gpt2}
+def grapheme(source):
+    index, flat = blocks(read(source, GRAPHEME_BITS)[0])
+    return (
+        "namespace vecino::encoder {\nnamespace {\n"
+        + array("uint8_t", "kGraphemeBlock", index)
+        + array("uint16_t", "kGraphemeProperties", flat)
+        + "}  // namespace\n}  // namespace vecino::encoder\n"
+    )
+
+
+TABLES = {"bert_unicode.tsv": bert, "gpt2_unicode.tsv": gpt2, "grapheme_unicode.tsv": grapheme}
 
 
 def main():

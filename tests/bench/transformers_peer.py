@@ -9,7 +9,7 @@ executors. Prints for each the texts whose ids differ and the largest difference
 model with mean pooling. Exit status: 0 none differs in ids, nor in one float by more than 2e-5.
 
 Needs Debian's python3-torch, and in an environment that sees it (`/usr/bin/python3 -m venv --system-site-packages`)
-transformers==4.30.2 and sentencepiece. By hand: these are too heavy for the tests, whose references are
+transformers==4.30.2, sentencepiece and protobuf==3.20.3. By hand: these are too heavy for the tests, whose references are
 encoder/export/eager_bert.py and the current `tokenizers`.
 """
 

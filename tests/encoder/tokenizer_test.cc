@@ -142,6 +142,7 @@ TEST(ReadTokenizerTest, RefusesBadOptions) {
 TEST(ReadTokenizerTest, KnowsTheFileOfEachType) {
   EXPECT_STREQ(VocabularyFile("wordpiece"), "vocab.txt");
   EXPECT_STREQ(VocabularyFile("bpe"), "vocabulary.json");
+  EXPECT_STREQ(VocabularyFile("unigram"), "vocabulary.json");
   EXPECT_EQ(VocabularyFile("words"), nullptr);
 }
 

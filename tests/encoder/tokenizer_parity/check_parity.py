@@ -108,6 +108,10 @@ def mixed_texts(count):
     return [mixed(rng, rng.randint(1, 40)).encode() for _ in range(count)]
 
 
+def to_records(texts):
+    return b"".join(part for t in texts for part in (struct.pack("I", len(t)), t))
+
+
 class Ours:
     """The C++ tokenizer. options: a manifest's `tokenizer`; vocabulary: its file."""
 
@@ -117,10 +121,9 @@ class Ours:
 
     def encode(self, texts, max_tokens, pairs=False):
         """(tokens before the cut, index of a pair's second text, ids as bytes) of each text or pair"""
-        records = b"".join(part for t in texts for part in (struct.pack("I", len(t)), t))
         run = subprocess.run(
             self.args + [str(max_tokens)] + ["pairs"] * pairs,
-            input=records, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            input=to_records(texts), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         assert run.returncode == 0, run.stderr
         self.seconds = float(run.stderr)
@@ -140,10 +143,10 @@ def wordpiece_options(lowercase=True, strip=None, chinese=True, clean=True):
 
 class Comparison:
     def __init__(self):
-        self.different = 0
+        self.different = self.compared = 0
 
-    def run(self, label, ours, reference, texts, window=None):
-        """Compares whole texts, or cut to `window` tokens by both."""
+    def run(self, label, ours, reference, texts, window=None, brief=False):
+        """Compares whole texts, or cut to `window` tokens by both. `brief`: prints only what differs."""
         if texts is None:
             print(f"{label}: SKIPPED, the texts are not on this machine")
             return
@@ -172,6 +175,9 @@ class Comparison:
                             f"\n    ours      {count}: {list(array.array('i', our_ids))[:40]}"
                         )
         self.different += differ
+        self.compared += len(texts)
+        if brief and not differ:
+            return
         print(
             f"{label}: {len(texts)} texts, {tokens} tokens, {differ} differ "
             f"({time.monotonic() - start:.1f} s)",

@@ -15,6 +15,7 @@ import tempfile
 RECORDERS = {
     "bert_unicode.tsv": "generate_tables.py",
     "gpt2_unicode.tsv": "generate_gpt2_tables.py",
+    "grapheme_unicode.tsv": "generate_grapheme_tables.py",
 }
 
 
