@@ -266,7 +266,13 @@ absl::Status CheckOptions(const EncoderOptions& options) {
         absl::StrCat("encoder option executor is '", options.executor,
                      "'; it must be 'auto', 'torchscript' or 'fused'"));
   }
-  return CheckDevice(options.device);
+  if (options.executor == "fused" && options.device != "cpu") {
+    return absl::InvalidArgumentError(
+        "encoder option executor is 'fused', which runs on the CPU; with device 'cuda' take "
+        "'auto'");
+  }
+  const absl::Status device = CheckDevice(options.device);
+  return absl::IsInvalidArgument(device) ? device : absl::OkStatus();
 }
 
 }  // namespace
@@ -279,10 +285,15 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
   const auto warn = [&](std::string_view line) { options.warn ? options.warn(line) : log(line); };
   const auto names = ListModelFolders(options.model_root);
   if (!names.ok()) return names.status();
+  std::string device = options.device;
+  if (const absl::Status status = CheckDevice(device); !status.ok()) {
+    warn(absl::StrCat("models run on the CPU: ", status.message()));
+    device = "cpu";
+  }
   std::vector<TextModel> models;
   for (const std::string& name : *names) {
     const absl::Time start = absl::Now();
-    auto loaded = LoadTextModels(options.model_root, name, options.device, options.executor, warn);
+    auto loaded = LoadTextModels(options.model_root, name, device, options.executor, warn);
     if (!loaded.ok()) {
       warn(absl::StrCat("model ", name, " refused: ", loaded.status().ToString()));
       continue;

@@ -65,7 +65,9 @@ struct EncoderOptions {
   // "auto": BERT encoders on CPU by the fused executor, which serves them as NAME@bf16 and
   // NAME@int8 too, others by TorchScript; "torchscript"; or "fused", which refuses others.
   std::string executor = "auto";
-  std::string device = "cpu";  // or "cuda", where LibTorch is built with it (Debian's is not)
+  // "cpu", or "cuda" for what TorchScript runs, where LibTorch has it (Debian's does not) and finds
+  // a device; else `warn` is told and the CPU taken.
+  std::string device = "cpu";
   // Batches of the bulk lane that run at once, and as many of the query lane, each on a thread of
   // its own; 0: one per core.
   int executors = 0;
@@ -124,8 +126,8 @@ class Encoder {
 
 // Loads every model folder under options.model_root: checks the SHA-256 of every file against its
 // manifest and runs its golden sentences. A folder that fails is left out and `warn` told why;
-// the error is returned only when the root cannot be read, options are out of range or the device
-// is not there. Blocks for seconds.
+// the error is returned only when the root cannot be read or options are out of range. Blocks for
+// seconds.
 absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& options);
 
 }  // namespace vecino::encoder

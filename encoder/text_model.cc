@@ -180,17 +180,25 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     }
     return model.status();
   };
-  if (executor != "torchscript" && device == "cpu") {
+  if (executor != "torchscript") {
     const absl::StatusOr<BertWeights> weights = ReadBertWeights(folder->module_bytes);
-    absl::Status status = weights.status();
-    for (const Precision precision : kPrecisions) {
-      if (!status.ok()) break;
-      const absl::Status added = add(LoadFused(*folder, *weights, tokenizer, precision), precision);
-      if (precision == Precision::kFp32) status = added;
+    const auto add_fused = [&](Precision precision) {
+      if (!weights.ok()) return weights.status();
+      return add(LoadFused(*folder, *weights, tokenizer, precision), precision);
+    };
+    if (device == "cpu") {
+      const absl::Status status = add_fused(Precision::kFp32);
+      if (status.ok()) {
+        add_fused(Precision::kBf16).IgnoreError();
+        add_fused(Precision::kInt8).IgnoreError();
+        return models;
+      }
+      if (executor == "fused") return status;
+      why = absl::StrCat(", not by the fused executor: ", status.message());
+    } else {
+      // What TorchScript has not, for collections that have it.
+      add_fused(Precision::kInt8).IgnoreError();
     }
-    if (status.ok()) return models;
-    if (executor == "fused") return status;
-    why = absl::StrCat(", not by the fused executor: ", status.message());
   }
   const absl::Status status =
       add(LoadTorch(*folder, tokenizer, device, Precision::kFp32), Precision::kFp32);

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "encoder/torch_executor.h"
 #include "tests/encoder/model_fixture.h"
 
 namespace vecino::encoder {
@@ -326,15 +327,33 @@ TEST_F(OpenEncoderTest, RefusesOptionsOutOfRangeAndAMissingRoot) {
   EXPECT_EQ(OpenEncoder({.model_root = (root_ / "none").string()}).status().code(),
             absl::StatusCode::kNotFound);
   const std::string root = root_.string();
-  for (const EncoderOptions& options : {EncoderOptions{.model_root = root, .executors = -1},
-                                        EncoderOptions{.model_root = root, .executors = 100000},
-                                        EncoderOptions{.model_root = root, .batch_tokens = 0},
-                                        EncoderOptions{.model_root = root, .queue_tokens = 0},
-                                        EncoderOptions{.model_root = root, .cache_bytes = -1},
-                                        EncoderOptions{.model_root = root, .executor = "abacus"},
-                                        EncoderOptions{.model_root = root, .device = "abacus"}}) {
+  for (const EncoderOptions& options :
+       {EncoderOptions{.model_root = root, .executors = -1},
+        EncoderOptions{.model_root = root, .executors = 100000},
+        EncoderOptions{.model_root = root, .batch_tokens = 0},
+        EncoderOptions{.model_root = root, .queue_tokens = 0},
+        EncoderOptions{.model_root = root, .cache_bytes = -1},
+        EncoderOptions{.model_root = root, .executor = "abacus"},
+        EncoderOptions{.model_root = root, .device = "abacus"},
+        EncoderOptions{.model_root = root, .executor = "fused", .device = "cuda"}}) {
     EXPECT_EQ(OpenEncoder(options).status().code(), absl::StatusCode::kInvalidArgument);
   }
+}
+
+TEST_F(OpenEncoderTest, TakesTheCpuWhereThereIsNoCuda) {
+  if (CheckDevice("cuda").ok()) GTEST_SKIP() << "there is a CUDA device";
+  VECINO_NEED_REAL_MODEL();
+  LinkRealModel(root_, "model");
+  std::vector<std::string> warnings;
+  const auto encoder = OpenEncoder(
+      {.model_root = root_.string(), .device = "cuda", .warn = [&](std::string_view line) {
+         warnings.emplace_back(line);
+       }});
+  ASSERT_TRUE(encoder.ok()) << encoder.status();
+  EXPECT_THAT(warnings, testing::ElementsAre(testing::HasSubstr("models run on the CPU: ")));
+  EXPECT_EQ((*encoder)->Models().size(), 3u);
+  const std::string_view texts[] = {"chess"};
+  EXPECT_TRUE((*encoder)->Embed("model", texts, {}).ok());
 }
 
 TEST_F(OpenEncoderTest, RootWithoutModelsServesNone) {
