@@ -1,16 +1,20 @@
-// encoder_bench [--executor NAME] [--batch-tokens N] [--json] MODEL_ROOT [MODEL...]: tokens a
+// encoder_bench [--executor NAME] [--batch-tokens N] [--texts FILE] [--json] MODEL_ROOT [MODEL...]:
+// tokens a
 // second of the encoder, and the latency of a lone query, of each model (NAME, NAME@bf16,
 // NAME@int8). Prints figures and asserts nothing: they depend on the machine and on what else it
 // does. Texts come from files named by VECINO_BENCH_GLOSSES and VECINO_BENCH_LONG (one text a
 // line); without them, from made-up sentences with the token counts of WordNet glosses (mean 24.5)
 // and of long package descriptions (mean 90.6). --json: one object a line, {"model", "what",
-// "tokens_per_s" or "p50" and "p99" in µs}; encoder_peers.py reads them.
+// "tokens_per_s" or "p50" and "p99" in µs}; encoder_peers.py reads them. --texts: only how fast all
+// lines of that file are, in calls of 256, two at a time; load_bench.py compares a load with it.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <random>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -142,8 +146,35 @@ void MeasureQueriesBesideBulk(Encoder& encoder, const std::string& model,
       p50[0], p99[0], p50[1], p99[1], p99[1] / p99[0]);
 }
 
+// As a loader sends them: two calls at a time, 256 texts each.
+void MeasureFile(Encoder& encoder, const std::string& model, const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> texts;
+  for (std::string line; std::getline(file, line);) texts.push_back(line);
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    constexpr size_t kCall = 256;
+    for (size_t i; (i = next.fetch_add(kCall)) < views.size();) {
+      const size_t n = std::min(kCall, views.size() - i);
+      static_cast<void>(encoder.Embed(model, std::span(views).subspan(i, n), {}));
+    }
+  };
+  const int64_t before = encoder.Stats().tokens;
+  const double start = Seconds();
+  std::thread other(work);
+  work();
+  other.join();
+  const double took = Seconds() - start;
+  std::printf(
+      "{\"model\": \"%s\", \"what\": \"texts\", \"texts\": %zu, \"texts_per_s\": %.1f, "
+      "\"tokens_per_s\": %.1f}\n",
+      model.c_str(), texts.size(), static_cast<double>(texts.size()) / took,
+      static_cast<double>(encoder.Stats().tokens - before) / took);
+}
+
 struct Options {
-  std::string root, executor = "auto";
+  std::string root, executor = "auto", texts;
   std::vector<std::string> models;
   std::vector<int> batch_tokens = {256, 1024, 4096};
   bool json = false;
@@ -162,6 +193,10 @@ int Run(const Options& options) {
       return 1;
     }
     for (const std::string& model : options.models) {
+      if (!options.texts.empty()) {
+        MeasureFile(**encoder, model, options.texts);
+        continue;
+      }
       if (!options.json) {
         std::printf("%s, batches of %d padded tokens, %d executors\n", model.c_str(), batch_tokens,
                     (*encoder)->Stats().executors);
@@ -186,6 +221,9 @@ int main(int argc, char** argv) {
       options.json = true;
     } else if (word == "--executor" && i + 1 < argc) {
       options.executor = argv[++i];
+    } else if (word == "--texts" && i + 1 < argc) {
+      options.texts = argv[++i];
+      options.batch_tokens = {1024};
     } else if (word == "--batch-tokens" && i + 1 < argc) {
       options.batch_tokens = {std::atoi(argv[++i])};
     } else if (options.root.empty()) {
@@ -195,9 +233,10 @@ int main(int argc, char** argv) {
     }
   }
   if (options.root.empty()) {
-    std::fprintf(stderr,
-                 "usage: encoder_bench [--executor NAME] [--batch-tokens N] [--json] MODEL_ROOT "
-                 "[MODEL...]\n");
+    std::fprintf(
+        stderr,
+        "usage: encoder_bench [--executor NAME] [--batch-tokens N] [--texts FILE] [--json] "
+        "MODEL_ROOT [MODEL...]\n");
     return 2;
   }
   if (options.models.empty()) options.models = {"all-MiniLM-L6-v2"};
