@@ -96,8 +96,8 @@ class RequestReader final : public nlohmann::json_sax<json> {
 
   bool Number(int64_t value, bool whole) {
     if (place_ != Place::kObject || key_ != "dimensions") return Value("a number", nullptr);
-    if (!whole || value < 1 || value > std::numeric_limits<int32_t>::max()) {
-      return Fail("must be a whole number, from 1 to the dimension of the model");
+    if (!whole || value < 0 || value > std::numeric_limits<int32_t>::max()) {
+      return Fail("must be a whole number: 0 for all, or up to the dimension of the model");
     }
     asked.request.set_dimensions(static_cast<int32_t>(value));
     return true;
