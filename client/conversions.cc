@@ -181,7 +181,9 @@ Model FromProto(const v1::Model& message) {
           .precision = message.precision(),
           .hash = message.model_hash(),
           .query_prompt = message.query_prompt(),
-          .document_prompt = message.document_prompt()};
+          .document_prompt = message.document_prompt(),
+          .matryoshka = {message.matryoshka_dimensions().begin(),
+                         message.matryoshka_dimensions().end()}};
 }
 
 ServerStatus FromProto(const v1::GetServerStatusResponse& message) {

@@ -18,11 +18,21 @@ find_package(GTest CONFIG REQUIRED)
 
 # Debian's TorchConfig.cmake asks for MKL-style variables and prints warnings; the library and its
 # headers are all that is needed.
-find_path(VECINO_TORCH_INCLUDE torch/script.h REQUIRED)
-find_library(VECINO_TORCH_LIB torch REQUIRED)
-find_library(VECINO_TORCH_CPU_LIB torch_cpu REQUIRED)
-find_library(VECINO_C10_LIB c10 REQUIRED)
+option(VECINO_CUDA "Link LibTorch's CUDA part, for --encoder-device cuda; needs VECINO_TORCH_ROOT" OFF)
+set(VECINO_TORCH_ROOT "" CACHE PATH "An unpacked LibTorch to take in place of Debian's, which has no CUDA")
+set(torch_hints HINTS ${VECINO_TORCH_ROOT})
+find_path(VECINO_TORCH_INCLUDE torch/script.h ${torch_hints} PATH_SUFFIXES include REQUIRED)
+find_library(VECINO_TORCH_LIB torch ${torch_hints} PATH_SUFFIXES lib REQUIRED)
+find_library(VECINO_TORCH_CPU_LIB torch_cpu ${torch_hints} PATH_SUFFIXES lib REQUIRED)
+find_library(VECINO_C10_LIB c10 ${torch_hints} PATH_SUFFIXES lib REQUIRED)
 add_library(vecino_torch INTERFACE)
 target_include_directories(vecino_torch SYSTEM INTERFACE ${VECINO_TORCH_INCLUDE}
                                                          ${VECINO_TORCH_INCLUDE}/torch/csrc/api/include)
 target_link_libraries(vecino_torch INTERFACE ${VECINO_TORCH_LIB} ${VECINO_TORCH_CPU_LIB} ${VECINO_C10_LIB})
+if(VECINO_CUDA)
+  find_library(VECINO_TORCH_CUDA_LIB torch_cuda ${torch_hints} PATH_SUFFIXES lib REQUIRED)
+  find_library(VECINO_C10_CUDA_LIB c10_cuda ${torch_hints} PATH_SUFFIXES lib REQUIRED)
+  # Nothing names a symbol of theirs: they register themselves when they are loaded.
+  target_link_libraries(vecino_torch INTERFACE -Wl,--no-as-needed ${VECINO_TORCH_CUDA_LIB} ${VECINO_C10_CUDA_LIB}
+                                               -Wl,--as-needed)
+endif()

@@ -38,9 +38,10 @@ struct BertKernels {
   ByteRow (*round_bytes)(const float* x, size_t n, float* out);  // floats that hold them
   // Attention of one sequence. qkv: length rows of 3 · heads · head_size floats (all heads'
   // queries, then keys, then values; queries are scaled already). context: length rows of heads ·
-  // head_size floats. scratch: AttentionScratch floats.
-  void (*attention)(const float* qkv, size_t length, size_t heads, size_t head_size, float* scratch,
-                    float* context);
+  // head_size floats. scratch: AttentionScratch floats. bias: null, or what is added to the score
+  // of the query and the key at positions q and k: of head h, bias[h · bias_stride + k − q].
+  void (*attention)(const float* qkv, size_t length, size_t heads, size_t head_size,
+                    const float* bias, size_t bias_stride, float* scratch, float* context);
 };
 
 size_t AttentionScratch(size_t length, size_t head_size);

@@ -1,4 +1,5 @@
-// The numbers of a BERT encoder as plain floats, whatever file they came from.
+// The numbers of a BERT encoder, or of a relative of it, as plain floats, whatever file they came
+// from.
 #pragma once
 
 #include <memory>
@@ -35,6 +36,13 @@ struct BertWeights {
   bool mean_pooling = true;  // else the first token's
   bool normalize = false;
   int vocab_size = 0, positions = 0;
+  // From RoBERTa on, tokens are counted from this id + 1, those that are it are not counted, and
+  // its position is itself; -1: all tokens are counted, from 0.
+  int position_pad_id = -1;
+  // MPNet's: heads × (2 · reach + 1) numbers that are added to scores, by key position − query
+  // position from −reach on; a text is at most reach + 1 tokens. Empty: none.
+  std::vector<float> relative_bias;
+  int reach = 0;
   // Shared by all that is made of them.
   std::shared_ptr<const std::vector<float>> word;      // vocab_size × width
   std::shared_ptr<const std::vector<float>> position;  // positions × width

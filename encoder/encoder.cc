@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -168,7 +169,17 @@ class BatchingEncoder : public Encoder {
                    {result.vector, result.token_count, result.truncated});
       }
     }
+    for (EmbedResult& result : results) CutTo(options.dimensions, &result.vector);
     return results;
+  }
+
+  static void CutTo(int dimensions, std::vector<float>* vector) {
+    if (dimensions <= 0 || static_cast<size_t>(dimensions) >= vector->size()) return;
+    vector->resize(static_cast<size_t>(dimensions));
+    double squares = 0;
+    for (const float x : *vector) squares += double{x} * x;
+    if (squares == 0) return;
+    for (float& x : *vector) x = static_cast<float>(x / std::sqrt(squares));
   }
 
   // The text as the model gets it, in `room` where a prompt goes before it.
@@ -262,7 +273,13 @@ absl::Status CheckOptions(const EncoderOptions& options) {
         absl::StrCat("encoder option executor is '", options.executor,
                      "'; it must be 'auto', 'torchscript' or 'fused'"));
   }
-  return CheckDevice(options.device);
+  if (options.executor == "fused" && options.device != "cpu") {
+    return absl::InvalidArgumentError(
+        "encoder option executor is 'fused', which runs on the CPU; with device 'cuda' take "
+        "'auto'");
+  }
+  const absl::Status device = CheckDevice(options.device);
+  return absl::IsInvalidArgument(device) ? device : absl::OkStatus();
 }
 
 }  // namespace
@@ -275,10 +292,15 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
   const auto warn = [&](std::string_view line) { options.warn ? options.warn(line) : log(line); };
   const auto names = ListModelFolders(options.model_root);
   if (!names.ok()) return names.status();
+  std::string device = options.device;
+  if (const absl::Status status = CheckDevice(device); !status.ok()) {
+    warn(absl::StrCat("models run on the CPU: ", status.message()));
+    device = "cpu";
+  }
   std::vector<TextModel> models;
   for (const std::string& name : *names) {
     const absl::Time start = absl::Now();
-    auto loaded = LoadTextModels(options.model_root, name, options.device, options.executor, warn);
+    auto loaded = LoadTextModels(options.model_root, name, device, options.executor, warn);
     if (!loaded.ok()) {
       warn(absl::StrCat("model ", name, " refused: ", loaded.status().ToString()));
       continue;

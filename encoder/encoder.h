@@ -31,6 +31,8 @@ struct ModelInfo {
   std::string hash;
   std::string query_prompt;     // put before queries
   std::string document_prompt;  // put before documents
+  // Fewer dimensions that its vectors may be cut to (Kusupati et al. 2022), ascending; often none.
+  std::vector<int> matryoshka;
 };
 
 enum class InputType { kDocument, kQuery };
@@ -50,6 +52,9 @@ struct EmbedOptions {
   InputType input_type = InputType::kDocument;
   Truncate truncate = Truncate::kAuto;
   Lane lane = Lane::kBulk;
+  // Keeps so many values of each vector, the first ones, and gives it length 1 again; 0, or as many
+  // as it has: all.
+  int dimensions = 0;
   absl::Time deadline = absl::InfiniteFuture();
   std::stop_token stop;             // asks to give up: the caller has gone
   EmbedTimings* timings = nullptr;  // where not null, filled by an Embed that succeeds
@@ -68,7 +73,9 @@ struct EncoderOptions {
   // "auto": BERT encoders on CPU by the fused executor, which serves them as NAME@bf16 and
   // NAME@int8 too, others by TorchScript; "torchscript"; or "fused", which refuses others.
   std::string executor = "auto";
-  std::string device = "cpu";  // or "cuda", where LibTorch is built with it (Debian's is not)
+  // "cpu", or "cuda" for what TorchScript runs, where LibTorch has it (Debian's does not) and finds
+  // a device; else `warn` is told and the CPU taken.
+  std::string device = "cpu";
   // Batches of the bulk lane that run at once, and as many of the query lane, each on a thread of
   // its own; 0: one per core.
   int executors = 0;
@@ -127,8 +134,8 @@ class Encoder {
 
 // Loads every model folder under options.model_root: checks the SHA-256 of every file against its
 // manifest and runs its golden sentences. A folder that fails is left out and `warn` told why;
-// the error is returned only when the root cannot be read, options are out of range or the device
-// is not there. Blocks for seconds.
+// the error is returned only when the root cannot be read or options are out of range. Blocks for
+// seconds.
 absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& options);
 
 }  // namespace vecino::encoder

@@ -106,12 +106,16 @@ class FusedExecutor : public Executor {
   void Embed(std::span<const std::span<const int32_t>> rows) {
     float* x = hidden_.data();
     size_t token = 0;
+    const int32_t pad = weights_.position_pad_id;
     for (const auto& row : rows) {
+      int32_t counted = pad;
       for (size_t i = 0; i < row.size(); ++i, x += width_) {
         std::memcpy(x, weights_.word->data() + static_cast<size_t>(row[i]) * width_,
                     width_ * sizeof(float));
-        kernels_.add_norm(x, weights_.position->data() + i * width_, weights_.norm.weight.data(),
-                          weights_.norm.bias.data(), weights_.norm_eps, width_);
+        const size_t position = pad < 0 ? i : static_cast<size_t>(row[i] == pad ? pad : ++counted);
+        kernels_.add_norm(x, weights_.position->data() + position * width_,
+                          weights_.norm.weight.data(), weights_.norm.bias.data(), weights_.norm_eps,
+                          width_);
         Encode(x, width_, &in_, token++);
       }
     }
@@ -171,9 +175,13 @@ class FusedExecutor : public Executor {
     }
     size_t first = 0;
     const auto heads = static_cast<size_t>(weights_.heads);
+    const auto reach = static_cast<size_t>(weights_.reach);
+    const float* const bias =
+        weights_.relative_bias.empty() ? nullptr : weights_.relative_bias.data() + reach;
     for (const auto& row : rows) {
       kernels_.attention(query_key_value_.data() + first * 3 * width_, row.size(), heads,
-                         width_ / heads, attention_.data(), context_.data() + first * width_);
+                         width_ / heads, bias, 2 * reach + 1, attention_.data(),
+                         context_.data() + first * width_);
       first += row.size();
     }
     for (first = 0; first < tokens;) {
@@ -299,8 +307,15 @@ absl::Status CheckSizes(const BertWeights& w, int max_tokens) {
   if (w.position->size() != static_cast<size_t>(w.positions) * width) {
     return refuse("the position embeddings' size");
   }
-  if (max_tokens < 1 || max_tokens > w.positions) {
-    return refuse(absl::StrCat("a window of ", max_tokens, " and ", w.positions, " positions"));
+  const int positions = w.positions - w.position_pad_id - 1;
+  if (w.position_pad_id < -1 || max_tokens < 1 || max_tokens > positions) {
+    return refuse(absl::StrCat("a window of ", max_tokens, " and ", positions, " positions"));
+  }
+  const size_t distances = 2 * static_cast<size_t>(std::max(w.reach, 0)) + 1;
+  if (!w.relative_bias.empty() &&
+      (w.relative_bias.size() != static_cast<size_t>(w.heads) * distances ||
+       max_tokens > w.reach + 1)) {
+    return refuse(absl::StrCat(w.relative_bias.size(), " relative biases of reach ", w.reach));
   }
   const int inner = w.layers.front().up.out;
   bool fits = Fits(w.norm, w.width) && inner > 0;
@@ -321,6 +336,9 @@ BertWeights WithoutLayers(const BertWeights& from) {
           .normalize = from.normalize,
           .vocab_size = from.vocab_size,
           .positions = from.positions,
+          .position_pad_id = from.position_pad_id,
+          .relative_bias = from.relative_bias,
+          .reach = from.reach,
           .word = from.word,
           .position = from.position,
           .norm = from.norm,

@@ -12,6 +12,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "encoder/tokenizer_file.h"
 
 namespace vecino::encoder {
 namespace {
@@ -65,12 +66,13 @@ absl::StatusOr<std::string> ReadListedFile(const std::filesystem::path& folder, 
 // The words of a manifest and the values this version knows.
 struct KnownValues {
   const char* pointer;
-  std::array<std::string_view, 2> values;
+  std::array<std::string_view, 4> values;
 };
-constexpr KnownValues kKnownValues[] = {{"/architecture", {"bert"}},
-                                        {"/pooling", {"mean", "cls"}},
-                                        {"/precision", {"fp32"}},
-                                        {"/tokenizer/type", {"wordpiece"}}};
+constexpr KnownValues kKnownValues[] = {
+    {"/architecture", {"bert", "roberta", "xlm-roberta", "mpnet"}},
+    {"/pooling", {"mean", "cls"}},
+    {"/precision", {"fp32"}},
+    {"/tokenizer/type", {"wordpiece", "bpe", "unigram"}}};
 
 absl::Status CheckFormat(const json& manifest) {
   const int version = manifest.at("format_version").get<int>();
@@ -116,12 +118,19 @@ absl::Status FillFromManifest(const json& manifest, ModelFolder& folder) {
   info.precision = manifest.at("precision").get<std::string>();
   info.query_prompt = manifest.at("prompts").at("query").get<std::string>();
   info.document_prompt = manifest.at("prompts").at("document").get<std::string>();
-  const json& tokenizer = manifest.at("tokenizer");
-  folder.tokenizer.lowercase = tokenizer.at("lowercase").get<bool>();
-  folder.tokenizer.strip_accents = tokenizer.at("strip_accents").get<bool>();
-  folder.tokenizer.handle_chinese_chars = tokenizer.at("handle_chinese_chars").get<bool>();
-  folder.tokenizer.clean_text = tokenizer.at("clean_text").get<bool>();
-  folder.tokenizer.max_word_chars = tokenizer.at("max_word_chars").get<int>();
+  folder.tokenizer = manifest.at("tokenizer").dump();
+  if (const auto matryoshka = manifest.find("matryoshka"); matryoshka != manifest.end()) {
+    info.matryoshka = matryoshka->get<std::vector<int>>();
+    int last = 0;
+    for (const int dimensions : info.matryoshka) {
+      if (dimensions <= last || dimensions >= info.dimension) {
+        return absl::DataLossError(absl::StrCat(
+            "manifest.json: matryoshka has ", dimensions,
+            "; they must ascend from 1 and stay below the dimension, ", info.dimension));
+      }
+      last = dimensions;
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -155,7 +164,8 @@ absl::StatusOr<ModelFolder> Read(const std::filesystem::path& path) {
   auto module_bytes = ReadListedFile(path, "model.pt", manifest);
   if (!module_bytes.ok()) return module_bytes.status();
   folder.module_bytes = *std::move(module_bytes);
-  auto vocabulary = ReadListedFile(path, "vocab.txt", manifest);
+  const auto type = manifest.at("tokenizer").at("type").get<std::string>();
+  auto vocabulary = ReadListedFile(path, VocabularyFile(type), manifest);
   if (!vocabulary.ok()) return vocabulary.status();
   folder.vocabulary = *std::move(vocabulary);
   const auto golden_bytes = ReadListedFile(path, "golden.json", manifest);

@@ -10,7 +10,6 @@
 
 #include "absl/status/statusor.h"
 #include "encoder/encoder.h"
-#include "encoder/wordpiece_tokenizer.h"
 
 namespace vecino::encoder {
 
@@ -23,10 +22,10 @@ struct GoldenSentence {
 
 struct ModelFolder {
   ModelInfo info;
-  WordPieceOptions tokenizer;
+  std::string tokenizer;   // the manifest's `tokenizer`, as JSON, and
+  std::string vocabulary;  // the bytes of its file: what ReadTokenizer takes
   int vocab_size = 0;
   std::string module_bytes;  // model.pt
-  std::string vocabulary;    // vocab.txt
   std::vector<GoldenSentence> golden;
 };
 

@@ -10,9 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "encoder/fused_executor.h"
+#include "encoder/packed_matrix.h"
 #include "encoder/precision.h"
+#include "encoder/tokenizer_file.h"
 #include "encoder/torch_executor.h"
-#include "encoder/wordpiece_tokenizer.h"
 
 namespace vecino::encoder {
 namespace {
@@ -103,43 +104,47 @@ absl::Status CheckGolden(const std::vector<GoldenSentence>& golden, const ModelI
 
 namespace {
 
+// The folder's model in that precision, whose vectors are another model's.
+absl::StatusOr<ModelInfo> InPrecision(const ModelFolder& folder, Precision precision) {
+  ModelInfo info = folder.info;
+  if (precision == Precision::kFp32) return info;
+  info.precision = PrecisionName(precision);
+  absl::StrAppend(&info.name, "@", info.precision);
+  auto hash = Sha256(absl::StrCat(info.hash, "@", info.precision));
+  if (!hash.ok()) return hash.status();
+  info.hash = *std::move(hash);
+  return info;
+}
+
 absl::StatusOr<TextModel> LoadTorch(const ModelFolder& folder,
                                     std::shared_ptr<const Tokenizer> tokenizer,
-                                    const std::string& device) {
-  auto weights = LoadTorchModel(folder.module_bytes, {.dimension = folder.info.dimension,
-                                                      .max_tokens = folder.info.max_tokens,
+                                    const std::string& device, Precision precision) {
+  auto info = InPrecision(folder, precision);
+  if (!info.ok()) return info.status();
+  auto weights = LoadTorchModel(folder.module_bytes, {.dimension = info->dimension,
+                                                      .max_tokens = info->max_tokens,
                                                       .vocab_size = folder.vocab_size,
                                                       .pad_id = tokenizer->pad_id(),
-                                                      .device = device});
+                                                      .device = device,
+                                                      .precision = precision});
   if (!weights.ok()) return weights.status();
-  return TextModel{folder.info, std::move(tokenizer), *std::move(weights),
+  return TextModel{*std::move(info), std::move(tokenizer), *std::move(weights),
                    absl::StrCat("TorchScript on ", device)};
 }
 
 absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights& weights,
                                     std::shared_ptr<const Tokenizer> tokenizer,
                                     Precision precision) {
-  TextModel model{folder.info, std::move(tokenizer), nullptr,
-                  absl::StrCat("fused executor on cpu: ", DescribeFused(precision))};
-  if (weights.width != folder.info.dimension || weights.vocab_size != folder.vocab_size ||
-      weights.normalize != folder.info.normalize ||
-      weights.mean_pooling != (folder.info.pooling == "mean")) {
+  auto info = InPrecision(folder, precision);
+  if (!info.ok()) return info.status();
+  if (weights.width != info->dimension || weights.vocab_size != folder.vocab_size ||
+      weights.normalize != info->normalize || weights.mean_pooling != (info->pooling == "mean")) {
     return absl::DataLossError("model.pt and manifest.json contradict each other");
   }
-  auto made =
-      MakeFusedModel(weights, {.max_tokens = folder.info.max_tokens, .precision = precision});
+  auto made = MakeFusedModel(weights, {.max_tokens = info->max_tokens, .precision = precision});
   if (!made.ok()) return made.status();
-  model.weights = *std::move(made);
-  if (precision != Precision::kFp32) {
-    const std::string name(PrecisionName(precision));
-    absl::StrAppend(&model.info.name, "@", name);
-    model.info.precision = name;
-    // Vectors of another precision are another model's.
-    const auto hash = Sha256(absl::StrCat(model.info.hash, "@", name));
-    if (!hash.ok()) return hash.status();
-    model.info.hash = *hash;
-  }
-  return model;
+  return TextModel{*std::move(info), std::move(tokenizer), *std::move(made),
+                   absl::StrCat("fused executor on cpu: ", DescribeFused(precision))};
 }
 
 // The model, if its golden sentences agree.
@@ -158,37 +163,49 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     const std::string& executor, absl::FunctionRef<void(std::string_view)> warn) {
   const absl::StatusOr<ModelFolder> folder = ReadModelFolder(root, name);
   if (!folder.ok()) return folder.status();
-  auto made = MakeWordPieceTokenizer(folder->vocabulary, folder->tokenizer);
+  auto made = ReadTokenizer(folder->tokenizer, folder->vocabulary, folder->vocab_size);
   if (!made.ok()) return made.status();
   const std::shared_ptr<const Tokenizer> tokenizer = *std::move(made);
   std::vector<TextModel> models;
   std::string why;
-  if (executor != "torchscript" && device == "cpu") {
+  // Those of a precision that fails are left out, as long as fp32 does not.
+  const auto add = [&](absl::StatusOr<TextModel> model, Precision precision) {
+    model = Proven(std::move(model), *folder);
+    if (model.ok()) {
+      models.push_back(*std::move(model));
+      models.back().runs_by += why;
+    } else if (precision != Precision::kFp32) {
+      warn(absl::StrCat("model ", std::string(name), "@", std::string(PrecisionName(precision)),
+                        " is not served: ", model.status().ToString()));
+    }
+    return model.status();
+  };
+  if (executor != "torchscript") {
     const absl::StatusOr<BertWeights> weights = ReadBertWeights(folder->module_bytes);
-    auto fp32 = !weights.ok()
-                    ? weights.status()
-                    : Proven(LoadFused(*folder, *weights, tokenizer, Precision::kFp32), *folder);
-    if (!fp32.ok() && executor == "fused") return fp32.status();
-    if (!fp32.ok()) {
-      why = absl::StrCat(", not by the fused executor: ", fp32.status().message());
-    } else {
-      models.push_back(*std::move(fp32));
-      for (const Precision precision : {Precision::kBf16, Precision::kInt8}) {
-        auto model = Proven(LoadFused(*folder, *weights, tokenizer, precision), *folder);
-        if (model.ok()) {
-          models.push_back(*std::move(model));
-        } else {
-          warn(absl::StrCat("model ", std::string(name), "@", std::string(PrecisionName(precision)),
-                            " is not served: ", model.status().ToString()));
-        }
+    const auto add_fused = [&](Precision precision) {
+      if (!weights.ok()) return weights.status();
+      return add(LoadFused(*folder, *weights, tokenizer, precision), precision);
+    };
+    if (device == "cpu") {
+      const absl::Status status = add_fused(Precision::kFp32);
+      if (status.ok()) {
+        add_fused(Precision::kBf16).IgnoreError();
+        add_fused(Precision::kInt8).IgnoreError();
+        return models;
       }
+      if (executor == "fused") return status;
+      why = absl::StrCat(", not by the fused executor: ", status.message());
+    } else {
+      // What TorchScript has not, for collections that have it.
+      add_fused(Precision::kInt8).IgnoreError();
     }
   }
-  if (models.empty()) {
-    auto model = Proven(LoadTorch(*folder, tokenizer, device), *folder);
-    if (!model.ok()) return model.status();
-    model->runs_by += why;
-    models.push_back(*std::move(model));
+  const absl::Status status =
+      add(LoadTorch(*folder, tokenizer, device, Precision::kFp32), Precision::kFp32);
+  if (!status.ok()) return status;
+  // LibTorch has no fast product of such numbers where the CPU has none.
+  if (device != "cpu" || IsNative(Precision::kBf16)) {
+    add(LoadTorch(*folder, tokenizer, device, Precision::kBf16), Precision::kBf16).IgnoreError();
   }
   return models;
 }

@@ -2,6 +2,8 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/script.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <exception>
 #include <istream>
 #include <mutex>
+#include <optional>
 #include <streambuf>
 #include <string_view>
 #include <utility>
@@ -69,7 +72,13 @@ std::string FirstLine(const std::exception& error) {
 class TorchExecutor : public Executor {
  public:
   TorchExecutor(const torch::jit::Module& module, const TorchOptions& options, torch::Device device)
-      : module_(module), options_(options), device_(device) {}
+      : module_(module), options_(options), device_(device) {
+    // A stream of its own, so that batches of several executors overlap.
+    if (device_.is_cuda()) {
+      stream_ = c10::impl::VirtualGuardImpl(device_.type())
+                    .getStreamFromGlobalPool(torch::Device(device_.type(), 0));
+    }
+  }
 
   absl::Status Run(std::span<const std::span<const int32_t>> rows,
                    std::span<float> vectors) override {
@@ -78,6 +87,8 @@ class TorchExecutor : public Executor {
     try {
       UseOneThread();
       const torch::InferenceMode no_gradients;
+      const c10::OptionalStreamGuard stream =
+          stream_ ? c10::OptionalStreamGuard(*stream_) : c10::OptionalStreamGuard();
       return Forward(rows, vectors);
     } catch (const std::exception& error) {
       return absl::InternalError(absl::StrCat("the model failed: ", FirstLine(error)));
@@ -91,17 +102,21 @@ class TorchExecutor : public Executor {
     size_t width = 0;
     for (const auto& row : rows) width = std::max(width, row.size());
     const auto count = static_cast<int64_t>(rows.size());
-    torch::Tensor ids =
-        torch::full({count, static_cast<int64_t>(width)}, options_.pad_id, torch::kInt64);
-    torch::Tensor lengths = torch::empty({count}, torch::kInt64);
+    // Pinned, so that the copies to the device need not wait.
+    const auto kind = torch::TensorOptions(torch::kInt64).pinned_memory(device_.is_cuda());
+    const torch::Tensor ids =
+        torch::full({count, static_cast<int64_t>(width)}, options_.pad_id, kind);
+    const torch::Tensor lengths = torch::empty({count}, kind);
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy(rows[i].begin(), rows[i].end(), ids.data_ptr<int64_t>() + i * width);
       lengths.data_ptr<int64_t>()[i] = static_cast<int64_t>(rows[i].size());
     }
-    const torch::Tensor result = module_.forward({ids.to(device_), lengths.to(device_)})
-                                     .toTensor()
-                                     .to(torch::kCPU)
-                                     .contiguous();
+    const auto there = [this](const torch::Tensor& tensor) {
+      return tensor.to(device_, /*non_blocking=*/true);
+    };
+    // The copy back waits for the stream.
+    const torch::Tensor result =
+        module_.forward({there(ids), there(lengths)}).toTensor().to(torch::kCPU).contiguous();
     if (result.scalar_type() != torch::kFloat32 || result.dim() != 2 || result.size(0) != count ||
         result.size(1) != options_.dimension) {
       return absl::InternalError(absl::StrCat("the model returned ", result.toString(), " of ",
@@ -115,6 +130,7 @@ class TorchExecutor : public Executor {
   torch::jit::Module module_;  // a handle; the weights are shared
   const TorchOptions options_;
   const torch::Device device_;
+  std::optional<c10::Stream> stream_;  // of a CUDA device
 };
 
 class TorchModel : public ExecutorFactory {
@@ -148,6 +164,17 @@ LinearWeights LinearOf(const torch::jit::Module& module) {
           FloatsOf(module.attr("bias").toTensor())};
 }
 
+// Weights and biases of linears to bfloat16; their module's graph follows (bert_module.py).
+void NarrowLinears(torch::jit::Module& module) {
+  for (torch::jit::Module part : module.modules()) {
+    if (!part.hasattr("weight") || !part.hasattr("bias")) continue;
+    const torch::Tensor weight = part.attr("weight").toTensor();
+    if (weight.dim() != 2) continue;  // a norm's
+    part.setattr("weight", weight.to(torch::kBFloat16));
+    part.setattr("bias", part.attr("bias").toTensor().to(torch::kBFloat16));
+  }
+}
+
 // Throws what torch does where something is missing.
 BertWeights WeightsOf(const torch::jit::Module& module) {
   BertWeights weights;
@@ -162,6 +189,15 @@ BertWeights WeightsOf(const torch::jit::Module& module) {
   weights.norm_eps = static_cast<float>(module.attr("norm_eps").toDouble());
   weights.mean_pooling = module.attr("mean_pooling").toBool();
   weights.normalize = module.attr("normalize").toBool();
+  // Exports before there were others than BERT lack both.
+  if (module.hasattr("position_pad_id")) {
+    weights.position_pad_id = static_cast<int>(module.attr("position_pad_id").toInt());
+  }
+  if (module.hasattr("relative_bias")) {
+    const torch::Tensor bias = module.attr("relative_bias").toTensor();
+    weights.relative_bias = FloatsOf(bias);
+    weights.reach = static_cast<int>(bias.size(1)) / 2;
+  }
   const torch::jit::Module layers = module.attr("layers").toModule();
   for (const torch::jit::Module& layer : layers.children()) {
     weights.heads = static_cast<int>(layer.attr("heads").toInt());
@@ -190,14 +226,16 @@ absl::Status CheckDevice(const std::string& device) {
     // A driver that fails is no device.
   }
   return absl::FailedPreconditionError(
-      "encoder option device is 'cuda', but this LibTorch has no CUDA or finds no device; use "
-      "'cpu'");
+      "encoder option device is 'cuda', but this LibTorch has no CUDA or finds no device");
 }
 
 absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::string& module_bytes,
                                                                 const TorchOptions& options) {
   if (options.dimension < 1 || options.max_tokens < 1 || options.vocab_size < 1) {
     return absl::InvalidArgumentError("dimension, max_tokens and vocab_size must be positive");
+  }
+  if (options.precision == Precision::kInt8) {
+    return absl::InvalidArgumentError("TorchScript runs in fp32 and bf16");
   }
   if (absl::Status status = CheckDevice(options.device); !status.ok()) return status;
   try {
@@ -207,7 +245,15 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::strin
     std::istream stream(&buffer);
     torch::jit::Module module = torch::jit::load(stream, device);
     // Those of earlier exports are frozen already.
-    if (module.hasattr("training")) {
+    const bool frozen = !module.hasattr("training");
+    if (options.precision == Precision::kBf16) {
+      if (frozen) {
+        return absl::FailedPreconditionError(
+            "the module is frozen in fp32; export it again with encoder/export/export.py");
+      }
+      NarrowLinears(module);
+    }
+    if (!frozen) {
       module.eval();
       module = torch::jit::freeze(module);
     }

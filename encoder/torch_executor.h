@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "encoder/bert_weights.h"
 #include "encoder/executor.h"
+#include "encoder/precision.h"
 
 namespace vecino::encoder {
 
@@ -18,6 +19,8 @@ struct TorchOptions {
   int vocab_size = 0;          // ids are below it
   int32_t pad_id = 0;          // fills rows up to the width of the batch
   std::string device = "cpu";  // "cpu", or "cuda" where LibTorch has it
+  // kBf16: linears and attention in bfloat16, the rest in fp32. Not kInt8.
+  Precision precision = Precision::kFp32;
 };
 
 // OK when models can run on `device`. INVALID_ARGUMENT: neither "cpu" nor "cuda".
@@ -27,8 +30,9 @@ absl::Status CheckDevice(const std::string& device);
 
 // Loads a TorchScript module `forward(ids int64 [B, L], lengths int64 [B]) -> float32 [B,
 // dimension]` from the bytes of its file. Sets torch to one thread for the whole process. Blocks.
-// DATA_LOSS: not a TorchScript file. INVALID_ARGUMENT: an option is out of range. Errors of
-// CheckDevice.
+// DATA_LOSS: not a TorchScript file. INVALID_ARGUMENT: an option is out of range.
+// FAILED_PRECONDITION: kBf16 of a module that is frozen, as exports were before there was more than
+// fp32. Errors of CheckDevice.
 absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::string& module_bytes,
                                                                 const TorchOptions& options);
 

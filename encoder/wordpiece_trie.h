@@ -1,4 +1,4 @@
-// A vocabulary as a double-array trie over bytes, for longest-prefix look-ups.
+// A vocabulary as a double-array trie over bytes, for look-ups of prefixes.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,9 @@ class WordPieceTrie {
   // The node reached from the root by `prefix`, or kNone.
   Node Descend(std::string_view prefix) const;
 
+  // The token that ends at `node`, or -1. Nothing ends at kNone.
+  int32_t IdAt(Node node) const { return node == kNone ? -1 : units_[node].id; }
+
   // The longest non-empty prefix of `text` that leads from `from` to a token. From kNone nothing
   // matches.
   Match LongestMatch(Node from, std::string_view text) const {
@@ -40,6 +43,20 @@ class WordPieceTrie {
       if (units_[node].id >= 0) match = {units_[node].id, i + 1};
     }
     return match;
+  }
+
+  // Calls fn(Match) for each non-empty prefix of `text` that leads from `from` to a token, the
+  // shortest first. From kNone nothing matches.
+  template <typename Fn>
+  void ForEachMatch(Node from, std::string_view text, Fn&& fn) const {
+    if (from == kNone) return;
+    Node node = from;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const Node next = units_[node].base + static_cast<uint8_t>(text[i]);
+      if (units_[next].parent != node) return;
+      node = next;
+      if (units_[node].id >= 0) fn(Match{units_[node].id, i + 1});
+    }
   }
 
  private:

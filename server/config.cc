@@ -199,9 +199,14 @@ std::vector<Option> MakeOptions() {
       Path("model", "root", &Config::model_root, false,
            "each model takes its size in memory, in other precisions as much again",
            "Folder whose subfolders are models; made when missing. Loaded at start."),
-      Choice("encoder", "executor", &Config::encoder_executor, {"auto", "torchscript", "fused"},
-             "torchscript is slower and serves fp32 only; fused refuses what is no BERT encoder",
-             "What runs models: auto takes the fused executor where it can."),
+      Choice(
+          "encoder", "executor", &Config::encoder_executor, {"auto", "torchscript", "fused"},
+          "torchscript is slower and has no int8; fused refuses what is no BERT or relative of it",
+          "What runs models: auto takes the fused executor where it can."),
+      Choice("encoder", "device", &Config::encoder_device, {"cpu", "cuda"},
+             "cuda: memory of the device; int8 stays on the CPU",
+             "Where TorchScript runs. cuda needs a build with it (docs/encoder.md); where there is "
+             "none the CPU is taken, and a warning logged."),
       Integer("encoder", "executors", &Config::encoder_executors, 0, 256, "a core each",
               "Batches that are embedded at once, and as many of queries beside them; 0 is one per "
               "core."),

@@ -35,6 +35,7 @@ struct Config {
   std::string model_root = "models";
 
   std::string encoder_executor = "auto";
+  std::string encoder_device = "cpu";
   int encoder_executors = 0;  // 0: one per core
   int encoder_batch_tokens = 1024;
   int64_t encoder_queue_tokens = 4 << 20;

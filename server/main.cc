@@ -182,6 +182,7 @@ ExitCode Run(const Config& config, absl::Time start) {
   int refused = 0;  // model folders
   auto encoder = encoder::OpenEncoder({.model_root = config.model_root,
                                        .executor = config.encoder_executor,
+                                       .device = config.encoder_device,
                                        .executors = config.encoder_executors,
                                        .batch_tokens = config.encoder_batch_tokens,
                                        .queue_tokens = config.encoder_queue_tokens,

@@ -101,7 +101,8 @@ int Models(Context& context) {
                             {"precision", model.precision},
                             {"hash", model.hash},
                             {"query_prompt", model.query_prompt},
-                            {"document_prompt", model.document_prompt}})
+                            {"document_prompt", model.document_prompt},
+                            {"matryoshka", model.matryoshka}})
                 << '\n';
       continue;
     }

@@ -291,6 +291,7 @@ struct Model {
   std::string pooling;
   bool normalize = false;
   std::string precision, hash, query_prompt, document_prompt;
+  std::vector<int> matryoshka;  // fewer dimensions a collection may have
 };
 
 struct ServerStatus {

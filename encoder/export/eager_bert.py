@@ -1,4 +1,7 @@
-"""BERT as the paper and the weights' names have it, one text at a time: the reference for the exported graph."""
+"""BERT and its relatives as the papers and the weights' names have them, one text at a time: the reference for the
+exported graph."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,10 @@ class EagerBert:
 
     def __init__(self, config, weights, pooling, normalize):
         self._config = config
-        self._weights = {name[5:] if name.startswith("bert.") else name: w for name, w in weights.items()}
+        prefixes = ("bert.", "roberta.", "mpnet.")
+        self._weights = {
+            next((name[len(p):] for p in prefixes if name.startswith(p)), name): w for name, w in weights.items()
+        }
         self._pooling = pooling
         self._normalize = normalize
 
@@ -30,20 +36,82 @@ class EagerBert:
         scores = query @ key.transpose(1, 2) / (width // heads) ** 0.5
         return (scores.softmax(dim=-1) @ value).transpose(0, 1).reshape(length, width)
 
+    def _positions(self, ids):
+        return list(range(len(ids)))
+
+    def _token_types(self):
+        return self._weights["embeddings.token_type_embeddings.weight"][0]
+
+    def _attend(self, name, x):
+        """The attention block: attention, output, residual, norm."""
+        attended = self._linear(f"{name}.output.dense", self._attention(name, x))
+        return self._layer_norm(f"{name}.output.LayerNorm", attended + x)
+
     @torch.no_grad()
     def embed(self, ids):
         """ids: list of n token ids. Returns float32 tensor [hidden_size]."""
         x = (
             self._weights["embeddings.word_embeddings.weight"][torch.tensor(ids)]
-            + self._weights["embeddings.position_embeddings.weight"][: len(ids)]
-            + self._weights["embeddings.token_type_embeddings.weight"][0]
+            + self._weights["embeddings.position_embeddings.weight"][torch.tensor(self._positions(ids))]
+            + self._token_types()
         )
         x = self._layer_norm("embeddings.LayerNorm", x)
         for number in range(self._config["num_hidden_layers"]):
             name = f"encoder.layer.{number}"
-            attended = self._linear(f"{name}.attention.output.dense", self._attention(f"{name}.attention", x))
-            x = self._layer_norm(f"{name}.attention.output.LayerNorm", attended + x)
+            x = self._attend(f"{name}.attention", x)
             hidden = F.gelu(self._linear(f"{name}.intermediate.dense", x))
             x = self._layer_norm(f"{name}.output.LayerNorm", self._linear(f"{name}.output.dense", hidden) + x)
         vector = x.mean(dim=0) if self._pooling == "mean" else x[0]
         return F.normalize(vector, dim=0) if self._normalize else vector
+
+
+class EagerRoberta(EagerBert):
+    """RoBERTa and XLM-R: positions are counted from the padding's id + 1, and padding inside a text is not counted."""
+
+    def _positions(self, ids):
+        pad = self._config["pad_token_id"]
+        positions, counted = [], pad
+        for token in ids:
+            counted += token != pad
+            positions.append(pad if token == pad else counted)
+        return positions
+
+
+class EagerMpnet(EagerRoberta):
+    """MPNet: RoBERTa's positions, no token types, and a bias by the bucket of each pair's distance."""
+
+    def _token_types(self):
+        return 0
+
+    @staticmethod
+    def _bucket(relative, buckets=32, longest=128):
+        """As Hugging Face's MPNetEncoder.relative_position_bucket, for one key position - query position."""
+        bucket, n, buckets = 0, -relative, buckets // 2
+        if n < 0:
+            bucket, n = buckets, -n
+        exact = buckets // 2
+        if n < exact:
+            return bucket + n
+        scaled = torch.log(torch.tensor(float(n)) / exact) / math.log(longest / exact) * (buckets - exact)
+        return bucket + min(exact + int(scaled), buckets - 1)
+
+    def _attend(self, name, x):
+        heads = self._config["num_attention_heads"]
+        length, width = x.shape
+        query, key, value = (
+            self._linear(f"{name}.attn.{part}", x).view(length, heads, width // heads).transpose(0, 1)
+            for part in "qkv"
+        )
+        table = self._weights["encoder.relative_attention_bias.weight"]
+        bias = torch.stack([
+            torch.stack([table[self._bucket(k - q, table.shape[0])] for k in range(length)]) for q in range(length)
+        ])  # [query, key, heads]
+        scores = query @ key.transpose(1, 2) / (width // heads) ** 0.5 + bias.permute(2, 0, 1)
+        context = (scores.softmax(dim=-1) @ value).transpose(0, 1).reshape(length, width)
+        return self._layer_norm(f"{name}.LayerNorm", self._linear(f"{name}.attn.o", context) + x)
+
+
+def eager_model(config, weights, pooling, normalize):
+    """The reference of config["model_type"]."""
+    kinds = {"bert": EagerBert, "roberta": EagerRoberta, "xlm-roberta": EagerRoberta, "mpnet": EagerMpnet}
+    return kinds[config["model_type"]](config, weights, pooling, normalize)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns a sentence-transformers directory of a BERT architecture into a model folder for vecinod.
+"""Turns a sentence-transformers directory of BERT, RoBERTa, XLM-R or MPNet into a model folder for vecinod.
 
 Needs Python 3 with torch and numpy (Debian: python3-torch, python3-numpy). docs/encoder.md describes the folder.
 """
@@ -16,9 +16,8 @@ import tempfile
 import torch
 
 from bert_module import build_module, script_module
-from eager_bert import EagerBert
+from eager_bert import eager_model
 from golden_sentences import GOLDEN_SENTENCES
-from reference_tokenizer import ReferenceTokenizer
 from source_folder import SourceError, read_source
 from weights import WeightsError, read_weights
 
@@ -49,11 +48,10 @@ def _sync(path):
 
 def _make_golden(source, weights, scripted):
     """Ids and vectors of the golden sentences by the reference tokenizer and the eager model."""
-    tokenizer = ReferenceTokenizer(source.vocabulary, source.tokenizer)
-    eager = EagerBert(source.config, weights, source.pooling, source.normalize)
+    eager = eager_model(source.config, weights, source.pooling, source.normalize)
     golden = []
     for text in GOLDEN_SENTENCES:
-        ids = tokenizer.encode(text, source.max_tokens)
+        ids = source.tokenizer.reference.encode(text, source.max_tokens)
         vector = eager.embed(ids)
         with torch.no_grad():
             ours = scripted(torch.tensor([ids]), torch.tensor([len(ids)]))[0]
@@ -71,28 +69,29 @@ def _fill(folder, name, source, weights_sha256):
     except (KeyError, RuntimeError) as error:
         raise SourceError(f"{source.weights_path}: the weights do not fit config.json: {error}") from error
     scripted.save(os.path.join(folder, "model.pt"))
-    _write(os.path.join(folder, "vocab.txt"), "".join(token + "\n" for token in source.vocabulary))
+    _write(os.path.join(folder, source.tokenizer.file), source.tokenizer.text)
     golden = _make_golden(source, weights, scripted)
     _write(os.path.join(folder, "golden.json"), json.dumps({"sentences": golden}) + "\n")
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": name,
-        "architecture": "bert",
+        "architecture": source.config["model_type"],
         "dimension": source.config["hidden_size"],
         "max_tokens": source.max_tokens,
         "pooling": source.pooling,
         "normalize": source.normalize,
         "prompts": source.prompts,
         "precision": "fp32",
-        "tokenizer": source.tokenizer,
-        "vocab_size": len(source.vocabulary),
+        "tokenizer": source.tokenizer.options,
+        "vocab_size": source.config["vocab_size"],
         "files": {
             file: {
                 "sha256": _sha256(os.path.join(folder, file)),
                 "bytes": os.path.getsize(os.path.join(folder, file)),
             }
-            for file in ("model.pt", "vocab.txt", "golden.json")
+            for file in ("model.pt", source.tokenizer.file, "golden.json")
         },
+        **({"matryoshka": source.matryoshka} if source.matryoshka else {}),
         "source": {"weights_file": os.path.basename(source.weights_path), "weights_sha256": weights_sha256},
     }
     _write(os.path.join(folder, "manifest.json"), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
@@ -100,8 +99,12 @@ def _fill(folder, name, source, weights_sha256):
         _sync(os.path.join(folder, file))
 
 
-def export(source_directory, out_directory, sha256=None, replace=False):
-    """Writes the model folder `out_directory`, whole or not at all; raises SourceError or WeightsError."""
+def export(source_directory, out_directory, sha256=None, replace=False, prompts=None, matryoshka=()):
+    """Writes the model folder `out_directory`, whole or not at all; raises SourceError or WeightsError.
+
+    prompts: what stands instead of the source's own: {"query": str, "document": str}, or one of them. matryoshka: fewer
+    dimensions that the model was trained to be cut to; no file of a sentence-transformers directory says them.
+    """
     out_directory = os.path.abspath(out_directory)
     parent, name = os.path.split(out_directory)
     if not NAME.fullmatch(name):
@@ -109,6 +112,10 @@ def export(source_directory, out_directory, sha256=None, replace=False):
     if os.path.exists(out_directory) and not replace:
         raise SourceError(f"{out_directory} exists; remove it or pass --replace")
     source = read_source(source_directory)
+    source.prompts.update(prompts or {})
+    source.matryoshka = sorted(set(matryoshka))
+    if any(not 0 < n < source.config["hidden_size"] for n in source.matryoshka):
+        raise SourceError(f"matryoshka is {source.matryoshka}; the model has {source.config['hidden_size']} dimensions")
     weights_sha256 = _sha256(source.weights_path)
     if sha256 is not None and sha256.lower() != weights_sha256:
         raise SourceError(f"{source.weights_path}: SHA-256 is {weights_sha256}, expected {sha256.lower()}")
@@ -137,10 +144,21 @@ def main(arguments=None):
     parser.add_argument("out", help="the model folder to write; its last part is the model's name")
     parser.add_argument("--sha256", help="what the SHA-256 of the weights file must be")
     parser.add_argument("--replace", action="store_true", help="replace the model folder if it exists")
+    for name in ("query", "document"):
+        parser.add_argument(f"--{name}-prompt", metavar="TEXT", help=f"put before every {name}, where the source says"
+                            " none or another: 'query: ' and 'passage: ' for E5")
+    parser.add_argument("--matryoshka", metavar="N,N,...", default="", help="fewer dimensions that the model was"
+                        " trained to be cut to; collections may then have as many")
     options = parser.parse_args(arguments)
+    prompts = {"query": options.query_prompt, "document": options.document_prompt}
     torch.set_num_threads(1)
     try:
-        export(options.source, options.out, options.sha256, options.replace)
+        try:
+            matryoshka = [int(n) for n in options.matryoshka.split(",") if n]
+        except ValueError as error:
+            raise SourceError(f"--matryoshka {options.matryoshka!r}: numbers, with commas between them") from error
+        export(options.source, options.out, options.sha256, options.replace,
+               {name: text for name, text in prompts.items() if text is not None}, matryoshka)
     except (SourceError, WeightsError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""BERT's WordPiece, written to be read. It makes the golden ids, which the server's tokenizer must match.
+"""Tokenizers written to be read. They make the golden ids, which the server's tokenizer must match.
 
 It uses Python's Unicode tables, which may be older or newer than the server's: feed it only characters on which
 all versions agree.
@@ -7,7 +7,6 @@ all versions agree.
 import re
 import unicodedata
 
-_SPECIAL = re.compile(r"(\[PAD\]|\[UNK\]|\[CLS\]|\[SEP\]|\[MASK\])")
 _CJK = (
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
     (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
@@ -28,12 +27,13 @@ def _is_punctuation(char):
     return ascii_symbol or unicodedata.category(char).startswith("P")
 
 
-class ReferenceTokenizer:
-    """Text to ids, with [CLS] and [SEP]."""
+class ReferenceWordPiece:
+    """BERT's: text to ids, without special tokens. vocabulary: token by id; options: the manifest's `tokenizer`."""
 
-    def __init__(self, vocabulary, options):
+    def __init__(self, options, vocabulary):
         self._ids = {token: number for number, token in enumerate(vocabulary)}
         self._options = options
+        self._unk = self._ids[options.get("unk", "[UNK]")]
 
     def _normalize(self, text):
         if self._options["clean_text"]:
@@ -63,7 +63,7 @@ class ReferenceTokenizer:
     def _pieces(self, word):
         """Longest match first; [UNK] when a part of the word is not in the vocabulary."""
         if len(word) > self._options["max_word_chars"]:
-            return [self._ids["[UNK]"]]
+            return [self._unk]
         ids, begin = [], 0
         while begin < len(word):
             for end in range(len(word), begin, -1):
@@ -73,15 +73,36 @@ class ReferenceTokenizer:
                     begin = end
                     break
             else:
-                return [self._ids["[UNK]"]]
+                return [self._unk]
         return ids
 
+    def encode(self, text):
+        return [i for word in self._words(self._normalize(text)) for i in self._pieces(word)]
+
+
+class ReferenceTokenizer:
+    """Text to ids, special tokens included.
+
+    subwords: what `encode`s the text between special tokens; special: {"begin", "end": ids, "added_tokens": [{"content",
+    "id", "lstrip", "rstrip"}]}.
+    """
+
+    def __init__(self, subwords, special):
+        self._subwords = subwords
+        self._special = special
+        added = sorted(special["added_tokens"], key=lambda token: -len(token["content"]))
+        self._by_content = {token["content"]: token["id"] for token in added}
+        self._pattern = re.compile("|".join(
+            (r"\s*" if token["lstrip"] else "") + "(?P<t%d>%s)" % (number, re.escape(token["content"]))
+            + (r"\s*" if token["rstrip"] else "") for number, token in enumerate(added)
+        ) or "(?!)")
+
     def encode(self, text, max_tokens):
-        """Ids of `text`, at most max_tokens, cut from the end with [SEP] kept."""
-        ids = []
-        for part in _SPECIAL.split(text):
-            if _SPECIAL.fullmatch(part):
-                ids.append(self._ids[part])
-            else:
-                ids += [i for word in self._words(self._normalize(part)) for i in self._pieces(word)]
-        return [self._ids["[CLS]"], *ids[: max_tokens - 2], self._ids["[SEP]"]]
+        """Ids of `text`, at most max_tokens, cut from the end with the last special token kept."""
+        ids, done = [], 0
+        for match in self._pattern.finditer(text):
+            ids += self._subwords.encode(text[done : match.start()]) if match.start() > done else []
+            ids.append(self._by_content[match[match.lastgroup]])
+            done = match.end()
+        ids += self._subwords.encode(text[done:]) if done < len(text) else []
+        return [self._special["begin"], *ids[: max_tokens - 2], self._special["end"]]

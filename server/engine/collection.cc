@@ -146,6 +146,7 @@ absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& conte
   encoder::EmbedOptions options;
   options.truncate =
       truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
+  options.dimensions = info_.spec.dimension;
   options.deadline = context.deadline;
   options.stop = context.stop;
   auto embedded = context_.encoder->Embed(info_.spec.model, texts, options);

@@ -74,6 +74,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& req
     options.lane = encoder::Lane::kQuery;
     options.truncate =
         text->truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
+    options.dimensions = info_.spec.dimension;
     options.deadline = context.deadline;
     options.stop = context.stop;
     const std::string_view texts[] = {text->text};

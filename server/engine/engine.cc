@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/collection.h"
@@ -248,10 +249,15 @@ absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const Collectio
     const auto model = encoder_->Model(spec.model);
     if (!model.ok()) return model.status();
     if (dimension == 0) dimension = model->dimension;
-    if (dimension != model->dimension) {
-      return InvalidField("collection.dimension",
-                          absl::StrCat("is ", dimension, ", but model `", spec.model, "` makes ",
-                                       model->dimension, " values; leave it 0 to take those"));
+    const auto& fewer = model->matryoshka;
+    if (dimension != model->dimension &&
+        std::find(fewer.begin(), fewer.end(), dimension) == fewer.end()) {
+      return InvalidField(
+          "collection.dimension",
+          absl::StrCat("is ", dimension, ", but model `", spec.model, "` makes ", model->dimension,
+                       " values",
+                       fewer.empty() ? "" : absl::StrCat(" or ", absl::StrJoin(fewer, ", ")),
+                       "; leave it 0 to take ", model->dimension));
     }
     record.model = spec.model;
     record.model_hash = model->hash;
@@ -506,9 +512,7 @@ absl::StatusOr<Embedded> EngineImpl::Embed(std::string_view model,
   if (name.empty()) {
     // In its own precision: others are asked for by name.
     std::vector<encoder::ModelInfo> models = encoder_->Models();
-    std::erase_if(models, [](const encoder::ModelInfo& one) {
-      return one.name.find('@') != std::string::npos;
-    });
+    std::erase_if(models, [](const encoder::ModelInfo& one) { return one.precision != "fp32"; });
     if (models.size() != 1) {
       std::string names;
       for (const auto& one : models) absl::StrAppend(&names, names.empty() ? "" : ", ", one.name);

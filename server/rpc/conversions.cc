@@ -294,6 +294,7 @@ void WriteModel(const encoder::ModelInfo& info, v1::Model* out) {
   out->set_model_hash(info.hash);
   out->set_query_prompt(info.query_prompt);
   out->set_document_prompt(info.document_prompt);
+  for (const int dimensions : info.matryoshka) out->add_matryoshka_dimensions(dimensions);
 }
 
 void WriteDuration(absl::Duration duration, google::protobuf::Duration* out) {

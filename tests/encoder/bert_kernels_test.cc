@@ -146,7 +146,11 @@ TEST_P(BertKernelsTest, Attention) {
       const auto qkv = Normal(length * 3 * width, 0.7f);
       std::vector<float> scratch(AttentionScratch(length, head_size));
       std::vector<float> context(length * width, -1);
-      kernels_.attention(qkv.data(), length, kHeads, head_size, scratch.data(), context.data());
+      const bool biased = length % 2 == 1;
+      const auto bias = Normal(kHeads * (2 * length - 1), 1);
+      kernels_.attention(qkv.data(), length, kHeads, head_size,
+                         biased ? bias.data() + length - 1 : nullptr, 2 * length - 1,
+                         scratch.data(), context.data());
       for (size_t head = 0; head < kHeads; ++head) {
         for (size_t row = 0; row < length; ++row) {
           const float* query = qkv.data() + row * 3 * width + head * head_size;
@@ -156,6 +160,7 @@ TEST_P(BertKernelsTest, Attention) {
             const float* key = qkv.data() + j * 3 * width + width + head * head_size;
             double score = 0;
             for (size_t i = 0; i < head_size; ++i) score += double{query[i]} * key[i];
+            if (biased) score += bias[head * (2 * length - 1) + length - 1 + j - row];
             sum += weights[j] = std::exp(score);
           }
           for (size_t i = 0; i < head_size; ++i) {
@@ -182,7 +187,7 @@ TEST_P(BertKernelsTest, AttentionOfGreatScores) {
     qkv[j * 3 * kHead + 2 * kHead] = static_cast<float>(j);        // value
   }
   std::vector<float> scratch(AttentionScratch(kLength, kHead)), context(kLength * kHead);
-  kernels_.attention(qkv.data(), kLength, 1, kHead, scratch.data(), context.data());
+  kernels_.attention(qkv.data(), kLength, 1, kHead, nullptr, 0, scratch.data(), context.data());
   for (size_t j = 0; j < kLength; ++j) EXPECT_NEAR(context[j * kHead], kLength - 1, 1e-5);
 }
 

@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "encoder/encoder.h"
 #include "encoder/model_folder.h"
-#include "encoder/wordpiece_tokenizer.h"
+#include "encoder/tokenizer_file.h"
 
 namespace vecino::encoder {
 namespace {
@@ -27,7 +27,7 @@ int WriteIds(const char* root, std::string_view model, const std::vector<std::st
              const char* path) {
   const auto folder = ReadModelFolder(root, model.substr(0, model.find('@')));
   if (!folder.ok()) return Fail(folder.status());
-  const auto tokenizer = MakeWordPieceTokenizer(folder->vocabulary, folder->tokenizer);
+  const auto tokenizer = ReadTokenizer(folder->tokenizer, folder->vocabulary, folder->vocab_size);
   if (!tokenizer.ok()) return Fail(tokenizer.status());
   std::ofstream out(path);
   for (const std::string& line : lines) {

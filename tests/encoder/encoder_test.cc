@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "encoder/torch_executor.h"
 #include "tests/encoder/model_fixture.h"
 
 namespace vecino::encoder {
@@ -191,6 +192,27 @@ TEST_F(EncoderTest, AQueryAskedAgainComesFromTheCache) {
   EXPECT_EQ((*cut)[0].vector, (*cut_again)[0].vector);
 }
 
+TEST_F(EncoderTest, CutsToFewerDimensions) {
+  const std::string_view texts[] = {"chess", "a game of chess"};
+  for (const Lane lane : {Lane::kBulk, Lane::kQuery}) {
+    const auto whole = encoder_->Embed(kRealModel, texts, {.lane = lane});
+    for (const int dimensions : {1, 100, 384, 500}) {
+      const auto cut = encoder_->Embed(kRealModel, texts, {.lane = lane, .dimensions = dimensions});
+      ASSERT_TRUE(whole.ok() && cut.ok());
+      for (size_t i = 0; i < 2; ++i) {
+        const std::vector<float>&all = (*whole)[i].vector, &few = (*cut)[i].vector;
+        ASSERT_EQ(few.size(), std::min<size_t>(384, dimensions));
+        double squares = 0;
+        for (const float x : few) squares += double{x} * x;
+        EXPECT_NEAR(squares, 1, 1e-5);
+        for (size_t j = 0; j < few.size(); ++j) {
+          EXPECT_NEAR(few[j] * all[0], all[j] * few[0], 1e-6) << j;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(EncoderTest, UnknownModelIsNotFoundAndListsTheOthers) {
   for (const std::string name : {"none", "", "../all-MiniLM-L6-v2"}) {
     const std::string_view texts[] = {"a"};
@@ -327,15 +349,33 @@ TEST_F(OpenEncoderTest, RefusesOptionsOutOfRangeAndAMissingRoot) {
   EXPECT_EQ(OpenEncoder({.model_root = (root_ / "none").string()}).status().code(),
             absl::StatusCode::kNotFound);
   const std::string root = root_.string();
-  for (const EncoderOptions& options : {EncoderOptions{.model_root = root, .executors = -1},
-                                        EncoderOptions{.model_root = root, .executors = 100000},
-                                        EncoderOptions{.model_root = root, .batch_tokens = 0},
-                                        EncoderOptions{.model_root = root, .queue_tokens = 0},
-                                        EncoderOptions{.model_root = root, .cache_bytes = -1},
-                                        EncoderOptions{.model_root = root, .executor = "abacus"},
-                                        EncoderOptions{.model_root = root, .device = "abacus"}}) {
+  for (const EncoderOptions& options :
+       {EncoderOptions{.model_root = root, .executors = -1},
+        EncoderOptions{.model_root = root, .executors = 100000},
+        EncoderOptions{.model_root = root, .batch_tokens = 0},
+        EncoderOptions{.model_root = root, .queue_tokens = 0},
+        EncoderOptions{.model_root = root, .cache_bytes = -1},
+        EncoderOptions{.model_root = root, .executor = "abacus"},
+        EncoderOptions{.model_root = root, .device = "abacus"},
+        EncoderOptions{.model_root = root, .executor = "fused", .device = "cuda"}}) {
     EXPECT_EQ(OpenEncoder(options).status().code(), absl::StatusCode::kInvalidArgument);
   }
+}
+
+TEST_F(OpenEncoderTest, TakesTheCpuWhereThereIsNoCuda) {
+  if (CheckDevice("cuda").ok()) GTEST_SKIP() << "there is a CUDA device";
+  VECINO_NEED_REAL_MODEL();
+  LinkRealModel(root_, "model");
+  std::vector<std::string> warnings;
+  const auto encoder = OpenEncoder(
+      {.model_root = root_.string(), .device = "cuda", .warn = [&](std::string_view line) {
+         warnings.emplace_back(line);
+       }});
+  ASSERT_TRUE(encoder.ok()) << encoder.status();
+  EXPECT_THAT(warnings, testing::ElementsAre(testing::HasSubstr("models run on the CPU: ")));
+  EXPECT_EQ((*encoder)->Models().size(), 3u);
+  const std::string_view texts[] = {"chess"};
+  EXPECT_TRUE((*encoder)->Embed("model", texts, {}).ok());
 }
 
 TEST_F(OpenEncoderTest, RootWithoutModelsServesNone) {

@@ -28,7 +28,8 @@ std::vector<float> Normal(std::mt19937& random, size_t n, float mean, float devi
   return x;
 }
 
-BertWeights RandomWeights(bool mean_pooling = true, bool normalize = true) {
+// mpnet: with positions counted from an id, and relative biases.
+BertWeights RandomWeights(bool mean_pooling = true, bool normalize = true, bool mpnet = false) {
   std::mt19937 random(1);
   const auto linear = [&](int out, int in) {
     return LinearWeights{out, in, Normal(random, static_cast<size_t>(out) * in, 0, 0.15f),
@@ -51,6 +52,11 @@ BertWeights RandomWeights(bool mean_pooling = true, bool normalize = true) {
                       .position = shared(Normal(random, kPositions * kWidth, 0, 0.3f)),
                       .norm = norm(),
                       .layers = {}};
+  if (mpnet) {
+    weights.position_pad_id = 1;
+    weights.reach = 290;
+    weights.relative_bias = Normal(random, kHeads * 581, 0, 0.5f);
+  }
   for (int i = 0; i < kLayers; ++i) {
     weights.layers.push_back({linear(3 * kWidth, kWidth), linear(kWidth, kWidth), norm(),
                               linear(kInner, kWidth), linear(kWidth, kInner), norm()});
@@ -83,9 +89,11 @@ void AddAndNorm(Vector& x, const Vector& add, const NormWeights& norm, double ep
 Vector Expected(const BertWeights& w, const std::vector<int32_t>& row) {
   const auto width = static_cast<size_t>(w.width), head = width / static_cast<size_t>(w.heads);
   std::vector<Vector> x;
+  ptrdiff_t counted = w.position_pad_id;
   for (size_t i = 0; i < row.size(); ++i) {
     const auto word = w.word->begin() + row[i] * w.width;
-    const auto position = w.position->begin() + static_cast<ptrdiff_t>(i * width);
+    ptrdiff_t at = row[i] == w.position_pad_id ? row[i] : ++counted;
+    const auto position = w.position->begin() + at * w.width;
     x.emplace_back(word, word + w.width);
     AddAndNorm(x[i], Vector(position, position + w.width), w.norm, w.norm_eps);
   }
@@ -100,6 +108,9 @@ Vector Expected(const BertWeights& w, const std::vector<int32_t>& row) {
         for (size_t j = 0; j < x.size(); ++j) {
           double score = 0;
           for (size_t i = first; i < first + head; ++i) score += qkv[t][i] * qkv[j][width + i];
+          if (!w.relative_bias.empty()) {
+            score += w.relative_bias[first / head * (2 * w.reach + 1) + w.reach + j - t];
+          }
           sum += weight[j] = std::exp(score);
         }
         for (size_t j = 0; j < x.size(); ++j) {
@@ -169,7 +180,7 @@ TEST(FusedExecutorTest, ComputesWhatTheFormulasSay) {
   const Rows rows = SomeRows();
   for (const bool mean : {true, false}) {
     for (const bool normalize : {true, false}) {
-      const BertWeights weights = RandomWeights(mean, normalize);
+      const BertWeights weights = RandomWeights(mean, normalize, mean != normalize);
       std::vector<Vector> expected;
       for (const auto& row : rows) expected.push_back(Expected(weights, row));
       for (const BertKernels* kernels : SupportedBertKernels()) {
@@ -251,6 +262,11 @@ TEST(FusedExecutorTest, RefusesWeightsThatDoNotFit) {
   refused([](BertWeights& w) { w.word = nullptr; }, "no embeddings");
   refused([](BertWeights& w) { w.vocab_size += 1; }, "word embeddings");
   refused([](BertWeights& w) { w.positions -= 1; }, "position embeddings");
+  refused([](BertWeights& w) { w.position_pad_id = 20; }, "a window of 280 and 279 positions");
+  refused([](BertWeights& w) { w.position_pad_id = -2; }, "a window of 280");
+  refused([](BertWeights& w) { w.relative_bias.resize(3); }, "3 relative biases of reach 0");
+  refused([](BertWeights& w) { w.relative_bias.resize(3 * 557), w.reach = 278; },
+          "1671 relative biases of reach 278");
   refused([](BertWeights& w) { w.layers[1].up.weight.pop_back(); }, "a layer's size");
   refused([](BertWeights& w) { w.layers[1].down.bias.pop_back(); }, "a layer's size");
   refused([](BertWeights& w) { w.layers[0].out_norm.weight.pop_back(); }, "a layer's size");

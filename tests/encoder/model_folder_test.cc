@@ -52,9 +52,8 @@ TEST_F(ModelFolderTest, ReadsAllOfTheManifest) {
   EXPECT_EQ(folder->info.query_prompt, "q: ");
   EXPECT_EQ(folder->info.document_prompt, "");
   EXPECT_THAT(folder->info.hash, SizeIs(64));
-  EXPECT_TRUE(folder->tokenizer.lowercase);
-  EXPECT_EQ(folder->tokenizer.strip_accents, false);
-  EXPECT_EQ(folder->tokenizer.max_word_chars, 50);
+  EXPECT_EQ(json::parse(folder->tokenizer),
+            json::parse(ReadAll(root_ / "tiny" / "manifest.json"))["tokenizer"]);
   EXPECT_EQ(folder->vocab_size, 6);
   EXPECT_EQ(folder->module_bytes, "no TorchScript");
   EXPECT_THAT(folder->vocabulary, HasSubstr("[MASK]\na\n"));
@@ -68,6 +67,16 @@ TEST_F(ModelFolderTest, HashNamesTheManifest) {
   const std::string before = ReadModelFolder(root_, "tiny")->info.hash;
   EditManifest([](json& manifest) { manifest["prompts"]["query"] = "other"; });
   EXPECT_NE(ReadModelFolder(root_, "tiny")->info.hash, before);
+}
+
+TEST_F(ModelFolderTest, FewerDimensionsAscendBelowTheModels) {
+  EXPECT_THAT(ReadModelFolder(root_, "tiny")->info.matryoshka, testing::IsEmpty());
+  EditManifest([](json& manifest) { manifest["matryoshka"] = {1}; });
+  EXPECT_THAT(ReadModelFolder(root_, "tiny")->info.matryoshka, ElementsAre(1));
+  for (const json& bad : {json{2}, json{0}, json{1, 1}, json{"1"}, json(1)}) {
+    EditManifest([&](json& manifest) { manifest["matryoshka"] = bad; });
+    EXPECT_EQ(ReadError().code(), absl::StatusCode::kDataLoss) << bad;
+  }
 }
 
 TEST_F(ModelFolderTest, RefusesEveryTamperedFile) {
@@ -111,7 +120,7 @@ TEST_F(ModelFolderTest, RefusesWhatThisVersionDoesNotKnow) {
                                        {"/architecture", "t5"},
                                        {"/pooling", "max"},
                                        {"/precision", "int3"},
-                                       {"/tokenizer/type", "unigram"}}) {
+                                       {"/tokenizer/type", "words"}}) {
     EditManifest([&](json& manifest) { manifest[json::json_pointer(pointer)] = value; });
     EXPECT_EQ(ReadError().code(), absl::StatusCode::kUnimplemented) << pointer << ReadError();
     WriteAll(root_ / "tiny" / "manifest.json", good);

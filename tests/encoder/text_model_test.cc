@@ -25,6 +25,9 @@ class ByteTokenizer : public Tokenizer {
     tokens.count = static_cast<int>(tokens.ids.size());
     return tokens;
   }
+  Tokens EncodePair(std::string_view first, std::string_view, int max_tokens) const override {
+    return Encode(first, max_tokens);
+  }
   int32_t pad_id() const override { return 0; }
 };
 

@@ -1,7 +1,8 @@
-# Tests of the tokenizer. The parity tests need a Python with the packages of
-# tests/requirements.txt, and the first the model folder; without them they are reported as skipped.
-vecino_add_test(NAME wordpiece_tokenizer_test SOURCES wordpiece_tokenizer_test.cc
-                LIBS vecino_tokenizer LABELS unit)
+# Tests of the tokenizers. The parity tests need a Python with the packages of tests/requirements.txt,
+# and tokenizer_parity the model folder; without them they are reported as skipped.
+foreach(name byte_bpe_test tokenizer_test unigram_test wordpiece_tokenizer_test)
+  vecino_add_test(NAME ${name} SOURCES ${name}.cc LIBS vecino_tokenizer LABELS unit)
+endforeach()
 
 set(test_python ${VECINO_TEST_PYTHON})
 if(NOT test_python)
@@ -19,9 +20,18 @@ add_test(NAME tokenizer_parity
 add_test(NAME tokenizer_options_parity
          COMMAND ${test_python} ${parity}/check_parity.py options
                  --tool $<TARGET_FILE:tokenize_lines>)
+add_test(NAME bpe_parity
+         COMMAND ${test_python} ${parity}/check_bpe.py --tool $<TARGET_FILE:tokenize_lines>
+                 --data ${CMAKE_SOURCE_DIR}/../shared/data)
+foreach(name bpe_source_test unigram_source_test)  # by Debian's interpreter, which exports
+  add_test(NAME ${name} COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_LIST_DIR}/${name}.py)
+endforeach()
 add_test(NAME tokenizer_tables_current
          COMMAND ${test_python} ${parity}/check_tables.py ${CMAKE_SOURCE_DIR})
-set_tests_properties(tokenizer_parity tokenizer_tables_current
+add_test(NAME unigram_parity
+         COMMAND ${test_python} ${parity}/check_unigram.py --tool $<TARGET_FILE:tokenize_lines>
+                 --data ${CMAKE_SOURCE_DIR}/../shared/data)
+set_tests_properties(tokenizer_parity bpe_parity bpe_source_test unigram_source_test tokenizer_tables_current
                      PROPERTIES LABELS integration TIMEOUT 600 SKIP_RETURN_CODE 77)
-set_tests_properties(tokenizer_options_parity
+set_tests_properties(tokenizer_options_parity unigram_parity
                      PROPERTIES LABELS "integration;slow" TIMEOUT 1800 SKIP_RETURN_CODE 77)

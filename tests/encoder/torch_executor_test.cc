@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "encoder/packed_matrix.h"
 #include "tests/encoder/model_fixture.h"
 
 namespace vecino::encoder {
@@ -32,6 +33,9 @@ TEST(LoadTorchModelTest, RefusesOptionsOutOfRange) {
   options = kOptions;
   options.dimension = 0;
   EXPECT_EQ(LoadTorchModel("", options).status().code(), absl::StatusCode::kInvalidArgument);
+  options = kOptions;
+  options.precision = Precision::kInt8;
+  EXPECT_EQ(LoadTorchModel("", options).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(CheckDeviceTest, SaysWhatIsWrong) {
@@ -41,7 +45,7 @@ TEST(CheckDeviceTest, SaysWhatIsWrong) {
   const absl::Status cuda = CheckDevice("cuda");
   if (!cuda.ok()) {
     EXPECT_EQ(cuda.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_THAT(std::string(cuda.message()), HasSubstr("use 'cpu'"));
+    EXPECT_THAT(std::string(cuda.message()), HasSubstr("no CUDA or finds no device"));
   }
 }
 
@@ -98,6 +102,23 @@ TEST_F(TorchExecutorTest, VectorsHaveLengthOne) {
     double square = 0;
     for (int i = 0; i < 384; ++i) square += std::pow(vectors[row * 384 + i], 2);
     EXPECT_NEAR(square, 1, 1e-5);
+  }
+}
+
+TEST_F(TorchExecutorTest, NarrowLinearsMakeNearlyTheSameVectors) {
+  if (!IsNative(Precision::kBf16)) GTEST_SKIP() << "this CPU has no bfloat16";
+  TorchOptions options = kOptions;
+  options.precision = Precision::kBf16;
+  const auto narrow = LoadTorchModel(ReadAll(ModelRoot() / kRealModel / "model.pt"), options);
+  ASSERT_TRUE(narrow.ok()) << narrow.status();
+  const std::vector<std::vector<int32_t>> rows = {
+      {101, 7592, 2088, 102}, {101, 102}, std::vector<int32_t>(60, 2003)};
+  const auto a = Run(*model_->MakeExecutor(), rows), b = Run(*(*narrow)->MakeExecutor(), rows);
+  EXPECT_NE(a, b);
+  for (size_t row = 0; row < rows.size(); ++row) {
+    double product = 0;
+    for (size_t i = 0; i < 384; ++i) product += double{a[row * 384 + i]} * b[row * 384 + i];
+    EXPECT_GT(product, 0.9998) << row;
   }
 }
 

@@ -238,7 +238,8 @@ struct BadVocabulary {
 
 TEST(MakeWordPieceTokenizerTest, RefusesBadVocabularies) {
   for (const BadVocabulary& bad : std::vector<BadVocabulary>{
-           {"", "lacks [PAD]"},
+           {"", "lacks [UNK]"},
+           {"[UNK]\n[CLS]\n[SEP]\n[MASK]\n", "lacks [PAD]"},
            {"[PAD]\n[UNK]\n[CLS]\n[SEP]\n", "lacks [MASK]"},
            {"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n",
             "line 8: the token 'a' already stands on line 6"},

@@ -108,37 +108,45 @@ def mixed_texts(count):
     return [mixed(rng, rng.randint(1, 40)).encode() for _ in range(count)]
 
 
-class Ours:
-    def __init__(self, tool, vocab, lowercase=True, strip=None, chinese=True, clean=True):
-        self.args = [
-            tool,
-            vocab,
-            str(int(lowercase)),
-            "auto" if strip is None else str(int(strip)),
-            str(int(chinese)),
-            str(int(clean)),
-        ]
+def to_records(texts):
+    return b"".join(part for t in texts for part in (struct.pack("I", len(t)), t))
 
-    def encode(self, texts, max_tokens):
-        """(tokens before the cut, ids as bytes) of each text"""
-        records = b"".join(part for t in texts for part in (struct.pack("I", len(t)), t))
-        out = subprocess.run(
-            self.args + [str(max_tokens)], input=records, capture_output=True, check=True
-        ).stdout
+
+class Ours:
+    """The C++ tokenizer. options: a manifest's `tokenizer`; vocabulary: its file."""
+
+    def __init__(self, tool, options, vocabulary, vocab_size=1 << 30):
+        self.args = [tool, json.dumps(options), vocabulary, str(vocab_size)]
+        self.seconds = 0  # of the last call
+
+    def encode(self, texts, max_tokens, pairs=False):
+        """(tokens before the cut, index of a pair's second text, ids as bytes) of each text or pair"""
+        run = subprocess.run(
+            self.args + [str(max_tokens)] + ["pairs"] * pairs,
+            input=to_records(texts), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        assert run.returncode == 0, run.stderr
+        self.seconds = float(run.stderr)
         at, results = 0, []
-        while at < len(out):
-            count, n = struct.unpack_from("II", out, at)
-            results.append((count, out[at + 8 : at + 8 + 4 * n]))
-            at += 8 + 4 * n
+        while at < len(run.stdout):
+            count, second, n = struct.unpack_from("III", run.stdout, at)
+            results.append((count, second, run.stdout[at + 12 : at + 12 + 4 * n]))
+            at += 12 + 4 * n
         return results
+
+
+def wordpiece_options(lowercase=True, strip=None, chinese=True, clean=True):
+    return {"type": "wordpiece", "lowercase": lowercase,
+            "strip_accents": lowercase if strip is None else strip,
+            "handle_chinese_chars": chinese, "clean_text": clean, "max_word_chars": 100}
 
 
 class Comparison:
     def __init__(self):
-        self.different = 0
+        self.different = self.compared = 0
 
-    def run(self, label, ours, reference, texts, window=None):
-        """Compares whole texts, or cut to `window` tokens by both."""
+    def run(self, label, ours, reference, texts, window=None, brief=False):
+        """Compares whole texts, or cut to `window` tokens by both. `brief`: prints only what differs."""
         if texts is None:
             print(f"{label}: SKIPPED, the texts are not on this machine")
             return
@@ -155,7 +163,7 @@ class Comparison:
             expected = [e.ids for e in reference.encode_batch_fast(decoded)]
             for k, ids in enumerate(expected):
                 tokens += len(ids)
-                count, our_ids = answers[i + k]
+                count, _, our_ids = answers[i + k]
                 if (count, our_ids) != (
                     counts[k] if counts else len(ids),
                     array.array("i", ids).tobytes(),
@@ -167,18 +175,48 @@ class Comparison:
                             f"\n    ours      {count}: {list(array.array('i', our_ids))[:40]}"
                         )
         self.different += differ
+        self.compared += len(texts)
+        if brief and not differ:
+            return
         print(
             f"{label}: {len(texts)} texts, {tokens} tokens, {differ} differ "
             f"({time.monotonic() - start:.1f} s)",
             flush=True,
         )
 
+    def run_pairs(self, label, ours, reference, texts, window):
+        """Compares each text beside the next, cut to `window` tokens together."""
+        if texts is None:
+            print(f"{label}: SKIPPED, the texts are not on this machine")
+            return
+        # The reference keeps every combination of what it cuts off: of long texts more than fits into memory.
+        texts = [t for t in texts if len(t) < 200]
+        pairs = list(zip(texts[::2], texts[1::2]))
+        answers = ours.encode([t for pair in pairs for t in pair], window, pairs=True)
+        assert len(answers) == len(pairs), f"{len(answers)} answers for {len(pairs)} pairs"
+        decoded = [tuple(t.decode("utf-8", "replace") for t in pair) for pair in pairs]
+        reference.no_truncation()
+        counts = [len(e.ids) for e in reference.encode_batch_fast(decoded)]
+        reference.enable_truncation(window)
+        differ = 0
+        for pair, count, e, (our_count, second, our_ids) in zip(
+            decoded, counts, reference.encode_batch(decoded), answers
+        ):
+            first_of_second = next((i for i, s in enumerate(e.sequence_ids) if s == 1), second)
+            if (count, first_of_second, array.array("i", e.ids).tobytes()) != (our_count, second, our_ids):
+                differ += 1
+                if differ <= 3:
+                    print(f"  {ascii(pair)[:300]}\n    reference {count}, {first_of_second}: {e.ids[:40]}"
+                          f"\n    ours      {our_count}, {second}: {list(array.array('i', our_ids))[:40]}")
+        self.different += differ
+        print(f"{label}: {len(pairs)} pairs, {differ} differ", flush=True)
+
 
 def reference_tokenizer(vocabulary):
     t = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     t.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(s, vocabulary[s]) for s in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[(s, vocabulary[s]) for s in ("[CLS]", "[SEP]")]
     )
     t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIAL])
     return t
@@ -249,7 +287,7 @@ def model_tokenizers(args):
     values = [options[name] for name in names]
     if not fast:
         reference.normalizer = bert_normalizer(*values)
-    return Ours(args.tool, vocab, *values), reference
+    return Ours(args.tool, wordpiece_options(*values), vocab), reference
 
 
 def compare_model(compare, args, edges, mixtures):
@@ -266,6 +304,9 @@ def compare_model(compare, args, edges, mixtures):
     for window in (256, 128, 16, 3, 2):
         compare.run(f"cut to {window}, edge set", ours, reference, edges, window)
         compare.run(f"cut to {window}, Cranfield", ours, reference, abstracts, window)
+    for window in (256, 17, 16, 5, 4):
+        compare.run_pairs(f"pairs cut to {window}, edge set", ours, reference, edges, window)
+        compare.run_pairs(f"pairs cut to {window}, STS-B", ours, reference, stsb(args.data), window)
 
 
 def compare_options(compare, args, edges, mixtures):
@@ -281,7 +322,7 @@ def compare_options(compare, args, edges, mixtures):
             reference.normalizer = bert_normalizer(*options)
             compare.run(
                 f"lowercase {lowercase}, strip accents {strip}, Chinese {chinese}, clean {clean}",
-                Ours(args.tool, path, *options),
+                Ours(args.tool, wordpiece_options(*options), path),
                 reference,
                 edges + mixtures + (points if options in WITH_CODE_POINTS else []),
             )

@@ -69,6 +69,24 @@ TEST_F(EngineTest, CreateRefusesBadDefinitions) {
   EXPECT_TRUE(engine_->ListCollections().empty());
 }
 
+TEST_F(EngineTest, ACollectionMayHaveFewerDimensionsThanItsModel) {
+  encoder_.models[0].matryoshka = {2, 4};
+  CollectionSpec spec;
+  spec.id = "few";
+  spec.model = "fake";
+  spec.dimension = 3;
+  const absl::Status refused = engine_->CreateCollection(spec, false).status();
+  EXPECT_EQ(FieldOf(refused), "collection.dimension");
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("makes 8 values or 2, 4"));
+  spec.dimension = 4;
+  ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
+  Put("few", "x", "some text");
+  const auto found = engine_->Search("few", {.query = TextQuery{"some text"}, .top_k = 1}, {});
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_EQ(found->hits.size(), 1u);
+  EXPECT_NEAR(found->hits[0].score, 1, 1e-5);
+}
+
 TEST_F(EngineTest, DeleteCollection) {
   Create("a");
   Create("b");

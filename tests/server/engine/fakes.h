@@ -26,6 +26,7 @@ class FakeEncoder : public encoder::Encoder {
     info.name = "fake";
     info.dimension = dimension;
     info.max_tokens = 16;
+    info.precision = "fp32";
     info.hash = "hash-1";
     models.push_back(info);
   }
@@ -67,7 +68,7 @@ class FakeEncoder : public encoder::Encoder {
         result.status = absl::InvalidArgumentError("too long");
         continue;
       }
-      result.vector = VectorOf(text, info->dimension);
+      result.vector = VectorOf(text, options.dimensions > 0 ? options.dimensions : info->dimension);
     }
     return results;
   }
