@@ -107,6 +107,16 @@ class OpenAiApiTest(unittest.TestCase):
             reply = self.by_grpc(model=f"models/{MODEL}", texts=["asked twice"], input_type=1)
             self.assertEqual(seconds(reply.timings.compute) > 0, first, "the second is in the cache")
 
+    def test_timings_on_the_command_line(self):
+        run = lambda *arguments: client_support.vecino(self.server.address, *arguments).stdout.splitlines()
+        lines = run("--json", "embed", "a", "b", "--model", MODEL, "--timings")
+        self.assertEqual([json.loads(line)["text"] for line in lines[:2]], ["a", "b"])
+        timings = json.loads(lines[2])["timings"]
+        self.assertEqual(set(timings), {"tokenize_ms", "queue_ms", "compute_ms"})
+        self.assertGreater(timings["compute_ms"], 0)
+        self.assertRegex(run("embed", "a", "--model", MODEL, "--timings")[-1], "^tokenize .+, queue .+, compute .+ ms$")
+        self.assertEqual(len(run("--json", "embed", "a", "--model", MODEL)), 1)
+
     def test_models(self):
         status, _, reply = ask(self.server, "/v1/models")
         self.assertEqual(status, 200)
