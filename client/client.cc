@@ -128,7 +128,9 @@ Result<ServerStatus> Client::GetServerStatus() {
 
 Result<std::vector<Embedding>> Client::Embed(const std::string& model,
                                              const std::vector<std::string>& texts,
-                                             InputType input_type, Truncate truncate) {
+                                             InputType input_type, Truncate truncate,
+                                             EmbedTimings* timings) {
+  if (timings != nullptr) *timings = {};
   if (texts.empty()) return std::vector<Embedding>();
   v1::EmbedTextRequest request;
   if (!model.empty()) request.set_model("models/" + model);
@@ -149,6 +151,11 @@ Result<std::vector<Embedding>> Client::Embed(const std::string& model,
   embeddings.reserve(response.embeddings_size());
   for (const v1::Embedding& embedding : response.embeddings()) {
     embeddings.push_back(FromProto(embedding));
+  }
+  if (timings != nullptr) {
+    *timings = {.tokenize = FromProto(response.timings().tokenize()),
+                .queue = FromProto(response.timings().queue()),
+                .compute = FromProto(response.timings().compute())};
   }
   return embeddings;
 }

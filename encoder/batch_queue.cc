@@ -23,9 +23,11 @@ struct BatchQueue::PendingCall {
   Call call;
   std::vector<int> waiting;  // rows not yet in a batch, by rising length
   std::vector<RowResult> results;
-  size_t unfinished = 0;  // rows waiting or in a batch
-  absl::Status given_up;  // not OK: nobody wants the results any more
-  absl::CondVar changed;  // finished, given up, or asked to stop
+  size_t unfinished = 0;          // rows waiting or in a batch
+  absl::Status given_up;          // not OK: nobody wants the results any more
+  absl::CondVar changed;          // finished, given up, or asked to stop
+  absl::Time admitted, last_cut;  // last_cut: when a batch took rows of it last
+  absl::Duration compute;         // of the finished batches with rows of it
 
   int Length(int row) const { return static_cast<int>(call.rows[row].size()); }
 
@@ -87,6 +89,10 @@ absl::StatusOr<std::vector<BatchQueue::RowResult>> BatchQueue::Run(Call call) {
     }
   }
   if (!pending->given_up.ok()) return pending->given_up;
+  if (EmbedTimings* timings = pending->call.timings; timings != nullptr) {
+    timings->queue = pending->last_cut - pending->admitted;
+    timings->compute = pending->compute;
+  }
   return std::move(pending->results);
 }
 
@@ -104,6 +110,7 @@ absl::Status BatchQueue::Admit(const PendingPtr& call) {
                      ", the limit is ", CapacityOf(lane), "; try again later"));
   }
   QueuedTokens(lane) += tokens;
+  call->admitted = absl::Now();
   CallsOf(lane).push_back(call);
   work_[static_cast<size_t>(lane)].SignalAll();
   return absl::OkStatus();
@@ -152,6 +159,7 @@ BatchQueue::Batch BatchQueue::CutBatch(LaneCalls& calls) {
   std::erase_if(calls, [](const PendingPtr& call) { return call->waiting.empty(); });
   if (!first->waiting.empty()) calls.push_back(first);
   batch.cut_at_ = absl::Now();
+  for (const auto& owner : batch.owners_) owner.first->last_cut = batch.cut_at_;
   return batch;
 }
 
@@ -195,6 +203,8 @@ void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const
   for (size_t i = 0; i < count; ++i) {
     const auto& [call, row] = batch.owners_[i];
     call->results[row] = std::move(results[i]);
+    // The rows of a call stand together.
+    if (i == 0 || call != batch.owners_[i - 1].first) call->compute += took;
     if (--call->unfinished == 0) call->changed.Signal();
   }
   ++stats_.batches;

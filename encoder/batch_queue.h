@@ -50,6 +50,7 @@ class BatchQueue {
     absl::Time deadline = absl::InfiniteFuture();
     std::stop_token stop;
     std::vector<std::vector<int32_t>> rows;  // token ids, each row at least one
+    EmbedTimings* timings = nullptr;  // may be null; a Run that succeeds sets queue and compute
   };
 
   // What became of one row.

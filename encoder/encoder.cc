@@ -130,11 +130,13 @@ class BatchingEncoder : public Encoder {
                                                        const EmbedOptions& options) {
     const auto index = Find(name);
     if (!index.ok()) return index.status();
+    EmbedTimings timings;
     BatchQueue::Call call{.model = *index,
                           .lane = options.lane,
                           .deadline = options.deadline,
                           .stop = options.stop,
-                          .rows = {}};
+                          .rows = {},
+                          .timings = &timings};
     std::vector<EmbedResult> results(texts.size());
     std::vector<size_t> text_of_row;
     std::string room;
@@ -148,13 +150,15 @@ class BatchingEncoder : public Encoder {
       if (options.lane == Lane::kQuery && TakeFromCache(*index, whole, options, results[i])) {
         continue;
       }
-      std::vector<int32_t> row = Tokenize(models_[*index], texts[i], whole, options, results[i]);
+      std::vector<int32_t> row =
+          Tokenize(models_[*index], texts[i], whole, options, results[i], &timings.tokenize);
       if (!results[i].status.ok()) continue;
       call.rows.push_back(std::move(row));
       text_of_row.push_back(i);
     }
     auto rows = queue_.Run(std::move(call));
     if (!rows.ok()) return rows.status();
+    if (options.timings != nullptr) *options.timings = timings;
     for (size_t i = 0; i < rows->size(); ++i) {
       EmbedResult& result = results[text_of_row[i]];
       result.status = std::move((*rows)[i].status);
@@ -203,10 +207,12 @@ class BatchingEncoder : public Encoder {
     return true;
   }
 
-  // Fills all of `result` but the vector. whole: the text with its prompt.
+  // Fills all of `result` but the vector, and adds what it took to `time`. whole: the text with its
+  // prompt.
   std::vector<int32_t> Tokenize(const TextModel& model, std::string_view text,
                                 std::string_view whole, const EmbedOptions& options,
-                                EmbedResult& result) {
+                                EmbedResult& result, absl::Duration* time) {
+    const absl::Time begin = absl::Now();
     const int64_t start = ThreadCpuNanoseconds();
     std::vector<int32_t> ids;
     if (const std::optional<size_t> offset = FindInvalidUtf8(text)) {
@@ -225,6 +231,7 @@ class BatchingEncoder : public Encoder {
       ids = std::move(tokens.ids);
     }
     tokenize_nanoseconds_ += ThreadCpuNanoseconds() - start;
+    *time += absl::Now() - begin;
     return ids;
   }
 

@@ -41,6 +41,13 @@ enum class Truncate { kAuto, kError };
 // Each lane has threads of its own, those of the bulk lane at a low priority.
 enum class Lane { kQuery, kBulk };
 
+// Where the time of a call went, by the wall clock. Texts found in the cache count as zero.
+struct EmbedTimings {
+  absl::Duration tokenize;  // on the caller's thread
+  absl::Duration queue;     // from then until the last of its texts began to be embedded
+  absl::Duration compute;   // of the batches its texts were in, each once and whole, summed
+};
+
 struct EmbedOptions {
   InputType input_type = InputType::kDocument;
   Truncate truncate = Truncate::kAuto;
@@ -49,7 +56,8 @@ struct EmbedOptions {
   // as it has: all.
   int dimensions = 0;
   absl::Time deadline = absl::InfiniteFuture();
-  std::stop_token stop;  // asks to give up: the caller has gone
+  std::stop_token stop;             // asks to give up: the caller has gone
+  EmbedTimings* timings = nullptr;  // where not null, filled by an Embed that succeeds
 };
 
 // What became of one text.

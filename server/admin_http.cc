@@ -5,9 +5,11 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 #include <utility>
 
+#include "server/api_routes.h"
 #include "server/rpc/listen_error.h"
 
 namespace vecino {
@@ -15,8 +17,8 @@ namespace {
 
 // httplib gives every connection a thread, also while it says nothing. These threads mostly sleep;
 // there are enough of them, and silence is cut short enough, that connections left open by
-// monitoring or scanners do not keep a probe waiting.
-constexpr int kThreads = 16;
+// monitoring or scanners do not keep a probe waiting, whatever is being embedded.
+constexpr int kThreads = 16 + kMostEmbeddings;
 constexpr int kSilenceSeconds = 1;  // before the request, and between its parts
 constexpr int kWriteTimeoutSeconds = 5;
 
@@ -46,6 +48,7 @@ class HttplibAdmin final : public AdminHttp {
       response.status = reason.empty() ? 200 : 503;
       response.set_content(reason.empty() ? "ready\n" : reason + "\n", "text/plain");
     });
+    if (callbacks_.api.has_value()) routes_.emplace(*callbacks_.api).Add(server_);
   }
 
   ~HttplibAdmin() override {
@@ -80,6 +83,7 @@ class HttplibAdmin final : public AdminHttp {
 
  private:
   const AdminCallbacks callbacks_;
+  std::optional<ApiRoutes> routes_;
   httplib::Server server_;
   socket_t socket_ = INVALID_SOCKET;  // the one listened on; httplib's
   int port_ = 0;

@@ -1,23 +1,43 @@
-// The admin port: HTTP for monitoring.
+// The admin port: HTTP for monitoring, and OpenAI's embeddings API.
 //
-//   GET /metrics   Prometheus text exposition
-//   GET /healthz   200 while the process runs
-//   GET /readyz    200 while it serves, 503 with the reason while it loads or stops
+//   GET /metrics         Prometheus text exposition
+//   GET /healthz         200 while the process runs
+//   GET /readyz          200 while it serves, 503 with the reason while it loads or stops
+//   POST /v1/embeddings  OpenAI's; at most kMostEmbeddings at once, so that probes do not wait
+//   GET /v1/models       OpenAI's
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
+#include "server/rpc/http_reply.h"
 
 namespace vecino {
+
+inline constexpr int kMostEmbeddings = 8;                 // requests
+inline constexpr size_t kMostEmbeddingsBytes = 16 << 20;  // of one request's body
+
+// Called from the port's own threads, until the object is destroyed. They do not throw.
+struct ApiCallbacks {
+  // May take a minute.
+  std::function<rpc::HttpReply(std::string_view body)> embeddings;
+  std::function<rpc::HttpReply()> models;
+  // In the API's form, that a request was refused with this status of HTTP.
+  std::function<rpc::HttpReply(int status, std::string_view message)> refusal;
+};
 
 struct AdminCallbacks {
   // Called from the port's own threads, until the object is destroyed.
   std::function<std::string()> metrics;
   // Empty: ready; otherwise why not, such as "loading".
   std::function<std::string()> not_ready;
+  // Without: the paths of the API are not there.
+  std::optional<ApiCallbacks> api = std::nullopt;
 };
 
 // Thread safety: all methods are safe from any thread.

@@ -21,6 +21,7 @@
 #include "server/metrics.h"
 #include "server/rpc/async_server.h"
 #include "server/rpc/library_logs.h"
+#include "server/rpc/openai_api.h"
 #include "server/stop_signal.h"
 #include "storage/store.h"
 
@@ -135,12 +136,19 @@ ExitCode Run(const Config& config, absl::Time start) {
   // that the server is loading.
   auto server = rpc::AsyncServer::Start(ServerOptionsOf(config), metrics.get());
   if (!server.ok()) return Fail(kCannotListen, server.status());
+  rpc::OpenAiApi api(metrics.get(), config.log_slow_call);
   std::unique_ptr<AdminHttp> admin;
   if (config.admin_listen != "off") {
     auto started = AdminHttp::Start(
         config.admin_listen,
         {.metrics = [metrics = metrics.get()] { return metrics->Expose(); },
-         .not_ready = [server = server->get()] { return WhyNotReady(server->state()); }});
+         .not_ready = [server = server->get()] { return WhyNotReady(server->state()); },
+         .api =
+             ApiCallbacks{
+                 .embeddings = [&](std::string_view body) { return api.Embeddings(body); },
+                 .models = [&] { return api.Models(); },
+                 .refusal = [&](int status,
+                                std::string_view why) { return api.Refusal(status, why); }}});
     if (!started.ok()) return Fail(kCannotListen, started.status());
     admin = *std::move(started);
   }
@@ -215,14 +223,17 @@ ExitCode Run(const Config& config, absl::Time start) {
                           .load_duration = load_time},
                          static_cast<size_t>(config.grpc_max_reply_bytes),
                          &(*server)->bulk_workers());
-  stop.OnSignal([server = server->get()](int signal, int count) {
+  rpc::EmbeddingHandlers embedding(engine->get(), static_cast<size_t>(config.grpc_max_reply_bytes));
+  stop.OnSignal([server = server->get(), &api](int signal, int count) {
     if (count > 1) {
       spdlog::warn("signal {} again: not waiting for calls under way", signal);
       server->Hurry();
+      api.Hurry();
     }
   });
   (*server)->Serve(handlers.Methods(), handlers.Streams(), rpc::Handlers::Shorts(),
                    rpc::Handlers::Bulk());
+  api.Open(&embedding);
   spdlog::info("serving {} collections after {}", (*engine)->ListCollections().size(),
                absl::FormatDuration(absl::Trunc(load_time, absl::Milliseconds(1))));
 
@@ -230,7 +241,10 @@ ExitCode Run(const Config& config, absl::Time start) {
   spdlog::info("signal {}: draining, at most {}", signal,
                absl::FormatDuration(config.drain_timeout));
   (*engine)->BeginShutdown();  // calls that wait for others to be done shall not use that time up
-  if (!(*server)->Drain(config.drain_timeout)) {
+  const absl::Time patience_ends = absl::Now() + config.drain_timeout;
+  api.Close();
+  const bool in_time = (*server)->Drain(config.drain_timeout);
+  if (!api.Wait(patience_ends) || !in_time) {
     spdlog::warn("calls were cancelled before they were done");
   }
   stop.OnSignal(nullptr);

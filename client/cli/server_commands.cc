@@ -15,6 +15,7 @@ struct EmbedArguments {
   std::vector<std::string> texts;
   std::string model;
   bool query = false;
+  bool timings = false;
   Truncate truncate = Truncate::kAuto;
 };
 
@@ -46,18 +47,38 @@ void PrintEmbedding(const Context& context, const std::string& text, const Embed
   std::cout << (embedding.vector.size() > kShown ? ", …]" : "]") << '\n';
 }
 
+void PrintTimings(const Context& context, const EmbedTimings& timings) {
+  if (!context.json) {
+    std::cout << "tokenize " << Duration(timings.tokenize) << ", queue " << Duration(timings.queue)
+              << ", compute " << Duration(timings.compute) << '\n';
+    return;
+  }
+  using Milliseconds = std::chrono::duration<double, std::milli>;
+  std::cout << OneLine({{"timings",
+                         {{"tokenize_ms", Milliseconds(timings.tokenize).count()},
+                          {"queue_ms", Milliseconds(timings.queue).count()},
+                          {"compute_ms", Milliseconds(timings.compute).count()}}}})
+            << '\n';
+}
+
 int Embed(Context& context, const EmbedArguments& arguments) {
   constexpr size_t kBatch = 256;
   const std::vector<std::string> texts = Texts(arguments);
+  EmbedTimings total;
   for (size_t begin = 0; begin < texts.size(); begin += kBatch) {
     const size_t end = std::min(begin + kBatch, texts.size());
     const std::vector<std::string> batch(texts.begin() + begin, texts.begin() + end);
+    EmbedTimings timings;
     const auto embeddings = context.client().Embed(
         arguments.model, batch, arguments.query ? InputType::kQuery : InputType::kDocument,
-        arguments.truncate);
+        arguments.truncate, &timings);
     if (!embeddings.ok()) return context.Fail("embed", embeddings.status());
     for (size_t i = 0; i < batch.size(); ++i) PrintEmbedding(context, batch[i], (*embeddings)[i]);
+    total.tokenize += timings.tokenize;
+    total.queue += timings.queue;
+    total.compute += timings.compute;
   }
+  if (arguments.timings) PrintTimings(context, total);
   return 0;
 }
 
@@ -149,6 +170,7 @@ void AddServerCommands(CLI::App& app, Context& context) {
   embed->add_option("TEXT", arguments->texts, "Texts, or - for one a line from stdin")->required();
   embed->add_option("--model", arguments->model, "Model (default: the server's only one)");
   embed->add_flag("--query", arguments->query, "As queries; default as documents");
+  embed->add_flag("--timings", arguments->timings, "After the last one, where the time went");
   AddTruncateOption(embed, &arguments->truncate);
   embed->callback([&context, arguments] {
     context.command = [&context, arguments] { return Embed(context, *arguments); };

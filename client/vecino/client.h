@@ -278,6 +278,13 @@ struct Embedding {
   bool truncated = false;
 };
 
+// Where the time of an Embed went in the server: making tokens, waiting for the model until the
+// last text's turn came, and the batches the texts were in, summed. What its cache knew counts as
+// zero.
+struct EmbedTimings {
+  std::chrono::microseconds tokenize{0}, queue{0}, compute{0};
+};
+
 struct Model {
   std::string name;
   int dimension = 0, max_tokens = 0;
@@ -386,10 +393,12 @@ class Client {
   Result<SearchResponse> Search(const std::string& collection, const Query& query,
                                 const SearchOptions& options = {});
 
+  // timings: filled on success, may be null.
   Result<std::vector<Embedding>> Embed(const std::string& model,
                                        const std::vector<std::string>& texts,
                                        InputType input_type = InputType::kDocument,
-                                       Truncate truncate = Truncate::kAuto);
+                                       Truncate truncate = Truncate::kAuto,
+                                       EmbedTimings* timings = nullptr);
   Result<std::vector<Model>> ListModels();
 
  private:

@@ -117,9 +117,9 @@ class EngineImpl final : public Engine {
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override;
 
-  absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> Embed(
-      std::string_view model, std::span<const std::string> texts, encoder::InputType input_type,
-      Truncate truncate, const CallContext& context) override;
+  absl::StatusOr<Embedded> Embed(std::string_view model, std::span<const std::string> texts,
+                                 encoder::InputType input_type, Truncate truncate,
+                                 const CallContext& context) override;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
                                                            const ExportRequest& request,
                                                            const CallContext& context) override {
@@ -502,9 +502,10 @@ absl::StatusOr<SearchResult> EngineImpl::Search(std::string_view collection,
   return (*found)->Search(request, context);
 }
 
-absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> EngineImpl::Embed(
-    std::string_view model, std::span<const std::string> texts, encoder::InputType input_type,
-    Truncate truncate, const CallContext& context) {
+absl::StatusOr<Embedded> EngineImpl::Embed(std::string_view model,
+                                           std::span<const std::string> texts,
+                                           encoder::InputType input_type, Truncate truncate,
+                                           const CallContext& context) {
   if (absl::Status status = CheckRunning(); !status.ok()) return status;
   if (absl::Status status = CheckBatchSize("texts", texts.size()); !status.ok()) return status;
   std::string name(model);
@@ -524,7 +525,9 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
   absl::StatusOr<encoder::ModelInfo> info = encoder_->Model(name);
   if (!info.ok()) return info.status();
 
-  std::vector<encoder::EmbedResult> results(texts.size());
+  Embedded reply{.model = *std::move(info), .results = {}, .timings = {}};
+  std::vector<encoder::EmbedResult>& results = reply.results;
+  results.resize(texts.size());
   std::vector<std::string_view> good;
   std::vector<size_t> places;
   for (size_t i = 0; i < texts.size(); ++i) {
@@ -533,7 +536,7 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
     good.push_back(texts[i]);
     places.push_back(i);
   }
-  if (good.empty()) return std::make_pair(*std::move(info), std::move(results));
+  if (good.empty()) return reply;
   encoder::EmbedOptions options;
   options.input_type = input_type;
   options.lane =
@@ -542,6 +545,7 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
       truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
   options.deadline = context.deadline;
   options.stop = context.stop;
+  options.timings = &reply.timings;
   auto embedded = encoder_->Embed(name, good, options);
   if (!embedded.ok()) return embedded.status();
   for (size_t j = 0; j < places.size(); ++j) {
@@ -552,7 +556,7 @@ absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>>
                                    std::string(result.status.message()));
     }
   }
-  return std::make_pair(*std::move(info), std::move(results));
+  return reply;
 }
 
 void EngineImpl::Shutdown() {

@@ -47,6 +47,12 @@ struct IdPage {
   std::optional<Position> next;
 };
 
+struct Embedded {
+  encoder::ModelInfo model;
+  std::vector<encoder::EmbedResult> results;  // one for each text, in order
+  encoder::EmbedTimings timings;
+};
+
 // Thread safety: all methods are safe from any thread. Those that take a CallContext may block on
 // the encoder, on disk and on a shard's write queue; they give up with DEADLINE_EXCEEDED or
 // CANCELLED between stages, but a write that has reached the log is finished and reported. Errors
@@ -142,9 +148,9 @@ class Engine {
 
   // Embeds texts with a model by name; an empty name means the only one (INVALID_ARGUMENT when
   // there are several).
-  virtual absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> Embed(
-      std::string_view model, std::span<const std::string> texts, encoder::InputType input_type,
-      Truncate truncate, const CallContext& context) = 0;
+  virtual absl::StatusOr<Embedded> Embed(std::string_view model, std::span<const std::string> texts,
+                                         encoder::InputType input_type, Truncate truncate,
+                                         const CallContext& context) = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 

@@ -112,7 +112,7 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   const std::vector<std::string> texts(request.texts().begin(), request.texts().end());
   auto embedded = engine_.Embed(model, texts, *input_type, *truncate, context);
   if (!embedded.ok()) return embedded.status();
-  const auto& [info, results] = *embedded;
+  const auto& [info, results, timings] = *embedded;
   for (size_t i = 0; i < results.size(); ++i) {
     if (absl::IsInvalidArgument(results[i].status) && engine::FieldOf(results[i].status).empty()) {
       return engine::InvalidField(Concat("texts[", i, "]"), ToStd(results[i].status.message()));
@@ -132,6 +132,9 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
     out->set_truncated(results[i].truncated);
   }
   response->set_model(ModelName(info.name));
+  WriteDuration(timings.tokenize, response->mutable_timings()->mutable_tokenize());
+  WriteDuration(timings.queue, response->mutable_timings()->mutable_queue());
+  WriteDuration(timings.compute, response->mutable_timings()->mutable_compute());
   WriteDuration(absl::Now() - start, response->mutable_duration());
   return absl::OkStatus();
 }

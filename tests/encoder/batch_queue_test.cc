@@ -97,6 +97,45 @@ TEST_F(BatchQueueTest, EmptyCallReturnsAtOnce) {
   EXPECT_THAT(*got, SizeIs(0));
 }
 
+TEST_F(BatchQueueTest, TimesEveryCall) {
+  constexpr absl::Duration kRun = absl::Milliseconds(2);
+  BatchQueue queue({.batch_tokens = 10});
+  EmbedTimings of_two, of_one, of_none;
+  BatchQueue::Call two = MakeCall({5, 10}, Lane::kBulk, 1);
+  two.timings = &of_two;
+  BatchQueue::Call one = MakeCall({5}, Lane::kBulk, 2);
+  one.timings = &of_one;
+  const absl::Time start = absl::Now();
+  auto first = Start(queue, std::move(two));
+  auto second = Start(queue, std::move(one));
+  const absl::Time queued = absl::Now();
+  // The first batch is {10} of the first call, the second {5, 5} of both.
+  BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
+  EXPECT_THAT(Ids(batch), ElementsAre(1));
+  absl::SleepFor(kRun);
+  FinishWithSums(queue, std::move(batch));
+  const absl::Time before = absl::Now();
+  batch = *queue.Next(Lane::kBulk);
+  const absl::Time begun = absl::Now();
+  EXPECT_THAT(Ids(batch), testing::UnorderedElementsAre(1, 2));
+  absl::SleepFor(kRun);
+  FinishWithSums(queue, std::move(batch));
+  ASSERT_TRUE(first.get().ok() && second.get().ok());
+  const absl::Time end = absl::Now();
+  for (const EmbedTimings& timings : {of_two, of_one}) {
+    EXPECT_GE(timings.queue, before - queued);
+    EXPECT_LE(timings.queue, begun - start);
+  }
+  EXPECT_GE(of_two.compute, 2 * kRun);
+  EXPECT_LE(of_two.compute, end - queued);
+  EXPECT_GE(of_one.compute, kRun);
+  EXPECT_LE(of_one.compute, end - before) << "the batch it was in, and no other";
+  BatchQueue::Call none;
+  none.timings = &of_none;
+  ASSERT_TRUE(queue.Run(std::move(none)).ok());
+  EXPECT_EQ(of_none.queue + of_none.compute, absl::ZeroDuration());
+}
+
 TEST_F(BatchQueueTest, EachLaneGivesItsOwn) {
   BatchQueue queue({.batch_tokens = 10});
   auto bulk = Start(queue, MakeCall({10, 10}, Lane::kBulk, 1));

@@ -135,6 +135,28 @@ TEST_F(EncoderTest, OtherPrecisionsAreModelsOfTheirOwn) {
             absl::StatusCode::kNotFound);
 }
 
+TEST_F(EncoderTest, SaysWhereTheTimeWent) {
+  const std::vector<std::string> texts = VariedTexts(60);
+  EmbedTimings bulk, query, again;
+  const absl::Time start = absl::Now();
+  ASSERT_TRUE(Embed(texts, {.timings = &bulk}).ok());
+  const absl::Duration took = absl::Now() - start;
+  EXPECT_GT(bulk.tokenize, absl::ZeroDuration());
+  EXPECT_GT(bulk.queue, absl::ZeroDuration());
+  EXPECT_GT(bulk.compute, absl::ZeroDuration());
+  EXPECT_LE(bulk.tokenize + bulk.queue, took);
+  EXPECT_LE(bulk.compute, 2 * took) << "two executors, side by side";
+  const auto ask = [&](EmbedTimings* timings) {
+    return Embed({"a query whose time is told"}, {.lane = Lane::kQuery, .timings = timings});
+  };
+  ASSERT_TRUE(ask(&query).ok());
+  EXPECT_GT(query.tokenize, absl::ZeroDuration());
+  EXPECT_GT(query.compute, absl::ZeroDuration());
+  again = bulk;
+  ASSERT_TRUE(ask(&again).ok());
+  EXPECT_EQ(again.tokenize + again.queue + again.compute, absl::ZeroDuration()) << "from the cache";
+}
+
 TEST_F(EncoderTest, AQueryAskedAgainComesFromTheCache) {
   const std::string_view texts[] = {"a text for the cache's test", "another one"};
   const EmbedOptions query = {.input_type = InputType::kQuery, .lane = Lane::kQuery};

@@ -38,6 +38,7 @@ class Server:
         self.log_path = log or self.data_dir + ".log"
         self.process = None
         self.address = None
+        self.admin = None
         os.makedirs(self.models or self.data_dir + ".models", exist_ok=True)
 
     def start(self, listen="127.0.0.1:0", timeout=60):
@@ -56,7 +57,8 @@ class Server:
         while not os.path.exists(port_file):
             self._still_starting(begin, timeout)
         with open(port_file, encoding="utf-8") as file:
-            self.address = f"127.0.0.1:{json.load(file)['grpc']}"
+            ports = json.load(file)
+        self.address, self.admin = (f"127.0.0.1:{ports[port]}" for port in ("grpc", "admin"))
         while vecino(self.address, "health").returncode != 0:
             self._still_starting(begin, timeout)
         return time.monotonic() - begin

@@ -330,10 +330,10 @@ TEST_F(EngineTest, Embed) {
   const std::vector<std::string> texts = {"a", std::string((1 << 20) + 1, 'x'), "b"};
   auto embedded = engine_->Embed("", texts, encoder::InputType::kQuery, Truncate::kAuto, {});
   ASSERT_TRUE(embedded.ok()) << embedded.status();
-  EXPECT_EQ(embedded->first.name, "fake");
-  EXPECT_EQ(embedded->second[0].vector, FakeEncoder::VectorOf("a", kDimension));
-  EXPECT_EQ(FieldOf(embedded->second[1].status), "texts[1]");
-  EXPECT_EQ(embedded->second[2].vector, FakeEncoder::VectorOf("b", kDimension));
+  EXPECT_EQ(embedded->model.name, "fake");
+  EXPECT_EQ(embedded->results[0].vector, FakeEncoder::VectorOf("a", kDimension));
+  EXPECT_EQ(FieldOf(embedded->results[1].status), "texts[1]");
+  EXPECT_EQ(embedded->results[2].vector, FakeEncoder::VectorOf("b", kDimension));
   EXPECT_EQ(encoder_.last_lane, encoder::Lane::kQuery);
   EXPECT_EQ(
       engine_->Embed("x", texts, encoder::InputType::kQuery, Truncate::kAuto, {}).status().code(),

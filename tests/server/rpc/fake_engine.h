@@ -29,6 +29,8 @@ class FakeEngine final : public engine::Engine {
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
+  encoder::EmbedTimings timings;
+  std::function<void(const engine::CallContext&)> while_embedding;
   encoder::EncoderStats encoder_stats;
 
   // What it was asked last.
@@ -200,15 +202,16 @@ class FakeEngine final : public engine::Engine {
     if (!failure.ok()) return failure;
     return search_result;
   }
-  absl::StatusOr<std::pair<encoder::ModelInfo, std::vector<encoder::EmbedResult>>> Embed(
-      std::string_view m, std::span<const std::string> t, encoder::InputType type,
-      engine::Truncate tr, const engine::CallContext&) override {
+  absl::StatusOr<engine::Embedded> Embed(std::string_view m, std::span<const std::string> t,
+                                         encoder::InputType type, engine::Truncate tr,
+                                         const engine::CallContext& context) override {
+    if (while_embedding) while_embedding(context);
     model = std::string(m);
     texts.assign(t.begin(), t.end());
     input_type = type;
     truncate = tr;
     if (!failure.ok()) return failure;
-    return std::pair(models.empty() ? encoder::ModelInfo{} : models[0], embeddings);
+    return engine::Embedded{models.empty() ? encoder::ModelInfo{} : models[0], embeddings, timings};
   }
   absl::StatusOr<std::unique_ptr<engine::IndexExport>> ExportIndex(
       std::string_view c, const engine::ExportRequest& request,

@@ -183,6 +183,9 @@ TEST_F(HandlersTest, EmbedText) {
   one.token_count = 4;
   one.truncated = true;
   engine_.embeddings = {one};
+  engine_.timings = {.tokenize = absl::Milliseconds(3),
+                     .queue = absl::Microseconds(20),
+                     .compute = absl::Seconds(2)};
   v1::EmbedTextRequest request;
   v1::EmbedTextResponse response;
   ExpectField(embedding_.EmbedText(request, &response, context_), "texts");
@@ -194,6 +197,9 @@ TEST_F(HandlersTest, EmbedText) {
   EXPECT_EQ(response.model(), "models/m");
   EXPECT_EQ(response.embeddings(0).vector().values_size(), 2);
   EXPECT_TRUE(response.embeddings(0).truncated());
+  EXPECT_EQ(response.timings().tokenize().nanos(), 3000000);
+  EXPECT_EQ(response.timings().queue().nanos(), 20000);
+  EXPECT_EQ(response.timings().compute().seconds(), 2);
 
   request.set_model("m");
   ExpectField(embedding_.EmbedText(request, &response, context_), "model");
