@@ -117,9 +117,7 @@ class EngineImpl final : public Engine {
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override;
 
-  absl::StatusOr<Embedded> Embed(std::string_view model, std::span<const std::string> texts,
-                                 encoder::InputType input_type, Truncate truncate,
-                                 const CallContext& context) override;
+  absl::StatusOr<Embedded> Embed(const EmbedRequest& request, const CallContext& context) override;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
                                                            const ExportRequest& request,
                                                            const CallContext& context) override {
@@ -502,13 +500,13 @@ absl::StatusOr<SearchResult> EngineImpl::Search(std::string_view collection,
   return (*found)->Search(request, context);
 }
 
-absl::StatusOr<Embedded> EngineImpl::Embed(std::string_view model,
-                                           std::span<const std::string> texts,
-                                           encoder::InputType input_type, Truncate truncate,
+absl::StatusOr<Embedded> EngineImpl::Embed(const EmbedRequest& request,
                                            const CallContext& context) {
   if (absl::Status status = CheckRunning(); !status.ok()) return status;
-  if (absl::Status status = CheckBatchSize("texts", texts.size()); !status.ok()) return status;
-  std::string name(model);
+  if (absl::Status status = CheckBatchSize("texts", request.texts.size()); !status.ok())
+    return status;
+  const auto& texts = request.texts;
+  std::string name = request.model;
   if (name.empty()) {
     // In its own precision: others are asked for by name.
     std::vector<encoder::ModelInfo> models = encoder_->Models();
@@ -538,11 +536,12 @@ absl::StatusOr<Embedded> EngineImpl::Embed(std::string_view model,
   }
   if (good.empty()) return reply;
   encoder::EmbedOptions options;
-  options.input_type = input_type;
-  options.lane =
-      input_type == encoder::InputType::kQuery ? encoder::Lane::kQuery : encoder::Lane::kBulk;
+  options.input_type = request.input_type;
+  options.lane = request.input_type == encoder::InputType::kQuery ? encoder::Lane::kQuery
+                                                                  : encoder::Lane::kBulk;
   options.truncate =
-      truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
+      request.truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
+  options.dimensions = request.dimensions;
   options.deadline = context.deadline;
   options.stop = context.stop;
   options.timings = &reply.timings;

@@ -47,6 +47,14 @@ struct IdPage {
   std::optional<Position> next;
 };
 
+struct EmbedRequest {
+  std::string model;  // name without `models/`; empty: the only one
+  std::span<const std::string> texts;
+  encoder::InputType input_type = encoder::InputType::kDocument;
+  Truncate truncate = Truncate::kAuto;
+  int dimensions = 0;  // see encoder::EmbedOptions
+};
+
 struct Embedded {
   encoder::ModelInfo model;
   std::vector<encoder::EmbedResult> results;  // one for each text, in order
@@ -148,8 +156,7 @@ class Engine {
 
   // Embeds texts with a model by name; an empty name means the only one (INVALID_ARGUMENT when
   // there are several).
-  virtual absl::StatusOr<Embedded> Embed(std::string_view model, std::span<const std::string> texts,
-                                         encoder::InputType input_type, Truncate truncate,
+  virtual absl::StatusOr<Embedded> Embed(const EmbedRequest& request,
                                          const CallContext& context) = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;

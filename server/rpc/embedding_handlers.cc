@@ -42,17 +42,6 @@ absl::Status CheckOutputType(v1::OutputType type) {
   }
 }
 
-// The first `dimensions` values, of length 1 unless they are all 0.
-std::vector<float> Shortened(const std::vector<float>& vector, size_t dimensions) {
-  std::vector<float> out(
-      vector.begin(), vector.begin() + static_cast<ptrdiff_t>(std::min(dimensions, vector.size())));
-  double squares = 0;
-  for (const float x : out) squares += double{x} * x;
-  if (squares == 0) return out;
-  for (float& x : out) x = static_cast<float>(x / std::sqrt(squares));
-  return out;
-}
-
 void WriteInt8(const std::vector<float>& vector, v1::Embedding* out) {
   float most = 0;
   for (const float x : vector) most = std::max(most, std::fabs(x));
@@ -110,7 +99,12 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   }
 
   const std::vector<std::string> texts(request.texts().begin(), request.texts().end());
-  auto embedded = engine_.Embed(model, texts, *input_type, *truncate, context);
+  auto embedded = engine_.Embed({.model = std::move(model),
+                                 .texts = texts,
+                                 .input_type = *input_type,
+                                 .truncate = *truncate,
+                                 .dimensions = request.dimensions()},
+                                context);
   if (!embedded.ok()) return embedded.status();
   const auto& [info, results, timings] = *embedded;
   for (size_t i = 0; i < results.size(); ++i) {
@@ -119,14 +113,10 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
     }
     if (!results[i].status.ok()) return results[i].status;
     auto* out = response->add_embeddings();
-    const bool cut = request.dimensions() > 0 && request.dimensions() < info.dimension;
-    std::vector<float> shortened;
-    if (cut) shortened = Shortened(results[i].vector, static_cast<size_t>(request.dimensions()));
-    const std::vector<float>& vector = cut ? shortened : results[i].vector;
     if (int8) {
-      WriteInt8(vector, out);
+      WriteInt8(results[i].vector, out);
     } else {
-      WriteVector(vector, out->mutable_vector());
+      WriteVector(results[i].vector, out->mutable_vector());
     }
     out->set_token_count(results[i].token_count);
     out->set_truncated(results[i].truncated);

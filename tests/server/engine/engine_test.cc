@@ -328,24 +328,26 @@ TEST_F(EngineTest, StatsAndGaugesAreExact) {
 
 TEST_F(EngineTest, Embed) {
   const std::vector<std::string> texts = {"a", std::string((1 << 20) + 1, 'x'), "b"};
-  auto embedded = engine_->Embed("", texts, encoder::InputType::kQuery, Truncate::kAuto, {});
+  const auto embed = [&](std::string model, std::span<const std::string> of, int dimensions = 0) {
+    return engine_->Embed({.model = std::move(model),
+                           .texts = of,
+                           .input_type = encoder::InputType::kQuery,
+                           .dimensions = dimensions},
+                          {});
+  };
+  const auto embedded = embed("", texts);
   ASSERT_TRUE(embedded.ok()) << embedded.status();
   EXPECT_EQ(embedded->model.name, "fake");
   EXPECT_EQ(embedded->results[0].vector, FakeEncoder::VectorOf("a", kDimension));
   EXPECT_EQ(FieldOf(embedded->results[1].status), "texts[1]");
   EXPECT_EQ(embedded->results[2].vector, FakeEncoder::VectorOf("b", kDimension));
   EXPECT_EQ(encoder_.last_lane, encoder::Lane::kQuery);
-  EXPECT_EQ(
-      engine_->Embed("x", texts, encoder::InputType::kQuery, Truncate::kAuto, {}).status().code(),
-      absl::StatusCode::kNotFound);
+  EXPECT_EQ(embed("", texts, 3)->results[0].vector, FakeEncoder::VectorOf("a", 3));
+  EXPECT_EQ(embed("x", texts).status().code(), absl::StatusCode::kNotFound);
   encoder_.models.push_back(encoder_.models[0]);
   encoder_.models[1].name = "other";
-  EXPECT_EQ(
-      FieldOf(engine_->Embed("", texts, encoder::InputType::kQuery, Truncate::kAuto, {}).status()),
-      "model");
-  EXPECT_EQ(
-      FieldOf(engine_->Embed("x", {}, encoder::InputType::kQuery, Truncate::kAuto, {}).status()),
-      "texts");
+  EXPECT_EQ(FieldOf(embed("", texts).status()), "model");
+  EXPECT_EQ(FieldOf(embed("x", {}).status()), "texts");
 }
 
 TEST_F(EngineTest, AfterShutdownCallsAreRefused) {

@@ -44,6 +44,7 @@ class FakeEngine final : public engine::Engine {
   size_t max_bytes = 0;
   engine::SearchRequest search;
   encoder::InputType input_type = encoder::InputType::kDocument;
+  int dimensions = 0;
   int lists = 0;
   engine::Operation::Type type = engine::Operation::Type::kRetrain;
   std::vector<int> shards;
@@ -202,14 +203,14 @@ class FakeEngine final : public engine::Engine {
     if (!failure.ok()) return failure;
     return search_result;
   }
-  absl::StatusOr<engine::Embedded> Embed(std::string_view m, std::span<const std::string> t,
-                                         encoder::InputType type, engine::Truncate tr,
+  absl::StatusOr<engine::Embedded> Embed(const engine::EmbedRequest& request,
                                          const engine::CallContext& context) override {
     if (while_embedding) while_embedding(context);
-    model = std::string(m);
-    texts.assign(t.begin(), t.end());
-    input_type = type;
-    truncate = tr;
+    model = request.model;
+    texts.assign(request.texts.begin(), request.texts.end());
+    input_type = request.input_type;
+    truncate = request.truncate;
+    dimensions = request.dimensions;
     if (!failure.ok()) return failure;
     return engine::Embedded{models.empty() ? encoder::ModelInfo{} : models[0], embeddings, timings};
   }
