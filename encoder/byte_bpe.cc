@@ -51,20 +51,6 @@ class ByteAlphabet {
   std::array<int16_t, kBytes + kUnprintable> bytes_;  // by code point; -1: none
 };
 
-// `text` with U+FFFD for each maximal ill-formed part.
-std::string Repaired(std::string_view text) {
-  std::string repaired;
-  repaired.reserve(text.size() + text.size() / 2);
-  char replacement[4];
-  const std::string_view bad(replacement, WriteUtf8(kReplacementCharacter, replacement));
-  while (!text.empty()) {
-    const DecodedChar c = DecodeUtf8(text);
-    repaired.append(c.well_formed ? text.substr(0, c.length) : bad);
-    text.remove_prefix(c.length);
-  }
-  return repaired;
-}
-
 void AppendSymbols(std::string_view bytes, const ByteIds& symbols, std::vector<int32_t>* ids) {
   for (const char byte : bytes) ids->push_back(symbols[static_cast<uint8_t>(byte)]);
 }
@@ -80,7 +66,7 @@ class ByteBpe : public Subwords {
 
   void Append(std::string_view text, std::vector<int32_t>* ids) const override {
     std::string changed;
-    if (FindInvalidUtf8(text)) text = changed = Repaired(text);
+    if (FindInvalidUtf8(text)) text = changed = RepairUtf8(text);
     if (add_prefix_space_ && !text.empty() && text[0] != ' ') {
       text = changed = std::string(" ").append(text);
     }

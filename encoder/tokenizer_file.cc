@@ -1,5 +1,6 @@
 #include "encoder/tokenizer_file.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <new>
@@ -59,17 +60,30 @@ absl::StatusOr<SpecialTokens> ReadSpecialTokens(const json& options, int vocab_s
   return special;
 }
 
+// What a text could become an id of must have a word embedding.
+absl::Status CheckSize(size_t tokens, int vocab_size) {
+  if (tokens <= static_cast<size_t>(vocab_size)) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "the vocabulary has ", tokens, " tokens, but manifest.json's vocab_size is ", vocab_size));
+}
+
 absl::StatusOr<std::unique_ptr<Subwords>> ReadByteBpe(const json& options,
-                                                      std::string_view vocabulary) {
+                                                      std::string_view vocabulary, int vocab_size) {
   const json file = json::parse(vocabulary);
+  if (absl::Status status = CheckSize(file.at("tokens").size(), vocab_size); !status.ok()) {
+    return status;
+  }
   return MakeByteBpe({.tokens = file.at("tokens").get<std::vector<std::string>>(),
                       .merges = file.at("merges").get<std::vector<std::pair<int32_t, int32_t>>>(),
                       .add_prefix_space = options.at("add_prefix_space").get<bool>()});
 }
 
 absl::StatusOr<std::unique_ptr<Subwords>> ReadUnigram(const json& options,
-                                                      std::string_view vocabulary) {
+                                                      std::string_view vocabulary, int vocab_size) {
   const json file = json::parse(vocabulary);
+  if (absl::Status status = CheckSize(file.at("pieces").size(), vocab_size); !status.ok()) {
+    return status;
+  }
   UnigramVocabulary unigram;
   for (const json& piece : file.at("pieces")) {
     unigram.pieces.emplace_back(piece.at(0).get<std::string>(),
@@ -90,10 +104,11 @@ absl::StatusOr<std::unique_ptr<Subwords>> ReadUnigram(const json& options,
 
 // May throw nlohmann's exceptions.
 absl::StatusOr<std::unique_ptr<Subwords>> ReadSubwords(const std::string& type, const json& options,
-                                                       std::string_view vocabulary) {
+                                                       std::string_view vocabulary,
+                                                       int vocab_size) {
   if (type == "wordpiece") return MakeWordPiece(vocabulary, ReadWordPieceOptions(options));
-  if (type == "bpe") return ReadByteBpe(options, vocabulary);
-  if (type == "unigram") return ReadUnigram(options, vocabulary);
+  if (type == "bpe") return ReadByteBpe(options, vocabulary, vocab_size);
+  if (type == "unigram") return ReadUnigram(options, vocabulary, vocab_size);
   return absl::UnimplementedError(absl::StrCat("tokenizer: type '", type, "' is not known"));
 }
 
@@ -111,12 +126,17 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ReadTokenizer(std::string_view option
   try {
     const json parsed = json::parse(options);
     const auto type = parsed.at("type").get<std::string>();
-    if (type == "wordpiece" && !parsed.contains("begin")) {
-      return MakeWordPieceTokenizer(vocabulary, ReadWordPieceOptions(parsed));
+    if (type == "wordpiece") {
+      const auto lines = std::count(vocabulary.begin(), vocabulary.end(), '\n');
+      const absl::Status status = CheckSize(static_cast<size_t>(lines), vocab_size);
+      if (!status.ok()) return status;
+      if (!parsed.contains("begin")) {
+        return MakeWordPieceTokenizer(vocabulary, ReadWordPieceOptions(parsed));
+      }
     }
     auto special = ReadSpecialTokens(parsed, vocab_size);
     if (!special.ok()) return special.status();
-    auto subwords = ReadSubwords(type, parsed, vocabulary);
+    auto subwords = ReadSubwords(type, parsed, vocabulary, vocab_size);
     if (!subwords.ok()) return subwords.status();
     return MakeTokenizer(*std::move(subwords), *std::move(special));
   } catch (const json::exception& error) {

@@ -67,7 +67,7 @@ class Unigram : public Subwords {
 
   void Append(std::string_view text, std::vector<int32_t>* ids) const override {
     std::string repaired, normal;
-    if (FindInvalidUtf8(text)) text = repaired = Repaired(text);
+    if (FindInvalidUtf8(text)) text = repaired = RepairUtf8(text);
     if (normalizer_) {
       normal.reserve(text.size() + text.size() / 8);
       normalizer_->Append(text, &normal);
@@ -132,18 +132,6 @@ class Unigram : public Subwords {
       if (match.length == run.size()) id = match.id;
     });
     return id < 0 ? unk_id_ : id;
-  }
-
-  static std::string Repaired(std::string_view text) {
-    std::string repaired;
-    repaired.reserve(text.size() + text.size() / 8);
-    char bytes[4];
-    while (!text.empty()) {
-      const DecodedChar c = DecodeUtf8(text);
-      repaired.append(bytes, WriteUtf8(c.code, bytes));
-      text.remove_prefix(c.length);
-    }
-    return repaired;
   }
 
   const std::optional<PrecompiledNormalizer> normalizer_;

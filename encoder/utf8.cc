@@ -55,6 +55,19 @@ std::optional<size_t> FindInvalidUtf8(std::string_view text) {
   return std::nullopt;
 }
 
+std::string RepairUtf8(std::string_view text) {
+  std::string repaired;
+  repaired.reserve(text.size() + text.size() / 2);
+  char replacement[4];
+  const std::string_view bad(replacement, WriteUtf8(kReplacementCharacter, replacement));
+  while (!text.empty()) {
+    const DecodedChar c = DecodeUtf8(text);
+    repaired.append(c.well_formed ? text.substr(0, c.length) : bad);
+    text.remove_prefix(c.length);
+  }
+  return repaired;
+}
+
 int WriteUtf8(char32_t code, char* out) {
   if (code < 0x80) {
     out[0] = static_cast<char>(code);

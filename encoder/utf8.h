@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace vecino::encoder {
@@ -24,6 +25,9 @@ DecodedChar DecodeUtf8(std::string_view text);
 // The offset of the first byte that does not start or continue a well-formed character; nullopt
 // when all of `text` is UTF-8.
 std::optional<size_t> FindInvalidUtf8(std::string_view text);
+
+// `text` with U+FFFD for each ill-formed sequence.
+std::string RepairUtf8(std::string_view text);
 
 // Writes a Unicode scalar value to `out`, which has room for 4 bytes; returns the bytes written.
 int WriteUtf8(char32_t code, char* out);

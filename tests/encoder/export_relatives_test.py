@@ -7,6 +7,7 @@ import unittest
 import torch
 from tiny_source import CONFIG, VOCABULARY, SourceTestCase, exporter, random_weights, write_safetensors
 
+from bpe_source import byte_alphabet
 from bert_module import _relative_bias
 from eager_bert import EagerMpnet, EagerRoberta
 
@@ -48,17 +49,6 @@ class RelativesTest(SourceTestCase):
         self.write("config.json", self.config)
         write_safetensors(self.path("model.safetensors"), {prefix + name: t for name, t in weights.items()})
 
-    def check_executors(self):
-        both = []
-        for executor, by in (("fused", "fused executor"), ("torchscript", "TorchScript")):
-            status, log, vectors = self.embed(executor)
-            self.assertEqual(status, 0, log)
-            self.assertIn(f"model tiny-model runs by {by}", log)
-            with open(vectors, "rb") as file:
-                both.append(torch.frombuffer(bytearray(file.read()), dtype=torch.float32))
-        self.assertGreater(len(both[0]), 24)
-        self.assertLess((both[0] - both[1]).abs().max().item(), 2e-5)
-
     def test_every_architecture(self):
         for model_type, weights, prefix in (("roberta", random_weights(), "roberta."), ("roberta", random_weights(), ""),
                                             ("xlm-roberta", random_weights(), ""), ("mpnet", mpnet_weights(), ""),
@@ -83,6 +73,51 @@ class RelativesTest(SourceTestCase):
                          {"content": "<mask>", "id": MASK, "lstrip": True, "rstrip": False})
         for golden in self.golden():
             self.assertEqual((golden["ids"][0], golden["ids"][-1]), (BEGIN, END))
+
+    def use_tokenizer(self, fast, size):
+        self.write("tokenizer.json", fast)
+        weights = random_weights()
+        weights["embeddings.word_embeddings.weight"] = torch.randn(size, 24, generator=torch.Generator().manual_seed(9))
+        self.use("roberta", weights)
+        self.config["vocab_size"] = size
+        self.write("config.json", self.config)
+
+    def check_other_tokenizer(self, kind):
+        exporter.export(self.source, self.out)
+        self.assertEqual(sorted(os.listdir(self.out)), ["golden.json", "manifest.json", "model.pt", "vocabulary.json"])
+        self.assertEqual(self.manifest()["tokenizer"]["type"], kind)
+        self.assertGreater(len({tuple(golden["ids"]) for golden in self.golden()}), 20)
+        self.check_vectors("mean", True)
+        self.check_executors()  # which proves the golden ids first
+
+    def test_roberta_with_byte_level_bpe(self):
+        tokens = ["<s>", "<pad>", "</s>", "<unk>", *byte_alphabet(), "th", "the", "\u0120the", "ch", "es"]
+        self.use_tokenizer({
+            "model": {"type": "BPE", "vocab": {token: i for i, token in enumerate(tokens)},
+                      "merges": ["t h", "th e", "\u0120 the", "c h", "e s"]},
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+            "added_tokens": [{"id": i, "content": tokens[i]} for i in range(4)],
+            "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]},
+        }, len(tokens))
+        self.check_other_tokenizer("bpe")
+
+    def test_xlm_r_with_unigram(self):
+        letters = "\u2581abcdefghijklmnopqrstuvwxyz0123456789.,!?-"
+        pieces = [["<s>", 0], ["<pad>", 0], ["</s>", 0], ["<unk>", 0], *[[c, -5.5] for c in letters],
+                  ["\u2581the", -3.25], ["es", -4], ["ch", -4]]
+        self.use_tokenizer({
+            "model": {"type": "Unigram", "unk_id": 3, "vocab": pieces},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"}]},
+            "added_tokens": [{"id": i, "content": pieces[i][0]} for i in range(4)],
+            "post_processor": {"type": "TemplateProcessing", "single": [
+                {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
+                "pair": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}},
+                         {"SpecialToken": {"id": "</s>"}}, {"Sequence": {"id": "B"}}, {"SpecialToken": {"id": "</s>"}}],
+                "special_tokens": {"<s>": {"ids": [0]}, "</s>": {"ids": [2]}}},
+        }, len(pieces))
+        self.check_other_tokenizer("unigram")
+        self.assertTrue(self.manifest()["tokenizer"]["two_between"])
 
     def test_padding_inside_a_text_has_its_own_position(self):
         """As Hugging Face's create_position_ids_from_input_ids."""

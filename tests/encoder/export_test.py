@@ -61,15 +61,8 @@ class ExportTest(SourceTestCase):
                           pooling_mode_cls_token=pooling == "cls")
                 self.write_modules(*["Transformer", "Pooling", "Normalize"][: 3 if normalize else 2])
                 exporter.export(self.source, self.out, replace=True)
-                both = []
-                for executor, by in (("fused", "fused executor"), ("torchscript", "TorchScript")):
-                    status, log, vectors = self.embed(executor)
-                    self.assertEqual(status, 0, log)
-                    self.assertIn(f"model tiny-model runs by {by}", log)
-                    with open(vectors, "rb") as file:
-                        both.append(torch.frombuffer(bytearray(file.read()), dtype=torch.float32))
-                self.assertGreater(len(both[0]), 24)
-                self.assertLess((both[0] - both[1]).abs().max().item(), 2e-5, (pooling, normalize))
+                with self.subTest(pooling=pooling, normalize=normalize):
+                    self.check_executors()
 
     def test_what_was_frozen_runs_by_torchscript(self):
         exporter.export(self.source, self.out)

@@ -159,3 +159,15 @@ class SourceTestCase(unittest.TestCase):
         run = subprocess.run([tool, "--executor", executor, os.path.dirname(self.out), model, vectors],
                              input="".join(text + "\n" for text in texts).encode(), capture_output=True)
         return run.returncode, run.stderr.decode(), vectors
+
+    def check_executors(self):
+        """Both executors prove the golden sentences and give the same vectors."""
+        both = []
+        for executor, by in (("fused", "fused executor"), ("torchscript", "TorchScript")):
+            status, log, vectors = self.embed(executor)
+            self.assertEqual(status, 0, log)
+            self.assertIn(f"model tiny-model runs by {by}", log)
+            with open(vectors, "rb") as file:
+                both.append(torch.frombuffer(bytearray(file.read()), dtype=torch.float32))
+        self.assertGreater(len(both[0]), 24)
+        self.assertLess((both[0] - both[1]).abs().max().item(), 2e-5)

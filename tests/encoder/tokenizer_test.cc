@@ -139,6 +139,21 @@ TEST(ReadTokenizerTest, RefusesBadOptions) {
   refused("{", "", kLoss, "tokenizer: ");
 }
 
+// Every id must have a word embedding.
+TEST(ReadTokenizerTest, RefusesVocabulariesThatAreLargerThanTheModels) {
+  std::string bpe = kOptions, unigram = kOptions;
+  bpe.replace(bpe.find("wordpiece"), 9, R"(bpe", "add_prefix_space": false, "x": ")");
+  unigram.replace(unigram.find("wordpiece"), 9, R"(unigram", "unk_id": 0, "x": ")");
+  for (const auto& [options, vocabulary] :
+       {std::pair<std::string, std::string>{kOptions, std::string(kVocabulary) + "more\n"},
+        {bpe, R"({"tokens": ["a", "b", "c", "d", "e", "f", "g", "h"], "merges": []})"},
+        {unigram, R"({"pieces": [[], [], [], [], [], [], [], []], "charsmap": ""})"}}) {
+    const absl::Status status = ReadTokenizer(options, vocabulary, 7).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("has 8 tokens, but")) << options;
+  }
+}
+
 TEST(ReadTokenizerTest, KnowsTheFileOfEachType) {
   EXPECT_STREQ(VocabularyFile("wordpiece"), "vocab.txt");
   EXPECT_STREQ(VocabularyFile("bpe"), "vocabulary.json");

@@ -42,5 +42,11 @@ TEST(Utf8ValidityTest, NamesTheFirstBadByte) {
   }
 }
 
+TEST(Utf8Test, RepairsEachMaximalPartOnce) {
+  EXPECT_EQ(RepairUtf8(""), "");
+  EXPECT_EQ(RepairUtf8("caf\u00e9"), "caf\u00e9");
+  EXPECT_EQ(RepairUtf8("a\xff\xe2\x82z\xf0\x9f\x98"), "a\ufffd\ufffdz\ufffd");
+}
+
 }  // namespace
 }  // namespace vecino::encoder
