@@ -307,7 +307,7 @@ absl::Status CheckSizes(const BertWeights& w, int max_tokens) {
   if (w.position->size() != static_cast<size_t>(w.positions) * width) {
     return refuse("the position embeddings' size");
   }
-  const int positions = w.positions - w.position_pad_id - 1;
+  const int64_t positions = int64_t{w.positions} - w.position_pad_id - 1;
   if (w.position_pad_id < -1 || max_tokens < 1 || max_tokens > positions) {
     return refuse(absl::StrCat("a window of ", max_tokens, " and ", positions, " positions"));
   }

@@ -24,6 +24,7 @@ constexpr int64_t kMaxManifestBytes = 1 << 20;
 constexpr int64_t kMaxFileBytes = int64_t{16} << 30;  // far above any BERT
 constexpr int kMaxDimension = 65536;
 constexpr int kMaxTokens = 65536;
+constexpr int kMaxDepth = 32;  // of a manifest: ours have four
 
 absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path, int64_t max_bytes) {
   std::error_code error;
@@ -155,7 +156,15 @@ absl::StatusOr<std::vector<GoldenSentence>> ParseGolden(std::string_view text, i
 absl::StatusOr<ModelFolder> Read(const std::filesystem::path& path) {
   const auto manifest_bytes = ReadFile(path / "manifest.json", kMaxManifestBytes);
   if (!manifest_bytes.ok()) return manifest_bytes.status();
-  const json manifest = json::parse(*manifest_bytes);
+  bool deep = false;  // what walks the manifest later may go down it by calling itself
+  const json manifest = json::parse(*manifest_bytes, [&](int depth, json::parse_event_t, json&) {
+    deep = deep || depth > kMaxDepth;
+    return !deep;
+  });
+  if (deep) {
+    return absl::DataLossError(
+        absl::StrCat((path / "manifest.json").string(), ": more than ", kMaxDepth, " levels deep"));
+  }
   ModelFolder folder;
   if (absl::Status status = FillFromManifest(manifest, folder); !status.ok()) return status;
   const auto hash = Sha256(*manifest_bytes);

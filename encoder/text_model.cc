@@ -180,12 +180,14 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     }
     return model.status();
   };
+  absl::StatusOr<BertWeights> weights = absl::FailedPreconditionError("not asked for");
+  const auto add_fused = [&](Precision precision) {
+    return add(weights.ok() ? LoadFused(*folder, *weights, tokenizer, precision)
+                            : absl::StatusOr<TextModel>(weights.status()),
+               precision);
+  };
   if (executor != "torchscript") {
-    const absl::StatusOr<BertWeights> weights = ReadBertWeights(folder->module_bytes);
-    const auto add_fused = [&](Precision precision) {
-      if (!weights.ok()) return weights.status();
-      return add(LoadFused(*folder, *weights, tokenizer, precision), precision);
-    };
+    weights = ReadBertWeights(folder->module_bytes);
     if (device == "cpu") {
       const absl::Status status = add_fused(Precision::kFp32);
       if (status.ok()) {
@@ -195,9 +197,6 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
       }
       if (executor == "fused") return status;
       why = absl::StrCat(", not by the fused executor: ", status.message());
-    } else {
-      // What TorchScript has not, for collections that have it.
-      add_fused(Precision::kInt8).IgnoreError();
     }
   }
   const absl::Status status =
@@ -207,6 +206,8 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
   if (device != "cpu" || IsNative(Precision::kBf16)) {
     add(LoadTorch(*folder, tokenizer, device, Precision::kBf16), Precision::kBf16).IgnoreError();
   }
+  // What TorchScript has not, on the CPU.
+  if (device != "cpu" && executor != "torchscript") add_fused(Precision::kInt8).IgnoreError();
   return models;
 }
 

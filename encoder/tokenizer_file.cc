@@ -73,9 +73,17 @@ absl::StatusOr<std::unique_ptr<Subwords>> ReadByteBpe(const json& options,
   if (absl::Status status = CheckSize(file.at("tokens").size(), vocab_size); !status.ok()) {
     return status;
   }
-  return MakeByteBpe({.tokens = file.at("tokens").get<std::vector<std::string>>(),
-                      .merges = file.at("merges").get<std::vector<std::pair<int32_t, int32_t>>>(),
-                      .add_prefix_space = options.at("add_prefix_space").get<bool>()});
+  ByteBpeVocabulary bpe{.tokens = file.at("tokens").get<std::vector<std::string>>(),
+                        .merges = {},
+                        .add_prefix_space = options.at("add_prefix_space").get<bool>()};
+  for (const json& merge : file.at("merges")) {
+    const auto left = ReadId(merge.at(0), "a merge's left id", vocab_size);
+    const auto right = ReadId(merge.at(1), "a merge's right id", vocab_size);
+    if (!left.ok()) return left.status();
+    if (!right.ok()) return right.status();
+    bpe.merges.emplace_back(*left, *right);
+  }
+  return MakeByteBpe(bpe);
 }
 
 absl::StatusOr<std::unique_ptr<Subwords>> ReadUnigram(const json& options,
@@ -93,7 +101,9 @@ absl::StatusOr<std::unique_ptr<Subwords>> ReadUnigram(const json& options,
   if (!absl::Base64Unescape(file.at("charsmap").get<std::string>(), &unigram.charsmap)) {
     return absl::DataLossError("vocabulary.json: charsmap is not base64");
   }
-  unigram.unk_id = options.at("unk_id").get<int32_t>();
+  const auto unk_id = ReadId(options.at("unk_id"), "unk_id", vocab_size);
+  if (!unk_id.ok()) return unk_id.status();
+  unigram.unk_id = *unk_id;
   unigram.strip_left = options.at("strip_left").get<bool>();
   unigram.strip_right = options.at("strip_right").get<bool>();
   unigram.collapse_spaces = options.at("collapse_spaces").get<std::string>();
@@ -127,7 +137,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ReadTokenizer(std::string_view option
     const json parsed = json::parse(options);
     const auto type = parsed.at("type").get<std::string>();
     if (type == "wordpiece") {
-      const auto lines = std::count(vocabulary.begin(), vocabulary.end(), '\n');
+      const bool open = !vocabulary.empty() && vocabulary.back() != '\n';  // the last line
+      const auto lines = std::count(vocabulary.begin(), vocabulary.end(), '\n') + open;
       const absl::Status status = CheckSize(static_cast<size_t>(lines), vocab_size);
       if (!status.ok()) return status;
       if (!parsed.contains("begin")) {

@@ -12,6 +12,7 @@
 #include <istream>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <streambuf>
 #include <string_view>
 #include <utility>
@@ -72,13 +73,7 @@ std::string FirstLine(const std::exception& error) {
 class TorchExecutor : public Executor {
  public:
   TorchExecutor(const torch::jit::Module& module, const TorchOptions& options, torch::Device device)
-      : module_(module), options_(options), device_(device) {
-    // A stream of its own, so that batches of several executors overlap.
-    if (device_.is_cuda()) {
-      stream_ = c10::impl::VirtualGuardImpl(device_.type())
-                    .getStreamFromGlobalPool(torch::Device(device_.type(), 0));
-    }
-  }
+      : module_(module), options_(options), device_(device) {}
 
   absl::Status Run(std::span<const std::span<const int32_t>> rows,
                    std::span<float> vectors) override {
@@ -87,6 +82,11 @@ class TorchExecutor : public Executor {
     try {
       UseOneThread();
       const torch::InferenceMode no_gradients;
+      // A stream of its own, so that batches of several executors overlap.
+      if (device_.is_cuda() && !stream_) {
+        stream_ = c10::impl::VirtualGuardImpl(device_.type())
+                      .getStreamFromGlobalPool(torch::Device(device_.type(), 0));
+      }
       const c10::OptionalStreamGuard stream =
           stream_ ? c10::OptionalStreamGuard(*stream_) : c10::OptionalStreamGuard();
       return Forward(rows, vectors);
@@ -130,7 +130,7 @@ class TorchExecutor : public Executor {
   torch::jit::Module module_;  // a handle; the weights are shared
   const TorchOptions options_;
   const torch::Device device_;
-  std::optional<c10::Stream> stream_;  // of a CUDA device
+  std::optional<c10::Stream> stream_;  // of a CUDA device, once it has run
 };
 
 class TorchModel : public ExecutorFactory {
@@ -191,7 +191,9 @@ BertWeights WeightsOf(const torch::jit::Module& module) {
   weights.normalize = module.attr("normalize").toBool();
   // Exports before there were others than BERT lack both.
   if (module.hasattr("position_pad_id")) {
-    weights.position_pad_id = static_cast<int>(module.attr("position_pad_id").toInt());
+    const int64_t pad = module.attr("position_pad_id").toInt();
+    if (pad < -1 || pad >= weights.positions) throw std::out_of_range("position_pad_id");
+    weights.position_pad_id = static_cast<int>(pad);
   }
   if (module.hasattr("relative_bias")) {
     const torch::Tensor bias = module.attr("relative_bias").toTensor();

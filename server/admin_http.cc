@@ -18,7 +18,7 @@ namespace {
 // httplib gives every connection a thread, also while it says nothing. These threads mostly sleep;
 // there are enough of them, and silence is cut short enough, that connections left open by
 // monitoring or scanners do not keep a probe waiting, whatever is being embedded.
-constexpr int kThreads = 16 + kMostEmbeddings;
+constexpr int kThreads = 16 + kMostEmbeddings + ApiRoutes::kMostDiscards;
 constexpr int kSilenceSeconds = 1;  // before the request, and between its parts
 constexpr int kWriteTimeoutSeconds = 5;
 
@@ -55,6 +55,7 @@ class HttplibAdmin final : public AdminHttp {
     if (!thread_.joinable()) return;
     // stop() is lost when it comes before the thread has begun to listen.
     while (!server_.is_running() && !ended_.load()) std::this_thread::yield();
+    if (routes_.has_value()) routes_->Stop();
     server_.stop();
     thread_.join();
   }

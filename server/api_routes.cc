@@ -14,6 +14,8 @@ namespace {
 
 constexpr const char* kEmbeddings = "/v1/embeddings";
 constexpr const char* kModels = "/v1/models";
+// A dot would not match the ends of lines that a path may hold.
+constexpr const char* kAnyPath = "[\\s\\S]*";
 
 // httplib notices silence; these end what trickles.
 constexpr absl::Duration kBodyPatience = absl::Seconds(30);
@@ -43,21 +45,24 @@ void Send(const rpc::HttpReply& reply, httplib::Response& response) {
 
 // In pieces, so that httplib does not compress it (Brotli takes longer than the model), and a
 // caller who reads slowly keeps the slot.
-void SendInPieces(std::string body, std::shared_ptr<void> slot, httplib::Response& response) {
+void SendInPieces(std::string body, std::shared_ptr<void> slot,
+                  std::shared_ptr<const std::atomic<bool>> stopping, httplib::Response& response) {
   const auto whole = std::make_shared<const std::string>(std::move(body));
   const absl::Time deadline = absl::Now() + kReplyPatience;
   response.status = 200;
-  response.set_content_provider(whole->size(), "application/json",
-                                [whole, deadline, slot = std::move(slot)](
-                                    size_t offset, size_t length, httplib::DataSink& sink) mutable {
-                                  if (offset >= whole->size() || absl::Now() >= deadline)
-                                    return false;
-                                  length = std::min({length, kPieceBytes, whole->size() - offset});
-                                  // Before the end leaves: who has read it may send the next
-                                  // request.
-                                  if (offset + length == whole->size()) slot.reset();
-                                  return sink.write(whole->data() + offset, length);
-                                });
+  response.set_content_provider(
+      whole->size(), "application/json",
+      [whole, deadline, stopping = std::move(stopping), slot = std::move(slot)](
+          size_t offset, size_t length, httplib::DataSink& sink) mutable {
+        if (offset >= whole->size() || absl::Now() >= deadline || *stopping) {
+          return false;
+        }
+        length = std::min({length, kPieceBytes, whole->size() - offset});
+        // Before the end leaves: who has read it may send the next
+        // request.
+        if (offset + length == whole->size()) slot.reset();
+        return sink.write(whole->data() + offset, length);
+      });
 }
 
 }  // namespace
@@ -81,7 +86,7 @@ void ApiRoutes::Discard(const httplib::Request& request, const httplib::ContentR
   const absl::Time deadline = absl::Now() + kDiscardPatience;
   uint64_t read = 0;
   reader([&](const char*, size_t bytes) {
-    return (read += bytes) < kDiscardBytes && absl::Now() < deadline;
+    return (read += bytes) < kDiscardBytes && absl::Now() < deadline && !*stopping_;
   });
 }
 
@@ -111,7 +116,7 @@ void ApiRoutes::Embeddings(const httplib::Request& request, httplib::Response& r
   const bool whole = reader([&](const char* data, size_t bytes) {
     fits = body.size() + bytes <= kMostEmbeddingsBytes;  // it may have been compressed
     if (fits) body.append(data, bytes);
-    return fits && absl::Now() < deadline;
+    return fits && absl::Now() < deadline && !*stopping_;
   });
   if (!fits) return Refuse(response, 413, too_large);
   if (!whole) {
@@ -121,7 +126,7 @@ void ApiRoutes::Embeddings(const httplib::Request& request, httplib::Response& r
   }
   rpc::HttpReply reply = callbacks_.embeddings(body);
   if (reply.status != 200) return Send(reply, response);
-  SendInPieces(std::move(reply.body), std::move(slot), response);
+  SendInPieces(std::move(reply.body), std::move(slot), stopping_, response);
 }
 
 void ApiRoutes::Add(httplib::Server& server) {
@@ -140,11 +145,13 @@ void ApiRoutes::Add(httplib::Server& server) {
     Discard(request, reader);
     response.status = request.path == kEmbeddings || request.path == kModels ? 405 : 404;
   };
-  server.Post(".*", none);
-  server.Put(".*", none);
-  server.Patch(".*", none);
-  server.Delete(".*", none);
+  server.Post(kAnyPath, none);
+  server.Put(kAnyPath, none);
+  server.Patch(kAnyPath, none);
+  server.Delete(kAnyPath, none);
   server.set_pre_routing_handler([](const Request& request, Response& response) {
+    // httplib would cut every reply, with the status of a whole one. The object is not const.
+    const_cast<Request&>(request).ranges.clear();
     // Takes a body for httplib, without a limit.
     if (request.method != "PRI") return httplib::Server::HandlerResponse::Unhandled;
     response.status = 404;
@@ -161,6 +168,8 @@ void ApiRoutes::Add(httplib::Server& server) {
 }
 
 void ApiRoutes::Explain(const httplib::Request& request, httplib::Response& response) const {
+  const bool known = request.path == kEmbeddings || request.path == kModels;
+  if (response.status == 404 && known) response.status = 405;  // OPTIONS, HEAD
   std::string message = absl::StrCat("HTTP status ", response.status);
   if (response.status == 404) {
     message = absl::StrCat("there is no ", request.path, "; there are POST ", kEmbeddings,

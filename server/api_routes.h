@@ -26,7 +26,13 @@ class Slots {
 // Thread safety: the server calls it from its own threads; it must outlive them.
 class ApiRoutes {
  public:
+  static constexpr int kMostDiscards = 4;  // refused bodies that are read away at once
+
   explicit ApiRoutes(ApiCallbacks callbacks) : callbacks_(std::move(callbacks)) {}
+
+  // Bodies that still come and replies that still go are cut off, so that a slow caller does not
+  // hold up the server's end.
+  void Stop() { *stopping_ = true; }
 
   // Before the server listens. Takes every POST, PUT, PATCH and DELETE, so that no body is read
   // beyond its limit.
@@ -45,8 +51,7 @@ class ApiRoutes {
   const ApiCallbacks callbacks_;
   Slots embeddings_{kMostEmbeddings};
   Slots discards_{kMostDiscards};
-
-  static constexpr int kMostDiscards = 4;
+  const std::shared_ptr<std::atomic<bool>> stopping_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace vecino

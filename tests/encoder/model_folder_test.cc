@@ -79,6 +79,17 @@ TEST_F(ModelFolderTest, FewerDimensionsAscendBelowTheModels) {
   }
 }
 
+TEST_F(ModelFolderTest, RefusesManifestsThatAreTooDeep) {
+  std::string text = ReadAll(root_ / "tiny" / "manifest.json");
+  const std::string at = "\"clean_text\"";
+  ASSERT_NE(text.find(at), std::string::npos);
+  text.insert(text.find(at),
+              "\"x\": " + std::string(400'000, '[') + std::string(400'000, ']') + ",");
+  WriteAll(root_ / "tiny" / "manifest.json", text);
+  EXPECT_EQ(ReadError().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(ReadError().message()), HasSubstr("levels deep"));
+}
+
 TEST_F(ModelFolderTest, RefusesEveryTamperedFile) {
   for (const char* file : {"model.pt", "vocab.txt", "golden.json"}) {
     const fs::path path = root_ / "tiny" / file;

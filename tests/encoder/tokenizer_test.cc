@@ -146,12 +146,27 @@ TEST(ReadTokenizerTest, RefusesVocabulariesThatAreLargerThanTheModels) {
   unigram.replace(unigram.find("wordpiece"), 9, R"(unigram", "unk_id": 0, "x": ")");
   for (const auto& [options, vocabulary] :
        {std::pair<std::string, std::string>{kOptions, std::string(kVocabulary) + "more\n"},
+        {kOptions, std::string(kVocabulary) + "more"},
         {bpe, R"({"tokens": ["a", "b", "c", "d", "e", "f", "g", "h"], "merges": []})"},
         {unigram, R"({"pieces": [[], [], [], [], [], [], [], []], "charsmap": ""})"}}) {
     const absl::Status status = ReadTokenizer(options, vocabulary, 7).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("has 8 tokens, but")) << options;
   }
+}
+
+TEST(ReadTokenizerTest, RefusesIdsThatAreNone) {
+  std::string bpe = kOptions, unigram = kOptions;
+  bpe.replace(bpe.find("wordpiece"), 9, R"(bpe", "add_prefix_space": false, "x": ")");
+  unigram.replace(unigram.find("wordpiece"), 9, R"(unigram", "unk_id": 4294967299, "x": ")");
+  EXPECT_THAT(std::string(ReadTokenizer(bpe, R"({"tokens": [], "merges": [[1, 4294967301]]})", 7)
+                              .status()
+                              .message()),
+              HasSubstr("a merge's right id is 4294967301"));
+  EXPECT_THAT(
+      std::string(
+          ReadTokenizer(unigram, R"({"pieces": [], "charsmap": ""})", 7).status().message()),
+      HasSubstr("unk_id is 4294967299"));
 }
 
 TEST(ReadTokenizerTest, KnowsTheFileOfEachType) {

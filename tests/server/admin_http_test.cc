@@ -144,20 +144,23 @@ TEST(AdminHttpTest, ApiPaths) {
   EXPECT_THAT(
       Post(port, "/v1/embeddings", "12345", "Accept-Encoding: gzip, br\r\n"),
       testing::AllOf(HasSubstr("{\"bytes\":5}"), testing::Not(HasSubstr("Content-Encoding"))));
-  EXPECT_THAT(Post(port, "/v1/embeddings", "12345", "Range: bytes=99999-\r\n"),
-              StartsWith("HTTP/1.1"));
+  for (const char* range : {"bytes=99999-", "bytes=0-1", "bytes=2-3,5-6"}) {
+    EXPECT_THAT(Post(port, "/v1/embeddings", "12345", absl::StrCat("Range: ", range, "\r\n")),
+                testing::AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("{\"bytes\":5")));
+  }
   EXPECT_THAT(Get(port, "/v1/models"), HasSubstr("{\"models\":0}"));
   EXPECT_THAT(Get(port, "/v1/embeddings"),
               testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: POST\r\n"),
                              HasSubstr("does not take GET")));
   EXPECT_THAT(Get(port, "/v1/embeddings", "DELETE"), StartsWith("HTTP/1.1 405"));
+  EXPECT_THAT(Get(port, "/v1/models", "OPTIONS"), StartsWith("HTTP/1.1 405"));
   EXPECT_THAT(Post(port, "/v1/models", "{}"),
               testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET\r\n")));
   EXPECT_THAT(Get(port, "/v1/embedding"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Post(port, "/v1/embedding", "{}"),
               testing::AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("there is no /v1/embedding;")));
   EXPECT_THAT(Post(port, "/healthz", "{}"), StartsWith("HTTP/1.1 404"));
-  EXPECT_THAT(Get(port, "/v1/embeddings", "PRI"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(Get(port, "/v1/embeddings", "PRI"), StartsWith("HTTP/1.1 405"));
   EXPECT_THAT(Get(port, "/healthz"), StartsWith("HTTP/1.1 200"));
 }
 
@@ -174,6 +177,13 @@ TEST(AdminHttpTest, BodiesThatAreRefused) {
   EXPECT_THAT(Ask(port, "POST /v1/embeddings HTTP/1.1\r\nContent-Length: 4294967296\r\n\r\nx"),
               StartsWith("HTTP/1.1 413"));
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  // So is one who hides the path from a pattern by the end of a line in it.
+  for (const char* path : {"/%0A", "/x%0D", "/v1/embeddings%0a"}) {
+    EXPECT_THAT(
+        Ask(port, absl::StrCat("POST ", path, " HTTP/1.1\r\nContent-Length: 4294967296\r\n\r\nx")),
+        testing::AnyOf(StartsWith("HTTP/1.1 404"), testing::IsEmpty()));
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
   EXPECT_THAT(Ask(port, "POST /v1/embeddings HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 411"));
   EXPECT_THAT(Ask(port,
                   "POST /v1/embeddings HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
