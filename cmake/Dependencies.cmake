@@ -9,12 +9,18 @@ find_package(OpenMP REQUIRED)
 find_package(BLAS REQUIRED)
 find_package(LAPACK REQUIRED)
 find_package(faiss CONFIG REQUIRED)
-find_package(dnnl CONFIG REQUIRED)
 find_package(spdlog CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(nlohmann_json CONFIG REQUIRED)
 find_package(GTest CONFIG REQUIRED)
+
+# Debian's dnnl-config.cmake asks for OpenCL's headers, which only its GPU part needs.
+find_path(VECINO_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp REQUIRED)
+find_library(VECINO_DNNL_LIB dnnl REQUIRED)
+add_library(DNNL::dnnl UNKNOWN IMPORTED)
+set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION ${VECINO_DNNL_LIB}
+                                            INTERFACE_INCLUDE_DIRECTORIES ${VECINO_DNNL_INCLUDE})
 
 # Debian's TorchConfig.cmake asks for MKL-style variables and prints warnings; the library and its
 # headers are all that is needed.
