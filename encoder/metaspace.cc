@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "encoder/unicode_tables.h"
 #include "encoder/unigram.h"
 #include "encoder/utf8.h"
+#include "encoder/white_space.h"
 
 namespace vecino::encoder {
 namespace {
 
 constexpr char32_t kMarkCode = 0x2581;
-
-bool IsWhite(char32_t code) { return CharProperties(code) & kCharWhite; }
 
 // Runs of two spaces or more become `replacement`.
 std::string Collapsed(std::string_view text, std::string_view replacement) {
@@ -56,17 +54,8 @@ Metaspace::Place Metaspace::At(std::string_view text) const {
 }
 
 std::string_view Metaspace::Strip(std::string_view text) const {
-  while (strip_left_ && !text.empty()) {
-    const DecodedChar first = DecodeUtf8(text);
-    if (!IsWhite(first.code)) break;
-    text.remove_prefix(first.length);
-  }
-  while (strip_right_ && !text.empty()) {
-    size_t last = text.size() - 1;
-    while (last > 0 && (static_cast<uint8_t>(text[last]) & 0xC0) == 0x80) --last;
-    if (!IsWhite(DecodeUtf8(text.substr(last)).code)) break;
-    text.remove_suffix(text.size() - last);
-  }
+  if (strip_left_) text.remove_prefix(WhiteAtFront(text));
+  if (strip_right_) text = WithoutWhiteAtEnd(text);
   return text;
 }
 

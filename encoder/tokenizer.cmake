@@ -15,7 +15,7 @@ foreach(table bert_unicode gpt2_unicode grapheme_unicode)
 endforeach()
 add_library(vecino_tokenizer STATIC
   bert_words.cc bpe_merges.cc byte_bpe.cc gpt2_words.cc grapheme_clusters.cc metaspace.cc precompiled_normalizer.cc
-  tokenizer.cc tokenizer_file.cc unicode_tables.cc unigram.cc utf8.cc
+  tokenizer.cc tokenizer_file.cc unicode_tables.cc unigram.cc utf8.cc white_space.cc
   wordpiece_tokenizer.cc wordpiece_trie.cc ${unicode_incs})
 target_include_directories(vecino_tokenizer PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
 target_link_libraries(vecino_tokenizer

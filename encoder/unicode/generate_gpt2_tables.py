@@ -13,12 +13,11 @@ Properties, one range a line, sorted by name and then by code point; what has no
   space        white space: \\s
 """
 
-import os
 import re
 import sys
 
 import tokenizers
-from generate_tables import ALL, ranges, span
+from generate_tables import ALL, ranges, record, span
 from tokenizers import pre_tokenizers
 
 WORDS = re.compile(
@@ -71,15 +70,9 @@ def render(kinds):
 
 
 def main():
-    output = (
-        sys.argv[1]
-        if len(sys.argv) > 1
-        else os.path.join(os.path.dirname(__file__), "gpt2_unicode.tsv")
-    )
     kinds = ask()
     verify(kinds)
-    with open(output, "w", encoding="ascii") as f:
-        f.write(render(kinds))
+    record("gpt2_unicode.tsv", render(kinds))
 
 
 if __name__ == "__main__":

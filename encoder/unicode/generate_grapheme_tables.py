@@ -22,7 +22,6 @@ Properties (the rules are those of Unicode's Annex 29):
 Regional indicators are not recorded: grapheme_clusters.h says why.
 """
 
-import os
 import random
 import sys
 
@@ -30,7 +29,7 @@ import tokenizers
 from tokenizers import normalizers
 
 from charsmap import build
-from generate_tables import ALL, ranges, span
+from generate_tables import ALL, ranges, record, span
 
 ACCENT, ZWJ, PREPEND = "\u0301", "\u200d", "\u0600"
 COPYRIGHT, UMBRELLA = "\u00a9", "\u2602"  # pictographs
@@ -173,15 +172,9 @@ def render(t):
 
 
 def main():
-    output = (
-        sys.argv[1]
-        if len(sys.argv) > 1
-        else os.path.join(os.path.dirname(__file__), "grapheme_unicode.tsv")
-    )
     tables = ask()
     verify(tables)
-    with open(output, "w", encoding="ascii") as f:
-        f.write(render(tables))
+    record("grapheme_unicode.tsv", render(tables))
 
 
 if __name__ == "__main__":

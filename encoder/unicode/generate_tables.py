@@ -237,16 +237,17 @@ def render(t):
     return "\n".join(lines) + "\n"
 
 
+def record(name, text):
+    """Writes what was recorded: to the file that the command line names, or to `name` beside this one."""
+    output = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), name)
+    with open(output, "w", encoding="ascii") as f:
+        f.write(text)
+
+
 def main():
-    output = (
-        sys.argv[1]
-        if len(sys.argv) > 1
-        else os.path.join(os.path.dirname(__file__), "bert_unicode.tsv")
-    )
     tables = ask()
     verify(tables)
-    with open(output, "w", encoding="ascii") as f:
-        f.write(render(tables))
+    record("bert_unicode.tsv", render(tables))
 
 
 if __name__ == "__main__":
