@@ -275,6 +275,23 @@ absl::Status LocalLog::ScanVectors(uint64_t after, uint64_t up_to, const VectorF
                          });
 }
 
+absl::Status LocalLog::ScanDocuments(uint64_t after, uint64_t up_to, const DocumentParts& parts,
+                                     const DocumentFn& fn) const {
+  if (after >= up_to) return absl::OkStatus();
+  const std::string upper = up_to == kMaxSequence ? PrefixEnd(ShardPrefix(uid_, shard_))
+                                                  : SequenceKey(uid_, shard_, up_to + 1);
+  return database_->Scan(Family::kDocuments, SequenceKey(uid_, shard_, after + 1), upper,
+                         [&](std::string_view key, std::string_view value) {
+                           Document document;
+                           absl::Status status =
+                               ParseSequence(key, &document.sequence)
+                                   ? DecodeDocument(value, parts, &document)
+                                   : absl::DataLossError("key has a wrong length");
+                           if (!status.ok()) return Damaged(Family::kDocuments, key, status);
+                           return fn(document);
+                         });
+}
+
 absl::Status LocalLog::ReplayChanges(uint64_t after, const ChangeFn& fn) const {
   rocksdb::ManagedSnapshot snapshot(&database_->db());
   const absl::StatusOr<uint64_t> last = database_->GetNumber(

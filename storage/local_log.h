@@ -49,6 +49,8 @@ class LocalLog : public ShardLog {
   absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIds(std::string_view after,
                                                                        size_t limit) const override;
   absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override;
+  absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const DocumentParts& parts,
+                             const DocumentFn& fn) const override;
   absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const override;
   absl::Status TrimChanges(uint64_t up_to) override;
   absl::StatusOr<std::string> GetManifest() const override;

@@ -89,6 +89,12 @@ class ShardLog {
   using VectorFn = std::function<absl::Status(uint64_t sequence, std::span<const float> vector)>;
   virtual absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const = 0;
 
+  // Calls `fn` with every live document with sequence in (after, up_to], in ascending order, from one
+  // snapshot, until `fn` returns an error, which is passed on. Vectors are not read.
+  using DocumentFn = std::function<absl::Status(const Document& document)>;
+  virtual absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const DocumentParts& parts,
+                                     const DocumentFn& fn) const = 0;
+
   // Calls `fn` with every change record with sequence > after, ascending. For a kPut whose document
   // is still live, `vector` holds its vector; otherwise it is empty. DATA_LOSS when a record in
   // (after, LastSequence()] is missing.

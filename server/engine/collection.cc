@@ -35,12 +35,6 @@ std::string Item(std::string_view list, size_t i, const char* field = "") {
   return absl::StrCat(absl::string_view(list.data(), list.size()), "[", i, "]", field);
 }
 
-// About what a document takes in a reply.
-size_t BytesOf(const storage::Document& document) {
-  return document.id.size() + document.text.size() + document.metadata.size() +
-         document.vector.size() * sizeof(float) + 64;
-}
-
 }  // namespace
 
 absl::Status CheckCall(const CallContext& context, std::string_view before) {
@@ -196,6 +190,15 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
     ShardWrite& write = by_shard[shard].emplace_back();
     write.document = std::move(document);
     write.must_exist = writes[i].must_exist;
+    auto fields = fields::ReadMetadata(write.document.metadata);
+    if (fields.ok()) {
+      write.fields = *std::move(fields);
+    } else {
+      results[i].status =
+          InvalidField(Item("documents", i, ".metadata"), std::string(fields.status().message()));
+      by_shard[shard].pop_back();
+      continue;
+    }
     places[shard].push_back(i);
   }
   Commit(std::move(by_shard), places, context, &results);
@@ -295,54 +298,7 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
   return documents;
 }
 
-absl::StatusOr<IdPage> Collection::List(const IdPage::Position& from, int limit, size_t max_bytes,
-                                        const storage::DocumentParts& parts) const {
-  if (from.shard < 0 || from.shard >= shard_count()) {
-    return InvalidField("page_token",
-                        absl::StrCat("names shard ", from.shard, ", there are ", shard_count()));
-  }
-  IdPage page;
-  IdPage::Position at = from;
-  ReadBudget budget(max_bytes);
-  bool too_large = false;  // the first document alone is over the limit; it is a page all the same
-  const auto full = [&] { return page.documents.size() >= static_cast<size_t>(limit); };
-  while (at.shard < shard_count()) {
-    const storage::ShardLog& log = shards_[at.shard]->log();
-    const size_t step =
-        std::min(budget.NextStep(), static_cast<size_t>(limit) - page.documents.size());
-    // One more when the page gets full, to know whether another page follows.
-    const auto ids = log.ListIds(at.after_id, full() ? 1 : step);
-    if (!ids.ok()) return ids.status();
-    if (ids->empty()) {
-      at = {at.shard + 1, ""};
-      continue;
-    }
-    if (full()) {
-      page.next = std::move(at);
-      return page;
-    }
-    std::vector<uint64_t> sequences;
-    for (const auto& [id, entry] : *ids) sequences.push_back(entry.sequence);
-    auto documents = log.GetDocuments(sequences, parts);
-    if (!documents.ok()) return documents.status();
-    for (size_t i = 0; i < documents->size(); ++i) {
-      std::optional<storage::Document>& document = (*documents)[i];
-      if (document.has_value()) {  // otherwise it was replaced or deleted just now
-        const bool fits = !too_large && budget.Add(BytesOf(*document)).ok();
-        if (!fits && !page.documents.empty()) {
-          page.next = std::move(at);
-          return page;
-        }
-        too_large = !fits;
-        page.documents.push_back(*std::move(document));
-      }
-      at.after_id = (*ids)[i].first;
-    }
-  }
-  return page;
-}
-
-int64_t Collection::Count() const {
+int64_t Collection::LiveDocuments() const {
   int64_t count = 0;
   for (const auto& shard : shards_) count += shard->LiveDocuments();
   return count;

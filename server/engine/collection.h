@@ -12,6 +12,7 @@
 #include "encoder/encoder.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/filter_cache.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
@@ -19,6 +20,7 @@
 #include "server/engine/shard.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
+#include "server/fields/filter.h"
 #include "storage/collection_record.h"
 #include "storage/store.h"
 
@@ -37,6 +39,7 @@ struct CollectionContext {
   MaintenancePolicy policy;
   int build_threads = 1;  // see ShardOptions
   HeadCache* heads = nullptr;
+  FilterCache* filters = nullptr;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -61,12 +64,15 @@ class Collection {
       std::span<const std::string> ids, const storage::DocumentParts& parts,
       size_t max_bytes) const;
   absl::StatusOr<IdPage> List(const IdPage::Position& from, int limit, size_t max_bytes,
-                              const storage::DocumentParts& parts) const;
+                              const storage::DocumentParts& parts, std::string_view filter) const;
   absl::StatusOr<SearchResult> Search(const SearchRequest& request,
                                       const CallContext& context) const;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(const ExportRequest& request,
                                                            const CallContext& context);
-  int64_t Count() const;
+  int64_t LiveDocuments() const;
+  absl::StatusOr<int64_t> Count(std::string_view filter) const;
+  absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
+                                                 std::string_view filter, int limit) const;
   CollectionStats Stats() const;
   // Has every shard of the operation do its part.
   void Request(const std::shared_ptr<Operation>& operation);
@@ -85,6 +91,11 @@ class Collection {
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
+
+  // collection_filter.cc
+  // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
+  // `filter`.
+  absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
 
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,

@@ -9,7 +9,9 @@
 #include "absl/time/clock.h"
 #include "server/engine/collection.h"
 #include "server/engine/read_budget.h"
+#include "server/engine/shard_filter.h"
 #include "server/engine/validation.h"
+#include "server/fields/passing.h"
 
 namespace vecino::engine {
 namespace {
@@ -25,10 +27,11 @@ constexpr int kMaxScans = 4;
 
 // What is looked for.
 struct Collection::Query {
-  std::vector<float> vector;   // as it is compared
-  index::SearchParams params;  // k is set by each scan
-  std::string exclude;         // id of a document that is not to be returned
-  int wanted = 0;              // documents to return
+  std::vector<float> vector;                     // as it is compared
+  index::SearchParams params;                    // k and filter are set by each scan
+  std::shared_ptr<const fields::Filter> filter;  // null: none
+  std::string exclude;                           // id of a document that is not to be returned
+  int wanted = 0;                                // documents to return
   storage::DocumentParts parts;
   size_t max_bytes = 0;  // that they may take
   int token_count = 0;
@@ -56,6 +59,9 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& req
   query.wanted = request.top_k;
   query.parts = request.parts;
   query.max_bytes = request.max_bytes;
+  auto filter = ReadFilter(request.filter);
+  if (!filter.ok()) return filter.status();
+  query.filter = *std::move(filter);
   const IndexSpec& index = info_.spec.index;
   query.params.recall_target =
       request.recall_target != 0 ? request.recall_target : index.recall_target;
@@ -136,9 +142,23 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
   std::vector<Candidate> candidates;
   index::SearchParams params = query.params;
   params.k = k;
+  const auto check = [&] { return CheckCall(context, "scanning"); };
   for (const auto& shard : shards_) {
-    const auto hits =
-        shard->Search(query.vector.data(), params, [&] { return CheckCall(context, "scanning"); });
+    std::optional<ShardFilter> filter;
+    if (query.filter != nullptr) {
+      filter.emplace(shard->fields(), *query.filter, context_.filters);
+      params.filter = &*filter;
+    }
+    auto hits = shard->Search(query.vector.data(), params, check);
+    // An approximate search may have looked where few rows pass. There are as many as were asked
+    // for, if so many exist.
+    if (hits.ok() && filter.has_value() && !params.exact && hits->size() < static_cast<size_t>(k) &&
+        fields::Passing(shard->fields().Pin(), *query.filter).CountLive() >
+            static_cast<int64_t>(hits->size())) {
+      index::SearchParams exact = params;
+      exact.exact = true;
+      hits = shard->Search(query.vector.data(), exact, check);
+    }
     if (!hits.ok()) return hits.status();
     for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), hit});
   }

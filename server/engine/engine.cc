@@ -68,6 +68,7 @@ class EngineImpl final : public Engine {
         metrics_(metrics),
         budget_(options.index_memory_bytes),
         heads_(options.head_cache_bytes),
+        filters_(options.filter_cache_bytes),
         maintenance_(options.maintenance_threads, &metrics_) {}
 
   ~EngineImpl() override {
@@ -112,8 +113,13 @@ class EngineImpl final : public Engine {
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts, size_t max_bytes) const override;
   absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
-                              size_t max_bytes, const storage::DocumentParts& parts) const override;
-  absl::StatusOr<int64_t> Count(std::string_view collection) const override;
+                              size_t max_bytes, const storage::DocumentParts& parts,
+                              std::string_view filter) const override;
+  absl::StatusOr<int64_t> Count(std::string_view collection,
+                                std::string_view filter) const override;
+  absl::StatusOr<std::vector<Facet>> CountValues(std::string_view collection,
+                                                 std::span<const std::string> fields,
+                                                 std::string_view filter, int limit) const override;
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override;
 
@@ -147,7 +153,8 @@ class EngineImpl final : public Engine {
             &budget_,
             options_.maintenance,
             options_.maintenance_threads,
-            &heads_};
+            &heads_,
+            &filters_};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   // The collection, and the shards of it that an operation is about.
@@ -166,6 +173,7 @@ class EngineImpl final : public Engine {
   EngineMetrics metrics_;
   mutable MemoryBudget budget_;
   HeadCache heads_;
+  FilterCache filters_;
   Maintenance maintenance_;
   TokenWaits token_waits_;
   mutable TokenWaits operation_waits_;
@@ -209,7 +217,7 @@ absl::Status EngineImpl::Load() {
             spec.id, spec.model, collection->info().model_hash);
       }
     }
-    documents += collection->Count();
+    documents += collection->LiveDocuments();
     registry_->Insert(collection);
   }
   spdlog::info("loaded {} collections with {} documents in {}", collections.size(), documents,
@@ -477,19 +485,30 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> EngineImpl::Get(
 
 absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPage::Position& from,
                                         int limit, size_t max_bytes,
-                                        const storage::DocumentParts& parts) const {
+                                        const storage::DocumentParts& parts,
+                                        std::string_view filter) const {
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
   if (limit < 1) {
     return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
   }
-  return (*found)->List(from, limit, max_bytes, parts);
+  return (*found)->List(from, limit, max_bytes, parts, filter);
 }
 
-absl::StatusOr<int64_t> EngineImpl::Count(std::string_view collection) const {
+absl::StatusOr<int64_t> EngineImpl::Count(std::string_view collection,
+                                          std::string_view filter) const {
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
-  return (*found)->Count();
+  return (*found)->Count(filter);
+}
+
+absl::StatusOr<std::vector<Facet>> EngineImpl::CountValues(std::string_view collection,
+                                                           std::span<const std::string> fields,
+                                                           std::string_view filter,
+                                                           int limit) const {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  return (*found)->CountValues(fields, filter, limit);
 }
 
 absl::StatusOr<SearchResult> EngineImpl::Search(std::string_view collection,

@@ -31,6 +31,8 @@ struct EngineOptions {
   // at each start.
   std::string index_folder;
   size_t head_cache_bytes = size_t{64} << 20;  // of ids and times of documents found lately
+  size_t filter_cache_bytes = size_t{64}
+                              << 20;  // of what filters let pass, for those that come again
   int64_t index_memory_bytes = 0;  // that indexes may take; builds beyond are refused. 0: no limit
   // Of MachineMemory, that index files are kept in (SegmentFile::KeepInMemory); 0: none are.
   int index_locked_percent = 0;
@@ -134,11 +136,20 @@ class Engine {
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts, size_t max_bytes) const = 0;
   // Up to `limit` documents from `from` on, by shard, then id; stops early before about
-  // `max_bytes`.
+  // `max_bytes`. filter: docs/filters.md; empty: all. INVALID_ARGUMENT naming `filter` and the
+  // column, as in the methods below.
   virtual absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from,
                                       int limit, size_t max_bytes,
-                                      const storage::DocumentParts& parts) const = 0;
-  virtual absl::StatusOr<int64_t> Count(std::string_view collection) const = 0;
+                                      const storage::DocumentParts& parts,
+                                      std::string_view filter = "") const = 0;
+  virtual absl::StatusOr<int64_t> Count(std::string_view collection,
+                                        std::string_view filter = "") const = 0;
+  // For each of `fields`, which are paths of metadata, its values among the documents that `filter`
+  // lets pass, `limit` of each at most.
+  virtual absl::StatusOr<std::vector<Facet>> CountValues(std::string_view collection,
+                                                         std::span<const std::string> fields,
+                                                         std::string_view filter,
+                                                         int limit) const = 0;
 
   // Waits for request.tokens, 30 seconds at most. At most kMaxTokenWaiters calls wait at once;
   // others get RESOURCE_EXHAUSTED. NOT_FOUND when the collection is deleted meanwhile, UNAVAILABLE

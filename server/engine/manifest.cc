@@ -11,7 +11,8 @@ namespace vecino::engine {
 namespace {
 
 constexpr char kVersion1 = 1;  // drained_through, rows
-constexpr char kVersion = 2;
+constexpr char kVersion2 = 2;  // without fields
+constexpr char kVersion = 3;
 constexpr size_t kSize1 = 17;
 
 void PutFixed64(uint64_t value, std::string* out) {
@@ -93,6 +94,16 @@ bool DecodeSegment(Reader* reader, Manifest::Segment* segment) {
          DecodeDead(dead, segment->rows, &segment->dead);
 }
 
+bool DecodeFields(Reader* reader, Manifest::Fields* fields) {
+  fields->file = reader->Fixed64();
+  fields->first_label = reader->Fixed64();
+  fields->last_label = reader->Fixed64();
+  fields->rows = reader->Fixed64();
+  const std::string_view dead = reader->Bytes(reader->Fixed64());
+  return reader->ok() && fields->file >= 1 && fields->rows >= 1 && fields->rows <= UINT32_MAX &&
+         fields->first_label <= fields->last_label && DecodeDead(dead, fields->rows, &fields->dead);
+}
+
 }  // namespace
 
 std::string EncodeManifest(const Manifest& manifest) {
@@ -114,6 +125,17 @@ std::string EncodeManifest(const Manifest& manifest) {
     PutFixed64(dead.size(), &bytes);
     bytes += dead;
   }
+  PutFixed64(manifest.fields_through, &bytes);
+  PutFixed64(manifest.fields.size(), &bytes);
+  for (const Manifest::Fields& fields : manifest.fields) {
+    PutFixed64(fields.file, &bytes);
+    PutFixed64(fields.first_label, &bytes);
+    PutFixed64(fields.last_label, &bytes);
+    PutFixed64(fields.rows, &bytes);
+    const std::string dead = EncodeDead(fields.dead);
+    PutFixed64(dead.size(), &bytes);
+    bytes += dead;
+  }
   // Roaring's reader believes what it reads, so it is given only what was written.
   PutFixed64(index::Crc32c(bytes.data(), bytes.size()), &bytes);
   return bytes;
@@ -126,8 +148,8 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
         bytes.empty() ? "" : absl::StrCat(" and version ", static_cast<unsigned char>(bytes[0])),
         " is damaged or of an unknown version"));
   };
-  if (bytes.empty() || (bytes[0] != kVersion && bytes[0] != kVersion1)) return damaged();
-  const size_t checksum = bytes[0] == kVersion ? 8 : 0;
+  if (bytes.empty() || bytes[0] < kVersion1 || bytes[0] > kVersion) return damaged();
+  const size_t checksum = bytes[0] == kVersion1 ? 0 : 8;
   if (bytes.size() < 1 + checksum) return damaged();
   const std::string_view checked = bytes.substr(0, bytes.size() - checksum);
   if (checksum > 0 && Reader(bytes.substr(checked.size())).Fixed64() !=
@@ -160,6 +182,22 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
     }
     last = segment.last_label;
     manifest.segments.push_back(std::move(segment));
+  }
+  if (bytes[0] == kVersion2) {
+    if (!reader.done()) return damaged();
+    return manifest;
+  }
+  manifest.fields_through = reader.Fixed64();
+  const uint64_t parts = reader.Fixed64();
+  last = 0;
+  for (uint64_t i = 0; i < parts; ++i) {
+    Manifest::Fields fields;
+    if (!DecodeFields(&reader, &fields) || fields.first_label <= last ||
+        fields.last_label > manifest.fields_through) {
+      return damaged();
+    }
+    last = fields.last_label;
+    manifest.fields.push_back(std::move(fields));
   }
   if (!reader.done()) return damaged();
   return manifest;

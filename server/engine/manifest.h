@@ -33,6 +33,18 @@ struct Manifest {
   uint64_t next_file = 1;
   uint64_t generation = 0;  // the one that new rows are encoded under; 0: none
   std::vector<Segment> segments;
+
+  // One segment of documents' fields (server/fields), oldest labels first.
+  struct Fields {
+    uint64_t file = 0;
+    uint64_t first_label = 0, last_label = 0;
+    uint64_t rows = 0;
+    std::vector<uint64_t> dead;  // as Segment::dead
+  };
+  std::vector<Fields> fields;
+  // Documents up to here are in `fields` or dead; at least drained_through, unless nothing is known
+  // of fields (0).
+  uint64_t fields_through = 0;
 };
 
 // docs/storage_format.md describes the bytes.

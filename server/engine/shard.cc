@@ -99,7 +99,7 @@ ShardStats Shard::Stats() const {
   const index::ShardIndexStats stats = index_.Stats();
   ShardStats result;
   result.shard = options_.number;
-  result.live_documents = stats.live_rows;
+  result.live_documents = fields_.live();
   result.last_sequence = applied_.load();
   result.tail_rows = stats.tail_rows;
   result.segments = static_cast<int>(stats.segments.size());
@@ -131,7 +131,7 @@ ShardStats Shard::Stats() const {
 
 int64_t Shard::LiveDocuments() const {
   absl::MutexLock lock(&index_mu_);
-  return index_.Stats().live_rows;
+  return fields_.live();
 }
 
 void Shard::Close(absl::Status why) {

@@ -31,6 +31,7 @@
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/engine/write_queue.h"
+#include "server/fields/field_index.h"
 #include "server/index/generation.h"
 #include "server/index/ivf_segment.h"
 #include "server/index/search_params.h"
@@ -110,6 +111,9 @@ class Shard {
     return queue_.Exclusive(fn, context.deadline);
   }
 
+  // For filters: Pin is safe from any thread; nothing else of it is for callers.
+  const fields::FieldIndex& fields() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return fields_; }
+
   const storage::ShardLog& log() const { return *log_; }
   int number() const { return options_.number; }
   ShardStats Stats() const;
@@ -150,6 +154,7 @@ class Shard {
 
  private:
   struct Plan;
+  struct Work;
 
   Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log,
         EngineMetrics* metrics);
@@ -157,13 +162,24 @@ class Shard {
   // shard_load.cc
   absl::Status LoadIndex();
 
+  // shard_fields.cc
+  // Parts that `manifest` names, from their files or else from stored documents.
+  absl::Status LoadFieldParts(const Manifest& manifest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // Adds stored documents with sequence in (after, up_to].
+  absl::Status ReadFields(uint64_t after, uint64_t up_to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // Merges what is due, of `max_rows` at once. True when there was something.
+  absl::StatusOr<bool> MergeFields(uint64_t max_rows, const Work& work);
+  // Writes a file for what has none. True when there was something.
+  absl::StatusOr<bool> SaveFields();
+
   // shard_commit.cc: the part of a group commit that runs on the leader's thread.
   void Commit(WriteQueue::Batches batches);
   absl::Status PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const;
   void SetApplied(uint64_t sequence);
 
   // The one place where a change reaches the index, live or replayed. A change that was applied
-  // before does nothing. vector: empty when the version is not live any more.
+  // before does nothing. vector: empty when the version is not live any more. A new document's
+  // fields are in fields_ before.
   void Apply(const storage::Change& change, std::span<const float> vector)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
@@ -176,7 +192,6 @@ class Shard {
   void MeasureImbalance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
   // shard_maintenance.cc
-  struct Work;
   absl::Status CheckStop(const Work& work) const;
   // What long work calls between its pieces: drains what waits, so that tails stay few.
   absl::Status Pause(Work* work);
@@ -229,6 +244,7 @@ class Shard {
 
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
+  fields::FieldIndex fields_ ABSL_GUARDED_BY(index_mu_);  // but for Pin
   ShardFiles files_;
   // That new rows are encoded under; null: none yet.
   std::shared_ptr<const index::Generation> generation_ ABSL_GUARDED_BY(index_mu_);

@@ -123,7 +123,11 @@ void Shard::Commit(WriteQueue::Batches batches) {
   {
     absl::MutexLock lock(&index_mu_);
     const int64_t tail_rows = index_.Pin()->tail->size();
-    for (const storage::Mutation& mutation : plan.mutations) {
+    for (size_t i = 0; i < plan.mutations.size(); ++i) {
+      const storage::Mutation& mutation = plan.mutations[i];
+      if (mutation.kind == storage::Mutation::Kind::kPut) {
+        fields_.Add(mutation.sequence, std::move(plan.writes[i]->fields));
+      }
       Apply({mutation.kind, mutation.sequence, mutation.replaces}, mutation.document.vector);
     }
     last_write_ = start;
@@ -146,7 +150,10 @@ void Shard::Apply(const storage::Change& change, std::span<const float> vector) 
   if (change.kind == storage::Mutation::Kind::kPut && !vector.empty()) {
     index_.Add(change.sequence, vector.data());
   }
-  if (change.replaces != 0) index_.Remove(change.replaces);
+  if (change.replaces != 0) {
+    index_.Remove(change.replaces);
+    fields_.Remove(change.replaces);
+  }
   applied_.store(change.sequence, std::memory_order_release);
 }
 

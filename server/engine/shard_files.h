@@ -11,8 +11,9 @@
 
 namespace vecino::engine {
 
-// The folder `<index folder>/<collection uid>/<shard>` with files `generation-N`, `segment-N` and
-// `graph-N`. All of it is a cache of the store: deleting it is safe. Thread safe but for Open.
+// The folder `<index folder>/<collection uid>/<shard>` with files `generation-N`, `segment-N`,
+// `graph-N` and `fields-N`. All of it is a cache of the store: deleting it is safe. Thread safe but
+// for Open.
 class ShardFiles {
  public:
   // folder: "" keeps everything in memory; every path is "" then.
@@ -28,6 +29,7 @@ class ShardFiles {
   std::string Generation(uint64_t number) const { return Path("generation-", number); }
   std::string Segment(uint64_t number) const { return Path("segment-", number); }
   std::string Graph(uint64_t number) const { return Path("graph-", number); }
+  std::string Fields(uint64_t number) const { return Path("fields-", number); }
   // For as long as an export is written; no manifest names it.
   std::string Export(uint64_t number) const { return Path("export-", number); }
 

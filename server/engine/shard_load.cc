@@ -160,6 +160,7 @@ absl::Status Shard::LoadIndex() {
   for (const Manifest::Segment& record : manifest->segments) {
     if (absl::Status status = LoadSegment(record); !status.ok()) return status;
   }
+  if (absl::Status status = LoadFieldParts(*manifest); !status.ok()) return status;
   saved_files_ = NamedFiles(*manifest);
   files_.DeleteAllBut(saved_files_);
   loaded_generations_.clear();
@@ -177,6 +178,8 @@ absl::Status Shard::LoadIndex() {
                                        return absl::OkStatus();
                                      });
   if (!status.ok()) return status;
+  // Behind the parts: what is stored is live, whatever the log says of it.
+  if (status = ReadFields(fields_.last_label(), last); !status.ok()) return status;
   if (applied_.load() != last) {
     return absl::DataLossError(
         absl::StrCat("the change log ends at ", applied_.load(), ", the last write is ", last));

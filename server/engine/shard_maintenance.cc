@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/engine/shard.h"
+#include "server/engine/shard_work.h"
 #include "server/index/faiss_segment.h"
 #include "server/index/flat_segment.h"
 #include "server/index/give_way.h"
@@ -37,16 +38,6 @@ bool IsLong(const MaintenanceStep& step, const MaintenanceState& state) {
 }
 
 }  // namespace
-
-// One call of Maintain.
-struct Shard::Work {
-  std::stop_token stop;
-  std::shared_ptr<Operation> operation;  // null: the shard's own decision
-  bool pausing = false;                  // a drain runs inside other work
-  std::string stage;
-  int64_t total = 0;
-  uint64_t file = 0;  // number of the segment's file, 0 while in memory
-};
 
 void Shard::Request(std::shared_ptr<Operation> operation) {
   operation->Report(options_.number, "waiting", 0, 0);
@@ -110,15 +101,24 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
   } else {
     status = Step(step, &work);
   }
+  bool merged_fields = false;
+  if (status.ok()) {
+    const uint64_t most =
+        effort == Effort::kShort ? uint64_t{kLongMergeRows} : fields::FieldIndex::kMostRows;
+    const absl::StatusOr<bool> merged = MergeFields(most, work);
+    status = merged.status();
+    merged_fields = merged.ok() && *merged;
+  }
   if (status.ok()) status = SaveManifest(/*files=*/false);
   if (!status.ok()) {
     // A shard that is closed refuses to save; that is no failure to be tried again.
     absl::MutexLock lock(&applied_mu_);
     return closed_.ok() ? status : absl::CancelledError(closed_.message());
   }
-  return Maintained{.worked = operation != nullptr || step.kind != MaintenanceStep::Kind::kNone,
-                    .wants_long = false,
-                    .look_again = step.look_again};
+  return Maintained{
+      .worked = operation != nullptr || merged_fields || step.kind != MaintenanceStep::Kind::kNone,
+      .wants_long = false,
+      .look_again = step.look_again};
 }
 
 absl::Status Shard::RunOperation(const std::shared_ptr<Operation>& operation, Work* work) {

@@ -1,4 +1,5 @@
 // What a shard writes down for its next start, and which files may go.
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -30,6 +31,18 @@ Manifest Shard::MakeManifest() const {
     manifest.rows += static_cast<uint64_t>(rows.segment->size() - rows.dead->dead());
     manifest.segments.push_back(std::move(record));
   }
+  if (files_.in_memory()) return manifest;
+  manifest.fields_through = std::min(fields_.SavedThrough(), applied_.load());
+  for (const fields::FieldPart& part : fields_.Pin()->parts) {
+    if (part.file == 0 || part.segment->label(0) > manifest.fields_through) break;
+    Manifest::Fields record;
+    record.file = part.file;
+    record.first_label = part.segment->label(0);
+    record.last_label = part.segment->label(part.segment->size() - 1);
+    record.rows = part.segment->size();
+    if (part.dead->dead() > 0) record.dead = part.dead->Snapshot();
+    manifest.fields.push_back(std::move(record));
+  }
   return manifest;
 }
 
@@ -42,6 +55,7 @@ std::set<std::string> Shard::NamedFiles(const Manifest& manifest) const {
     if (segment.graph != 0) files.insert(files_.Graph(segment.graph));
     if (segment.generation != 0) files.insert(files_.Generation(segment.generation));
   }
+  for (const Manifest::Fields& fields : manifest.fields) files.insert(files_.Fields(fields.file));
   return files;
 }
 
@@ -55,7 +69,19 @@ absl::Status Shard::SaveManifest(bool files) {
     files_unsaved_ = files;
     const uint64_t drained = index_.DrainedThrough(applied_.load());
     if (!files && drained < saved_through_.load() + tail) return absl::OkStatus();
+  }
+  while (true) {
+    if (!files_.in_memory()) {
+      const absl::StatusOr<bool> saved = SaveFields();
+      if (!saved.ok()) return saved.status();
+      files = files || *saved;
+      files_unsaved_ = files;
+    }
+    absl::MutexLock lock(&index_mu_);
     manifest = MakeManifest();
+    // Usually so: what was written since is in a tail. Otherwise it must be saved, too, since the
+    // log is trimmed behind it.
+    if (files_.in_memory() || manifest.fields_through >= manifest.drained_through) break;
   }
   absl::Status status = queue_.Exclusive(
       [&]() -> absl::Status {

@@ -77,7 +77,7 @@ void Shard::MeasureImbalance() {
 }
 
 bool Shard::HasWork() const {
-  return !requests_.empty() || LogIsLong() ||
+  return !requests_.empty() || LogIsLong() || fields_.MergeDue() ||
          NextStep(State(), options_.maintenance).kind != MaintenanceStep::Kind::kNone;
 }
 

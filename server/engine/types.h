@@ -37,6 +37,8 @@ struct Limits {
   static constexpr int kMaxEf = 4096;
   static constexpr int kMaxLshBits = 16384;
   static constexpr int kMaxRerank = 65536;
+  static constexpr int kMaxFacets = 16;         // fields in one call
+  static constexpr int kMaxFacetValues = 1000;  // of one field
 };
 
 enum class Metric { kCosine, kDot, kL2 };
@@ -159,6 +161,7 @@ struct SearchRequest {
   int top_k = 10;
   storage::DocumentParts parts;
   std::vector<WriteToken> tokens;  // the search sees at least these
+  std::string filter;              // docs/filters.md; empty: every document
   // Zero (false): as the collection's index policy says. See index::SearchParams.
   double recall_target = 0;
   bool exact = false;
@@ -167,6 +170,21 @@ struct SearchRequest {
   int rerank = 0;
   // The documents of the reply may take about so many bytes; see Engine::Get.
   size_t max_bytes = std::numeric_limits<size_t>::max();
+};
+
+// A value of a metadata field.
+using FieldValue = std::variant<bool, double, std::string>;
+
+// How often the values of one metadata field occur.
+struct Facet {
+  std::string field;
+  struct Value {
+    FieldValue value;
+    int64_t count = 0;
+  };
+  std::vector<Value> values;  // most frequent first, equal counts in order of value
+  int64_t distinct_values = 0;
+  int64_t documents = 0;  // that have the field with a value other than null
 };
 
 struct SearchHit {

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "server/engine/types.h"
+#include "server/fields/row.h"
 #include "storage/shard_log.h"
 
 namespace vecino::engine {
@@ -21,6 +22,7 @@ namespace vecino::engine {
 struct ShardWrite {
   storage::Mutation::Kind kind = storage::Mutation::Kind::kPut;
   storage::Document document;  // kDelete: only the id counts. Emptied by the commit.
+  fields::Row fields;          // kPut: of document.metadata. Emptied by the commit.
   bool must_exist = false;     // kPut: NOT_FOUND unless the id exists
   WriteResult result;
 };

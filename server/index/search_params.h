@@ -15,7 +15,9 @@ struct SlotBits {
 };
 
 // Which rows may be found, said for each part of a view. Asked once for each part by a search, on
-// its thread; the words stay valid until the search ends.
+// its thread, in the order of the parts; the words stay valid until the search ends. A filter that
+// is made of something which rows enter before they enter the index must look there when it is
+// asked, not before: then a search does not miss both versions of a row that is replaced meanwhile.
 class RowFilter {
  public:
   virtual ~RowFilter() = default;

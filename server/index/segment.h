@@ -37,7 +37,12 @@ struct MemoryUse {
 //      on another. Page faults of a mapped file aside, none blocks at all.
 class Segment {
  public:
+  Segment();
   virtual ~Segment() = default;
+
+  // The same for two segments of this process only when they have the same rows in the same slots; for
+  // caches.
+  uint64_t id() const { return id_; }
 
   virtual SegmentKind kind() const = 0;
   virtual Metric metric() const = 0;
@@ -66,6 +71,9 @@ class Segment {
 
   // The file it is mapped from; null when it is in memory only.
   virtual std::shared_ptr<const SegmentFile> file() const { return nullptr; }
+
+ private:
+  uint64_t id_;
 };
 
 }  // namespace vecino::index

@@ -1,8 +1,15 @@
 #include "server/index/segment_kind.h"
 
+#include <atomic>
+
 #include "server/index/segment.h"
 
 namespace vecino::index {
+
+Segment::Segment() {
+  static std::atomic<uint64_t> next{1};
+  id_ = next.fetch_add(1);
+}
 
 std::string_view SegmentKindName(SegmentKind kind) {
   switch (kind) {

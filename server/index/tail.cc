@@ -61,8 +61,9 @@ int Tail::FindSlot(uint64_t label) const {
   return low < size() && this->label(low) == label ? low : -1;
 }
 
-void Tail::Search(const float* query, const SlotBits& allowed, TopK* top) const {
+void Tail::Search(const float* query, const RowFilter* filter, TopK* top) const {
   std::vector<uint64_t> dead = tombstones_.Snapshot();  // A4: before size()
+  const SlotBits allowed = filter == nullptr ? SlotBits{} : filter->OfTail(*this);
   int rows = size();
   if (allowed.words != nullptr) {
     rows = static_cast<int>(std::min<int64_t>(rows, allowed.slots));

@@ -56,9 +56,10 @@ class Tail {
   bool Kill(int slot) { return tombstones_.Kill(slot); }
   const Tombstones& tombstones() const { return tombstones_; }
 
-  // Pushes the rows of this tail that are not dead and that `allowed` lets pass. query: `dimension`
-  // floats.
-  void Search(const float* query, const SlotBits& allowed, TopK* top) const;
+  // Pushes the rows of this tail that are not dead and that `filter`, unless null, lets pass; it is
+  // asked after the tombstones were read, so that A4 holds for the rows that it knows of. query:
+  // `dimension` floats.
+  void Search(const float* query, const RowFilter* filter, TopK* top) const;
 
   // The tail that took the rows after this one was full; null while this is the newest.
   const Tail* next() const { return next_.load(std::memory_order_acquire); }

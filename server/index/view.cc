@@ -32,9 +32,7 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
     absl::Status status = SearchIvf(parts, query, params, &top);
     if (!status.ok()) return status;
   }
-  auto search_tail = [&](const Tail& tail) {
-    tail.Search(query, params.filter == nullptr ? SlotBits{} : params.filter->OfTail(tail), &top);
-  };
+  auto search_tail = [&](const Tail& tail) { tail.Search(query, params.filter, &top); };
   for (const std::shared_ptr<Tail>& tail : view.frozen) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
     search_tail(*tail);

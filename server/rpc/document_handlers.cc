@@ -16,6 +16,7 @@ namespace vecino::rpc {
 namespace {
 
 constexpr char kListKind[] = "ListDocuments";
+constexpr int kDefaultFacetValues = 10;
 
 void WriteResult(const engine::WriteResult& result, v1::BatchWriteResult* out) {
   ToRpcStatus(result.status, out->mutable_status());
@@ -196,7 +197,8 @@ absl::Status DocumentHandlers::ListDocuments(const v1::ListDocumentsRequest& req
   // A collection deleted and made anew under its name is another one.
   auto info = engine_.GetCollection(*collection);
   if (!info.ok()) return info.status();
-  const std::string scope = Concat(*collection, "/", info->etag);
+  // So is the same one under another filter.
+  const std::string scope = Concat(*collection, "/", info->etag, "/", request.filter());
   engine::IdPage::Position from;
   if (!request.page_token().empty()) {
     auto position = ReadPageToken(kListKind, scope, request.page_token());
@@ -207,7 +209,7 @@ absl::Status DocumentHandlers::ListDocuments(const v1::ListDocumentsRequest& req
   // may turn out too large only here; then it is read again with as many documents as fit.
   for (int limit = *page_size;;) {
     response->Clear();
-    auto page = engine_.List(*collection, from, limit, kMaxPageBytes, *parts);
+    auto page = engine_.List(*collection, from, limit, kMaxPageBytes, *parts, request.filter());
     if (!page.ok()) return page.status();
     size_t bytes = 0;
     for (const storage::Document& document : page->documents) {
@@ -235,9 +237,38 @@ absl::Status DocumentHandlers::CountDocuments(const v1::CountDocumentsRequest& r
                                               const engine::CallContext&) {
   auto collection = ParseCollectionName("parent", request.parent());
   if (!collection.ok()) return collection.status();
-  auto count = engine_.Count(*collection);
+  auto count = engine_.Count(*collection, request.filter());
   if (!count.ok()) return count.status();
   response->set_count(*count);
+  return absl::OkStatus();
+}
+
+absl::Status DocumentHandlers::FacetDocuments(const v1::FacetDocumentsRequest& request,
+                                              v1::FacetDocumentsResponse* response,
+                                              const engine::CallContext&) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  const std::vector<std::string> fields(request.fields().begin(), request.fields().end());
+  const int limit = request.has_limit() ? request.limit() : kDefaultFacetValues;
+  const auto facets = engine_.CountValues(*collection, fields, request.filter(), limit);
+  if (!facets.ok()) return facets.status();
+  for (const engine::Facet& facet : *facets) {
+    auto* out = response->add_facets();
+    out->set_field(facet.field);
+    out->set_distinct_values(facet.distinct_values);
+    out->set_documents(facet.documents);
+    for (const engine::Facet::Value& value : facet.values) {
+      auto* counted = out->add_values();
+      counted->set_count(value.count);
+      if (const bool* boolean = std::get_if<bool>(&value.value)) {
+        counted->mutable_value()->set_bool_value(*boolean);
+      } else if (const double* number = std::get_if<double>(&value.value)) {
+        counted->mutable_value()->set_number_value(*number);
+      } else {
+        counted->mutable_value()->set_string_value(std::get<std::string>(value.value));
+      }
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -45,6 +45,9 @@ class DocumentHandlers {
   absl::Status CountDocuments(const v1::CountDocumentsRequest& request,
                               v1::CountDocumentsResponse* response,
                               const engine::CallContext& context);
+  absl::Status FacetDocuments(const v1::FacetDocumentsRequest& request,
+                              v1::FacetDocumentsResponse* response,
+                              const engine::CallContext& context);
 
  private:
   engine::Engine& engine_;

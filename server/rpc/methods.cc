@@ -128,6 +128,8 @@ MethodTable Handlers::Methods() {
       {document + "ListDocuments",
        Bind(&documents_, &DocumentHandlers::ListDocuments, max, "lower page_size")},
       {document + "CountDocuments", Bind(&documents_, &DocumentHandlers::CountDocuments, max)},
+      {document + "FacetDocuments",
+       Bind(&documents_, &DocumentHandlers::FacetDocuments, max, "lower limit")},
       {"/vecino.v1.SearchService/SearchDocuments",
        Bind(&search_, &SearchHandlers::SearchDocuments, max, kFewerHits)},
       {embedding + "EmbedText",

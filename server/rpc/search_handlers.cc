@@ -84,6 +84,11 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) {
       case Request::kDocumentIdFieldNumber:
       case Request::kWriteTokensFieldNumber:
       case Request::kParametersFieldNumber:
+      case Request::kFilterFieldNumber:
+      case Request::kMinScoreFieldNumber:
+      case Request::kGroupByFieldNumber:
+      case Request::kDiversifyFieldNumber:
+      case Request::kPageTokenFieldNumber:
         return false;
       case Request::kVectorFieldNumber:
         vector = true;
@@ -136,6 +141,7 @@ absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& r
   auto tokens = ReadTokens(request.write_tokens());
   if (!tokens.ok()) return tokens.status();
   search.tokens = *std::move(tokens);
+  search.filter = request.filter();
   search.max_bytes = max_reply_bytes_;
 
   auto result = engine_.Search(*collection, search, context);

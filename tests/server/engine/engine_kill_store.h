@@ -79,6 +79,10 @@ class WatchedStore : public storage::Store {
         std::string_view after, size_t limit) const override {
       return log_->ListIds(after, limit);
     }
+    absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const storage::DocumentParts& parts,
+                               const DocumentFn& fn) const override {
+      return log_->ScanDocuments(after, up_to, parts, fn);
+    }
     absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override {
       return log_->ScanVectors(after, up_to, fn);
     }

@@ -98,6 +98,22 @@ class MemoryLog : public storage::ShardLog {
     return absl::OkStatus();
   }
 
+  absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const storage::DocumentParts& parts,
+                             const DocumentFn& fn) const override {
+    if (absl::Status status = store_->Fail("ScanDocuments"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    for (const auto& [sequence, document] : data_->documents) {
+      if (sequence <= after || sequence > up_to) continue;
+      storage::Document copy = document;
+      copy.sequence = sequence;
+      copy.vector.clear();
+      if (!parts.text) copy.text.clear();
+      if (!parts.metadata) copy.metadata.clear();
+      if (absl::Status status = fn(copy); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const override {
     if (absl::Status status = store_->Fail("ReplayChanges"); !status.ok()) return status;
     std::lock_guard lock(data_->mu);

@@ -50,7 +50,7 @@ TEST(Tail, SearchLeavesOutTheDead) {
   EXPECT_EQ(tail.dead(), 2);
   TopK top(Metric::kInnerProduct, 3);
   const float query = 2;
-  tail.Search(&query, {}, &top);
+  tail.Search(&query, nullptr, &top);
   const std::vector<Hit> hits = top.Take();
   ASSERT_EQ(hits.size(), 3u);
   EXPECT_EQ(hits[0].label, 299u);
@@ -58,6 +58,16 @@ TEST(Tail, SearchLeavesOutTheDead) {
   EXPECT_EQ(hits[1].label, 297u);
   EXPECT_EQ(hits[2].label, 296u);
 }
+
+class FixedBits final : public RowFilter {
+ public:
+  explicit FixedBits(const SlotBits& bits) : bits_(bits) {}
+  SlotBits OfSegment(const Segment&) const override { return {}; }
+  SlotBits OfTail(const Tail&) const override { return bits_; }
+
+ private:
+  const SlotBits bits_;
+};
 
 TEST(Tail, HitsAreThoseOfTheFloats) {
   std::mt19937 rng(5);
@@ -85,7 +95,8 @@ TEST(Tail, HitsAreThoseOfTheFloats) {
                                   (slot < filter.slots && (allowed[slot / 64] >> (slot % 64) & 1));
               if (passes && !tail.tombstones().IsDead(slot)) expected.Push(tail.label(slot), score);
             }
-            tail.Search(query.data(), filter, &got);
+            const FixedBits fixed(filter);
+            tail.Search(query.data(), filter.words == nullptr ? nullptr : &fixed, &got);
             const std::vector<Hit> a = expected.Take(), b = got.Take();
             ASSERT_EQ(a.size(), b.size());
             for (size_t i = 0; i < a.size(); ++i) {
@@ -116,7 +127,7 @@ TEST(Tail, SearchWhileRowsAreWritten) {
         if (seen == 0) continue;
         const size_t slot = mine() % static_cast<size_t>(seen);
         TopK top(Metric::kL2, 2);
-        tail.Search(&rows[slot * d], {}, &top);
+        tail.Search(&rows[slot * d], nullptr, &top);
         const std::vector<Hit> hits = top.Take();
         if (hits.empty() || hits[0].label != slot + 1 || hits[0].score != 0) wrong = true;
       }

@@ -43,6 +43,10 @@ class FakeEngine final : public engine::Engine {
   storage::DocumentParts parts;
   size_t max_bytes = 0;
   engine::SearchRequest search;
+  std::string filter;
+  std::vector<std::string> facet_fields;
+  int facet_limit = 0;
+  std::vector<engine::Facet> facets;
   encoder::InputType input_type = encoder::InputType::kDocument;
   int dimensions = 0;
   int lists = 0;
@@ -173,9 +177,10 @@ class FakeEngine final : public engine::Engine {
   }
   // One shard, in order of id.
   absl::StatusOr<engine::IdPage> List(std::string_view, const engine::IdPage::Position& from,
-                                      int limit, size_t,
-                                      const storage::DocumentParts& p) const override {
+                                      int limit, size_t, const storage::DocumentParts& p,
+                                      std::string_view f) const override {
     const_cast<FakeEngine*>(this)->parts = p;
+    const_cast<FakeEngine*>(this)->filter = std::string(f);
     ++const_cast<FakeEngine*>(this)->lists;
     if (!failure.ok()) return failure;
     engine::IdPage page;
@@ -186,9 +191,21 @@ class FakeEngine final : public engine::Engine {
     if (at != documents.end()) page.next = engine::IdPage::Position{0, page.documents.back().id};
     return page;
   }
-  absl::StatusOr<int64_t> Count(std::string_view) const override {
+  absl::StatusOr<int64_t> Count(std::string_view, std::string_view f) const override {
+    const_cast<FakeEngine*>(this)->filter = std::string(f);
     if (!failure.ok()) return failure;
     return static_cast<int64_t>(documents.size());
+  }
+  absl::StatusOr<std::vector<engine::Facet>> CountValues(std::string_view,
+                                                         std::span<const std::string> fields,
+                                                         std::string_view f,
+                                                         int limit) const override {
+    auto* self = const_cast<FakeEngine*>(this);
+    self->filter = std::string(f);
+    self->facet_fields.assign(fields.begin(), fields.end());
+    self->facet_limit = limit;
+    if (!failure.ok()) return failure;
+    return facets;
   }
   absl::StatusOr<engine::SearchResult> Search(std::string_view c,
                                               const engine::SearchRequest& request,

@@ -1,0 +1,48 @@
+// Which slots of which segment a filter lets pass, for filters that come again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+
+namespace vecino::engine {
+
+// What is kept never goes stale: a segment's rows do not change, nor does what a document's
+// metadata was when it was written. The least recently used entries go when there are too many
+// bytes. Thread safe; the lock is held for a look-up only.
+class FilterCache {
+ public:
+  // Bits by slot, as index::SlotBits.
+  using Bits = std::shared_ptr<const std::vector<uint64_t>>;
+
+  explicit FilterCache(size_t max_bytes) : max_bytes_(max_bytes) {}
+
+  // segment: Segment::id. filter: Filter::key. Null: not there.
+  Bits Find(uint64_t segment, const std::string& filter);
+  void Put(uint64_t segment, const std::string& filter, Bits bits);
+  size_t bytes() const;
+
+ private:
+  using Key = std::pair<uint64_t, std::string>;
+  struct Entry {
+    Key key;
+    Bits bits;
+  };
+  static size_t BytesOf(const Entry& entry);
+
+  const size_t max_bytes_;
+  mutable absl::Mutex mu_;
+  std::list<Entry> entries_ ABSL_GUARDED_BY(mu_);  // the latest used first
+  absl::flat_hash_map<Key, std::list<Entry>::iterator> places_ ABSL_GUARDED_BY(mu_);
+  size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace vecino::engine

@@ -1,0 +1,35 @@
+// A filter over documents' fields as the index of vectors asks for it: bits by slot.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "server/engine/filter_cache.h"
+#include "server/fields/field_index.h"
+#include "server/fields/filter.h"
+#include "server/index/search_params.h"
+
+namespace vecino::engine {
+
+// For one search of one shard. Fields are written before vectors, and each part is asked for when
+// the search comes to it, so a row that the search can see is known here.
+class ShardFilter final : public index::RowFilter {
+ public:
+  // All outlive it. cache: null for none.
+  ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, FilterCache* cache)
+      : fields_(fields), filter_(filter), cache_(cache) {}
+
+  index::SlotBits OfSegment(const index::Segment& segment) const override;
+  index::SlotBits OfTail(const index::Tail& tail) const override;
+
+ private:
+  index::SlotBits Hold(FilterCache::Bits bits, int64_t slots) const;
+
+  const fields::FieldIndex& fields_;
+  const fields::Filter& filter_;
+  FilterCache* const cache_;
+  mutable std::vector<FilterCache::Bits> held_;  // until the search ends
+};
+
+}  // namespace vecino::engine

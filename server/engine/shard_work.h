@@ -1,0 +1,23 @@
+// One call of Shard::Maintain. For shard_*.cc only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "server/engine/operation.h"
+#include "server/engine/shard.h"
+
+namespace vecino::engine {
+
+struct Shard::Work {
+  std::stop_token stop;
+  std::shared_ptr<Operation> operation;  // null: the shard's own decision
+  bool pausing = false;                  // a drain runs inside other work
+  std::string stage;
+  int64_t total = 0;
+  uint64_t file = 0;  // number of the segment's file, 0 while in memory
+};
+
+}  // namespace vecino::engine

@@ -1,0 +1,172 @@
+#include "server/fields/passing.h"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vecino::fields {
+namespace {
+
+uint64_t FirstLabel(const FieldPart& part) { return part.segment->label(0); }
+uint64_t LastLabel(const FieldPart& part) { return part.segment->label(part.segment->size() - 1); }
+
+void CollectConditions(const Expression& expression, std::vector<const Condition*>* conditions) {
+  if (expression.kind == Expression::Kind::kCondition) conditions->push_back(&expression.condition);
+  for (const Expression& child : expression.children) CollectConditions(child, conditions);
+}
+
+Roaring ToRoaring(const index::Tombstones& dead) {
+  Roaring slots;
+  for (size_t word = 0; word < dead.word_count(); ++word) {
+    for (uint64_t bits = dead.word(word); bits != 0; bits &= bits - 1) {
+      slots.add(static_cast<uint32_t>(word * 64 + static_cast<size_t>(std::countr_zero(bits))));
+    }
+  }
+  return slots;
+}
+
+}  // namespace
+
+absl::Status CheckFilter(std::span<const std::shared_ptr<const FieldView>> views,
+                         const Filter& filter) {
+  std::vector<TypeMask> types(filter.typed().size());
+  for (const auto& view : views) {
+    for (size_t i = 0; i < types.size(); ++i) {
+      const std::string& path = filter.typed()[i]->path;
+      for (const FieldPart& part : view->parts) types[i] |= part.segment->columns().TypesAt(path);
+      for (int row = 0; row < view->chunk->size(); ++row) {
+        for (const FieldValue& value : view->chunk->row(row).values) {
+          if (value.path == path) types[i] |= MaskOf(value.type);
+        }
+      }
+    }
+  }
+  if (absl::Status status = filter.CheckTypes(types); !status.ok()) return status;
+  std::vector<const Condition*> conditions;
+  CollectConditions(filter.root(), &conditions);
+  for (const auto& view : views) {
+    for (const FieldPart& part : view->parts) {
+      for (const Condition* condition : conditions) {
+        if (!part.segment->columns().Overflows(condition->path)) continue;
+        return absl::FailedPreconditionError(absl::StrCat(
+            "column ", condition->column, ": field `", condition->path,
+            "` cannot be filtered by: the collection's documents have more than ",
+            Columns::kMaxPaths, " different fields, and it is not among those that are indexed"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+Passing::Passing(std::shared_ptr<const FieldView> view, const Filter& filter, uint64_t first,
+                 uint64_t last)
+    : view_(std::move(view)), first_(first), last_(last), parts_(view_->parts.size()) {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const FieldPart& part = view_->parts[i];
+    if (LastLabel(part) >= first && FirstLabel(part) <= last) {
+      parts_[i] = part.segment->columns().Evaluate(filter.root());
+    }
+  }
+  const OpenChunk& chunk = *view_->chunk;
+  chunk_rows_ = chunk.size();
+  for (int i = 0; i < chunk_rows_; ++i) {
+    const uint64_t label = chunk.label(i);
+    chunk_[static_cast<size_t>(i)] = label >= first && label <= last && filter.Passes(chunk.row(i));
+  }
+}
+
+bool Passing::Contains(uint64_t label) const {
+  if (label < first_ || label > last_) return false;
+  const auto at =
+      std::partition_point(view_->parts.begin(), view_->parts.end(),
+                           [&](const FieldPart& part) { return LastLabel(part) < label; });
+  if (at != view_->parts.end()) {
+    const uint32_t slot = at->segment->FindSlot(label);
+    return slot != Columns::kGone &&
+           parts_[static_cast<size_t>(at - view_->parts.begin())].contains(slot);
+  }
+  int low = 0, high = chunk_rows_;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    (view_->chunk->label(middle) < label ? low : high) =
+        view_->chunk->label(middle) < label ? middle + 1 : middle;
+  }
+  return low < chunk_rows_ && view_->chunk->label(low) == label && chunk_[static_cast<size_t>(low)];
+}
+
+void Passing::ForEach(absl::FunctionRef<void(uint64_t label)> fn) const {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const FieldSegment& segment = *view_->parts[i].segment;
+    for (const uint32_t slot : parts_[i]) {
+      const uint64_t label = segment.label(slot);
+      if (label >= first_ && label <= last_) fn(label);
+    }
+  }
+  for (int i = 0; i < chunk_rows_; ++i) {
+    if (chunk_[static_cast<size_t>(i)]) fn(view_->chunk->label(i));
+  }
+}
+
+int64_t Passing::size() const {
+  int64_t size = std::count(chunk_.begin(), chunk_.begin() + chunk_rows_, true);
+  for (const Roaring& slots : parts_) size += static_cast<int64_t>(slots.cardinality());
+  return size;
+}
+
+Roaring Passing::LiveOf(size_t part) const {
+  const index::Tombstones& dead = *view_->parts[part].dead;
+  return dead.dead() == 0 ? parts_[part] : parts_[part] - ToRoaring(dead);
+}
+
+int64_t Passing::CountLive() const {
+  int64_t count = 0;
+  for (size_t i = 0; i < parts_.size(); ++i) count += static_cast<int64_t>(LiveOf(i).cardinality());
+  for (int i = 0; i < chunk_rows_; ++i) {
+    count += chunk_[static_cast<size_t>(i)] && !view_->chunk->dead().IsDead(i);
+  }
+  return count;
+}
+
+void Passing::ForEachValue(std::string_view path,
+                           absl::FunctionRef<void(const Literal& value, int64_t count)> fn,
+                           int64_t* present) const {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Columns& columns = view_->parts[i].segment->columns();
+    const Roaring* const there = columns.Present(path);
+    if (there == nullptr) continue;
+    const Roaring live = LiveOf(i);
+    *present += static_cast<int64_t>(live.and_cardinality(*there));
+    columns.ForEachValue(path, [&](const Literal& value, const Roaring& slots) {
+      const auto count = static_cast<int64_t>(live.and_cardinality(slots));
+      if (count > 0) fn(value, count);
+    });
+  }
+  for (int i = 0; i < chunk_rows_; ++i) {
+    if (!chunk_[static_cast<size_t>(i)] || view_->chunk->dead().IsDead(i)) continue;
+    bool any = false;
+    std::vector<Literal> seen;
+    for (const FieldValue& value : view_->chunk->row(i).values) {
+      if (value.path != path || value.type == ValueType::kNull) continue;
+      any = true;
+      if (value.type == ValueType::kObject) continue;
+      Literal literal;
+      literal.type = value.type;
+      literal.boolean = value.boolean;
+      literal.number = value.number;
+      literal.text = value.text;
+      const bool known = std::any_of(seen.begin(), seen.end(), [&](const Literal& other) {
+        return other.type == literal.type && other.boolean == literal.boolean &&
+               other.number == literal.number && other.text == literal.text;
+      });
+      if (known) continue;
+      fn(literal, 1);
+      seen.push_back(std::move(literal));
+    }
+    *present += any;
+  }
+}
+
+}  // namespace vecino::fields

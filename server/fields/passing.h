@@ -1,0 +1,58 @@
+// Which documents of a view a filter lets pass.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "server/fields/field_index.h"
+#include "server/fields/filter.h"
+
+namespace vecino::fields {
+
+// INVALID_ARGUMENT, beginning with the column, when a condition compares a field with a value of a
+// type that it never has in `views`; FAILED_PRECONDITION when a field is not indexed there because
+// there are more than Columns::kMaxPaths.
+absl::Status CheckFilter(std::span<const std::shared_ptr<const FieldView>> views,
+                         const Filter& filter);
+
+// Immutable; thread safe. The filter is not needed after construction.
+class Passing {
+ public:
+  // Looks at documents with labels in [first, last] only; the others do not pass. Costs what the
+  // columns of the conditions cost, not the number of documents, but for the chunk's rows.
+  Passing(std::shared_ptr<const FieldView> view, const Filter& filter, uint64_t first = 0,
+          uint64_t last = std::numeric_limits<uint64_t>::max());
+
+  // Whether the document passes, dead or not; false for labels that the view does not have.
+  bool Contains(uint64_t label) const;
+  // Documents that pass, dead or not, in order of labels.
+  void ForEach(absl::FunctionRef<void(uint64_t label)> fn) const;
+  int64_t size() const;  // how many they are
+  // Those that are not dead now.
+  int64_t CountLive() const;
+
+  // Calls `fn` for each different value at `path` among live documents that pass, with their
+  // number; a value may come several times, once for each part. present: how many of them have a
+  // value other than null.
+  void ForEachValue(std::string_view path,
+                    absl::FunctionRef<void(const Literal& value, int64_t count)> fn,
+                    int64_t* present) const;
+
+ private:
+  Roaring LiveOf(size_t part) const;
+
+  const std::shared_ptr<const FieldView> view_;
+  const uint64_t first_, last_;
+  std::vector<Roaring> parts_;
+  int chunk_rows_ = 0;
+  std::array<bool, OpenChunk::kRows> chunk_{};
+};
+
+}  // namespace vecino::fields
