@@ -102,6 +102,7 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
     status = Step(step, &work);
   }
   bool merged_fields = false;
+  work.operation = nullptr;  // it is done, or cancelled
   if (status.ok()) {
     const uint64_t most =
         effort == Effort::kShort ? uint64_t{kLongMergeRows} : fields::FieldIndex::kMostRows;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "server/index/crc32c.h"
+
 namespace vecino::engine {
 namespace {
 
@@ -20,6 +22,9 @@ Manifest Sample() {
                                .rows = 300,
                                .dead = {5, 0, uint64_t{1} << 63, 0, 0}});
   manifest.segments.push_back({.first_label = 401, .last_label = 900, .rows = 220, .dead = {}});
+  manifest.fields.push_back(
+      {.file = 6, .first_label = 1, .last_label = 500, .rows = 70, .dead = {3, uint64_t{1} << 5}});
+  manifest.fields_through = 0x0102030405060709;
   return manifest;
 }
 
@@ -42,6 +47,26 @@ TEST(Manifest, ComesBackAsItWas) {
   EXPECT_EQ(first.rows, 300u);
   EXPECT_EQ(first.dead, sample.segments[0].dead);
   EXPECT_TRUE(manifest->segments[1].dead.empty());
+  EXPECT_EQ(manifest->fields_through, 0x0102030405060709u);
+  ASSERT_EQ(manifest->fields.size(), 1u);
+  EXPECT_EQ(manifest->fields[0].file, 6u);
+  EXPECT_EQ(manifest->fields[0].last_label, 500u);
+  EXPECT_EQ(manifest->fields[0].dead, sample.fields[0].dead);
+}
+
+// It knew nothing of fields; they are read from the store then.
+TEST(Manifest, ReadsVersion2) {
+  std::string bytes(1, '\x02');
+  const auto put = [&](uint64_t value) {
+    for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<char>(value >> (8 * i)));
+  };
+  for (const uint64_t value : {700, 513, 9, 4, 0}) put(value);
+  put(index::Crc32c(bytes.data(), bytes.size()));
+  const auto manifest = DecodeManifest(bytes);
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_EQ(manifest->drained_through, 700u);
+  EXPECT_EQ(manifest->fields_through, 0u);
+  EXPECT_TRUE(manifest->fields.empty());
 }
 
 TEST(Manifest, ReadsVersion1) {
@@ -62,7 +87,7 @@ TEST(Manifest, RefusesEveryCutAndWhatIsBehind) {
         << size;
   }
   EXPECT_FALSE(DecodeManifest(good + "x").ok());
-  EXPECT_FALSE(DecodeManifest("\x03" + good.substr(1)).ok());
+  EXPECT_FALSE(DecodeManifest("\x04" + good.substr(1)).ok());
 }
 
 TEST(Manifest, RefusesWhatCannotBe) {
