@@ -220,6 +220,60 @@ TEST_F(ExpiryTest, ASearchFindsAsManyAsThereAreBesideManyThatExpired) {
   EXPECT_EQ(store_.shard(1, 0)->documents.size(), 300u);
 }
 
+TEST_F(ExpiryTest, FiltersAndFacetsLeaveOutWhatHasExpired) {
+  Create("c", 2);
+  for (int i = 0; i < 3000; ++i) {
+    DocumentWrite write = Text(std::to_string(i), i % 4 == 3 ? "" : "text " + std::to_string(i));
+    write.document.metadata = R"({"parity":")" + std::string(i % 2 == 0 ? "even" : "odd") + "\"}";
+    if (i % 3 == 0) write.ttl_us = kSecond;
+    ASSERT_TRUE(Write("c", std::move(write)).status.ok());
+  }
+  const std::string even = "parity = \"even\"";
+  const auto listed = [&](const std::string& filter) {
+    size_t count = 0;
+    std::optional<IdPage::Position> at = IdPage::Position();
+    while (at.has_value()) {
+      auto page = engine_->List("c", *at, 100, kNoLimit, {}, filter);
+      EXPECT_TRUE(page.ok()) << page.status();
+      if (!page.ok()) break;
+      count += page->documents.size();
+      at = page->next;
+    }
+    return count;
+  };
+  const auto found = [&](const std::string& filter) {
+    return Find("c", {.query = TextQuery{"text"}, .top_k = 1000, .filter = filter}).size();
+  };
+  const std::string fields[] = {"parity"};
+  const auto odd_facet = [&](const std::string& filter) -> int64_t {
+    const auto facets = engine_->CountValues("c", fields, filter, 10);
+    EXPECT_TRUE(facets.ok()) << facets.status();
+    if (!facets.ok()) return -1;
+    int64_t odd = 0;
+    for (const Facet::Value& value : (*facets)[0].values) {
+      if (value.value == FieldValue(std::string("odd"))) odd = value.count;
+    }
+    return odd;
+  };
+  EXPECT_EQ(*engine_->Count("c", even), 1500);
+  EXPECT_EQ(odd_facet(""), 1500);
+  for (const bool reopened : {false, true}) {
+    if (reopened) Reopen();
+    now_ = kStart + kSecond;
+    EXPECT_EQ(*engine_->Count("c"), 2000);
+    EXPECT_EQ(*engine_->Count("c", even), 1000);
+    EXPECT_EQ(listed(even), 1000u);
+    EXPECT_EQ(listed(""), 2000u);
+    EXPECT_EQ(found(even), 1000u);
+    EXPECT_EQ(odd_facet(""), 1000);
+    EXPECT_EQ(odd_facet(even), 0);
+  }
+  Reap(1000);
+  EXPECT_EQ(*engine_->Count("c", even), 1000);
+  EXPECT_EQ(odd_facet(""), 1000);
+  EXPECT_EQ(found(even), 1000u);
+}
+
 TEST_F(ExpiryTest, TheReaperLeavesWhatWasWrittenAnew) {
   Create("c", 2);
   for (int i = 0; i < 20; ++i) {
