@@ -151,7 +151,7 @@ class EngineImpl final : public Engine {
     operation_waits_.Stop();
   }
   void Shutdown() override;
-  void StartReaper();
+  void StartReaper() { reaper_.emplace(options_.reap_interval, ReapAll(registry_)); }
 
  private:
   absl::Status CheckRunning() const;
@@ -200,22 +200,6 @@ class EngineImpl final : public Engine {
   const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
 };
-
-void EngineImpl::StartReaper() {
-  reaper_.emplace(options_.reap_interval, [this, failing = false](std::stop_token stop) mutable {
-    absl::Status failure;
-    for (const auto& collection : registry_->All()) {
-      if (stop.stop_requested()) return;
-      absl::Status status = collection->ReapExpired(stop);
-      // Not found: it is being deleted.
-      if (!status.ok() && !absl::IsNotFound(status)) failure = std::move(status);
-    }
-    if (!failure.ok() && !failing) {
-      spdlog::warn("documents that have expired are not deleted for now: {}", failure.ToString());
-    }
-    failing = !failure.ok();
-  });
-}
 
 absl::Status EngineImpl::Load() {
   const absl::Time start = absl::Now();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <thread>
 
@@ -10,6 +11,11 @@
 #include "absl/time/time.h"
 
 namespace vecino::engine {
+
+class Registry;
+
+// Deletes what has expired in all collections. Logs when that begins to fail.
+std::function<void(std::stop_token)> ReapAll(std::shared_ptr<const Registry> registry);
 
 // Calls a function every so often until it is stopped. Nobody waits for it: documents count as gone
 // from their expire time on, and what the function does is to take their room back.
