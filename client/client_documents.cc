@@ -21,6 +21,17 @@ Status WrongCount(size_t got, size_t wanted) {
                                      std::to_string(wanted) + " items");
 }
 
+// Of a CreateDocument or an UpdateDocument.
+template <typename Response>
+WriteResult Written(const Response& response) {
+  return {.status = Status(),
+          .token = FromProto(response.write_token()),
+          .token_count = response.token_count(),
+          .truncated = response.truncated(),
+          .etag = response.document().etag(),
+          .repeated = false};
+}
+
 // `text` with `documents[from]` made `documents[to]`.
 std::string Moved(std::string text, size_t from, size_t to) {
   const std::string old_place = "documents[" + std::to_string(from) + "]";
@@ -46,25 +57,65 @@ Result<WriteResult> Client::Upsert(const std::string& collection, const Document
   const Status checked = ToProto(document, "document", request.mutable_document());
   if (!checked.ok()) return checked;
   request.mutable_document()->set_name(DocumentName(collection, document.id));
+  request.mutable_document()->set_etag(document.etag);
   request.set_allow_missing(true);
   request.set_truncate(ToProto(truncate));
   v1::UpdateDocumentResponse response;
   const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::UpdateDocument,
                                     request, &response);
   if (!status.ok()) return status;
-  return WriteResult{.status = Status(),
-                     .token = FromProto(response.write_token()),
-                     .token_count = response.token_count(),
-                     .truncated = response.truncated()};
+  return Written(response);
+}
+
+Result<WriteResult> Client::Create(const std::string& collection, const Document& document,
+                                   Truncate truncate) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  v1::CreateDocumentRequest request;
+  request.set_parent(CollectionName(collection));
+  const Status checked = ToProto(document, "document", request.mutable_document());
+  if (!checked.ok()) return checked;
+  request.set_truncate(ToProto(truncate));
+  v1::CreateDocumentResponse response;
+  const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::CreateDocument,
+                                    request, &response);
+  if (!status.ok()) return status;
+  return Written(response);
+}
+
+Result<WriteResult> Client::Update(const std::string& collection, const Document& document,
+                                   const std::vector<std::string>& fields, bool allow_missing,
+                                   Truncate truncate) {
+  if (Status status = CheckUtf8(collection, "document.name"); !status.ok()) return status;
+  // To the server an empty mask means the whole document.
+  if (fields.empty()) {
+    return Status(Code::kInvalidArgument, "no field to change is named", "update_mask");
+  }
+  v1::UpdateDocumentRequest request;
+  const Status checked = ToProto(document, "document", request.mutable_document());
+  if (!checked.ok()) return checked;
+  request.mutable_document()->set_name(DocumentName(collection, document.id));
+  request.mutable_document()->set_etag(document.etag);
+  for (const std::string& field : fields) {
+    if (Status status = CheckUtf8(field, "update_mask"); !status.ok()) return status;
+    request.mutable_update_mask()->add_paths(field);
+  }
+  request.set_allow_missing(allow_missing);
+  request.set_truncate(ToProto(truncate));
+  v1::UpdateDocumentResponse response;
+  const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::UpdateDocument,
+                                    request, &response);
+  if (!status.ok()) return status;
+  return Written(response);
 }
 
 Result<std::vector<WriteResult>> Client::UpsertBatch(const std::string& collection,
                                                      const std::vector<Document>& documents,
-                                                     Truncate truncate) {
+                                                     Truncate truncate, WriteMode mode) {
   if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
   v1::BatchUpsertDocumentsRequest request;
   request.set_parent(CollectionName(collection));
   request.set_truncate(ToProto(truncate));
+  request.set_write_mode(ToProto(mode));
   std::vector<WriteResult> results(documents.size());
   std::vector<size_t> sent;  // places in `documents`, in the order of the request
   sent.reserve(documents.size());
@@ -77,8 +128,10 @@ Result<std::vector<WriteResult>> Client::UpsertBatch(const std::string& collecti
   }
   if (sent.empty()) return results;
   v1::BatchUpsertDocumentsResponse response;
-  const Status status = impl_->Call(
-      *impl_->documents, &v1::DocumentService::Stub::BatchUpsertDocuments, request, &response);
+  int attempts = 0;
+  const Status status =
+      impl_->Call(*impl_->documents, &v1::DocumentService::Stub::BatchUpsertDocuments, request,
+                  &response, &attempts);
   if (!status.ok()) return status;
   if (static_cast<size_t>(response.results_size()) != sent.size()) {
     return WrongCount(response.results_size(), sent.size());
@@ -87,6 +140,7 @@ Result<std::vector<WriteResult>> Client::UpsertBatch(const std::string& collecti
     WriteResult& result = results[sent[j]] = FromProto(response.results(j));
     // The server counts places in what was sent; the caller in what it gave.
     if (sent[j] != j) result.status = Moved(result.status, j, sent[j]);
+    result.repeated = attempts > 1;
   }
   return results;
 }
@@ -133,11 +187,14 @@ Result<std::vector<std::optional<Document>>> Client::GetBatch(const std::string&
   return documents;
 }
 
-Status Client::Delete(const std::string& collection, const std::string& id) {
+Status Client::Delete(const std::string& collection, const std::string& id,
+                      const std::string& etag) {
   const std::string name = DocumentName(collection, id);
   if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
+  if (Status status = CheckUtf8(etag, "etag"); !status.ok()) return status;
   v1::DeleteDocumentRequest request;
   request.set_name(name);
+  request.set_etag(etag);
   v1::DeleteDocumentResponse response;
   int attempts = 0;
   Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::DeleteDocument,

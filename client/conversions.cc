@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "client/error_details.h"
 #include "client/index_conversions.h"
@@ -30,6 +31,22 @@ Metric FromProto(v1::Metric metric) {
   if (metric == v1::METRIC_DOT) return Metric::kDot;
   if (metric == v1::METRIC_L2) return Metric::kL2;
   return Metric::kCosine;
+}
+
+constexpr int64_t kNanos = 1'000'000'000;  // in a second
+
+void ToProto(std::chrono::system_clock::time_point time, google::protobuf::Timestamp* message) {
+  const int64_t nanos =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  const int64_t part = (nanos % kNanos + kNanos) % kNanos;
+  message->set_seconds((nanos - part) / kNanos);
+  message->set_nanos(static_cast<int32_t>(part));
+}
+
+void ToProto(std::chrono::microseconds duration, google::protobuf::Duration* message) {
+  constexpr int64_t kMicros = 1'000'000;  // in a second
+  message->set_seconds(duration.count() / kMicros);
+  message->set_nanos(static_cast<int32_t>(duration.count() % kMicros * 1'000));
 }
 
 }  // namespace
@@ -64,6 +81,11 @@ Status ToProto(const Document& document, const std::string& field, v1::Document*
     if (!status.ok()) return status;
   }
   if (!document.vector.empty()) ToProto(document.vector, message->mutable_vector());
+  if (Status status = CheckUtf8(document.etag, field + ".etag"); !status.ok()) return status;
+  if (document.expire_time.has_value()) {
+    ToProto(*document.expire_time, message->mutable_expire_time());
+  }
+  if (document.ttl.has_value()) ToProto(*document.ttl, message->mutable_ttl());
   return Status();
 }
 
@@ -77,6 +99,18 @@ v1::Collection ToProto(const Collection& collection) {
   message.set_shard_count(collection.shard_count);
   IndexToProto(collection, message.mutable_index_policy());
   return message;
+}
+
+v1::WriteMode ToProto(WriteMode mode) {
+  switch (mode) {
+    case WriteMode::kUpsert:
+      return v1::WRITE_MODE_UPSERT;
+    case WriteMode::kInsert:
+      return v1::WRITE_MODE_INSERT;
+    case WriteMode::kReplace:
+      return v1::WRITE_MODE_REPLACE;
+  }
+  return v1::WRITE_MODE_UNSPECIFIED;
 }
 
 v1::TruncateMode ToProto(Truncate truncate) {
@@ -104,6 +138,9 @@ std::vector<float> FromProto(const v1::Vector& message) {
 }
 
 std::chrono::system_clock::time_point FromProto(const google::protobuf::Timestamp& message) {
+  // Nanoseconds in 64 bits end in the year 2262; the server's times, in 9999.
+  constexpr int64_t kLast = std::numeric_limits<int64_t>::max() / kNanos - 1;
+  if (message.seconds() > kLast) return std::chrono::system_clock::time_point::max();
   return std::chrono::system_clock::time_point(std::chrono::seconds(message.seconds()) +
                                                std::chrono::nanoseconds(message.nanos()));
 }
@@ -122,6 +159,8 @@ Document FromProto(const v1::Document& message) {
   document.version = message.version();
   document.create_time = FromProto(message.create_time());
   document.update_time = FromProto(message.update_time());
+  document.etag = message.etag();
+  if (message.has_expire_time()) document.expire_time = FromProto(message.expire_time());
   return document;
 }
 
@@ -147,7 +186,9 @@ WriteResult FromProto(const v1::BatchWriteResult& message) {
   return {.status = FromRpc(message.status()),
           .token = FromProto(message.write_token()),
           .token_count = message.token_count(),
-          .truncated = message.truncated()};
+          .truncated = message.truncated(),
+          .etag = {},
+          .repeated = false};
 }
 
 SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {

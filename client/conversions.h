@@ -30,11 +30,13 @@ std::string LastPart(const std::string& name);
 // INVALID_ARGUMENT naming `field` when `text` is not UTF-8.
 Status CheckUtf8(std::string_view text, const std::string& field);
 
-// `field` is the path of the document in its request, such as `documents[3]`, for errors: text or
-// id that is not UTF-8, metadata that is no JSON object. *message is undefined after an error.
+// All but the etag. `field` is the path of the document in its request, such as `documents[3]`, for
+// errors: text, id or etag that is not UTF-8, metadata that is no JSON object. *message is
+// undefined after an error.
 Status ToProto(const Document& document, const std::string& field, v1::Document* message);
 v1::Collection ToProto(const Collection& collection);
 v1::TruncateMode ToProto(Truncate truncate);
+v1::WriteMode ToProto(WriteMode mode);
 google::protobuf::FieldMask ToProto(const ReadMask& mask);
 void ToProto(const std::vector<float>& vector, v1::Vector* message);
 

@@ -223,7 +223,13 @@ absl::Status Database::CheckOrWriteFormat(bool created) {
                                                 " lacks its column family ", kFamilyNames[i]));
       }
     }
-    return absl::OkStatus();
+    if (*version == kFormatVersion) return absl::OkStatus();
+    // Version 2 only added to version 1: values of a second version and two kinds of key in meta.
+    // From here on they may be written, which a program that knows version 1 must not take for
+    // damage.
+    rocksdb::WriteBatch batch;
+    batch.Put(family(Family::kMeta), AsSlice(kFormatKey), EncodeFormat(kFormatVersion));
+    return Write(&batch, absl::StrCat("raising the format version of the store ", options_.path));
   }
   if (!absl::IsNotFound(stored.status())) return stored.status();
 

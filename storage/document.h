@@ -13,14 +13,24 @@ struct Document {
   std::string text;      // UTF-8, may be empty
   std::string metadata;  // JSON text of one object, or empty for none
 
-  // The vector as it is indexed (already normalised under cosine). Empty when it was not asked for.
+  // The vector as it is indexed (already normalised under cosine). Empty when it was not asked for
+  // or there is none.
   std::vector<float> vector;
+  bool has_vector =
+      true;  // set by reads, whether it was asked for or not; a write looks at `vector`
 
   // Sequence number of the write that made this version; the label inside every index.
   uint64_t sequence = 0;
   int64_t create_time_us = 0;  // microseconds since the Unix epoch; of the id's first version
   int64_t update_time_us = 0;  // of this version
+  int64_t expire_time_us = 0;  // from when on it counts as gone; 0: never
+  uint32_t uid = 0;            // of its collection; set by reads
 };
+
+// Whether what expires at `expire_time_us` (0: never) is gone at `now_us`.
+constexpr bool IsExpired(int64_t expire_time_us, int64_t now_us) {
+  return expire_time_us != 0 && expire_time_us <= now_us;
+}
 
 // Which parts of a document a read fetches. Id, sequence and times always come.
 struct DocumentParts {

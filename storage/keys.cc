@@ -25,6 +25,13 @@ std::string MetaKey(MetaKind kind, uint32_t uid, uint16_t shard) {
   return key;
 }
 
+std::string ExpiryKey(uint32_t uid, uint16_t shard, int64_t expire_time_us, uint64_t sequence) {
+  std::string key = MetaKey(MetaKind::kExpiry, uid, shard);
+  AppendBigEndian64(static_cast<uint64_t>(expire_time_us), &key);
+  AppendBigEndian64(sequence, &key);
+  return key;
+}
+
 std::string UidPrefix(uint32_t uid) {
   std::string key;
   AppendByte(kKeyVersion, &key);
@@ -61,6 +68,16 @@ bool ParseMetaUid(std::string_view key, MetaKind kind, uint32_t* uid) {
 bool ParseSequence(std::string_view key, uint64_t* sequence) {
   if (key.size() != kShardPrefixBytes + sizeof(uint64_t)) return false;
   return ByteReader(key.substr(kShardPrefixBytes)).ReadBigEndian64(sequence);
+}
+
+bool ParseExpiry(std::string_view key, int64_t* expire_time_us, uint64_t* sequence) {
+  constexpr size_t kPrefixBytes = 2 + sizeof(uint32_t) + sizeof(uint16_t);
+  if (key.size() != kPrefixBytes + 2 * sizeof(uint64_t)) return false;
+  ByteReader reader(key.substr(kPrefixBytes));
+  uint64_t time = 0;
+  if (!reader.ReadBigEndian64(&time) || !reader.ReadBigEndian64(sequence)) return false;
+  *expire_time_us = static_cast<int64_t>(time);
+  return *expire_time_us > 0 && *sequence > 0;
 }
 
 std::string PrefixEnd(std::string_view prefix) {

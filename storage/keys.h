@@ -12,7 +12,7 @@
 namespace vecino::storage {
 
 // Version of everything on disk; in meta under kFormatKey. A store with a higher one is not opened.
-inline constexpr uint32_t kFormatVersion = 1;
+inline constexpr uint32_t kFormatVersion = 2;
 
 // First byte of every key but kFormatKey, which must stay readable to every version.
 inline constexpr uint8_t kKeyVersion = 1;
@@ -39,11 +39,14 @@ enum class MetaKind : uint8_t {
   kDropping = 'd',    // then uid
   kShardState = 's',  // then uid, shard
   kManifest = 'm',    // then uid, shard
+  kExpiry = 'x',      // then uid, shard, expire time u64 BE, sequence u64 BE
 };
 
 std::string MetaKey(MetaKind kind);
 std::string MetaKey(MetaKind kind, uint32_t uid);
 std::string MetaKey(MetaKind kind, uint32_t uid, uint16_t shard);
+// expire_time_us: above 0.
+std::string ExpiryKey(uint32_t uid, uint16_t shard, int64_t expire_time_us, uint64_t sequence);
 
 // In the other families: version | uid u32 BE | shard u16 BE | sequence u64 BE or id bytes.
 std::string UidPrefix(uint32_t uid);
@@ -57,6 +60,9 @@ bool ParseMetaUid(std::string_view key, MetaKind kind, uint32_t* uid);
 
 // The sequence number of a key made by SequenceKey; false when `key` has another length.
 bool ParseSequence(std::string_view key, uint64_t* sequence);
+
+// What an ExpiryKey says; false when `key` is none.
+bool ParseExpiry(std::string_view key, int64_t* expire_time_us, uint64_t* sequence);
 
 // The first key after all keys that start with `prefix`. `prefix` must hold a byte under 0xff; all
 // of the above do.

@@ -113,10 +113,15 @@ absl::Status LocalLog::CheckMutation(const Mutation& mutation, uint64_t expected
     return absl::InvalidArgumentError(
         absl::StrCat("document id of ", mutation.id.size(), " bytes, must be 1 to ", kMaxIdBytes));
   }
-  if (mutation.kind == Mutation::Kind::kPut && mutation.document.vector.size() != dimension_) {
+  if (mutation.kind == Mutation::Kind::kPut && !mutation.document.vector.empty() &&
+      mutation.document.vector.size() != dimension_) {
     return absl::InvalidArgumentError(absl::StrCat("vector of ", mutation.document.vector.size(),
                                                    " floats for ", Name(), ", must be ",
                                                    dimension_));
+  }
+  if (mutation.kind == Mutation::Kind::kPut && mutation.document.expire_time_us < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("expire time ", mutation.document.expire_time_us,
+                                                   " for ", Name(), ", must be 0 or more"));
   }
   return absl::OkStatus();
 }
@@ -130,13 +135,25 @@ void LocalLog::AddToBatch(const Mutation& mutation, rocksdb::WriteBatch* batch) 
     const std::string dead = SequenceKey(uid_, shard_, mutation.replaces);
     batch->Delete(database_->family(Family::kDocuments), dead);
     batch->Delete(database_->family(Family::kVectors), dead);
+    if (mutation.replaces_expire_time_us != 0) {
+      batch->Delete(database_->family(Family::kMeta),
+                    ExpiryKey(uid_, shard_, mutation.replaces_expire_time_us, mutation.replaces));
+    }
   }
   if (mutation.kind == Mutation::Kind::kPut) {
-    batch->Put(database_->family(Family::kDocuments), row,
-               EncodeDocument(mutation.id, mutation.document));
-    batch->Put(database_->family(Family::kVectors), row, EncodeVector(mutation.document.vector));
-    batch->Put(database_->family(Family::kIds), id_key,
-               EncodeIdEntry({mutation.sequence, mutation.document.create_time_us}));
+    const Document& document = mutation.document;
+    batch->Put(database_->family(Family::kDocuments), row, EncodeDocument(mutation.id, document));
+    if (!document.vector.empty()) {
+      batch->Put(database_->family(Family::kVectors), row, EncodeVector(document.vector));
+    }
+    batch->Put(
+        database_->family(Family::kIds), id_key,
+        EncodeIdEntry({mutation.sequence, document.create_time_us, document.expire_time_us}));
+    if (document.expire_time_us != 0) {
+      batch->Put(database_->family(Family::kMeta),
+                 ExpiryKey(uid_, shard_, document.expire_time_us, mutation.sequence),
+                 EncodeExpiry());
+    }
   } else {
     batch->Delete(database_->family(Family::kIds), id_key);
   }
@@ -205,16 +222,22 @@ absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocuments(
     if (!rows.statuses[i].ok()) return ReadError(Family::kDocuments, keys[i], rows.statuses[i]);
     Document& document = documents[i].emplace();
     document.sequence = sequences[i];
+    document.uid = uid_;
     if (absl::Status status = DecodeDocument(AsView(rows.values[i]), parts, &document);
         !status.ok()) {
       return Damaged(Family::kDocuments, keys[i], status);
     }
     if (!parts.vector) continue;
     if (vectors.statuses[i].IsNotFound()) {
+      if (!document.has_vector) continue;
       return Damaged(Family::kVectors, keys[i],
                      absl::DataLossError("the vector of a stored document is missing"));
     }
     if (!vectors.statuses[i].ok()) return ReadError(Family::kVectors, keys[i], vectors.statuses[i]);
+    if (!document.has_vector) {
+      return Damaged(Family::kVectors, keys[i],
+                     absl::DataLossError("a document that has no vector has one stored"));
+    }
     document.vector.resize(dimension_);
     if (absl::Status status =
             DecodeVector(AsView(vectors.values[i]), std::span<float>(document.vector));
@@ -258,6 +281,21 @@ absl::StatusOr<uint64_t> LocalLog::CountIds() const {
   return count;
 }
 
+absl::Status LocalLog::ScanExpiries(const ExpiryFn& fn) const {
+  const std::string prefix = MetaKey(MetaKind::kExpiry, uid_, shard_);
+  return database_->Scan(Family::kMeta, prefix, PrefixEnd(prefix),
+                         [&](std::string_view key, std::string_view value) {
+                           int64_t expire_time_us = 0;
+                           uint64_t sequence = 0;
+                           absl::Status status = CheckExpiry(value);
+                           if (status.ok() && !ParseExpiry(key, &expire_time_us, &sequence)) {
+                             status = absl::DataLossError("key is malformed");
+                           }
+                           if (!status.ok()) return Damaged(Family::kMeta, key, status);
+                           return fn(expire_time_us, sequence);
+                         });
+}
+
 absl::Status LocalLog::ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const {
   if (after >= up_to) return absl::OkStatus();
   const std::string upper = up_to == kMaxSequence ? PrefixEnd(ShardPrefix(uid_, shard_))
@@ -283,6 +321,7 @@ absl::Status LocalLog::ScanDocuments(uint64_t after, uint64_t up_to, const Docum
   return database_->Scan(Family::kDocuments, SequenceKey(uid_, shard_, after + 1), upper,
                          [&](std::string_view key, std::string_view value) {
                            Document document;
+                           document.uid = uid_;
                            absl::Status status =
                                ParseSequence(key, &document.sequence)
                                    ? DecodeDocument(value, parts, &document)

@@ -56,6 +56,7 @@ class LocalLog : public ShardLog {
   absl::StatusOr<std::string> GetManifest() const override;
   absl::Status PutManifest(std::string_view bytes) override;
   absl::StatusOr<uint64_t> CountIds() const override;
+  absl::Status ScanExpiries(const ExpiryFn& fn) const override;
 
  private:
   LocalLog(Database* database, std::shared_ptr<CollectionGate> gate, uint32_t uid, uint16_t shard,

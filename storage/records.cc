@@ -19,23 +19,31 @@ enum class DocumentField : uint8_t {
   kUpdateTime = 3,
   kText = 4,
   kMetadata = 5,
+  kExpireTime = 6,  // from value version 2 on
+  kVectorless = 7,  // the same
 };
+
+// Of documents and id entries that say more than version 1 can.
+constexpr uint8_t kVersion2 = 2;
 
 constexpr uint8_t kFloat32 = 1;  // element type of a stored vector
 constexpr size_t kVectorHeaderBytes = 2;
 
 absl::Status Broken(std::string_view what) { return absl::DataLossError(std::string(what)); }
 
-// Takes the version byte off.
-absl::Status CheckVersion(ByteReader* reader) {
+// Takes the version byte off: kValueVersion to `newest`.
+absl::StatusOr<uint8_t> ReadVersion(ByteReader* reader, uint8_t newest) {
   uint8_t version = 0;
   if (!reader->ReadByte(&version)) return Broken("value is empty");
-  if (version != kValueVersion) {
+  if (version < kValueVersion || version > newest) {
     return absl::DataLossError(absl::StrCat("value has version ", static_cast<int>(version),
-                                            ", this program knows ",
-                                            static_cast<int>(kValueVersion)));
+                                            ", this program knows ", static_cast<int>(newest)));
   }
-  return absl::OkStatus();
+  return version;
+}
+
+absl::Status CheckVersion(ByteReader* reader) {
+  return ReadVersion(reader, kValueVersion).status();
 }
 
 std::string Versioned() { return std::string(1, static_cast<char>(kValueVersion)); }
@@ -49,7 +57,9 @@ void AppendField(DocumentField field, std::string* out) {
 std::string EncodeDocument(std::string_view id, const Document& document) {
   std::string out;
   out.reserve(32 + id.size() + document.text.size() + document.metadata.size());
-  AppendByte(kValueVersion, &out);
+  const bool expires = document.expire_time_us != 0;
+  const bool vectorless = document.vector.empty();
+  AppendByte(expires || vectorless ? kVersion2 : kValueVersion, &out);
   AppendField(DocumentField::kId, &out);
   AppendBytes(id, &out);
   AppendField(DocumentField::kCreateTime, &out);
@@ -64,13 +74,24 @@ std::string EncodeDocument(std::string_view id, const Document& document) {
     AppendField(DocumentField::kMetadata, &out);
     AppendBytes(document.metadata, &out);
   }
+  if (expires) {
+    AppendField(DocumentField::kExpireTime, &out);
+    AppendSignedVarint(document.expire_time_us, &out);
+  }
+  if (vectorless) {
+    AppendField(DocumentField::kVectorless, &out);
+    AppendVarint(1, &out);
+  }
   return out;
 }
 
 absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
                             Document* document) {
   ByteReader reader(bytes);
-  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  const absl::StatusOr<uint8_t> version = ReadVersion(&reader, kVersion2);
+  if (!version.ok()) return version.status();
+  document->has_vector = true;
+  document->expire_time_us = 0;
   uint8_t last = 0;
   uint8_t required = 0;
   while (!reader.done()) {
@@ -101,6 +122,16 @@ absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
         ok = reader.ReadBytes(&view);
         if (parts.metadata) document->metadata = std::string(view);
         break;
+      case DocumentField::kExpireTime:
+        ok = *version == kVersion2 && reader.ReadSignedVarint(&document->expire_time_us) &&
+             document->expire_time_us > 0;
+        break;
+      case DocumentField::kVectorless: {
+        uint64_t one = 0;
+        ok = *version == kVersion2 && reader.ReadVarint(&one) && one == 1;
+        document->has_vector = false;
+        break;
+      }
     }
     if (!ok) {
       return absl::DataLossError(
@@ -108,6 +139,9 @@ absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
     }
   }
   if (required != 3) return Broken("document lacks its id or times");
+  if (*version == kVersion2 && document->has_vector && document->expire_time_us == 0) {
+    return Broken("document of version 2 says no more than version 1 can");
+  }
   return absl::OkStatus();
 }
 
@@ -135,20 +169,24 @@ absl::Status DecodeVector(std::string_view bytes, std::span<float> out) {
 }
 
 std::string EncodeIdEntry(const IdEntry& entry) {
-  std::string out = Versioned();
+  const bool expires = entry.expire_time_us != 0;
+  std::string out(1, static_cast<char>(expires ? kVersion2 : kValueVersion));
   AppendVarint(entry.sequence, &out);
   AppendSignedVarint(entry.create_time_us, &out);
+  if (expires) AppendSignedVarint(entry.expire_time_us, &out);
   return out;
 }
 
 absl::StatusOr<IdEntry> DecodeIdEntry(std::string_view bytes) {
   ByteReader reader(bytes);
-  if (absl::Status status = CheckVersion(&reader); !status.ok()) return status;
+  const absl::StatusOr<uint8_t> version = ReadVersion(&reader, kVersion2);
+  if (!version.ok()) return version.status();
   IdEntry entry;
-  if (!reader.ReadVarint(&entry.sequence) || !reader.ReadSignedVarint(&entry.create_time_us) ||
-      !reader.done() || entry.sequence == 0) {
-    return Broken("id entry is malformed");
+  bool ok = reader.ReadVarint(&entry.sequence) && reader.ReadSignedVarint(&entry.create_time_us);
+  if (ok && *version == kVersion2) {
+    ok = reader.ReadSignedVarint(&entry.expire_time_us) && entry.expire_time_us > 0;
   }
+  if (!ok || !reader.done() || entry.sequence == 0) return Broken("id entry is malformed");
   return entry;
 }
 
@@ -189,6 +227,14 @@ absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes) {
   uint64_t value = 0;
   if (!reader.ReadVarint(&value) || !reader.done()) return Broken("number is malformed");
   return value;
+}
+
+std::string EncodeExpiry() { return Versioned(); }
+
+absl::Status CheckExpiry(std::string_view bytes) {
+  ByteReader reader(bytes);
+  absl::Status status = CheckVersion(&reader);
+  return status.ok() && !reader.done() ? Broken("expiry is malformed") : status;
 }
 
 std::string EncodeManifest(std::string_view bytes) { return Versioned().append(bytes); }

@@ -26,7 +26,9 @@ struct Mutation {
   uint64_t sequence = 0;  // of this write; one more than the shard's last
   uint64_t replaces = 0;  // sequence of the version this write makes dead, 0 for none
   std::string id;         // of the document
-  Document document;      // kPut: whole, with vector; kDelete: unused
+  Document document;      // kPut: whole, with its vector unless it has none; kDelete: unused
+
+  int64_t replaces_expire_time_us = 0;  // of the version `replaces`, as its IdEntry has it
 };
 
 // A change record as replay hands it out.
@@ -40,6 +42,7 @@ struct Change {
 struct IdEntry {
   uint64_t sequence = 0;
   int64_t create_time_us = 0;
+  int64_t expire_time_us = 0;  // 0: never
 };
 
 // The durable state of one shard: documents, vectors, id map, change records, manifest.
@@ -60,7 +63,7 @@ class ShardLog {
   // atomic batch and syncs it to disk before it returns (group commit with other shards' appends).
   // Mutation::id and ::sequence are what is stored; Document::id and ::sequence are not looked at.
   // INVALID_ARGUMENT, and nothing written, for a wrong sequence, an id or a vector of a wrong
-  // length.
+  // length; a document without a vector is stored as such.
   //
   // On an error nothing of it is visible, LastSequence() stays, and the same numbers are to be used
   // again. After UNAVAILABLE or RESOURCE_EXHAUSTED the store takes no write of any shard until it
@@ -89,15 +92,15 @@ class ShardLog {
   using VectorFn = std::function<absl::Status(uint64_t sequence, std::span<const float> vector)>;
   virtual absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const = 0;
 
-  // Calls `fn` with every live document with sequence in (after, up_to], in ascending order, from one
-  // snapshot, until `fn` returns an error, which is passed on. Vectors are not read.
+  // Calls `fn` with every live document with sequence in (after, up_to], in ascending order, from
+  // one snapshot, until `fn` returns an error, which is passed on. Vectors are not read.
   using DocumentFn = std::function<absl::Status(const Document& document)>;
   virtual absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const DocumentParts& parts,
                                      const DocumentFn& fn) const = 0;
 
   // Calls `fn` with every change record with sequence > after, ascending. For a kPut whose document
-  // is still live, `vector` holds its vector; otherwise it is empty. DATA_LOSS when a record in
-  // (after, LastSequence()] is missing.
+  // is still live and has a vector, `vector` holds it; otherwise it is empty. DATA_LOSS when a
+  // record in (after, LastSequence()] is missing.
   using ChangeFn = std::function<absl::Status(const Change& change, std::span<const float> vector)>;
   virtual absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const = 0;
 
@@ -111,6 +114,10 @@ class ShardLog {
 
   // Number of live documents, counted by a scan of the id map. Slow; for start and for checks.
   virtual absl::StatusOr<uint64_t> CountIds() const = 0;
+
+  // Calls `fn` with every live document that has an expire time, soonest first. For start.
+  using ExpiryFn = std::function<absl::Status(int64_t expire_time_us, uint64_t sequence)>;
+  virtual absl::Status ScanExpiries(const ExpiryFn& fn) const = 0;
 };
 
 }  // namespace vecino::storage

@@ -200,7 +200,7 @@ absl::Status LocalStore::RemoveRows(uint32_t uid) {
   for (const Family family : kRowFamilies) {
     batch.DeleteRange(database_->family(family), lower, upper);
   }
-  for (const MetaKind kind : {MetaKind::kShardState, MetaKind::kManifest}) {
+  for (const MetaKind kind : {MetaKind::kShardState, MetaKind::kManifest, MetaKind::kExpiry}) {
     const std::string prefix = MetaKey(kind, uid);
     batch.DeleteRange(database_->family(Family::kMeta), prefix, PrefixEnd(prefix));
   }

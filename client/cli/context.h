@@ -49,6 +49,7 @@ void AddLoadCommand(CLI::App& app, Context& context);
 void AddOperationCommands(CLI::App& app, Context& context);
 void AddSearchCommand(CLI::App& app, Context& context);
 void AddServerCommands(CLI::App& app, Context& context);
+void AddUpdateCommand(CLI::App& app, Context& context);
 
 // Adds to `command` an option --truncate auto|error, stored in *truncate.
 void AddTruncateOption(CLI::App* command, Truncate* truncate);

@@ -6,6 +6,7 @@
 #include "client/cli/format.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
+#include "client/cli/time_values.h"
 
 namespace vecino::cli {
 namespace {
@@ -33,8 +34,12 @@ void PrintDocument(const Document& document) {
   if (!document.vector.empty())
     std::cout << "  vector    " << OneLine(Json(document.vector)) << '\n';
   std::cout << "  version   " << document.version << '\n'
+            << "  etag      " << document.etag << '\n'
             << "  created   " << Rfc3339(document.create_time) << '\n'
             << "  updated   " << Rfc3339(document.update_time) << '\n';
+  if (document.expire_time.has_value()) {
+    std::cout << "  expires   " << ExactTime(*document.expire_time) << '\n';
+  }
 }
 
 int Get(Context& context, const Arguments& arguments) {

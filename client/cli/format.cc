@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "client/cli/time_values.h"
+
 namespace vecino::cli {
 namespace {
 
@@ -84,6 +86,7 @@ Json DocumentJson(const Document& document) {
     json["metadata"] = Json::parse(document.metadata_json, nullptr, /*allow_exceptions=*/false);
   }
   if (!document.vector.empty()) json["vector"] = document.vector;
+  if (document.expire_time.has_value()) json["expire_time"] = ExactTime(*document.expire_time);
   return json;
 }
 
@@ -92,6 +95,7 @@ Json StoredDocumentJson(const Document& document) {
   json["version"] = document.version;
   json["create_time"] = Rfc3339(document.create_time);
   json["update_time"] = Rfc3339(document.update_time);
+  json["etag"] = document.etag;
   return json;
 }
 

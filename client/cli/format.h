@@ -24,9 +24,10 @@ std::string_view MetricName(Metric metric);       // cosine, dot, l2
 // One line of JSON text. Never throws: bytes that are not UTF-8 become U+FFFD.
 std::string OneLine(const Json& json);
 
-// Id, and text, metadata and vector where they are not empty: the form `vecino load` reads.
+// Id, and text, metadata, vector and expire time where there are such: the form `vecino load`
+// reads.
 Json DocumentJson(const Document& document);
-// The same with version and times, when the server sent them.
+// The same with version, etag and times, when the server sent them.
 Json StoredDocumentJson(const Document& document);
 Json CollectionJson(const Collection& collection);
 

@@ -2,6 +2,7 @@
 
 #include "client/cli/json_values.h"
 #include "client/cli/record_reader.h"
+#include "client/cli/time_values.h"
 
 namespace vecino::cli {
 namespace {
@@ -35,9 +36,27 @@ std::string ToDocument(const Json& json, Document* document) {
     } else if (key == "vector") {
       if (value.is_null()) continue;
       if (!ToVector(value, &document->vector, &error)) return error;
-    } else if (key != "version" && key != "create_time" && key != "update_time") {
+    } else if (key == "expire_time") {
+      if (value.is_null()) continue;
+      if (!value.is_string()) {
+        return std::string("expire_time is ") + value.type_name() + ", not a string";
+      }
+      std::chrono::system_clock::time_point time;
+      if (!ParseTime(value.get<std::string>(), &time, &error)) return "expire_time: " + error;
+      document->expire_time = time;
+    } else if (key == "ttl") {
+      if (value.is_null()) continue;
+      if (!value.is_string() && !value.is_number()) {
+        return std::string("ttl is ") + value.type_name() + ", not a string or a number of seconds";
+      }
+      const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+      std::chrono::microseconds ttl{0};
+      if (!ParseDuration(text, &ttl, &error)) return "ttl: " + error;
+      document->ttl = ttl;
+    } else if (key != "version" && key != "create_time" && key != "update_time" && key != "etag") {
       return "unknown key '" + key +
-             "'; known are id, text, metadata and vector (put others into metadata)";
+             "'; known are id, text, metadata, vector, expire_time and ttl (put others into "
+             "metadata)";
     }
   }
   if (!has_id) return "no id";

@@ -91,12 +91,12 @@ void PrintReport(const Context& context, const Arguments& arguments, const LoadR
     return;
   }
   std::cout << Printable(arguments.load.collection) << ": loaded " << WithCommas(report.loaded);
-  if (!arguments.load.overwrite) {
+  if (!arguments.load.overwrite && (!arguments.load.insert_only || report.skipped > 0)) {
     std::cout << ", skipped " << WithCommas(report.skipped) << " already stored";
   }
   std::cout << ", failed " << WithCommas(report.failed) << " in " << Duration(elapsed) << " ("
             << WithCommas(rate) << " docs/s)\n";
-  if (report.skipped > 0)
+  if (report.skipped > 0 && !arguments.load.insert_only)
     std::cout << "Stored ids are left alone; --overwrite writes them again.\n";
   if (report.truncated > 0) {
     std::cout
@@ -174,6 +174,10 @@ void AddLoadCommand(CLI::App& app, Context& context) {
       ->check(CLI::IsMember({"jsonl", "csv", "npy", "faiss"}));
   command->add_flag("--overwrite", load.overwrite,
                     "Write also documents whose id is stored; default: skip them");
+  command
+      ->add_flag("--insert-only", load.insert_only,
+                 "Refuse documents whose id is stored, in place of skipping them; told one by one")
+      ->excludes("--overwrite");
   command->add_option("--batch-size", load.batch_documents, "Documents in a call (default 256)")
       ->check(CLI::Range(1, 1'000));
   command->add_option("--concurrency", load.concurrency, "Calls in flight (default 4)")

@@ -181,19 +181,22 @@ class Loader {
 
   // Writes what of the batch is to be written. False when it was given up.
   bool Send(Batch batch) ABSL_LOCKS_EXCLUDED(mutex_) {
-    if (!options_.overwrite && !DropStored(&batch)) return false;
+    const WriteMode mode = options_.insert_only ? WriteMode::kInsert : WriteMode::kUpsert;
+    if (!options_.overwrite && !options_.insert_only && !DropStored(&batch)) return false;
+    bool sent_before = false;  // an attempt without a reply may have written some of it
     SteadyClock::time_point first_failure;
     for (int attempt = 0; !batch.documents.empty(); ++attempt) {
       Result<std::vector<WriteResult>> results =
-          client_.UpsertBatch(options_.collection, batch.documents, options_.truncate);
+          client_.UpsertBatch(options_.collection, batch.documents, options_.truncate, mode);
       Status transient;
       if (results.ok()) {
         const size_t before = batch.documents.size();
-        transient = Account(*results, &batch);
+        transient = Account(*results, sent_before, &batch);
         if (batch.documents.size() < before) attempt = 0, first_failure = {};
         if (batch.documents.empty()) return true;
       } else if (IsTransient(results.status().code())) {
         transient = results.status();
+        sent_before = true;
       } else {
         return Refuse(batch, results.status());
       }
@@ -203,8 +206,8 @@ class Loader {
   }
 
   // Counts what became of each document and leaves those in *batch that are to be sent again;
-  // returns why.
-  Status Account(const std::vector<WriteResult>& results, Batch* batch)
+  // returns why. sent_before: what exists already may be of this load.
+  Status Account(const std::vector<WriteResult>& results, bool sent_before, Batch* batch)
       ABSL_LOCKS_EXCLUDED(mutex_) {
     Status transient;
     size_t kept = 0;
@@ -214,6 +217,8 @@ class Loader {
       if (status.ok()) {
         ++report_.loaded;
         report_.truncated += results[i].truncated ? 1 : 0;
+      } else if (status.code() == Code::kAlreadyExists && (sent_before || results[i].repeated)) {
+        ++report_.skipped;
       } else if (IsTransient(status.code())) {
         transient = status;
         batch->lines[kept] = batch->lines[i];

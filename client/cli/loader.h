@@ -22,6 +22,8 @@ struct LoadOptions {
   size_t batch_bytes = size_t{2} << 20;
   int concurrency = 4;     // batches in flight
   bool overwrite = false;  // false: documents whose id is stored are skipped
+  // Stored ids are not looked for: the server refuses them, one by one. Not with overwrite.
+  bool insert_only = false;
   bool fail_fast = false;  // stop at the first record that fails
   int max_errors = 20;     // failed records told one by one
   std::chrono::milliseconds retry_for{
@@ -41,10 +43,10 @@ struct LoadReport {
 };
 
 // Runs the load. Documents with the same id keep the order of the input: without `overwrite` the
-// first stays, with it the last. Failed records, waits for the server and progress go to
-// `progress`. `position` tells the bytes read so far. Blocks until all is done; `interrupted` (set
-// by a signal handler) ends it once the batches in flight are finished: what was read beyond them
-// is for the next run.
+// first stays, with it the last; with `insert_only` the first stays and the others fail. Failed
+// records, waits for the server and progress go to `progress`. `position` tells the bytes read so
+// far. Blocks until all is done; `interrupted` (set by a signal handler) ends it once the batches
+// in flight are finished: what was read beyond them is for the next run.
 LoadReport Load(Client& client, RecordReader& reader, const LoadOptions& options,
                 const std::string& source, const std::function<int64_t()>& position,
                 const std::atomic<bool>& interrupted, Progress& progress);

@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   vecino::cli::AddIndexCommands(app, context);
   vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
+  vecino::cli::AddUpdateCommand(app, context);
   vecino::cli::AddBenchCommand(app, context);
   vecino::cli::AddServerCommands(app, context);
 

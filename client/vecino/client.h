@@ -210,6 +210,20 @@ struct Document {
   std::vector<float> vector;  // empty: made from the text, or not asked for
   int64_t version = 0;
   std::chrono::system_clock::time_point create_time, update_time;
+  // Changes with every version. Set by reads; Upsert, Update and Delete with an etag do something
+  // only when it is the current one, and are ABORTED otherwise. Other writes take no notice of it.
+  std::string etag;
+  // When the document goes by itself; none: never. In a write instead of it `ttl`, the time from
+  // the write on, may be given; a read sets expire_time.
+  std::optional<std::chrono::system_clock::time_point> expire_time;
+  std::optional<std::chrono::microseconds> ttl;
+};
+
+// What a write does about a document that exists, or does not.
+enum class WriteMode {
+  kUpsert,   // replaces it, or inserts it
+  kInsert,   // ALREADY_EXISTS when there is one
+  kReplace,  // NOT_FOUND when there is none
 };
 
 // Which parts of a document a read returns besides id, version and times.
@@ -227,6 +241,9 @@ struct WriteResult {
   WriteToken token;
   int token_count = 0;
   bool truncated = false;
+  std::string etag;  // of what was written, except by a batch
+  // Whether a batch took more than one attempt: then ALREADY_EXISTS may be its own doing.
+  bool repeated = false;
 };
 
 struct DocumentPage {
@@ -370,19 +387,31 @@ class Client {
   // JSON object; so in every method below.
   Result<WriteResult> Upsert(const std::string& collection, const Document& document,
                              Truncate truncate = Truncate::kAuto);
+  // ALREADY_EXISTS when there is one of its id; after a lost connection that may be this very one.
+  Result<WriteResult> Create(const std::string& collection, const Document& document,
+                             Truncate truncate = Truncate::kAuto);
+  // Changes the fields that `fields` names: "text", "metadata", "metadata.FIELD" (dots lead into
+  // objects), "vector", "expire_time" (then expire_time or ttl holds). The others stay; one that is
+  // named and not in `document` is cleared. NOT_FOUND when it does not exist, unless allow_missing.
+  // INVALID_ARGUMENT when `fields` is empty.
+  Result<WriteResult> Update(const std::string& collection, const Document& document,
+                             const std::vector<std::string>& fields, bool allow_missing = false,
+                             Truncate truncate = Truncate::kAuto);
   // At most 1,000 documents; one result each, in order. An error of one never stops the others: it
   // is in its result's status. The call itself fails only when nothing was judged.
   Result<std::vector<WriteResult>> UpsertBatch(const std::string& collection,
                                                const std::vector<Document>& documents,
-                                               Truncate truncate = Truncate::kAuto);
+                                               Truncate truncate = Truncate::kAuto,
+                                               WriteMode mode = WriteMode::kUpsert);
   Result<Document> Get(const std::string& collection, const std::string& id,
                        const ReadMask& mask = {});
   // At most 1,000 ids; nullopt where one does not exist.
   Result<std::vector<std::optional<Document>>> GetBatch(const std::string& collection,
                                                         const std::vector<std::string>& ids,
                                                         const ReadMask& mask = {});
-  // NOT_FOUND when it does not exist; OK when it is gone after more than one attempt.
-  Status Delete(const std::string& collection, const std::string& id);
+  // NOT_FOUND when it does not exist; OK when it is gone after more than one attempt. etag: not
+  // empty: ABORTED when it is not the current one.
+  Status Delete(const std::string& collection, const std::string& id, const std::string& etag = {});
   // At most 1,000 ids; one result each, in order: NOT_FOUND where there was nothing to delete.
   Result<std::vector<WriteResult>> DeleteBatch(const std::string& collection,
                                                const std::vector<std::string>& ids);

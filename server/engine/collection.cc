@@ -67,6 +67,7 @@ absl::Status Collection::LoadShard(int number) {
   options.budget = context_.budget;
   options.heads = context_.heads;
   options.uid = uid_;
+  options.clock = context_.clock;
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
   if (!context_.index_folder.empty()) {
@@ -116,19 +117,12 @@ absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& conte
   std::vector<std::string_view> texts;
   for (size_t i = 0; i < writes->size(); ++i) {
     const storage::Document& document = (*writes)[i].document;
-    absl::Status& status = (*results)[i].status;
+    const absl::Status& status = (*results)[i].status;
     if (!status.ok() || !document.vector.empty()) continue;
-    if (info_.spec.model.empty()) {
-      status = InvalidField(Item("documents", i, ".vector"),
-                            absl::StrCat("is missing, and collection `", info_.spec.id,
-                                         "` has no embedding model to make it from the text"));
-    } else if (document.text.empty()) {
-      status = InvalidField(Item("documents", i, ".text"),
-                            "is empty, and there is no vector; give one of them");
-    } else {
-      places.push_back(i);
-      texts.push_back(document.text);
-    }
+    // What has neither vector nor a way to one is stored without.
+    if (info_.spec.model.empty() || document.text.empty()) continue;
+    places.push_back(i);
+    texts.push_back(document.text);
   }
   if (texts.empty()) return absl::OkStatus();
   if (absl::Status status = CheckModel(); !status.ok()) {
@@ -168,9 +162,12 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
   if (absl::Status status = CheckBatchSize("documents", writes.size()); !status.ok()) return status;
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   std::vector<WriteResult> results(writes.size());
+  const int64_t now_us = NowUs();
   for (size_t i = 0; i < writes.size(); ++i) {
     index::YieldToSearches();
-    results[i].status = CheckDocument(Item("documents", i), writes[i].document);
+    const std::string path = Item("documents", i);
+    results[i].status = CheckDocument(path, writes[i].document);
+    if (results[i].status.ok()) results[i].status = CheckExpiry(path, writes[i], now_us);
   }
   if (absl::Status status = EmbedWrites(truncate, context, &writes, &results); !status.ok()) {
     return status;
@@ -183,13 +180,17 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
     if (!results[i].status.ok()) continue;
     index::YieldToSearches();
     storage::Document& document = writes[i].document;
-    results[i].status = PrepareVector(Item("documents", i, ".vector"), info_.spec.metric,
-                                      info_.spec.dimension, &document.vector);
-    if (!results[i].status.ok()) continue;
+    if (!document.vector.empty() && !writes[i].vector_as_stored) {
+      results[i].status = PrepareVector(Item("documents", i, ".vector"), info_.spec.metric,
+                                        info_.spec.dimension, &document.vector);
+      if (!results[i].status.ok()) continue;
+    }
     const int shard = ShardOf(document.id, shard_count());
     ShardWrite& write = by_shard[shard].emplace_back();
     write.document = std::move(document);
-    write.must_exist = writes[i].must_exist;
+    write.mode = writes[i].mode;
+    write.etag = std::move(writes[i].etag);
+    write.ttl_us = writes[i].ttl_us;
     auto fields = fields::ReadMetadata(write.document.metadata);
     if (fields.ok()) {
       write.fields = *std::move(fields);
@@ -257,6 +258,7 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
   }
   std::vector<std::optional<storage::Document>> documents(ids.size());
   ReadBudget budget(max_bytes);
+  const int64_t now_us = NowUs();
   for (size_t shard = 0; shard < by_shard.size(); ++shard) {
     const storage::ShardLog& log = shards_[shard]->log();
     std::vector<size_t> wanted = std::move(by_shard[shard]);
@@ -274,8 +276,9 @@ absl::StatusOr<std::vector<std::optional<storage::Document>>> Collection::Get(
       std::vector<uint64_t> sequences;
       std::vector<size_t> places;
       for (size_t j = 0; j < wanted.size(); ++j) {
-        if (!(*entries)[j].has_value()) continue;
-        sequences.push_back((*entries)[j]->sequence);
+        const auto& entry = (*entries)[j];
+        if (!entry.has_value() || storage::IsExpired(entry->expire_time_us, now_us)) continue;
+        sequences.push_back(entry->sequence);
         places.push_back(wanted[j]);
       }
       auto found = ReadDocuments(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "encoder/encoder.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
@@ -40,6 +42,7 @@ struct CollectionContext {
   int build_threads = 1;  // see ShardOptions
   HeadCache* heads = nullptr;
   FilterCache* filters = nullptr;
+  std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -60,6 +63,10 @@ class Collection {
                                                   Truncate truncate, const CallContext& context);
   absl::StatusOr<std::vector<WriteResult>> Delete(std::span<const std::string> ids,
                                                   const CallContext& context);
+  absl::StatusOr<WriteResult> DeleteVersion(const std::string& id, const std::string& etag,
+                                            const CallContext& context);
+  absl::StatusOr<WriteResult> Modify(const std::string& id, const ModifyFn& fn, Truncate truncate,
+                                     const CallContext& context);
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::span<const std::string> ids, const storage::DocumentParts& parts,
       size_t max_bytes) const;
@@ -74,6 +81,9 @@ class Collection {
   absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
                                                  std::string_view filter, int limit) const;
   CollectionStats Stats() const;
+  // Deletes what has expired, in small batches, until nothing is due or `stop` is requested. An
+  // error leaves the rest for the next time.
+  absl::Status ReapExpired(std::stop_token stop);
   // Has every shard of the operation do its part.
   void Request(const std::shared_ptr<Operation>& operation);
 
@@ -88,6 +98,7 @@ class Collection {
   struct Fetched;
 
   const Shard& ShardFor(std::string_view document_id) const;
+  int64_t NowUs() const { return absl::ToUnixMicros(context_.clock()); }
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;

@@ -59,7 +59,10 @@ absl::StatusOr<int64_t> Collection::Count(std::string_view text) const {
   if (*filter == nullptr) return LiveDocuments();
   int64_t count = 0;
   for (const auto& shard : shards_) {
-    count += fields::Passing(shard->fields().Pin(), **filter).CountLive();
+    const std::vector<uint64_t> expired = shard->Expired();
+    fields::Passing passing(shard->fields().Pin(), **filter);
+    passing.Exclude(expired);
+    count += passing.CountLive();
   }
   return count;
 }
@@ -86,7 +89,9 @@ absl::StatusOr<std::vector<Facet>> Collection::CountValues(std::span<const std::
   std::vector<Facet> facets(names.size());
   std::vector<std::map<FieldValue, int64_t>> counts(names.size());
   for (const auto& shard : shards_) {
-    const fields::Passing passing(shard->fields().Pin(), **filter);
+    const std::vector<uint64_t> expired = shard->Expired();
+    fields::Passing passing(shard->fields().Pin(), **filter);
+    passing.Exclude(expired);
     for (size_t i = 0; i < paths.size(); ++i) {
       passing.ForEachValue(
           paths[i],

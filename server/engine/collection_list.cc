@@ -26,13 +26,14 @@ size_t BytesOf(const storage::Document& document) {
 }
 
 // Ids of one shard in their order, with the version that each had when it was looked at; all, or
-// those that a filter lets pass.
+// those that a filter lets pass. Without what has expired.
 class IdWalk {
  public:
   using Ids = std::vector<std::pair<std::string, uint64_t>>;
 
   // All outlive it. filter: null for all.
-  IdWalk(const Shard& shard, const fields::Filter* filter) : log_(shard.log()) {
+  IdWalk(const Shard& shard, const fields::Filter* filter, int64_t now_us)
+      : log_(shard.log()), now_us_(now_us) {
     if (filter != nullptr)
       passing_ = std::make_unique<fields::Passing>(shard.fields().Pin(), *filter);
   }
@@ -55,10 +56,17 @@ class IdWalk {
 
  private:
   absl::StatusOr<Ids> Walk(std::string_view after, size_t count) const {
-    const auto listed = log_.ListIds(after, count);
-    if (!listed.ok()) return listed.status();
     Ids ids;
-    for (const auto& [id, entry] : *listed) ids.emplace_back(id, entry.sequence);
+    for (std::string at(after); ids.empty();) {
+      const auto listed = log_.ListIds(at, count);
+      if (!listed.ok()) return listed.status();
+      if (listed->empty()) break;
+      at = listed->back().first;
+      for (const auto& [id, entry] : *listed) {
+        if (!storage::IsExpired(entry.expire_time_us, now_us_))
+          ids.emplace_back(id, entry.sequence);
+      }
+    }
     return ids;
   }
   absl::StatusOr<Ids> WalkFiltered(std::string_view after, size_t count) const {
@@ -82,13 +90,16 @@ class IdWalk {
     if (!documents.ok()) return documents.status();
     Ids ids;
     for (size_t i = 0; i < documents->size(); ++i) {
-      if ((*documents)[i].has_value()) ids.emplace_back((*documents)[i]->id, sequences[i]);
+      const std::optional<storage::Document>& document = (*documents)[i];
+      if (!document.has_value() || storage::IsExpired(document->expire_time_us, now_us_)) continue;
+      ids.emplace_back(document->id, sequences[i]);
     }
     std::sort(ids.begin(), ids.end());
     return ids;
   }
 
   const storage::ShardLog& log_;
+  const int64_t now_us_;
   std::unique_ptr<const fields::Passing> passing_;  // null: all
   std::optional<Ids> few_;
 };
@@ -107,11 +118,12 @@ absl::StatusOr<IdPage> Collection::List(const IdPage::Position& from, int limit,
   IdPage page;
   IdPage::Position at = from;
   ReadBudget budget(max_bytes);
+  const int64_t now_us = NowUs();
   bool too_large = false;  // the first document alone is over the limit; it is a page all the same
   const auto full = [&] { return page.documents.size() >= static_cast<size_t>(limit); };
   for (; at.shard < shard_count(); at = {at.shard + 1, ""}) {
     const Shard& shard = *shards_[at.shard];
-    IdWalk walk(shard, filter->get());
+    IdWalk walk(shard, filter->get(), now_us);
     while (true) {
       const size_t step =
           std::min(budget.NextStep(), static_cast<size_t>(limit) - page.documents.size());

@@ -108,6 +108,11 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& req
           absl::StrCat("document `", query.exclude, "` does not exist in `", info_.spec.id, "`"));
     }
     query.vector = std::move(documents->front()->vector);
+    if (query.vector.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("document `", query.exclude, "` of `", info_.spec.id,
+                       "` has no vector to compare others with; search by text or by vector"));
+    }
   }
   absl::Status status =
       PrepareVector(field, info_.spec.metric, info_.spec.dimension, &query.vector);

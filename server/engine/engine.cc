@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "server/engine/collection.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/expiry_reaper.h"
 #include "server/engine/index_folders.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
@@ -109,6 +110,18 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
                                                   std::span<const std::string> ids,
                                                   const CallContext& context) override;
+  absl::StatusOr<WriteResult> DeleteVersion(std::string_view collection, const std::string& id,
+                                            const std::string& etag,
+                                            const CallContext& context) override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->DeleteVersion(id, etag, context) : found.status();
+  }
+  absl::StatusOr<WriteResult> Modify(std::string_view collection, const std::string& id,
+                                     const ModifyFn& fn, Truncate truncate,
+                                     const CallContext& context) override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->Modify(id, fn, truncate, context) : found.status();
+  }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts, size_t max_bytes) const override;
@@ -138,6 +151,7 @@ class EngineImpl final : public Engine {
     operation_waits_.Stop();
   }
   void Shutdown() override;
+  void StartReaper() { reaper_.emplace(options_.reap_interval, ReapAll(registry_)); }
 
  private:
   absl::Status CheckRunning() const;
@@ -154,7 +168,8 @@ class EngineImpl final : public Engine {
             options_.maintenance,
             options_.maintenance_threads,
             &heads_,
-            &filters_};
+            &filters_,
+            options_.clock};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   // The collection, and the shards of it that an operation is about.
@@ -183,6 +198,7 @@ class EngineImpl final : public Engine {
   // look-ups.
   absl::Mutex definitions_mu_;
   const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
+  std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
 };
 
 absl::Status EngineImpl::Load() {
@@ -580,6 +596,7 @@ absl::StatusOr<Embedded> EngineImpl::Embed(const EmbedRequest& request,
 void EngineImpl::Shutdown() {
   BeginShutdown();
   if (stopping_.exchange(true)) return;
+  if (reaper_.has_value()) reaper_->Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {
     collection->Close(absl::UnavailableError("the server is stopping; try again"));
@@ -606,6 +623,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   }
   auto engine = std::make_unique<EngineImpl>(options, store, encoder, metrics);
   if (absl::Status status = engine->Load(); !status.ok()) return status;
+  engine->StartReaper();
   RegisterIndexGauges(engine->registry(), metrics);
   return engine;
 }

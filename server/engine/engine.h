@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,6 +13,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "encoder/encoder.h"
 #include "server/engine/index_export.h"
 #include "server/engine/maintenance_policy.h"
@@ -37,6 +40,9 @@ struct EngineOptions {
   // Of MachineMemory, that index files are kept in (SegmentFile::KeepInMemory); 0: none are.
   int index_locked_percent = 0;
   MaintenancePolicy maintenance;
+  // Tells update times and what has expired; tests have one of their own. Called from any thread.
+  std::function<absl::Time()> clock = absl::Now;
+  absl::Duration reap_interval = absl::Seconds(1);  // between looks for what has expired
 };
 
 struct IdPage {
@@ -72,6 +78,7 @@ class Engine {
  public:
   // Longest that a call waits for an operation.
   static constexpr absl::Duration kMaxOperationWait = absl::Seconds(30);
+  static constexpr int kModifyAttempts = 32;
 
   // Loads every collection of `store`. `store`, `encoder` and `metrics` must outlive the engine.
   // A collection whose model is missing is loaded all the same; its texts are refused later.
@@ -119,7 +126,9 @@ class Engine {
 
   // Writes documents; one result each, in order. Durable and visible to every search on return. The
   // outer status is for faults of the whole call (unknown collection, queue full): then nothing was
-  // written. When an id stands twice the later one wins; both results are OK.
+  // written. When an id stands twice they are done one after the other. A result may be
+  // ALREADY_EXISTS, NOT_FOUND or ABORTED as the write's mode and etag ask; that is decided in the
+  // moment in which it is written, so of two inserts of an id one is done.
   virtual absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
                                                           std::vector<DocumentWrite> writes,
                                                           Truncate truncate,
@@ -128,10 +137,19 @@ class Engine {
   virtual absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
                                                           std::span<const std::string> ids,
                                                           const CallContext& context) = 0;
-  // nullopt where an id does not exist. Same length and order as `ids`; an id that stands several
-  // times is read once. max_bytes: the caller's limit on its reply. When the documents take more,
-  // copies included, reading stops with RESOURCE_EXHAUSTED (IsOverBudget), with at most 64
-  // documents read beyond the limit.
+  // Deletes a document if its etag is this one: ABORTED otherwise, NOT_FOUND when there is none.
+  virtual absl::StatusOr<WriteResult> DeleteVersion(std::string_view collection,
+                                                    const std::string& id, const std::string& etag,
+                                                    const CallContext& context) = 0;
+  // Reads a document, lets `fn` make its next version, and writes that unless another write came in
+  // between; then again, kModifyAttempts times at most, and ABORTED.
+  virtual absl::StatusOr<WriteResult> Modify(std::string_view collection, const std::string& id,
+                                             const ModifyFn& fn, Truncate truncate,
+                                             const CallContext& context) = 0;
+  // nullopt where an id does not exist or has expired, as of all reads. Same length and order as
+  // `ids`; an id that stands several times is read once. max_bytes: the caller's limit on its
+  // reply. When the documents take more, copies included, reading stops with RESOURCE_EXHAUSTED
+  // (IsOverBudget), with at most 64 documents read beyond the limit.
   virtual absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts, size_t max_bytes) const = 0;

@@ -41,6 +41,8 @@ EngineMetrics::EngineMetrics(Metrics* metrics)
       search_fetch(SearchStage(metrics, "fetch")),
       upserts(metrics->counter("vecino_documents_upserted_total", "Documents written.")),
       deletes(metrics->counter("vecino_documents_deleted_total", "Documents deleted.")),
+      expired(metrics->counter("vecino_documents_expired_total",
+                               "Documents deleted because they had expired.")),
       commits(metrics->counter("vecino_commits_total", "Group commits, one sync to disk each.")),
       commit_failures(
           metrics->counter("vecino_commit_failures_total", "Group commits the store refused.")),

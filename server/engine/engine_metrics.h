@@ -22,6 +22,7 @@ struct EngineMetrics {
 
   Counter& upserts;  // documents written
   Counter& deletes;  // documents deleted
+  Counter& expired;  // of these, because they had expired
   Counter& commits;  // group commits; upserts and deletes over commits is the mean size of a group
   Counter& commit_failures;
   Histogram& write_embed;

@@ -42,7 +42,7 @@ class HeadCache {
     }
   };
 
-  // Sets id, sequence and times; false when it is not here.
+  // Sets id, uid, sequence and times; false when it is not here.
   bool Find(const Key& key, storage::Document* document) const;
   // Keeps id and times. Does nothing when they are here.
   void Put(const Key& key, const storage::Document& document);
@@ -55,6 +55,7 @@ class HeadCache {
     std::string id;
     int64_t create_time_us = 0;
     int64_t update_time_us = 0;
+    int64_t expire_time_us = 0;
     mutable bool used = false;  // since its turn came last
   };
   static constexpr size_t kStripes = 64;

@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/expiries.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
 #include "server/engine/maintenance_policy.h"
@@ -55,6 +56,7 @@ struct ShardOptions {
   // Where ids of what is written are kept for searches, under this uid; null: nowhere. Outlives it.
   HeadCache* heads = nullptr;
   uint32_t uid = 0;
+  std::function<absl::Time()> clock = absl::Now;  // for update and expire times
 };
 
 // Invariants:
@@ -87,8 +89,8 @@ class Shard {
   // come at once. Vectors must have the shard's dimension and be as they are to be indexed.
   void Write(absl::Span<ShardWrite> writes, const CallContext& context);
 
-  // The best params.k live rows at this moment. query: `dimension` floats. Parameters that are 0
-  // are those of the collection's index.
+  // The best params.k live rows at this moment that have not expired. query: `dimension` floats.
+  // Parameters that are 0 are those of the collection's index.
   absl::StatusOr<std::vector<index::Hit>> Search(
       const float* query, const index::SearchParams& params,
       absl::FunctionRef<absl::Status()> checkpoint) const;
@@ -114,10 +116,20 @@ class Shard {
   // For filters: Pin is safe from any thread; nothing else of it is for callers.
   const fields::FieldIndex& fields() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return fields_; }
 
+  // Labels of documents that have expired and are not deleted yet, ascending. Taken before a view
+  // is pinned: what is gone from here by then is dead in it.
+  std::vector<uint64_t> Expired() const { return expiries_.Due(NowUs()); }
+
   const storage::ShardLog& log() const { return *log_; }
   int number() const { return options_.number; }
   ShardStats Stats() const;
+  // Those with and without a vector that have not expired.
   int64_t LiveDocuments() const;
+
+  // Deletes up to `limit` documents that have expired, as any delete, and returns how many. Blocks.
+  // Errors as those of writes.
+  absl::StatusOr<int> ReapExpired(int limit, const CallContext& context);
+
   // Calls that wait for their turn to write.
   int WaitingCalls() const { return queue_.Waiting(); }
 
@@ -175,7 +187,14 @@ class Shard {
   // shard_commit.cc: the part of a group commit that runs on the leader's thread.
   void Commit(WriteQueue::Batches batches);
   absl::Status PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const;
+  absl::Status CheckCondition(const ShardWrite& write,
+                              const std::optional<storage::IdEntry>& current, bool live) const;
   void SetApplied(uint64_t sequence);
+  int64_t NowUs() const { return absl::ToUnixMicros(options_.clock()); }
+  absl::StatusOr<std::vector<index::Hit>> SearchAround(
+      const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
+      index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const;
+  int64_t LiveLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
   // The one place where a change reaches the index, live or replayed. A change that was applied
   // before does nothing. vector: empty when the version is not live any more. A new document's
@@ -246,6 +265,7 @@ class Shard {
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
   fields::FieldIndex fields_ ABSL_GUARDED_BY(index_mu_);  // but for Pin
   ShardFiles files_;
+  Expiries expiries_;  // changed with index_mu_
   // That new rows are encoded under; null: none yet.
   std::shared_ptr<const index::Generation> generation_ ABSL_GUARDED_BY(index_mu_);
   // What is known of each segment in the view besides itself, by its address.

@@ -24,7 +24,12 @@ struct Shard::Plan {
   std::vector<storage::Mutation> mutations;
   std::vector<ShardWrite*> writes;  // that each mutation is for
   // What the ids of this group will be once it is written; absent: not looked up yet.
-  absl::flat_hash_map<std::string, std::optional<storage::IdEntry>> ids;
+  struct Entry {
+    std::optional<storage::IdEntry> current;
+    bool of_group = false;  // a write of this group made it so
+  };
+  absl::flat_hash_map<std::string, Entry> ids;
+  std::vector<ShardWrite*> refused_by_group;  // because of what a write of this group made
   uint64_t next_sequence = 0;
   int64_t now_us = 0;
 };
@@ -35,6 +40,31 @@ void Shard::Write(absl::Span<ShardWrite> writes, const CallContext& context) {
   for (ShardWrite& write : writes) write.result.status = status;
 }
 
+// Whether what the write asks of the document there is holds. current: its last version, if it was
+// not deleted; live: and has not expired.
+absl::Status Shard::CheckCondition(const ShardWrite& write,
+                                   const std::optional<storage::IdEntry>& current,
+                                   bool live) const {
+  const bool put = write.kind == storage::Mutation::Kind::kPut;
+  const auto document = [&] { return absl::StrCat("document `", write.document.id, "` "); };
+  if (!write.etag.empty() && (live || (write.expired && current.has_value()))) {
+    const std::string etag = EtagOf(options_.uid, current->sequence);
+    if (etag == write.etag) return absl::OkStatus();
+    return WrongEtag(options_.collection, write.document.id, etag, write.etag);
+  }
+  if (live) {
+    if (!put || write.mode != WriteMode::kInsert) return absl::OkStatus();
+    return absl::AlreadyExistsError(
+        absl::StrCat(document(), "exists already in `", options_.collection, "`"));
+  }
+  if (!put || write.mode == WriteMode::kReplace) {
+    return absl::NotFoundError(
+        absl::StrCat(document(), "does not exist in `", options_.collection, "`"));
+  }
+  if (write.etag.empty()) return absl::OkStatus();
+  return NoEtag(options_.collection, write.document.id, write.etag);
+}
+
 absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
   std::vector<std::string_view> unknown;
   for (const ShardWrite& write : batch) {
@@ -43,36 +73,47 @@ absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
   auto found = log_->FindIds(unknown);
   if (!found.ok()) return found.status();
   for (size_t i = 0; i < unknown.size(); ++i) {
-    plan->ids.try_emplace(std::string(unknown[i]), (*found)[i]);
+    plan->ids.try_emplace(std::string(unknown[i]), Plan::Entry{(*found)[i]});
   }
 
   for (ShardWrite& write : batch) {
     index::YieldToSearches();
-    std::optional<storage::IdEntry>& entry = plan->ids[write.document.id];
-    const bool put = write.kind == storage::Mutation::Kind::kPut;
-    if (!entry.has_value() && (!put || write.must_exist)) {
-      write.result.status = absl::NotFoundError(absl::StrCat(
-          "document `", write.document.id, "` does not exist in `", options_.collection, "`"));
+    Plan::Entry& entry = plan->ids[write.document.id];
+    const bool live = entry.current.has_value() &&
+                      !storage::IsExpired(entry.current->expire_time_us, plan->now_us);
+    if (absl::Status status = CheckCondition(write, entry.current, live); !status.ok()) {
+      write.result.status = std::move(status);
+      if (entry.of_group) plan->refused_by_group.push_back(&write);
       continue;
     }
+    const bool put = write.kind == storage::Mutation::Kind::kPut;
     storage::Mutation& mutation = plan->mutations.emplace_back();
     mutation.kind = write.kind;
     mutation.sequence = plan->next_sequence++;
-    mutation.replaces = entry.has_value() ? entry->sequence : 0;
+    if (entry.current.has_value()) {
+      mutation.replaces = entry.current->sequence;
+      mutation.replaces_expire_time_us = entry.current->expire_time_us;
+    }
     mutation.id = write.document.id;
     write.result.status = absl::OkStatus();
     write.result.token = {options_.number, mutation.sequence};
-    write.result.create_time_us = entry.has_value() ? entry->create_time_us : plan->now_us;
+    write.result.uid = options_.uid;
+    write.result.create_time_us = live ? entry.current->create_time_us : plan->now_us;
     write.result.update_time_us = plan->now_us;
     if (put) {
       mutation.document = std::move(write.document);
-      mutation.document.sequence = mutation.sequence;
-      mutation.document.create_time_us = write.result.create_time_us;
-      mutation.document.update_time_us = plan->now_us;
-      entry = storage::IdEntry{mutation.sequence, write.result.create_time_us};
+      storage::Document& document = mutation.document;
+      if (write.ttl_us > 0) document.expire_time_us = plan->now_us + write.ttl_us;
+      document.sequence = mutation.sequence;
+      document.create_time_us = write.result.create_time_us;
+      document.update_time_us = plan->now_us;
+      write.result.expire_time_us = document.expire_time_us;
+      entry.current =
+          storage::IdEntry{mutation.sequence, document.create_time_us, document.expire_time_us};
     } else {
-      entry = std::nullopt;
+      entry.current = std::nullopt;
     }
+    entry.of_group = true;
     plan->writes.push_back(&write);
   }
   return absl::OkStatus();
@@ -82,7 +123,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
   const absl::Time start = absl::Now();
   Plan plan;
   plan.next_sequence = applied_.load() + 1;
-  plan.now_us = absl::ToUnixMicros(start);
+  plan.now_us = NowUs();
   for (const absl::Span<ShardWrite> batch : batches) {
     // One look-up for each caller, so that a damaged entry stops only who asked for it.
     if (absl::Status status = PlanBatch(batch, &plan); !status.ok()) {
@@ -108,6 +149,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
                                                " was done: ", status.ToString()));
     }
     for (ShardWrite* write : plan.writes) write->result.status = status;
+    for (ShardWrite* write : plan.refused_by_group) write->result.status = status;
     SetApplied(applied_.load());
     return;
   }
@@ -125,10 +167,12 @@ void Shard::Commit(WriteQueue::Batches batches) {
     const int64_t tail_rows = index_.Pin()->tail->size();
     for (size_t i = 0; i < plan.mutations.size(); ++i) {
       const storage::Mutation& mutation = plan.mutations[i];
+      expiries_.Add(mutation.document.expire_time_us, mutation.sequence);
       if (mutation.kind == storage::Mutation::Kind::kPut) {
         fields_.Add(mutation.sequence, std::move(plan.writes[i]->fields));
       }
       Apply({mutation.kind, mutation.sequence, mutation.replaces}, mutation.document.vector);
+      expiries_.Remove(mutation.replaces_expire_time_us, mutation.replaces);
     }
     last_write_ = start;
     due = TailWantsALook(tail_rows) || HasWork();

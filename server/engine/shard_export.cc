@@ -23,6 +23,7 @@ constexpr size_t kStep = 1024;  // documents looked up at a time
 // 10 ms.
 constexpr size_t kFewRows = 1024;
 constexpr int kMaxPasses = 8;
+constexpr int kExpiredStep = 1024;
 // A row's label, the pointer to its vector, and its id.
 constexpr int64_t kBytesPerRow = 2 * 8 + 2 * 8 + sizeof(std::string) + 32;
 
@@ -138,6 +139,13 @@ class Reservation {
 
 absl::StatusOr<ShardExport> Shard::Export(bool vectors, const CallContext& context) {
   const auto checkpoint = [&] { return CheckCall(context, "the index was exported"); };
+  // What has expired by now is not to be in it.
+  while (true) {
+    if (absl::Status status = checkpoint(); !status.ok()) return status;
+    const absl::StatusOr<int> reaped = ReapExpired(kExpiredStep, context);
+    if (!reaped.ok()) return reaped.status();
+    if (*reaped == 0) break;
+  }
   // A label never changes its document, so most can be looked up before the moment that counts.
   RowIds known;
   const auto last = [&] { return known.labels.empty() ? 0 : known.labels.back(); };

@@ -185,7 +185,10 @@ absl::Status Shard::LoadIndex() {
         absl::StrCat("the change log ends at ", applied_.load(), ", the last write is ", last));
   }
   appending_.store(last);
-  return absl::OkStatus();
+  return log_->ScanExpiries([&](int64_t expire_time_us, uint64_t sequence) {
+    expiries_.Add(expire_time_us, sequence);
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace vecino::engine

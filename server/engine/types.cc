@@ -21,6 +21,23 @@ std::string FieldOf(const absl::Status& status) {
   return payload.has_value() ? std::string(*payload) : std::string();
 }
 
+std::string EtagOf(uint32_t uid, uint64_t sequence) {
+  return absl::StrCat(absl::Hex(uid), "-", absl::Hex(sequence));
+}
+
+absl::Status WrongEtag(std::string_view collection, std::string_view id, std::string_view current,
+                       std::string_view given) {
+  return absl::AbortedError(absl::StrCat("document `", View(id), "` of `", View(collection),
+                                         "` has etag `", View(current), "`, not `", View(given),
+                                         "`; read it again and repeat the change"));
+}
+
+absl::Status NoEtag(std::string_view collection, std::string_view id, std::string_view given) {
+  return absl::AbortedError(absl::StrCat("document `", View(id), "` does not exist in `",
+                                         View(collection), "` (any more), so its etag is not `",
+                                         View(given), "`"));
+}
+
 bool IsOverBudget(const absl::Status& status) {
   return status.GetPayload(View(kOverBudgetPayload)).has_value();
 }

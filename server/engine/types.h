@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <stop_token>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/index/segment_kind.h"
 #include "storage/document.h"
@@ -27,8 +29,9 @@ struct Limits {
   static constexpr size_t kMaxTextBytes = 1 << 20;
   static constexpr size_t kMaxMetadataBytes = 64 << 10;  // as JSON text
   static constexpr int kMaxMetadataDepth = 32;
-  static constexpr double kMinRecallTarget = 1e-6;  // what is stored are millionths
-  static constexpr int kMaxLists = 65536;           // nlist and nprobe
+  static constexpr int64_t kMaxTimeUs = 253'402'300'799'999'999;  // the end of the year 9999
+  static constexpr double kMinRecallTarget = 1e-6;                // what is stored are millionths
+  static constexpr int kMaxLists = 65536;                         // nlist and nprobe
   static constexpr int kMinPqBits = 4;
   static constexpr int kMaxPqBits = 8;
   static constexpr int kMinHnswM = 2;
@@ -112,12 +115,33 @@ struct WriteToken {
   uint64_t sequence = 0;
 };
 
-// One document to write. `document.id` names it; sequence and times are ignored.
-// `document.vector` empty: it is made from the text.
+// What a write does about a document that exists, or does not.
+enum class WriteMode {
+  kUpsert,   // replaces it, or inserts it
+  kInsert,   // ALREADY_EXISTS when there is one
+  kReplace,  // NOT_FOUND when there is none
+};
+
+// One document to write. `document.id` names it; sequence, create and update time are ignored.
+// `document.vector` empty: it is made from the text, if there is one and the collection has a
+// model; otherwise the document is stored without. `document.expire_time_us`: in the future, or 0.
 struct DocumentWrite {
   storage::Document document;
-  bool must_exist = false;  // NOT_FOUND unless the id exists
+  WriteMode mode = WriteMode::kUpsert;
+  std::string etag;    // not empty: ABORTED unless it is the current version's
+  int64_t ttl_us = 0;  // above 0: expires so long after the write; then expire_time_us must be 0
+  // The vector and the expire time are those of a version read before: the one is as it is indexed,
+  // the other may have passed, which the etag then finds.
+  bool vector_as_stored = false;
+  bool expiry_as_stored = false;
 };
+
+// The etag of a document: differs between any two versions, of collections of one name too.
+std::string EtagOf(uint32_t uid, uint64_t sequence);
+// ABORTED for a write that asks for the etag `given`: the document has `current`, or there is none.
+absl::Status WrongEtag(std::string_view collection, std::string_view id, std::string_view current,
+                       std::string_view given);
+absl::Status NoEtag(std::string_view collection, std::string_view id, std::string_view given);
 
 // What became of one write of a batch.
 struct WriteResult {
@@ -125,9 +149,16 @@ struct WriteResult {
   WriteToken token;  // valid when status is OK
   int64_t create_time_us = 0;
   int64_t update_time_us = 0;
+  int64_t expire_time_us = 0;  // 0: never
+  uint32_t uid = 0;            // of the collection; for EtagOf
   int token_count = 0;
   bool truncated = false;
 };
+
+// Makes the next version of a document from the current one (null: there is none), whole, with its
+// vector. An error is the caller's result, and nothing is written. mode and etag of what it returns
+// are not looked at.
+using ModifyFn = std::function<absl::StatusOr<DocumentWrite>(const storage::Document* current)>;
 
 // The type URL of the payload in which a status carries the name of a field.
 inline constexpr std::string_view kFieldPayload = "type.googleapis.com/vecino.engine.Field";

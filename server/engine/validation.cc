@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "server/engine/utf8.h"
 
 namespace vecino::engine {
@@ -80,6 +81,32 @@ absl::Status CheckDocument(std::string_view path, const storage::Document& docum
     return InvalidField(Join(path, "metadata"),
                         absl::StrCat("has ", document.metadata.size(), " bytes as JSON, may have ",
                                      Limits::kMaxMetadataBytes, " at most"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckExpiry(std::string_view path, const DocumentWrite& write, int64_t now_us) {
+  const int64_t expire_time_us = write.document.expire_time_us;
+  if (write.ttl_us != 0 && expire_time_us != 0) {
+    return InvalidField(Join(path, "ttl"), "is given beside expire_time; give one of them");
+  }
+  if (write.ttl_us < 0) {
+    return InvalidField(Join(path, "ttl"),
+                        absl::StrCat("is ", absl::FormatDuration(absl::Microseconds(write.ttl_us)),
+                                     ", must be more than 0"));
+  }
+  if (write.ttl_us > Limits::kMaxTimeUs - now_us) {
+    return InvalidField(Join(path, "ttl"), "ends after the year 9999; leave it out for never");
+  }
+  if (expire_time_us == 0 || write.expiry_as_stored) return absl::OkStatus();
+  if (expire_time_us <= now_us || expire_time_us > Limits::kMaxTimeUs) {
+    return InvalidField(
+        Join(path, "expire_time"),
+        absl::StrCat("is ",
+                     absl::FormatTime(absl::FromUnixMicros(expire_time_us), absl::UTCTimeZone()),
+                     ", must be after now (",
+                     absl::FormatTime(absl::FromUnixMicros(now_us), absl::UTCTimeZone()),
+                     ") and before the year 10000"));
   }
   return absl::OkStatus();
 }

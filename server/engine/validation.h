@@ -26,6 +26,10 @@ absl::Status CheckText(std::string_view field, std::string_view text);
 // Id, text and metadata of a document at `path`, such as `documents[3]`.
 absl::Status CheckDocument(std::string_view path, const storage::Document& document);
 
+// expire_time and ttl of a document at `path`, written at `now_us`: not both, in the future, and
+// before the year 10000.
+absl::Status CheckExpiry(std::string_view path, const DocumentWrite& write, int64_t now_us);
+
 // 1 to Limits::kMaxTopK.
 absl::Status CheckTopK(std::string_view field, int top_k);
 

@@ -78,15 +78,16 @@ Passing::Passing(std::shared_ptr<const FieldView> view, const Filter& filter, ui
   }
 }
 
-bool Passing::Contains(uint64_t label) const {
-  if (label < first_ || label > last_) return false;
+Passing::Place Passing::Find(uint64_t label) const {
+  Place place;
+  if (label < first_ || label > last_) return place;
   const auto at =
       std::partition_point(view_->parts.begin(), view_->parts.end(),
                            [&](const FieldPart& part) { return LastLabel(part) < label; });
   if (at != view_->parts.end()) {
-    const uint32_t slot = at->segment->FindSlot(label);
-    return slot != Columns::kGone &&
-           parts_[static_cast<size_t>(at - view_->parts.begin())].contains(slot);
+    place.part = static_cast<size_t>(at - view_->parts.begin());
+    place.slot = at->segment->FindSlot(label);
+    return place;
   }
   int low = 0, high = chunk_rows_;
   while (low < high) {
@@ -94,7 +95,29 @@ bool Passing::Contains(uint64_t label) const {
     (view_->chunk->label(middle) < label ? low : high) =
         view_->chunk->label(middle) < label ? middle + 1 : middle;
   }
-  return low < chunk_rows_ && view_->chunk->label(low) == label && chunk_[static_cast<size_t>(low)];
+  place.part = parts_.size();
+  if (low < chunk_rows_ && view_->chunk->label(low) == label) {
+    place.slot = static_cast<uint32_t>(low);
+  }
+  return place;
+}
+
+bool Passing::Contains(uint64_t label) const {
+  const Place place = Find(label);
+  if (place.slot == Columns::kGone) return false;
+  return place.part < parts_.size() ? parts_[place.part].contains(place.slot) : chunk_[place.slot];
+}
+
+void Passing::Exclude(std::span<const uint64_t> labels) {
+  for (const uint64_t label : labels) {
+    const Place place = Find(label);
+    if (place.slot == Columns::kGone) continue;
+    if (place.part < parts_.size()) {
+      parts_[place.part].remove(place.slot);
+    } else {
+      chunk_[place.slot] = false;
+    }
+  }
 }
 
 void Passing::ForEach(absl::FunctionRef<void(uint64_t label)> fn) const {

@@ -22,13 +22,16 @@ namespace vecino::fields {
 absl::Status CheckFilter(std::span<const std::shared_ptr<const FieldView>> views,
                          const Filter& filter);
 
-// Immutable; thread safe. The filter is not needed after construction.
+// Thread safe but for Exclude. The filter is not needed after construction.
 class Passing {
  public:
   // Looks at documents with labels in [first, last] only; the others do not pass. Costs what the
   // columns of the conditions cost, not the number of documents, but for the chunk's rows.
   Passing(std::shared_ptr<const FieldView> view, const Filter& filter, uint64_t first = 0,
           uint64_t last = std::numeric_limits<uint64_t>::max());
+
+  // From now on documents with these labels do not pass.
+  void Exclude(std::span<const uint64_t> labels);
 
   // Whether the document passes, dead or not; false for labels that the view does not have.
   bool Contains(uint64_t label) const;
@@ -46,6 +49,12 @@ class Passing {
                     int64_t* present) const;
 
  private:
+  // Where a label stands: in a part, or in the chunk (part: their number). Slot kGone: nowhere.
+  struct Place {
+    size_t part = 0;
+    uint32_t slot = Columns::kGone;
+  };
+  Place Find(uint64_t label) const;
   Roaring LiveOf(size_t part) const;
 
   const std::shared_ptr<const FieldView> view_;

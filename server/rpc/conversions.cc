@@ -36,6 +36,44 @@ google::protobuf::Timestamp FromMicros(int64_t micros) {
   return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(micros);
 }
 
+constexpr int64_t kMicros = 1'000'000;  // in a second
+constexpr int64_t kNanos = 1'000;       // in a microsecond
+constexpr int32_t kMaxNanos = 999'999'999;
+constexpr int64_t kMaxDurationSeconds = 315'576'000'000;  // of google.protobuf.Duration
+
+// expire_time and ttl. What is finer than a microsecond is rounded up, so that neither becomes 0.
+absl::Status ReadExpiry(std::string_view path, const v1::Document& document,
+                        engine::DocumentWrite* write) {
+  if (document.has_expire_time() && document.has_ttl()) {
+    return InvalidField(Concat(path, ".ttl"), "is set beside expire_time; set one of them");
+  }
+  const auto round_up = [](int32_t nanos) { return (nanos + kNanos - 1) / kNanos; };
+  if (document.has_expire_time()) {
+    const google::protobuf::Timestamp& time = document.expire_time();
+    const bool valid = time.seconds() >= 0 && time.seconds() <= Limits::kMaxTimeUs / kMicros &&
+                       time.nanos() >= 0 && time.nanos() <= kMaxNanos;
+    const int64_t micros = valid ? time.seconds() * kMicros + round_up(time.nanos()) : 0;
+    if (micros <= 0) {
+      return InvalidField(Concat(path, ".expire_time"),
+                          Concat("is ", time.seconds(), " s and ", time.nanos(),
+                                 " ns since 1970; it must be after now and before the year 10000"));
+    }
+    write->document.expire_time_us = micros;
+  }
+  if (document.has_ttl()) {
+    const google::protobuf::Duration& ttl = document.ttl();
+    const bool valid = ttl.seconds() >= 0 && ttl.seconds() <= kMaxDurationSeconds &&
+                       ttl.nanos() >= 0 && ttl.nanos() <= kMaxNanos;
+    const int64_t micros = valid ? ttl.seconds() * kMicros + round_up(ttl.nanos()) : 0;
+    if (micros <= 0) {
+      return InvalidField(Concat(path, ".ttl"), Concat("is ", ttl.seconds(), " s and ", ttl.nanos(),
+                                                       " ns; it must be more than 0"));
+    }
+    write->ttl_us = micros;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<int> ReadPageSize(int32_t page_size) {
@@ -160,6 +198,22 @@ absl::StatusOr<engine::Truncate> ReadTruncate(v1::TruncateMode mode) {
   }
 }
 
+absl::StatusOr<engine::WriteMode> ReadWriteMode(v1::WriteMode mode) {
+  switch (mode) {
+    case v1::WRITE_MODE_UNSPECIFIED:
+    case v1::WRITE_MODE_UPSERT:
+      return engine::WriteMode::kUpsert;
+    case v1::WRITE_MODE_INSERT:
+      return engine::WriteMode::kInsert;
+    case v1::WRITE_MODE_REPLACE:
+      return engine::WriteMode::kReplace;
+    default:
+      return InvalidField("write_mode", Concat("is ", static_cast<int>(mode),
+                                               "; this server knows WRITE_MODE_UPSERT, "
+                                               "WRITE_MODE_INSERT and WRITE_MODE_REPLACE"));
+  }
+}
+
 absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMask& mask) {
   storage::DocumentParts parts;
   if (mask.paths().empty()) return parts;
@@ -216,6 +270,7 @@ absl::StatusOr<engine::DocumentWrite> ReadDocument(std::string_view path,
     if (!vector.ok()) return vector.status();
     write.document.vector = *std::move(vector);
   }
+  if (absl::Status status = ReadExpiry(path, document, &write); !status.ok()) return status;
   return write;
 }
 
@@ -234,6 +289,10 @@ absl::Status WriteDocument(std::string_view collection, const storage::Document&
   out->set_version(static_cast<int64_t>(document.sequence));
   *out->mutable_create_time() = FromMicros(document.create_time_us);
   *out->mutable_update_time() = FromMicros(document.update_time_us);
+  out->set_etag(engine::EtagOf(document.uid, document.sequence));
+  if (document.expire_time_us != 0) {
+    *out->mutable_expire_time() = FromMicros(document.expire_time_us);
+  }
   return absl::OkStatus();
 }
 

@@ -39,10 +39,13 @@ void WriteVector(std::span<const float> values, v1::Vector* out);
 
 absl::StatusOr<engine::Truncate> ReadTruncate(v1::TruncateMode mode);
 
+absl::StatusOr<engine::WriteMode> ReadWriteMode(v1::WriteMode mode);
+
 // Empty: text and metadata. Paths `text`, `metadata`, `vector`, and `id`, which always comes.
 absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMask& mask);
 
-// A document to write into `collection`. `path` is where it stands in the request.
+// A document to write into `collection`, but for mode and etag. `path` is where it stands in the
+// request.
 absl::StatusOr<engine::DocumentWrite> ReadDocument(std::string_view path,
                                                    std::string_view collection,
                                                    const v1::Document& document);

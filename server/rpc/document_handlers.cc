@@ -37,7 +37,55 @@ absl::Status CheckCount(size_t results, size_t wanted) {
       Concat("the engine returned ", results, " results for ", wanted, " writes"));
 }
 
+// Writes one document; what the engine says of it is the status. Fields are those of `document`.
+absl::StatusOr<engine::WriteResult> WriteOne(engine::Engine* engine, const std::string& collection,
+                                             engine::DocumentWrite write, engine::Truncate truncate,
+                                             const engine::CallContext& context) {
+  std::vector<engine::DocumentWrite> writes;
+  writes.push_back(std::move(write));
+  auto results = engine->Upsert(collection, std::move(writes), truncate, context);
+  if (!results.ok()) return results.status();
+  if (absl::Status status = CheckCount(results->size(), 1); !status.ok()) return status;
+  engine::WriteResult& result = results->front();
+  if (!result.status.ok()) return MoveField(result.status, "documents[0]", "document");
+  return std::move(result);
+}
+
+// Fills a CreateDocumentResponse or UpdateDocumentResponse.
+template <class Response>
+absl::Status WriteWritten(std::string_view collection, const std::string& id,
+                          const engine::WriteResult& result, Response* response) {
+  storage::Document written;
+  written.id = id;
+  written.uid = result.uid;
+  written.sequence = result.token.sequence;
+  written.create_time_us = result.create_time_us;
+  written.update_time_us = result.update_time_us;
+  written.expire_time_us = result.expire_time_us;
+  WriteToken(result.token, response->mutable_write_token());
+  response->set_token_count(result.token_count);
+  response->set_truncated(result.truncated);
+  return WriteDocument(collection, written, response->mutable_document());
+}
+
 }  // namespace
+
+absl::Status DocumentHandlers::CreateDocument(const v1::CreateDocumentRequest& request,
+                                              v1::CreateDocumentResponse* response,
+                                              const engine::CallContext& context) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  if (!request.has_document()) return engine::InvalidField("document", "is missing");
+  auto truncate = ReadTruncate(request.truncate());
+  if (!truncate.ok()) return truncate.status();
+  auto write = ReadDocument("document", *collection, request.document());
+  if (!write.ok()) return write.status();
+  write->mode = engine::WriteMode::kInsert;
+  const std::string id = write->document.id;
+  auto result = WriteOne(&engine_, *collection, *std::move(write), *truncate, context);
+  if (!result.ok()) return result.status();
+  return WriteWritten(*collection, id, *result, response);
+}
 
 absl::Status DocumentHandlers::UpdateDocument(const v1::UpdateDocumentRequest& request,
                                               v1::UpdateDocumentResponse* response,
@@ -47,25 +95,47 @@ absl::Status DocumentHandlers::UpdateDocument(const v1::UpdateDocumentRequest& r
   if (!name.ok()) return name.status();
   auto truncate = ReadTruncate(request.truncate());
   if (!truncate.ok()) return truncate.status();
+  auto mask = UpdateMask::Read(request.update_mask());
+  if (!mask.ok()) return mask.status();
   auto write = ReadDocument("document", name->collection, request.document());
   if (!write.ok()) return write.status();
-  write->must_exist = !request.allow_missing();
-  std::vector<engine::DocumentWrite> writes;
-  writes.push_back(*std::move(write));
-  auto results = engine_.Upsert(name->collection, std::move(writes), *truncate, context);
-  if (!results.ok()) return results.status();
-  if (absl::Status status = CheckCount(results->size(), 1); !status.ok()) return status;
-  const engine::WriteResult& result = results->front();
-  if (!result.status.ok()) return MoveField(result.status, "documents[0]", "document");
-  storage::Document written;
-  written.id = name->document;
-  written.sequence = result.token.sequence;
-  written.create_time_us = result.create_time_us;
-  written.update_time_us = result.update_time_us;
-  WriteToken(result.token, response->mutable_write_token());
-  response->set_token_count(result.token_count);
-  response->set_truncated(result.truncated);
-  return WriteDocument(name->collection, written, response->mutable_document());
+  absl::StatusOr<engine::WriteResult> result;
+  if (mask->whole()) {
+    write->mode =
+        request.allow_missing() ? engine::WriteMode::kUpsert : engine::WriteMode::kReplace;
+    write->etag = request.document().etag();
+    result = WriteOne(&engine_, name->collection, *std::move(write), *truncate, context);
+  } else {
+    result = UpdateFields(request, *name, *write, *mask, *truncate, context);
+  }
+  if (!result.ok()) return result.status();
+  return WriteWritten(name->collection, name->document, *result, response);
+}
+
+absl::StatusOr<engine::WriteResult> DocumentHandlers::UpdateFields(
+    const v1::UpdateDocumentRequest& request, const DocumentName& name,
+    const engine::DocumentWrite& given, const UpdateMask& mask, engine::Truncate truncate,
+    const engine::CallContext& context) {
+  const auto info = engine_.GetCollection(name.collection);
+  if (!info.ok()) return info.status();
+  const bool has_model = !info->spec.model.empty();
+  const std::string& etag = request.document().etag();
+  const auto change =
+      [&](const storage::Document* current) -> absl::StatusOr<engine::DocumentWrite> {
+    if (current == nullptr) {
+      if (!request.allow_missing()) return NoSuchDocument(name.collection, name.document);
+      if (!etag.empty()) return engine::NoEtag(name.collection, name.document, etag);
+    } else if (const std::string now = engine::EtagOf(current->uid, current->sequence);
+               !etag.empty() && etag != now) {
+      return engine::WrongEtag(name.collection, name.document, now, etag);
+    }
+    return mask.Apply(given, request.document().metadata(), has_model, current);
+  };
+  auto result = engine_.Modify(name.collection, name.document, change, truncate, context);
+  if (result.ok() && !result->status.ok()) {
+    return MoveField(result->status, "documents[0]", "document");
+  }
+  return result;
 }
 
 absl::Status DocumentHandlers::BatchUpsertDocuments(const v1::BatchUpsertDocumentsRequest& request,
@@ -79,6 +149,8 @@ absl::Status DocumentHandlers::BatchUpsertDocuments(const v1::BatchUpsertDocumen
   }
   auto truncate = ReadTruncate(request.truncate());
   if (!truncate.ok()) return truncate.status();
+  auto mode = ReadWriteMode(request.write_mode());
+  if (!mode.ok()) return mode.status();
 
   const auto path = [](size_t i) { return Concat("documents[", i, "]"); };
   std::vector<engine::DocumentWrite> writes;
@@ -90,6 +162,7 @@ absl::Status DocumentHandlers::BatchUpsertDocuments(const v1::BatchUpsertDocumen
       ToRpcStatus(write.status(), out->mutable_status());
       continue;
     }
+    write->mode = *mode;
     writes.push_back(*std::move(write));
     positions.push_back(i);
   }
@@ -157,11 +230,18 @@ absl::Status DocumentHandlers::DeleteDocument(const v1::DeleteDocumentRequest& r
                                               const engine::CallContext& context) {
   auto name = ParseDocumentName("name", request.name());
   if (!name.ok()) return name.status();
-  const std::string ids[] = {name->document};
-  auto results = engine_.Delete(name->collection, ids, context);
-  if (!results.ok()) return results.status();
-  if (absl::Status status = CheckCount(results->size(), 1); !status.ok()) return status;
-  const engine::WriteResult& result = results->front();
+  absl::StatusOr<engine::WriteResult> deleted;
+  if (request.etag().empty()) {
+    const std::string ids[] = {name->document};
+    auto results = engine_.Delete(name->collection, ids, context);
+    if (!results.ok()) return results.status();
+    if (absl::Status status = CheckCount(results->size(), 1); !status.ok()) return status;
+    deleted = std::move(results->front());
+  } else {
+    deleted = engine_.DeleteVersion(name->collection, name->document, request.etag(), context);
+    if (!deleted.ok()) return deleted.status();
+  }
+  const engine::WriteResult& result = *deleted;
   if (absl::IsNotFound(result.status)) {
     return request.allow_missing() ? absl::OkStatus()
                                    : NoSuchDocument(name->collection, name->document);

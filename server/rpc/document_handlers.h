@@ -4,7 +4,10 @@
 #include <cstddef>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/engine/engine.h"
+#include "server/rpc/resource_names.h"
+#include "server/rpc/update_mask.h"
 #include "vecino/v1/document_service.pb.h"
 
 namespace vecino::rpc {
@@ -22,6 +25,9 @@ class DocumentHandlers {
   DocumentHandlers(engine::Engine* engine, size_t max_reply_bytes)
       : engine_(*engine), max_reply_bytes_(max_reply_bytes) {}
 
+  absl::Status CreateDocument(const v1::CreateDocumentRequest& request,
+                              v1::CreateDocumentResponse* response,
+                              const engine::CallContext& context);
   absl::Status UpdateDocument(const v1::UpdateDocumentRequest& request,
                               v1::UpdateDocumentResponse* response,
                               const engine::CallContext& context);
@@ -50,6 +56,14 @@ class DocumentHandlers {
                               const engine::CallContext& context);
 
  private:
+  // UpdateDocument with a mask.
+  absl::StatusOr<engine::WriteResult> UpdateFields(const v1::UpdateDocumentRequest& request,
+                                                   const DocumentName& name,
+                                                   const engine::DocumentWrite& given,
+                                                   const UpdateMask& mask,
+                                                   engine::Truncate truncate,
+                                                   const engine::CallContext& context);
+
   engine::Engine& engine_;
   const size_t max_reply_bytes_;
 };

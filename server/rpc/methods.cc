@@ -115,6 +115,7 @@ MethodTable Handlers::Methods() {
       {operation + "DeleteOperation", Bind(&operations_, &OperationHandlers::DeleteOperation, max)},
       {operation + "CancelOperation", Bind(&operations_, &OperationHandlers::CancelOperation, max)},
       {operation + "WaitOperation", Bind(&operations_, &OperationHandlers::WaitOperation, max)},
+      {document + "CreateDocument", Bind(&documents_, &DocumentHandlers::CreateDocument, max)},
       {document + "UpdateDocument", Bind(&documents_, &DocumentHandlers::UpdateDocument, max)},
       {document + "BatchUpsertDocuments",
        Bind(&documents_, &DocumentHandlers::BatchUpsertDocuments, max, "send smaller batches")},

@@ -40,6 +40,7 @@ absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::Search
       return absl::OkStatus();
     case v1::SearchDocumentsRequest::kExpression:
     case v1::SearchDocumentsRequest::kLexical:
+      return absl::UnimplementedError("this server searches by text, vector or document_id only");
     case v1::SearchDocumentsRequest::QUERY_NOT_SET:
       break;
   }

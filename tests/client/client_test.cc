@@ -178,6 +178,57 @@ TEST_F(ClientTest, BatchKeepsOrderAndReportsWhatNeverLeft) {
   EXPECT_EQ((*stored)[3]->id, "e");
 }
 
+TEST_F(ClientTest, CreateRefusesWhatIsThere) {
+  Client client(Options());
+  const Result<WriteResult> made = client.Create("c", {.id = "a", .text = "one"});
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  EXPECT_EQ(made->etag, "made");
+  EXPECT_EQ(client.Create("c", {.id = "a", .text = "two"}).status().code(), Code::kAlreadyExists);
+  EXPECT_EQ(client.Create("c", {.id = "b", .text = "\xff"}).status().field(), "document.text");
+  EXPECT_EQ(server_.Documents().at("a").text(), "one");
+  const auto batch =
+      client.UpsertBatch("c", {{.id = "a"}, {.id = "n"}}, Truncate::kAuto, WriteMode::kInsert);
+  ASSERT_TRUE(batch.ok());
+  EXPECT_EQ((*batch)[0].status.code(), Code::kAlreadyExists);
+  EXPECT_TRUE((*batch)[1].status.ok());
+}
+
+TEST_F(ClientTest, UpdateSendsFieldsEtagAndExpiry) {
+  Client client(Options());
+  const auto changed = client.Update(
+      "c", {.id = "a", .text = "new", .etag = "1-2", .ttl = std::chrono::milliseconds(1'500)},
+      {"text", "expire_time"});
+  ASSERT_TRUE(changed.ok()) << changed.status().ToString();
+  EXPECT_EQ(changed->etag, "changed");
+  const v1::UpdateDocumentRequest sent = server_.last_update();
+  EXPECT_EQ(sent.document().name(), "collections/c/documents/a");
+  EXPECT_EQ(sent.document().etag(), "1-2");
+  EXPECT_EQ(sent.document().ttl().seconds(), 1);
+  EXPECT_EQ(sent.document().ttl().nanos(), 500'000'000);
+  EXPECT_THAT(sent.update_mask().paths(), ::testing::ElementsAre("text", "expire_time"));
+  EXPECT_FALSE(sent.allow_missing());
+  EXPECT_EQ(client.Update("c", {.id = "a"}, {}).status().field(), "update_mask");
+  EXPECT_EQ(client.Update("c", {.id = "a"}, {"\xff"}).status().field(), "update_mask");
+  EXPECT_EQ(server_.Calls("UpdateDocument"), 1);
+}
+
+TEST_F(ClientTest, WhatIsReadCanBeWrittenAgain) {
+  Client client(Options());
+  const auto expires = std::chrono::system_clock::time_point(std::chrono::microseconds(-1'500'000));
+  ASSERT_TRUE(client.Upsert("c", {.id = "a", .etag = "e", .expire_time = expires}).ok());
+  EXPECT_EQ(server_.last_update().document().etag(), "e");
+  EXPECT_EQ(server_.last_update().document().expire_time().seconds(), -2);
+  EXPECT_EQ(server_.last_update().document().expire_time().nanos(), 500'000'000);
+  EXPECT_TRUE(server_.last_update().allow_missing());
+  EXPECT_EQ(server_.last_update().update_mask().paths_size(), 0);
+  const Result<Document> read = client.Get("c", "a");
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(read->etag, "e");
+  EXPECT_EQ(read->expire_time, expires);
+  EXPECT_TRUE(client.Delete("c", "a", "e").ok());
+  EXPECT_EQ(server_.last_delete().etag(), "e");
+}
+
 TEST_F(ClientTest, EmptyBatchesAskNobody) {
   Client client(Options());
   EXPECT_TRUE(client.UpsertBatch("c", {})->empty());

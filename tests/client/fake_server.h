@@ -108,6 +108,14 @@ class FakeServer : public v1::CollectionService::Service,
     const std::lock_guard lock(mutex_);
     return documents_;
   }
+  v1::UpdateDocumentRequest last_update() const {
+    const std::lock_guard lock(mutex_);
+    return last_update_;
+  }
+  v1::DeleteDocumentRequest last_delete() const {
+    const std::lock_guard lock(mutex_);
+    return last_delete_;
+  }
   v1::SearchDocumentsRequest last_search() const {
     const std::lock_guard lock(mutex_);
     return last_search_;
@@ -281,10 +289,30 @@ class FakeServer : public v1::CollectionService::Service,
         item_failures_.erase(it);
         continue;
       }
+      if (request->write_mode() == v1::WRITE_MODE_INSERT && documents_.contains(document.id())) {
+        result->mutable_status()->set_code(grpc::StatusCode::ALREADY_EXISTS);
+        result->mutable_status()->set_message("it exists");
+        continue;
+      }
       result->mutable_write_token()->set_sequence_number(++sequence_);
       documents_[document.id()] = document;
       documents_[document.id()].set_version(sequence_);
     }
+    // As if the reply were lost on its way.
+    if (lose_replies_ > 0 && lose_replies_-- > 0) {
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status CreateDocument(grpc::ServerContext*, const v1::CreateDocumentRequest* request,
+                              v1::CreateDocumentResponse* response) override {
+    if (grpc::Status status = Begin("CreateDocument"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    if (!documents_.try_emplace(request->document().id(), request->document()).second) {
+      return grpc::Status(grpc::StatusCode::ALREADY_EXISTS, "it exists");
+    }
+    response->mutable_document()->set_etag("made");
     return grpc::Status::OK;
   }
 
@@ -293,7 +321,9 @@ class FakeServer : public v1::CollectionService::Service,
     if (grpc::Status status = Begin("UpdateDocument"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
     documents_[request->document().id()] = request->document();
+    last_update_ = *request;
     response->mutable_write_token()->set_sequence_number(++sequence_);
+    response->mutable_document()->set_etag("changed");
     return grpc::Status::OK;
   }
 
@@ -326,6 +356,7 @@ class FakeServer : public v1::CollectionService::Service,
                               v1::DeleteDocumentResponse*) override {
     if (grpc::Status status = Begin("DeleteDocument"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
+    last_delete_ = *request;
     const std::string id = request->name().substr(request->name().rfind('/') + 1);
     if (documents_.erase(id) == 0) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no document");
     if (lose_replies_ > 0 && lose_replies_-- > 0) {
@@ -409,6 +440,8 @@ class FakeServer : public v1::CollectionService::Service,
   std::map<std::string, v1::Collection> collections_;
   std::map<std::string, v1::Document> documents_;
   v1::SearchDocumentsRequest last_search_;
+  v1::UpdateDocumentRequest last_update_;
+  v1::DeleteDocumentRequest last_delete_;
   v1::RetrainIndexRequest last_retrain_;
   v1::ExportIndexRequest last_export_;
   std::vector<v1::ExportIndexResponse> export_;

@@ -69,7 +69,15 @@ TEST_F(FormatDocumentTest, ExampleIsWhatAStoreHolds) {
     put.document.vector = {0.5f, -2.0f};
     put.document.create_time_us = 1'000'000;
     put.document.update_time_us = 1'000'000;
-    ASSERT_OK((*log)->Append(std::vector<Mutation>{put, Put(2, "b", 0, 2), Delete(3, "b", 2)}));
+    Mutation plain = put;
+    plain.sequence = 4;
+    plain.id = "c";
+    plain.document.text = "no";
+    plain.document.metadata.clear();
+    plain.document.vector.clear();
+    plain.document.expire_time_us = 3'000'000;
+    ASSERT_OK(
+        (*log)->Append(std::vector<Mutation>{put, Put(2, "b", 0, 2), Delete(3, "b", 2), plain}));
     ASSERT_OK((*log)->PutManifest("M"));
   }
   const auto dropped = store_->AddCollection(MakeRecord("gone"));
@@ -104,10 +112,11 @@ TEST_F(FormatDocumentTest, ExampleDecodesToWhatTheDocumentSays) {
     EXPECT_TRUE(found != rows.end()) << FamilyLabel(family) << " " << ToHex(key);
     return found == rows.end() ? std::string() : found->second;
   };
-  EXPECT_EQ(*DecodeFormat(value(Family::kMeta, "format")), 1u);
+  EXPECT_EQ(*DecodeFormat(value(Family::kMeta, "format")), 2u);
   EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kNextUid))), 3u);
   EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kOpenings))), 1u);
-  EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kShardState, 1, 0))), 3u);
+  EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kShardState, 1, 0))), 4u);
+  EXPECT_TRUE(CheckExpiry(value(Family::kMeta, ExpiryKey(1, 0, 3'000'000, 4))).ok());
   EXPECT_EQ(*DecodeManifest(value(Family::kMeta, MetaKey(MetaKind::kManifest, 1, 0))), "M");
   const auto record =
       DecodeCollectionRecord(value(Family::kMeta, MetaKey(MetaKind::kCollection, 1)));
@@ -124,6 +133,14 @@ TEST_F(FormatDocumentTest, ExampleDecodesToWhatTheDocumentSays) {
   const auto entry = DecodeIdEntry(value(Family::kIds, IdKey(1, 0, "a")));
   ASSERT_OK(entry);
   EXPECT_EQ(entry->sequence, 1u);
+  Document plain;
+  ASSERT_OK(DecodeDocument(value(Family::kDocuments, SequenceKey(1, 0, 4)), {}, &plain));
+  EXPECT_EQ(plain.id + plain.text, "cno");
+  EXPECT_EQ(plain.expire_time_us, 3'000'000);
+  EXPECT_FALSE(plain.has_vector);
+  const auto plain_entry = DecodeIdEntry(value(Family::kIds, IdKey(1, 0, "c")));
+  ASSERT_OK(plain_entry);
+  EXPECT_EQ(plain_entry->expire_time_us, 3'000'000);
   const std::string change_bytes = value(Family::kChanges, SequenceKey(1, 0, 3));
   const auto change = DecodeChange(change_bytes);
   ASSERT_OK(change);

@@ -68,6 +68,35 @@ class LoaderTest : public ::testing::Test {
   std::string errors_;
 };
 
+TEST_F(LoaderTest, InsertOnlyReplacesNothingAndLooksForNothing) {
+  Run(Numbered(5));
+  EXPECT_EQ(server_.Calls("BatchGetDocuments"), 1);
+  options_.insert_only = true;
+  const LoadReport report = Run(Numbered(8));
+  EXPECT_EQ(report.loaded, 3);
+  EXPECT_EQ(report.failed, 5);
+  EXPECT_EQ(report.skipped, 0);
+  EXPECT_EQ(server_.Calls("BatchGetDocuments"), 1);
+  EXPECT_THAT(errors_, ::testing::HasSubstr("line 5: ALREADY_EXISTS"));
+}
+
+TEST_F(LoaderTest, InsertsWhoseReplyWasLostAreNoFailures) {
+  options_.insert_only = true;
+  server_.LoseReplies(1);
+  const LoadReport report = Run(Numbered(5));
+  EXPECT_EQ(report.failed, 0);
+  EXPECT_EQ(report.skipped, 5);
+  EXPECT_EQ(server_.Documents().size(), 5U);
+  // The same where the client itself tries again.
+  Client client({.server = server_.address(), .max_attempts = 3});
+  server_.LoseReplies(1);
+  const auto results =
+      client.UpsertBatch("c", {{.id = "new"}}, Truncate::kAuto, WriteMode::kInsert);
+  ASSERT_TRUE(results.ok());
+  EXPECT_EQ((*results)[0].status.code(), Code::kAlreadyExists);
+  EXPECT_TRUE((*results)[0].repeated);
+}
+
 TEST_F(LoaderTest, LoadsEverythingOnceAndSkipsItTheSecondTime) {
   LoadReport report = Run(Numbered(105));
   EXPECT_TRUE(report.status.ok()) << report.status.ToString();

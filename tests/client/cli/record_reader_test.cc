@@ -49,6 +49,21 @@ class RecordReaderTest : public ::testing::Test {
   const std::string path_;
 };
 
+TEST_F(RecordReaderTest, ExpiryOfRecords) {
+  const auto records = Jsonl(
+      "{\"id\": \"a\", \"ttl\": 90, \"etag\": \"1-2\"}\n"
+      "{\"id\": \"b\", \"ttl\": \"1h\", \"expire_time\": null}\n"
+      "{\"id\": \"c\", \"expire_time\": \"1970-01-01T00:00:05Z\"}");
+  ASSERT_EQ(records.size(), 3U);
+  EXPECT_EQ(records[0].error + records[1].error + records[2].error, "");
+  EXPECT_EQ(records[0].document.ttl, std::chrono::seconds(90));
+  EXPECT_EQ(records[0].document.etag, "");  // of a version that is not there
+  EXPECT_EQ(records[1].document.ttl, std::chrono::hours(1));
+  EXPECT_FALSE(records[1].document.expire_time.has_value());
+  EXPECT_EQ(records[2].document.expire_time,
+            std::chrono::system_clock::time_point(std::chrono::seconds(5)));
+}
+
 TEST_F(RecordReaderTest, JsonlTakesEveryKey) {
   const auto records = Jsonl(
       "\xEF\xBB\xBF{\"id\": \"a\", \"text\": \"x\\u00e9\", \"metadata\": {\"n\": 1, \"l\": [2]},"
@@ -79,6 +94,10 @@ TEST_F(RecordReaderTest, JsonlTellsWhatIsWrongAndGoesOn) {
       {R"({"id": "a", "vector": [1, null]})", "vector[1] is null"},
       {R"({"id": "a", "vector": 3})", "must be an array"},
       {R"({"id": "a", "titel": "x"})", "unknown key 'titel'"},
+      {R"({"id": "a", "ttl": "soon"})", "ttl: 'soon' is not a time span"},
+      {R"({"id": "a", "ttl": [1]})", "ttl is array"},
+      {R"({"id": "a", "expire_time": "tomorrow"})", "expire_time: 'tomorrow'"},
+      {R"({"id": "a", "expire_time": 7})", "expire_time is number"},
       {"{\"id\": \"a\", \"text\": \"\xff\"}", "UTF-8"},
       {R"({"id": "1", "id": "2"})", "key 'id' stands twice"},
       {R"({"id": "a", "metadata": {"x": {"k": 1}, "y": [{"k": 2, "k": 3}]}})", "key 'k' stands"},

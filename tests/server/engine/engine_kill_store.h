@@ -104,6 +104,7 @@ class WatchedStore : public storage::Store {
       return status;
     }
     absl::StatusOr<uint64_t> CountIds() const override { return log_->CountIds(); }
+    absl::Status ScanExpiries(const ExpiryFn& fn) const override { return log_->ScanExpiries(fn); }
 
    private:
     WatchedStore* const store_;

@@ -1,6 +1,7 @@
 #include "tests/server/engine/memory_store.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 
@@ -9,8 +10,9 @@ namespace {
 
 class MemoryLog : public storage::ShardLog {
  public:
-  MemoryLog(MemoryStore* store, std::shared_ptr<MemoryStore::Shard> data, uint32_t dimension)
-      : store_(store), data_(std::move(data)), dimension_(dimension) {}
+  MemoryLog(MemoryStore* store, std::shared_ptr<MemoryStore::Shard> data, uint32_t uid,
+            uint32_t dimension)
+      : store_(store), data_(std::move(data)), uid_(uid), dimension_(dimension) {}
 
   uint64_t LastSequence() const override {
     std::lock_guard lock(data_->mu);
@@ -26,15 +28,26 @@ class MemoryLog : public storage::ShardLog {
         if (m.sequence != data_->last + 1 + i || m.replaces >= m.sequence) {
           return absl::InvalidArgumentError("sequence numbers out of order");
         }
-        if (m.kind == storage::Mutation::Kind::kPut && m.document.vector.size() != dimension_) {
+        const std::vector<float>& vector = m.document.vector;
+        if (m.kind == storage::Mutation::Kind::kPut && !vector.empty() &&
+            vector.size() != dimension_) {
           return absl::InvalidArgumentError("wrong dimension");
         }
       }
       for (const storage::Mutation& m : mutations) {
-        if (m.replaces != 0) data_->documents.erase(m.replaces);
+        if (m.replaces != 0) {
+          const auto replaced = data_->documents.find(m.replaces);
+          if (replaced != data_->documents.end() &&
+              replaced->second.expire_time_us != m.replaces_expire_time_us) {
+            return absl::InvalidArgumentError("what is replaced is another version");
+          }
+          data_->documents.erase(m.replaces);
+        }
         if (m.kind == storage::Mutation::Kind::kPut) {
-          data_->documents[m.sequence] = m.document;
-          data_->ids[m.id] = {m.sequence, m.document.create_time_us};
+          storage::Document& document = data_->documents[m.sequence] = m.document;
+          document.uid = uid_;
+          document.has_vector = !document.vector.empty();
+          data_->ids[m.id] = {m.sequence, document.create_time_us, document.expire_time_us};
         } else {
           data_->ids.erase(m.id);
         }
@@ -92,7 +105,7 @@ class MemoryLog : public storage::ShardLog {
     if (absl::Status status = store_->Fail("ScanVectors"); !status.ok()) return status;
     std::lock_guard lock(data_->mu);
     for (const auto& [sequence, document] : data_->documents) {
-      if (sequence <= after || sequence > up_to) continue;
+      if (sequence <= after || sequence > up_to || !document.has_vector) continue;
       if (absl::Status status = fn(sequence, document.vector); !status.ok()) return status;
     }
     return absl::OkStatus();
@@ -157,9 +170,23 @@ class MemoryLog : public storage::ShardLog {
     return data_->ids.size();
   }
 
+  absl::Status ScanExpiries(const ExpiryFn& fn) const override {
+    if (absl::Status status = store_->Fail("ScanExpiries"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::set<std::pair<int64_t, uint64_t>> expiries;
+    for (const auto& [sequence, document] : data_->documents) {
+      if (document.expire_time_us != 0) expiries.emplace(document.expire_time_us, sequence);
+    }
+    for (const auto& [time, sequence] : expiries) {
+      if (absl::Status status = fn(time, sequence); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
  private:
   MemoryStore* const store_;
   const std::shared_ptr<MemoryStore::Shard> data_;
+  const uint32_t uid_;
   const uint32_t dimension_;
 };
 
@@ -215,7 +242,7 @@ absl::StatusOr<std::unique_ptr<storage::ShardLog>> MemoryStore::OpenShard(uint32
                                                                           uint32_t number,
                                                                           uint32_t dimension) {
   if (absl::Status status = Fail("OpenShard"); !status.ok()) return status;
-  return std::make_unique<MemoryLog>(this, shard(uid, number), dimension);
+  return std::make_unique<MemoryLog>(this, shard(uid, number), uid, dimension);
 }
 
 }  // namespace vecino::engine

@@ -161,6 +161,27 @@ class FakeEngine final : public engine::Engine {
     for (const std::string& id : ids) results.push_back(erase(id));
     return results;
   }
+  absl::StatusOr<engine::WriteResult> DeleteVersion(std::string_view c, const std::string& id,
+                                                    const std::string& e,
+                                                    const engine::CallContext&) override {
+    collection = std::string(c);
+    ids = {id};
+    etag = e;
+    if (!failure.ok()) return failure;
+    return erase(id);
+  }
+  absl::StatusOr<engine::WriteResult> Modify(std::string_view c, const std::string& id,
+                                             const engine::ModifyFn& fn, engine::Truncate t,
+                                             const engine::CallContext&) override {
+    collection = std::string(c);
+    truncate = t;
+    if (!failure.ok()) return failure;
+    const auto at = documents.find(id);
+    auto next = fn(at == documents.end() ? nullptr : &at->second);
+    if (!next.ok()) return next.status();
+    writes = {*std::move(next)};
+    return write(0, writes[0]);
+  }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(std::string_view,
                                                                     std::span<const std::string> i,
                                                                     const storage::DocumentParts& p,

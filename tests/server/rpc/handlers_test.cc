@@ -195,7 +195,7 @@ TEST_F(HandlersTest, UpdateDocument) {
   ExpectField(documents_.UpdateDocument(request, &response, context_), "truncate");
   request.set_truncate(v1::TRUNCATE_MODE_ERROR);
   ASSERT_TRUE(documents_.UpdateDocument(request, &response, context_).ok());
-  EXPECT_TRUE(engine_.writes[0].must_exist);
+  EXPECT_EQ(engine_.writes[0].mode, engine::WriteMode::kReplace);
   EXPECT_EQ(engine_.truncate, engine::Truncate::kError);
   EXPECT_EQ(response.document().version(), 100);
   EXPECT_EQ(response.document().update_time().seconds(), 2);
@@ -203,7 +203,7 @@ TEST_F(HandlersTest, UpdateDocument) {
   EXPECT_EQ(response.token_count(), 5);
   request.set_allow_missing(true);
   ASSERT_TRUE(documents_.UpdateDocument(request, &response, context_).ok());
-  EXPECT_FALSE(engine_.writes[0].must_exist);
+  EXPECT_EQ(engine_.writes[0].mode, engine::WriteMode::kUpsert);
 
   engine_.write = [](size_t, const auto&) {
     return engine::WriteResult{.status = engine::InvalidField("documents[0].vector", "bad")};
