@@ -156,7 +156,9 @@ TEST(Postings, CursorAdvancesAsALinearSearchWould) {
       uint32_t target = 0;
       size_t at = 0;
       while (true) {
-        if (rng() % 3 == 0) EXPECT_EQ(cursor.Pass(target), target <= slots.back());
+        if (rng() % 3 == 0) {
+          EXPECT_EQ(cursor.Pass(target), target <= slots.back());
+        }
         while (at < slots.size() && slots[at] < target) ++at;
         const bool there = cursor.Advance(target);
         ASSERT_EQ(there, at < slots.size());
@@ -286,7 +288,7 @@ TEST(Norm, AscendsAndIsNear) {
     if (length < 32) {
       ASSERT_EQ(LengthOf(norm), static_cast<float>(length));
     } else if (length < 507'904) {
-      ASSERT_NEAR(LengthOf(norm), length, .031 * length);
+      ASSERT_NEAR(LengthOf(norm), length, .032 * length);
     } else {
       ASSERT_EQ(norm, 255);
     }
