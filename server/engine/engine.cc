@@ -115,7 +115,17 @@ class EngineImpl final : public Engine {
                               size_t max_bytes, const storage::DocumentParts& parts) const override;
   absl::StatusOr<int64_t> Count(std::string_view collection) const override;
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
-                                      const CallContext& context) const override;
+                                      const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->Search(request, context) : found.status();
+  }
+  absl::StatusOr<SearchBatchResult> SearchBatch(std::string_view collection,
+                                                std::span<const SearchRequest> requests,
+                                                size_t max_bytes,
+                                                const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->SearchBatch(requests, max_bytes, context) : found.status();
+  }
 
   absl::StatusOr<Embedded> Embed(const EmbedRequest& request, const CallContext& context) override;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
@@ -490,14 +500,6 @@ absl::StatusOr<int64_t> EngineImpl::Count(std::string_view collection) const {
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
   return (*found)->Count();
-}
-
-absl::StatusOr<SearchResult> EngineImpl::Search(std::string_view collection,
-                                                const SearchRequest& request,
-                                                const CallContext& context) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Search(request, context);
 }
 
 absl::StatusOr<Embedded> EngineImpl::Embed(const EmbedRequest& request,

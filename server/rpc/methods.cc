@@ -130,6 +130,8 @@ MethodTable Handlers::Methods() {
       {document + "CountDocuments", Bind(&documents_, &DocumentHandlers::CountDocuments, max)},
       {"/vecino.v1.SearchService/SearchDocuments",
        Bind(&search_, &SearchHandlers::SearchDocuments, max, kFewerHits)},
+      {"/vecino.v1.SearchService/BatchSearchDocuments",
+       Bind(&search_, &SearchHandlers::BatchSearchDocuments, max, kFewerSearches)},
       {embedding + "EmbedText",
        Bind(&embedding_, &EmbeddingHandlers::EmbedText, max, "send fewer texts")},
       {embedding + "ListModels", Bind(&embedding_, &EmbeddingHandlers::ListModels, max)},
