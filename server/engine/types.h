@@ -39,6 +39,13 @@ struct Limits {
   static constexpr int kMaxRerank = 65536;
   static constexpr int kMaxFacets = 16;         // fields in one call
   static constexpr int kMaxFacetValues = 1000;  // of one field
+  static constexpr int kMaxTerms = 100;             // of an expression
+  static constexpr int kMaxTermWeight = 1'000'000;  // and the least is its negative
+  static constexpr int kMaxSearches = 100;          // in one call
+  static constexpr int kMaxGroupSize = 100;         // hits of one group
+  static constexpr int kMaxGroupedHits = 1000;      // top_k · group_size
+  static constexpr size_t kMaxFieldPathBytes = 512;
+  static constexpr int kMaxPagedHits = 10'000;  // before the last page
 };
 
 enum class Metric { kCosine, kDot, kL2 };
@@ -156,8 +163,40 @@ struct DocumentQuery {
   std::string id;
 };
 
+// A weighted sum of vectors; see query_expression.h.
+struct ExpressionQuery {
+  struct Term {
+    std::variant<TextQuery, VectorQuery, DocumentQuery> term;
+    float weight = 1;
+  };
+  std::vector<Term> terms;
+  bool include_term_documents = false;  // whether documents of terms may be hits
+};
+
+// Groups of hits whose documents have a metadata field in common; see hit_groups.h.
+struct GroupBy {
+  std::string field;   // a path by dots
+  int group_size = 1;  // most hits of a group
+};
+// The value that a group has in common; monostate: none, the document is a group of its own.
+using GroupValue = std::variant<std::monostate, bool, double, std::string>;
+
+// Hits that differ; see diverse_hits.h.
+struct Diversify {
+  float lambda = 0.5f;
+  int candidates = 0;  // to choose from; 0: kMaxTopK at most, five times top_k
+};
+
+// Where a page of hits ends: behind the hit of this score, sequence number and shard.
+struct SearchPosition {
+  float score = 0;
+  int shard = 0;
+  uint64_t sequence = 0;
+  int depth = 0;  // hits up to there, on all pages
+};
+
 struct SearchRequest {
-  std::variant<TextQuery, VectorQuery, DocumentQuery> query;
+  std::variant<TextQuery, VectorQuery, DocumentQuery, ExpressionQuery> query;
   int top_k = 10;
   storage::DocumentParts parts;
   std::vector<WriteToken> tokens;  // the search sees at least these
@@ -170,6 +209,10 @@ struct SearchRequest {
   int rerank = 0;
   // The documents of the reply may take about so many bytes; see Engine::Get.
   size_t max_bytes = std::numeric_limits<size_t>::max();
+  std::optional<float> min_score;       // only hits with this score or a better one
+  std::optional<GroupBy> group_by;      // top_k counts groups; alone of the three
+  std::optional<Diversify> diversify;   // alone of the three
+  std::optional<SearchPosition> after;  // only hits behind it; alone of the three
 };
 
 // A value of a metadata field.
@@ -190,10 +233,16 @@ struct Facet {
 struct SearchHit {
   storage::Document document;
   float score = 0;
+  int group = -1;  // place of its group's value in SearchResult::groups
 };
 
 struct SearchResult {
-  std::vector<SearchHit> hits;  // best first; equal scores by ascending sequence
+  // Best first; equal scores by ascending sequence, then by shard. With group_by the hits of each
+  // group together, groups by their best hit; with diversify in the order they were chosen.
+  std::vector<SearchHit> hits;
+  std::vector<GroupValue> groups;  // with group_by
+  // Behind the last hit, where more may follow: none with group_by and diversify.
+  std::optional<SearchPosition> next;
   Metric metric = Metric::kCosine;
   int query_token_count = 0;
   bool query_truncated = false;

@@ -132,6 +132,8 @@ MethodTable Handlers::Methods() {
        Bind(&documents_, &DocumentHandlers::FacetDocuments, max, "lower limit")},
       {"/vecino.v1.SearchService/SearchDocuments",
        Bind(&search_, &SearchHandlers::SearchDocuments, max, kFewerHits)},
+      {"/vecino.v1.SearchService/BatchSearchDocuments",
+       Bind(&search_, &SearchHandlers::BatchSearchDocuments, max, kFewerSearches)},
       {embedding + "EmbedText",
        Bind(&embedding_, &EmbeddingHandlers::EmbedText, max, "send fewer texts")},
       {embedding + "ListModels", Bind(&embedding_, &EmbeddingHandlers::ListModels, max)},
