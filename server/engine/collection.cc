@@ -190,7 +190,7 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
     ShardWrite& write = by_shard[shard].emplace_back();
     write.document = std::move(document);
     write.must_exist = writes[i].must_exist;
-    auto fields = fields::ReadMetadata(write.document.metadata);
+    auto fields = fields::ReadRow(write.document.metadata, write.document.text);
     if (fields.ok()) {
       write.fields = *std::move(fields);
     } else {

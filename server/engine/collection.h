@@ -119,6 +119,10 @@ class Collection {
                              const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> Scan(const Query& query, int k,
                                               const CallContext& context) const;
+  absl::StatusOr<std::vector<Candidate>> ScanVectors(const Query& query, int k,
+                                                     const CallContext& context) const;
+  // Sorts the candidates, best first, and keeps k.
+  static void KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates);
   absl::StatusOr<std::vector<Candidate>> Rank(const Query& query, int k, const CallContext& context,
                                               bool* complete) const;
   bool FetchHeads(const Query& query, const std::vector<Candidate>& candidates,
@@ -135,6 +139,12 @@ class Collection {
       std::span<const TextQuery* const> texts, const CallContext& context) const;
   absl::Status ReadExpression(const ExpressionQuery& expression,
                               std::span<encoder::EmbedResult> embedded, Query* query) const;
+
+  // collection_words.cc
+  absl::StatusOr<std::vector<Candidate>> ScanWords(const Query& query, int k,
+                                                   const CallContext& context) const;
+  absl::StatusOr<std::vector<Candidate>> ScanBoth(const Query& query, int k,
+                                                  const CallContext& context) const;
 
   // collection_choice.cc
   absl::StatusOr<std::vector<Candidate>> Choose(const Query& query, int k, bool fill,

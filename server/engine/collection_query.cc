@@ -72,16 +72,28 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
   query.params.nprobe = request.nprobe;
   query.params.ef = request.ef_search;
   query.params.rerank = request.rerank;
+  if (info_.spec.metric == Metric::kL2) query.ranking = index::Metric::kL2;
+  const auto* const hybrid = std::get_if<HybridQuery>(&request.query);
+  const auto* const lexical = std::get_if<LexicalQuery>(&request.query);
+  if (hybrid != nullptr || lexical != nullptr) {
+    query.by_words = true;
+    query.ranking = index::Metric::kInnerProduct;
+    query.words = fields::LexicalTerms(lexical != nullptr ? lexical->text : hybrid->words);
+    if (hybrid != nullptr) query.fusion = &hybrid->fusion;
+    if (hybrid == nullptr || hybrid->fusion.dense_weight == 0) return query;
+  }
   std::string_view field = "vector";
-  if (std::holds_alternative<TextQuery>(request.query)) {
+  const auto* const given = hybrid != nullptr ? std::get_if<VectorQuery>(&hybrid->dense)
+                                              : std::get_if<VectorQuery>(&request.query);
+  if (given == nullptr && (hybrid != nullptr || std::holds_alternative<TextQuery>(request.query))) {
     field = "text";
     encoder::EmbedResult& result = embedded.front();
     if (absl::Status status = TextStatus(field, result); !status.ok()) return status;
     query.vector = std::move(result.vector);
     query.token_count = result.token_count;
     query.truncated = result.truncated;
-  } else if (const auto* vector = std::get_if<VectorQuery>(&request.query)) {
-    query.vector = vector->vector;
+  } else if (given != nullptr) {
+    query.vector = given->vector;
   } else if (const auto* document = std::get_if<DocumentQuery>(&request.query)) {
     field = "document_id";
     query.exclude = {document->id};

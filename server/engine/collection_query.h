@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/engine/collection.h"
+#include "server/fields/bm25.h"
 #include "server/fields/filter.h"
 #include "server/index/hit.h"
 #include "server/index/search_params.h"
@@ -18,8 +19,11 @@ namespace vecino::engine {
 
 // What is looked for.
 struct Collection::Query {
-  std::vector<float> vector;         // as it is compared
-  index::SearchParams params;        // k and filter are set by each scan
+  std::vector<float> vector;  // as it is compared
+  bool by_words = false;      // whether `words` rank, alone or, with `fusion`, beside `vector`
+  std::vector<fields::LexicalTerm> words;
+  const Fusion* fusion = nullptr;                // of the request
+  index::SearchParams params;                    // k and filter are set by each scan
   std::shared_ptr<const fields::Filter> filter;  // null: none
   std::vector<std::string> exclude;  // ids that are not to be returned: ascending, each once
   int wanted = 0;                    // documents to return
@@ -32,7 +36,8 @@ struct Collection::Query {
   // Of the request, null where there is none. At most one of the two, and neither with `after`.
   const GroupBy* group_by = nullptr;
   const Diversify* diversify = nullptr;
-  int top_k = 0;  // groups, with group_by
+  int top_k = 0;                                         // groups, with group_by
+  index::Metric ranking = index::Metric::kInnerProduct;  // how scores of candidates compare
 
   // Whether ids and times are all that is returned.
   bool heads_only() const { return !parts.text && !parts.metadata && !parts.vector; }
@@ -51,6 +56,7 @@ struct Collection::Candidate {
   int shard = 0;
   int group = -1;  // place of its group's value in Fetched::groups
   index::Hit hit;
+  std::optional<float> dense, lexical;  // as in SearchHit
 };
 
 struct Collection::Fetched {

@@ -51,7 +51,8 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
+// The best k of each shard, in no order.
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
     const Query& query, int k, const CallContext& context) const {
   std::vector<Candidate> candidates;
   index::SearchParams params = query.params;
@@ -76,14 +77,25 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
     if (!hits.ok()) return hits.status();
     for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), -1, hit});
   }
-  const index::Metric metric =
-      info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
-  // Stable, so that equal scores and equal sequence numbers of two shards come by shard.
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [&](const Candidate& a, const Candidate& b) {
-                     return index::RanksBefore(metric, a.hit, b.hit);
-                   });
-  if (candidates.size() > static_cast<size_t>(k)) candidates.resize(k);
+  return candidates;
+}
+
+void Collection::KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates) {
+  // Equal scores and equal sequence numbers of two shards come by shard.
+  std::sort(candidates->begin(), candidates->end(), [&](const Candidate& a, const Candidate& b) {
+    if (index::RanksBefore(metric, a.hit, b.hit)) return true;
+    return !index::RanksBefore(metric, b.hit, a.hit) && a.shard < b.shard;
+  });
+  if (candidates->size() > static_cast<size_t>(k)) candidates->resize(static_cast<size_t>(k));
+}
+
+// The best k candidates.
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
+    const Query& query, int k, const CallContext& context) const {
+  auto candidates = query.fusion != nullptr ? ScanBoth(query, k, context)
+                    : query.by_words        ? ScanWords(query, k, context)
+                                            : ScanVectors(query, k, context);
+  if (candidates.ok()) KeepBest(query.ranking, k, &*candidates);
   return candidates;
 }
 
@@ -99,8 +111,7 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Rank(const Query&
     if (!candidates.ok()) return candidates;
     *complete = candidates->size() < static_cast<size_t>(k);
     if (!query.min_score.has_value() && !query.after.has_value()) return candidates;
-    const index::Metric metric =
-        info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
+    const index::Metric metric = query.ranking;
     if (query.min_score.has_value()) {
       // Of equal scores none is worse, whatever its label.
       const index::Hit least{~uint64_t{0}, *query.min_score};
@@ -152,7 +163,8 @@ bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& ca
       continue;
     }
     if (!budget.Add(ReplyBytes(document)).ok()) return false;
-    hits.push_back({std::move(document), candidate.hit.score, candidate.group});
+    hits.push_back({std::move(document), candidate.hit.score, candidate.group, candidate.dense,
+                    candidate.lexical});
     if (!ids.insert(hits.back().document.id).second) return false;
   }
   fetched->hits = std::move(hits);
@@ -206,7 +218,8 @@ absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>&
                             *document);
       }
       if (query.FindExcluded(document->id) != nullptr) continue;
-      fetched->hits.push_back({*std::move(document), candidates[i].hit.score, candidates[i].group});
+      fetched->hits.push_back({*std::move(document), candidates[i].hit.score, candidates[i].group,
+                               candidates[i].dense, candidates[i].lexical});
     }
     next = end;
     if (fetched->gone > 0 && !fill) break;
@@ -310,6 +323,7 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
   if (!query.ok()) return query.status();
   query->max_bytes = max_bytes;
   result.embed_time = embed_time;
+  result.by_words = query->by_words;
   result.query_token_count = query->token_count;
   result.query_truncated = query->truncated;
 
@@ -365,7 +379,12 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
   }
   if (info_.spec.metric == Metric::kCosine) {
     // Rounding may take the product of two vectors of length 1 a little beyond.
-    for (SearchHit& hit : result.hits) hit.score = std::clamp(hit.score, -1.0f, 1.0f);
+    for (SearchHit& hit : result.hits) {
+      float* const score = !query->by_words              ? &hit.score
+                           : hit.dense_score.has_value() ? &*hit.dense_score
+                                                         : nullptr;
+      if (score != nullptr) *score = std::clamp(*score, -1.0f, 1.0f);
+    }
   }
   EngineMetrics& metrics = *context_.metrics;
   metrics.searches.Add();

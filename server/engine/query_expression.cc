@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/fusion.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
@@ -17,6 +18,15 @@ absl::Status CheckQueryText(std::string_view field, const std::string& text) {
   return CheckText(field, text);
 }
 
+absl::Status CheckWords(std::string_view field, const std::string& text) {
+  if (text.size() > Limits::kMaxLexicalBytes) {
+    return InvalidField(field,
+                        absl::StrCat("has ", text.size(), " bytes; words to look for may have ",
+                                     Limits::kMaxLexicalBytes));
+  }
+  return CheckQueryText(field, text);
+}
+
 }  // namespace
 
 std::string TermField(size_t i, std::string_view field) {
@@ -25,6 +35,10 @@ std::string TermField(size_t i, std::string_view field) {
 
 void AppendTexts(const SearchRequest& request, std::vector<const TextQuery*>* texts) {
   if (const auto* text = std::get_if<TextQuery>(&request.query)) texts->push_back(text);
+  if (const auto* hybrid = std::get_if<HybridQuery>(&request.query)) {
+    const auto* text = std::get_if<TextQuery>(&hybrid->dense);
+    if (text != nullptr && hybrid->fusion.dense_weight != 0) texts->push_back(text);
+  }
   const auto* expression = std::get_if<ExpressionQuery>(&request.query);
   if (expression == nullptr) return;
   for (const ExpressionQuery::Term& term : expression->terms) {
@@ -38,6 +52,22 @@ absl::Status CheckQuery(const SearchRequest& request) {
   }
   if (const auto* document = std::get_if<DocumentQuery>(&request.query)) {
     return CheckDocumentId("document_id", document->id);
+  }
+  if (const auto* lexical = std::get_if<LexicalQuery>(&request.query)) {
+    return CheckWords("lexical.text", lexical->text);
+  }
+  if (const auto* hybrid = std::get_if<HybridQuery>(&request.query)) {
+    const auto* text = std::get_if<TextQuery>(&hybrid->dense);
+    absl::Status status;
+    if (text != nullptr && hybrid->fusion.dense_weight != 0) {
+      status = CheckQueryText("text", text->text);
+    }
+    if (status.ok() && hybrid->fusion.lexical_weight != 0) {
+      // The one text may be both.
+      const bool same = text != nullptr && text->text == hybrid->words;
+      status = CheckWords(same ? "text" : "lexical_text", hybrid->words);
+    }
+    return status.ok() ? CheckFusion(request.top_k, hybrid->fusion) : status;
   }
   const auto* expression = std::get_if<ExpressionQuery>(&request.query);
   if (expression == nullptr) return absl::OkStatus();

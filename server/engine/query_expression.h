@@ -10,8 +10,8 @@
 
 namespace vecino::engine {
 
-// Appends the texts of a query, in order: that of a TextQuery, those of an expression's terms, none
-// of others. They belong to `request`.
+// Appends the texts of a query that are to be embedded, in order: that of a TextQuery, also in a
+// HybridQuery, those of an expression's terms, none of others. They belong to `request`.
 void AppendTexts(const SearchRequest& request, std::vector<const TextQuery*>* texts);
 
 // What can be said of a query before anything is embedded or read: number and weights of terms, and

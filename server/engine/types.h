@@ -37,8 +37,10 @@ struct Limits {
   static constexpr int kMaxEf = 4096;
   static constexpr int kMaxLshBits = 16384;
   static constexpr int kMaxRerank = 65536;
-  static constexpr int kMaxFacets = 16;         // fields in one call
-  static constexpr int kMaxFacetValues = 1000;  // of one field
+  static constexpr int kMaxFacets = 16;                 // fields in one call
+  static constexpr int kMaxFacetValues = 1000;          // of one field
+  static constexpr size_t kMaxLexicalBytes = 64 << 10;  // of a query's text
+  static constexpr int kMaxRankConstant = 10'000;
   static constexpr int kMaxTerms = 100;             // of an expression
   static constexpr int kMaxTermWeight = 1'000'000;  // and the least is its negative
   static constexpr int kMaxSearches = 100;          // in one call
@@ -173,6 +175,29 @@ struct ExpressionQuery {
   bool include_term_documents = false;  // whether documents of terms may be hits
 };
 
+// Words, ranked by BM25; see docs/lexical.md.
+struct LexicalQuery {
+  std::string text;
+};
+
+// How a ranking by meaning and one by words become one; see fusion.h.
+struct Fusion {
+  enum class Method { kRrf, kWeightedScores };
+  Method method = Method::kRrf;
+  // Not both 0. One of 0 leaves that ranking out.
+  float dense_weight = 1;
+  float lexical_weight = 0.6f;
+  int rank_constant = 60;
+  int candidates = 0;  // hits of each ranking; 0: twice top_k, at least 100, at most kMaxTopK
+};
+
+// Meaning and words together.
+struct HybridQuery {
+  std::variant<TextQuery, VectorQuery> dense;
+  std::string words;
+  Fusion fusion;
+};
+
 // Groups of hits whose documents have a metadata field in common; see hit_groups.h.
 struct GroupBy {
   std::string field;   // a path by dots
@@ -196,7 +221,8 @@ struct SearchPosition {
 };
 
 struct SearchRequest {
-  std::variant<TextQuery, VectorQuery, DocumentQuery, ExpressionQuery> query;
+  std::variant<TextQuery, VectorQuery, DocumentQuery, ExpressionQuery, LexicalQuery, HybridQuery>
+      query;
   int top_k = 10;
   storage::DocumentParts parts;
   std::vector<WriteToken> tokens;  // the search sees at least these
@@ -209,9 +235,10 @@ struct SearchRequest {
   int rerank = 0;
   // The documents of the reply may take about so many bytes; see Engine::Get.
   size_t max_bytes = std::numeric_limits<size_t>::max();
-  std::optional<float> min_score;       // only hits with this score or a better one
-  std::optional<GroupBy> group_by;      // top_k counts groups; alone of the three
-  std::optional<Diversify> diversify;   // alone of the three
+  std::optional<float> min_score;   // only hits with this score or a better one
+  std::optional<GroupBy> group_by;  // top_k counts groups; alone of the three
+  // Alone of the three, and not with words, whose scores are no similarity of vectors.
+  std::optional<Diversify> diversify;
   std::optional<SearchPosition> after;  // only hits behind it; alone of the three
 };
 
@@ -234,6 +261,8 @@ struct SearchHit {
   storage::Document document;
   float score = 0;
   int group = -1;  // place of its group's value in SearchResult::groups
+  // Of a hybrid query: its scores in the two rankings, where it was among their candidates.
+  std::optional<float> dense_score, lexical_score;
 };
 
 struct SearchResult {
@@ -244,6 +273,9 @@ struct SearchResult {
   // Behind the last hit, where more may follow: none with group_by and diversify.
   std::optional<SearchPosition> next;
   Metric metric = Metric::kCosine;
+  // Whether scores are those of words, alone or in a hybrid query: higher is better, whatever the
+  // metric.
+  bool by_words = false;
   int query_token_count = 0;
   bool query_truncated = false;
   absl::Duration embed_time, search_time, fetch_time;

@@ -101,9 +101,15 @@ absl::StatusOr<std::vector<LexicalHit>> SearchBm25(std::span<const LexicalTerm> 
         options.k1 * (1 - options.b + options.b * LengthOf(static_cast<uint8_t>(norm)) / mean));
   }
 
+  std::vector<LexicalHit> hits;
   LexicalTop top(options.k, options.above);
   for (uint32_t p = 0; p < parts.size(); ++p) {
     const LexicalPart& part = parts[p];
+    if (p > 0 && part.group != parts[p - 1].group) {
+      const std::vector<LexicalHit> best = top.Take();
+      hits.insert(hits.end(), best.begin(), best.end());
+      top = LexicalTop(options.k, options.above);
+    }
     if (part.postings != nullptr) {
       std::vector<SegmentTerm> found;
       for (const auto& [number, t] : in[p].found) found.push_back({number, weights[t]});
@@ -124,7 +130,9 @@ absl::StatusOr<std::vector<LexicalHit>> SearchBm25(std::span<const LexicalTerm> 
       if (sum > 0 && score > top.threshold()) top.Push({p, slot, score});
     }
   }
-  return top.Take();
+  const std::vector<LexicalHit> best = top.Take();
+  hits.insert(hits.end(), best.begin(), best.end());
+  return hits;
 }
 
 }  // namespace vecino::fields

@@ -35,7 +35,7 @@ class LexicalTop {
   std::vector<LexicalHit> Take();
 
  private:
-  const size_t k_;
+  size_t k_;
   float threshold_;
   std::vector<LexicalHit> heap_;  // the worst in front
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/fields/analyzer.h"
@@ -103,11 +104,12 @@ DocumentTerms::DocumentTerms(std::string_view text) {
   header.count = static_cast<uint32_t>(entries.size());
   header.length = counter.length();
   header.bytes = sizeof(Header) + entries.size() * sizeof(Entry) + bytes.size();
-  data_ = std::make_unique<char[]>(header.bytes);
-  std::memcpy(data_.get(), &header, sizeof header);
-  std::memcpy(data_.get() + sizeof header, entries.data(), entries.size() * sizeof(Entry));
-  std::memcpy(data_.get() + sizeof header + entries.size() * sizeof(Entry), bytes.data(),
+  std::shared_ptr<char[]> data(new char[header.bytes]);
+  std::memcpy(data.get(), &header, sizeof header);
+  std::memcpy(data.get() + sizeof header, entries.data(), entries.size() * sizeof(Entry));
+  std::memcpy(data.get() + sizeof header + entries.size() * sizeof(Entry), bytes.data(),
               bytes.size());
+  data_ = std::move(data);
 }
 
 uint32_t DocumentTerms::Frequency(uint32_t hash, std::string_view term) const {

@@ -49,7 +49,7 @@ class DocumentTerms {
     return reinterpret_cast<const Entry*>(data_.get() + sizeof(Header));
   }
 
-  std::unique_ptr<char[]> data_;  // Header, entries, the terms' bytes
+  std::shared_ptr<const char[]> data_;  // Header, entries, the terms' bytes; shared by copies
 };
 
 // For tables in memory only: it may differ between two builds.
