@@ -5,6 +5,7 @@
 
 #include "client/conversions.h"
 #include "client/error_details.h"
+#include "client/hybrid_conversions.h"
 #include "client/impl.h"
 #include "client/search_conversions.h"
 #include "client/vecino/client.h"
@@ -57,6 +58,13 @@ Query Query::Expression(std::vector<QueryTerm> terms, bool include_term_document
   return query;
 }
 
+Query Query::Words(std::string text) {
+  Query query;
+  query.kind = Kind::kWords;
+  query.text_or_id = std::move(text);
+  return query;
+}
+
 Result<SearchResponse> Client::Search(const std::string& collection, const Query& query,
                                       const SearchOptions& options) {
   if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
@@ -66,6 +74,19 @@ Result<SearchResponse> Client::Search(const std::string& collection, const Query
   v1::SearchDocumentsResponse response;
   const Status status =
       impl_->Call(*impl_->search, &v1::SearchService::Stub::SearchDocuments, request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
+}
+
+Result<SearchResponse> Client::HybridSearch(const std::string& collection, const HybridQuery& query,
+                                            const SearchOptions& options) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  v1::HybridSearchDocumentsRequest request;
+  if (Status status = ToProto(query, options, &request); !status.ok()) return status;
+  request.set_parent(CollectionName(collection));
+  v1::HybridSearchDocumentsResponse response;
+  const Status status = impl_->Call(*impl_->search, &v1::SearchService::Stub::HybridSearchDocuments,
+                                    request, &response);
   if (!status.ok()) return status;
   return FromProto(response);
 }

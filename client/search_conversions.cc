@@ -25,6 +25,10 @@ Status TermToProto(const From& from, const std::string& path, To* to) {
 }
 
 Status ToProto(const Query& query, v1::SearchDocumentsRequest* request) {
+  if (query.kind == Query::Kind::kWords) {
+    request->mutable_lexical()->set_text(query.text_or_id);
+    return CheckUtf8(query.text_or_id, "lexical.text");
+  }
   if (query.kind != Query::Kind::kExpression) return TermToProto(query, "", request);
   v1::QueryExpression* expression = request->mutable_expression();
   expression->set_include_term_documents(query.include_term_documents);

@@ -1,5 +1,5 @@
 // vecino search COLLECTION TEXT [--plus TEXT --minus TEXT ...] | --like ID --unlike ID |
-// --vector FILE | --id DOCUMENT
+// --vector FILE | --id DOCUMENT | --lexical TEXT | --hybrid TEXT
 #include <algorithm>
 #include <fstream>
 #include <iostream>
@@ -21,6 +21,7 @@ struct Arguments {
   std::string document_id;
   TermArguments terms;
   ShapeArguments shape;
+  WordArguments words;
   SearchOptions options;
 };
 
@@ -42,15 +43,21 @@ Result<std::vector<float>> ReadVector(const std::string& path) {
   return vector;
 }
 
-void Print(const SearchResponse& response, bool grouped) {
+void Print(const SearchResponse& response, const Arguments& arguments) {
+  const bool grouped = arguments.shape.grouped(), hybrid = arguments.words.hybrid;
   std::vector<Table::Column> columns = {{"SCORE", Table::Align::kRight}, {"ID"}, {"TEXT"}};
   if (grouped) columns.insert(columns.begin() + 1, {"GROUP"});
+  if (hybrid) {
+    columns.insert(columns.begin() + 1,
+                   {{"MEANING", Table::Align::kRight}, {"WORDS", Table::Align::kRight}});
+  }
   Table table(std::move(columns));
   for (const SearchHit& hit : response.hits) {
-    char score[32];
-    std::snprintf(score, sizeof(score), "%.3f", hit.score);
-    std::vector<std::string> row = {score, hit.document.id, hit.document.text};
+    std::vector<std::string> row = {ScoreText(hit.score), hit.document.id, hit.document.text};
     if (grouped) row.insert(row.begin() + 1, GroupText(hit));
+    if (hybrid) {
+      row.insert(row.begin() + 1, {ScoreText(hit.dense_score), ScoreText(hit.lexical_score)});
+    }
     table.AddRow(row);
   }
   table.Print(std::cout, TableWidth());
@@ -63,13 +70,18 @@ void Print(const SearchResponse& response, bool grouped) {
   std::cout << '\n'
             << Duration(total) << " (embed " << Duration(response.embed_time) << ", search "
             << Duration(response.search_time) << ", fetch " << Duration(response.fetch_time)
-            << "); " << MetricName(response.metric) << ", "
-            << (response.higher_is_better ? "higher" : "lower") << " is nearer\n";
+            << "); "
+            << (hybrid                    ? "merged"
+                : arguments.words.lexical ? "BM25"
+                                          : MetricName(response.metric))
+            << ", " << (response.higher_is_better ? "higher" : "lower") << " is nearer\n";
 }
 
 void PrintJson(const SearchResponse& response, size_t rank) {
   for (const SearchHit& hit : response.hits) {
     Json json{{"rank", ++rank}, {"score", hit.score}};
+    if (hit.dense_score.has_value()) json["dense_score"] = *hit.dense_score;
+    if (hit.lexical_score.has_value()) json["lexical_score"] = *hit.lexical_score;
     if (!hit.group_json.empty()) json["group"] = Json::parse(hit.group_json, nullptr, false);
     json.update(DocumentJson(hit.document));
     std::cout << OneLine(json) << '\n';
@@ -87,13 +99,22 @@ void PrintNextPage(const Context& context, const SearchResponse& response) {
   }
 }
 
+HybridQuery HybridOf(const Arguments& arguments) {
+  HybridQuery query = arguments.words.query;
+  query.text = arguments.text;
+  return query;
+}
+
 int Search(Context& context, const Arguments& arguments, const Query& query) {
   SearchOptions options = arguments.options;
   arguments.shape.Set(&options);
   SearchResponse all;
   size_t printed = 0;
   do {
-    Result<SearchResponse> response = context.client().Search(arguments.collection, query, options);
+    Result<SearchResponse> response =
+        arguments.words.hybrid
+            ? context.client().HybridSearch(arguments.collection, HybridOf(arguments), options)
+            : context.client().Search(arguments.collection, query, options);
     if (!response.ok()) return context.Fail("search " + arguments.collection, response.status());
     if (context.json) {
       PrintJson(*response, printed);
@@ -111,7 +132,7 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
     all.hits = std::move(hits);
   } while (arguments.shape.all_pages && !options.page_token.empty());
   if (!context.json) {
-    Print(all, arguments.shape.grouped());
+    Print(all, arguments);
     if (all.hits.empty()) {
       std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
                 << "` says how many documents there are\n";
@@ -153,6 +174,7 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->add_option("--rerank", options.rerank, "Candidates to score again")
       ->excludes(recall)
       ->excludes(exact);
+  AddWordOptions(command, &arguments->words);
   command->callback([&context, arguments, text, vector, id] {
     const bool has_text = text->count() > 0, has_vector = vector->count() > 0;
     const bool has_terms = arguments->terms.any();
@@ -166,7 +188,11 @@ void AddSearchCommand(CLI::App& app, Context& context) {
       if (has_terms) {
         return Search(context, *arguments, arguments->terms.ToQuery(arguments->text));
       }
-      if (has_text) return Search(context, *arguments, Query::Text(arguments->text));
+      if (has_text) {
+        return Search(context, *arguments,
+                      arguments->words.lexical ? Query::Words(arguments->text)
+                                               : Query::Text(arguments->text));
+      }
       if (!has_vector) {
         return Search(context, *arguments, Query::DocumentId(arguments->document_id));
       }

@@ -1,5 +1,8 @@
 #include "client/cli/search_options.h"
 
+#include <cstdio>
+#include <map>
+
 #include "client/cli/format.h"
 
 namespace vecino::cli {
@@ -77,6 +80,45 @@ void AddShapeOptions(CLI::App* command, ShapeArguments* shape) {
       ->excludes(group_by)
       ->excludes(diversify);
   shape->paged_by = page_token;
+}
+
+void AddWordOptions(CLI::App* command, WordArguments* words) {
+  CLI::Option* lexical =
+      command->add_flag("--lexical", words->lexical, "Rank by the words of TEXT (BM25)");
+  CLI::Option* hybrid = command->add_flag("--hybrid", words->hybrid,
+                                          "Merge the rankings by meaning and by words of TEXT");
+  hybrid->excludes(lexical);
+  for (const char* other : {"--vector", "--id", "--plus", "--minus", "--like", "--unlike"}) {
+    lexical->excludes(command->get_option(other));
+    hybrid->excludes(command->get_option(other));
+  }
+  lexical->excludes(command->get_option("--diversify"));
+  for (const char* other : {"--min-score", "--group-by", "--diversify", "--page-token",
+                            "--all-pages", "--recall", "--exact", "--nprobe", "--ef", "--rerank"}) {
+    hybrid->excludes(command->get_option(other));
+  }
+  const std::map<std::string, FusionMethod> methods = {{"rrf", FusionMethod::kRrf},
+                                                       {"weighted", FusionMethod::kWeightedScores}};
+  command
+      ->add_option("--fusion", words->query.fusion,
+                   "How --hybrid merges: by ranks (rrf, the default) or by weighted scores")
+      ->transform(CLI::CheckedTransformer(methods).description("rrf|weighted"))
+      ->needs(hybrid);
+  command
+      ->add_option("--dense-weight", words->query.dense_weight,
+                   "Weight of the ranking by meaning (default 1)")
+      ->needs(hybrid);
+  command
+      ->add_option("--lexical-weight", words->query.lexical_weight,
+                   "Weight of the ranking by words (default 0.6)")
+      ->needs(hybrid);
+}
+
+std::string ScoreText(std::optional<float> score) {
+  if (!score.has_value()) return "-";
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.3f", *score);
+  return text;
 }
 
 void ShapeArguments::Set(SearchOptions* options) const {

@@ -23,6 +23,14 @@ struct TermArguments {
 };
 void AddTermOptions(CLI::App* command, TermArguments* terms);
 
+// Searches for words, alone or beside one for meaning.
+struct WordArguments {
+  bool lexical = false, hybrid = false;
+  HybridQuery query;  // of hybrid, but for what is looked for
+};
+// After the other options, some of which these exclude. `command` must outlive *words.
+void AddWordOptions(CLI::App* command, WordArguments* words);
+
 struct ShapeArguments {
   std::optional<float> min_score;
   GroupBy group_by;
@@ -38,6 +46,9 @@ struct ShapeArguments {
 };
 // `command` must outlive *shape.
 void AddShapeOptions(CLI::App* command, ShapeArguments* shape);
+
+// A score for a table, "-" for none.
+std::string ScoreText(std::optional<float> score);
 
 // The group of a hit for a table: text as it is, other values as JSON, "-" for none.
 std::string GroupText(const SearchHit& hit);

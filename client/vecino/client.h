@@ -247,13 +247,14 @@ struct QueryTerm {
 
 struct Query {
   // Exactly one kind: a text, a vector, the id of a stored document, or a sum of up to 100 of these
-  // such as king - man + woman. Documents that are terms are no hits, unless
-  // include_term_documents.
+  // such as king - man + woman, or words, which rank by BM25 over texts. Documents that are terms
+  // are no hits, unless include_term_documents.
   static Query Text(std::string text);
   static Query Vector(std::vector<float> vector);
   static Query DocumentId(std::string id);
   static Query Expression(std::vector<QueryTerm> terms, bool include_term_documents = false);
-  enum class Kind { kText, kVector, kDocumentId, kExpression } kind = Kind::kText;
+  static Query Words(std::string text);
+  enum class Kind { kText, kVector, kDocumentId, kExpression, kWords } kind = Kind::kText;
   std::string text_or_id;
   std::vector<float> vector;
   std::vector<QueryTerm> terms;
@@ -270,6 +271,19 @@ struct GroupBy {
 struct Diversify {
   float lambda = 0.5f;  // 0: only difference, to 1: only nearness to the query
   int candidates = 0;   // hits to choose from; 0: five times top_k
+};
+
+// How a ranking by meaning and one by words become one.
+enum class FusionMethod { kRrf, kWeightedScores };
+struct HybridQuery {
+  std::string text;           // looked for by meaning and by words
+  std::vector<float> vector;  // not empty: instead of the text's meaning
+  std::string words;          // not empty: instead of the text's words
+  FusionMethod fusion = FusionMethod::kRrf;
+  // 0 or more, not both 0. Unset: the server's default.
+  std::optional<float> dense_weight, lexical_weight;
+  int rank_constant = 0;  // of kRrf; 0: the server's default
+  int candidates = 0;     // hits to take of each ranking; 0: the server's default
 };
 
 struct SearchOptions {
@@ -297,11 +311,13 @@ struct SearchHit {
   // With group_by: what its group has in common, as JSON text; empty where the document has
   // nothing.
   std::string group_json;
+  // Of a hybrid search: its scores in the two rankings, where it was among their candidates.
+  std::optional<float> dense_score, lexical_score;
 };
 
 struct SearchResponse {
-  std::vector<SearchHit> hits;  // best first
-  Metric metric = Metric::kCosine;
+  std::vector<SearchHit> hits;      // best first
+  Metric metric = Metric::kCosine;  // says nothing of a search for words
   bool higher_is_better = true;
   int query_token_count = 0;
   bool query_truncated = false;
@@ -438,6 +454,11 @@ class Client {
   // together. A search that fails does not stop the others.
   Result<std::vector<Result<SearchResponse>>> SearchBatch(const std::string& collection,
                                                           const std::vector<SearchCall>& calls);
+
+  // A search for meaning and one for words, merged. Of `options` top_k, read_mask, write_tokens and
+  // truncate; INVALID_ARGUMENT when another is set.
+  Result<SearchResponse> HybridSearch(const std::string& collection, const HybridQuery& query,
+                                      const SearchOptions& options = {});
 
   // timings: filled on success, may be null.
   Result<std::vector<Embedding>> Embed(const std::string& model,

@@ -134,6 +134,8 @@ MethodTable Handlers::Methods() {
        Bind(&search_, &SearchHandlers::SearchDocuments, max, kFewerHits)},
       {"/vecino.v1.SearchService/BatchSearchDocuments",
        Bind(&search_, &SearchHandlers::BatchSearchDocuments, max, kFewerSearches)},
+      {"/vecino.v1.SearchService/HybridSearchDocuments",
+       Bind(&search_, &SearchHandlers::HybridSearchDocuments, max, kFewerHits)},
       {embedding + "EmbedText",
        Bind(&embedding_, &EmbeddingHandlers::EmbedText, max, "send fewer texts")},
       {embedding + "ListModels", Bind(&embedding_, &EmbeddingHandlers::ListModels, max)},

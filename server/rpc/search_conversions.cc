@@ -85,10 +85,12 @@ absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::Search
     case v1::SearchDocumentsRequest::kExpression:
       return ReadExpression(request.expression(), *truncate, out);
     case v1::SearchDocumentsRequest::kLexical:
+      out->query = engine::LexicalQuery{request.lexical().text()};
+      return absl::OkStatus();
     case v1::SearchDocumentsRequest::QUERY_NOT_SET:
       break;
   }
-  return InvalidField("query", "is missing; set text, vector, document_id or expression");
+  return InvalidField("query", "is missing; set text, vector, document_id, expression or lexical");
 }
 
 absl::Status ReadEffort(const v1::SearchDocumentsRequest& request, engine::SearchRequest* out) {
@@ -183,8 +185,8 @@ absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsR
     }
     if (absl::Status status = budget->Add(*to); !status.ok()) return status;
   }
-  out->set_metric(WriteMetric(result.metric));
-  out->set_higher_is_better(engine::HigherIsBetter(result.metric));
+  if (!result.by_words) out->set_metric(WriteMetric(result.metric));
+  out->set_higher_is_better(result.by_words || engine::HigherIsBetter(result.metric));
   out->set_query_token_count(result.query_token_count);
   out->set_query_truncated(result.query_truncated);
   WriteDuration(result.embed_time, out->mutable_timings()->mutable_embed());

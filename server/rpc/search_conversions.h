@@ -10,8 +10,8 @@
 
 namespace vecino::rpc {
 
-// All of a request but `parent` and max_bytes. INVALID_ARGUMENT naming the field; UNIMPLEMENTED for
-// what the server does not have. `collection`: the parent's id.
+// All of a request but `parent` and max_bytes. INVALID_ARGUMENT naming the field.
+// `collection`: the parent's id.
 absl::Status ReadSearch(std::string_view collection, const v1::SearchDocumentsRequest& request,
                         engine::SearchRequest* out);
 

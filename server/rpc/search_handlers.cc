@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/rpc/hybrid_conversions.h"
 #include "server/rpc/reply_budget.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/search_conversions.h"
@@ -147,6 +148,20 @@ absl::Status SearchHandlers::BatchSearchDocuments(const v1::BatchSearchDocuments
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status SearchHandlers::HybridSearchDocuments(const v1::HybridSearchDocumentsRequest& request,
+                                                   v1::HybridSearchDocumentsResponse* response,
+                                                   const engine::CallContext& context) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  engine::SearchRequest search;
+  if (absl::Status status = ReadHybrid(request, &search); !status.ok()) return status;
+  search.max_bytes = max_reply_bytes_;
+  auto result = engine_.Search(*collection, search, context);
+  ReplyBudget budget(max_reply_bytes_, kFewerHits);
+  if (!result.ok()) return budget.Explain(result.status());
+  return WriteHybrid(*collection, *result, &budget, response);
 }
 
 }  // namespace vecino::rpc

@@ -32,6 +32,9 @@ class SearchHandlers {
   absl::Status BatchSearchDocuments(const v1::BatchSearchDocumentsRequest& request,
                                     v1::BatchSearchDocumentsResponse* response,
                                     const engine::CallContext& context);
+  absl::Status HybridSearchDocuments(const v1::HybridSearchDocumentsRequest& request,
+                                     v1::HybridSearchDocumentsResponse* response,
+                                     const engine::CallContext& context);
 
  private:
   engine::Engine& engine_;

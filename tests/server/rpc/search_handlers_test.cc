@@ -112,14 +112,126 @@ TEST_F(SearchHandlersTest, GroupsComeWithTheirValues) {
   EXPECT_FALSE(response_.hits(4).has_group());
 }
 
-// One place to remove once the server has them.
-TEST_F(SearchHandlersTest, WhatIsMissingIsSaid) {
-  absl::Status status = SearchWith([](auto& r) { r.set_filter("a = 1"); });
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(ToStd(status.message()), HasSubstr("filter"));
-  status = SearchWith([](auto& r) { r.mutable_lexical()->set_text("x"); });
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(ToStd(status.message()), HasSubstr("lexical"));
+TEST_F(SearchHandlersTest, FiltersAndWordsArrive) {
+  ASSERT_TRUE(SearchWith([](auto& r) { r.set_filter("a = 1"); }).ok());
+  EXPECT_EQ(engine_.search.filter, "a = 1");
+  EXPECT_EQ(response_.metric(), v1::METRIC_COSINE);
+  engine_.search_result.metric = engine::Metric::kL2;
+  engine_.search_result.by_words = true;
+  ASSERT_TRUE(SearchWith([](auto& r) { r.mutable_lexical()->set_text("some words"); }).ok());
+  EXPECT_EQ(std::get<engine::LexicalQuery>(engine_.search.query).text, "some words");
+  EXPECT_EQ(response_.metric(), v1::METRIC_UNSPECIFIED);
+  EXPECT_TRUE(response_.higher_is_better());
+}
+
+class HybridHandlersTest : public HandlersTest {
+ protected:
+  template <class Change>
+  absl::Status Hybrid(Change change) {
+    v1::HybridSearchDocumentsRequest request;
+    request.set_parent("collections/c");
+    request.set_text("x y");
+    change(request);
+    response_.Clear();
+    return search_.HybridSearchDocuments(request, &response_, context_);
+  }
+  template <class Change>
+  std::string FieldOf(Change change) {
+    const absl::Status status = Hybrid(change);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    return engine::FieldOf(status);
+  }
+  const engine::HybridQuery& query() const {
+    return std::get<engine::HybridQuery>(engine_.search.query);
+  }
+
+  v1::HybridSearchDocumentsResponse response_;
+};
+
+TEST_F(HybridHandlersTest, OneTextIsBoth) {
+  ASSERT_TRUE(Hybrid([](auto& r) {
+                r.set_truncate(v1::TRUNCATE_MODE_ERROR);
+                r.set_filter("a = 1");
+                r.set_top_k(7);
+                r.mutable_read_mask()->add_paths("text");
+                r.add_write_tokens()->set_sequence_number(5);
+              }).ok());
+  const auto& text = std::get<engine::TextQuery>(query().dense);
+  EXPECT_EQ(text.text, "x y");
+  EXPECT_EQ(text.truncate, engine::Truncate::kError);
+  EXPECT_EQ(query().words, "x y");
+  EXPECT_EQ(query().fusion.method, engine::Fusion::Method::kRrf);
+  EXPECT_EQ(query().fusion.dense_weight, 1);
+  EXPECT_EQ(query().fusion.lexical_weight, .6f);
+  EXPECT_EQ(query().fusion.rank_constant, 60);
+  EXPECT_EQ(query().fusion.candidates, 0);
+  EXPECT_EQ(engine_.search.filter, "a = 1");
+  EXPECT_EQ(engine_.search.top_k, 7);
+  EXPECT_FALSE(engine_.search.parts.metadata);
+  ASSERT_EQ(engine_.search.tokens.size(), 1u);
+  EXPECT_EQ(engine_.search.tokens[0].sequence, 5u);
+}
+
+TEST_F(HybridHandlersTest, PartsMayBeGivenApart) {
+  ASSERT_TRUE(Hybrid([](auto& r) {
+                r.mutable_vector()->add_values(2);
+                r.mutable_fusion()->set_method(v1::Fusion::METHOD_WEIGHTED_SCORES);
+                r.mutable_fusion()->set_dense_weight(2);
+                r.mutable_fusion()->set_lexical_weight(3);
+                r.mutable_fusion()->set_rank_constant(4);
+                r.mutable_fusion()->set_candidates(50);
+              }).ok());
+  EXPECT_EQ(std::get<engine::VectorQuery>(query().dense).vector, std::vector<float>{2});
+  EXPECT_EQ(query().words, "x y");
+  EXPECT_EQ(query().fusion.method, engine::Fusion::Method::kWeightedScores);
+  EXPECT_EQ(query().fusion.dense_weight, 2);
+  EXPECT_EQ(query().fusion.lexical_weight, 3);
+  EXPECT_EQ(query().fusion.rank_constant, 4);
+  EXPECT_EQ(query().fusion.candidates, 50);
+  ASSERT_TRUE(Hybrid([](auto& r) { r.set_lexical_text("z"); }).ok());
+  EXPECT_EQ(std::get<engine::TextQuery>(query().dense).text, "x y");
+  EXPECT_EQ(query().words, "z");
+  ASSERT_TRUE(Hybrid([](auto& r) {
+                r.clear_text();
+                r.set_lexical_text("z");
+                r.mutable_vector()->add_values(2);
+              }).ok());
+  EXPECT_EQ(query().words, "z");
+}
+
+TEST_F(HybridHandlersTest, BadRequestsNameTheField) {
+  EXPECT_EQ(FieldOf([](auto& r) { r.clear_text(); }), "text");
+  EXPECT_EQ(FieldOf([](auto& r) {
+              r.clear_text();
+              r.set_lexical_text("z");
+            }),
+            "text");
+  EXPECT_EQ(FieldOf([](auto& r) {
+              r.set_lexical_text("z");
+              r.mutable_vector()->add_values(2);
+            }),
+            "text");
+  EXPECT_EQ(FieldOf([](auto& r) { r.set_top_k(0); }), "top_k");
+  EXPECT_EQ(FieldOf([](auto& r) { r.mutable_fusion()->set_candidates(0); }), "fusion.candidates");
+  EXPECT_EQ(
+      FieldOf([](auto& r) { r.mutable_fusion()->set_method(static_cast<v1::Fusion::Method>(9)); }),
+      "fusion.method");
+  EXPECT_EQ(FieldOf([](auto& r) { r.mutable_vector(); }), "vector");
+}
+
+TEST_F(HybridHandlersTest, BothScoresComeBack) {
+  engine_.search_result.by_words = true;
+  engine_.search_result.query_truncated = true;
+  engine_.search_result.hits.push_back({Stored("a"), .5f, -1, .25f, 3.f});
+  engine_.search_result.hits.push_back({Stored("b"), .125f, -1, std::nullopt, 2.f});
+  ASSERT_TRUE(Hybrid([](auto&) {}).ok());
+  ASSERT_EQ(response_.hits_size(), 2);
+  EXPECT_EQ(response_.hits(0).score(), .5f);
+  EXPECT_EQ(response_.hits(0).dense_score(), .25f);
+  EXPECT_EQ(response_.hits(0).lexical_score(), 3);
+  EXPECT_FALSE(response_.hits(1).has_dense_score());
+  EXPECT_THAT(response_.hits(1).document().name(), HasSubstr("/b"));
+  EXPECT_TRUE(response_.query_truncated());
 }
 
 TEST_F(SearchHandlersTest, PageTokensComeBack) {
