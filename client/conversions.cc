@@ -27,11 +27,15 @@ v1::Metric ToProto(Metric metric) {
   return v1::METRIC_UNSPECIFIED;
 }
 
+}  // namespace
+
 Metric FromProto(v1::Metric metric) {
   if (metric == v1::METRIC_DOT) return Metric::kDot;
   if (metric == v1::METRIC_L2) return Metric::kL2;
   return Metric::kCosine;
 }
+
+namespace {
 
 constexpr int64_t kNanos = 1'000'000'000;  // in a second
 
@@ -189,22 +193,6 @@ WriteResult FromProto(const v1::BatchWriteResult& message) {
           .truncated = message.truncated(),
           .etag = {},
           .repeated = false};
-}
-
-SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
-  SearchResponse response;
-  response.hits.reserve(message.hits_size());
-  for (const v1::SearchHit& hit : message.hits()) {
-    response.hits.push_back({.document = FromProto(hit.document()), .score = hit.score()});
-  }
-  response.metric = FromProto(message.metric());
-  response.higher_is_better = message.higher_is_better();
-  response.query_token_count = message.query_token_count();
-  response.query_truncated = message.query_truncated();
-  response.embed_time = FromProto(message.timings().embed());
-  response.search_time = FromProto(message.timings().search());
-  response.fetch_time = FromProto(message.timings().fetch());
-  return response;
 }
 
 Embedding FromProto(const v1::Embedding& message) {

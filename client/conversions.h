@@ -44,7 +44,7 @@ Document FromProto(const v1::Document& message);
 Collection FromProto(const v1::Collection& message);
 WriteToken FromProto(const v1::WriteToken& message);
 WriteResult FromProto(const v1::BatchWriteResult& message);
-SearchResponse FromProto(const v1::SearchDocumentsResponse& message);
+Metric FromProto(v1::Metric metric);
 Embedding FromProto(const v1::Embedding& message);
 Model FromProto(const v1::Model& message);
 ServerStatus FromProto(const v1::GetServerStatusResponse& message);

@@ -119,6 +119,12 @@ std::string ToJson(const google::protobuf::Struct& metadata) {
   return json;
 }
 
+std::string ToJson(const google::protobuf::Value& value) {
+  std::string json;
+  AppendValue(value, &json);
+  return json;
+}
+
 namespace {
 
 // The contract's limit. Beyond, protobuf's parser gives up with a message that does not say why.

@@ -13,6 +13,8 @@ namespace vecino::internal {
 // numbers below 2^53 are written without a point; others with the fewest digits that read back the
 // same. Numbers JSON has no form for (NaN, infinities) become null. Empty text for an empty object.
 std::string ToJson(const google::protobuf::Struct& metadata);
+// One value in the same way; `null` for one without a kind.
+std::string ToJson(const google::protobuf::Value& value);
 
 // Parses one JSON object; empty text is an empty object. INVALID_ARGUMENT with `field` for anything
 // else.

@@ -14,6 +14,7 @@ find_package(CLI11 CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(nlohmann_json CONFIG REQUIRED)
 find_package(GTest CONFIG REQUIRED)
+find_package(ICU REQUIRED COMPONENTS uc)
 
 # Debian's dnnl-config.cmake asks for OpenCL's headers, which only its GPU part needs.
 find_path(VECINO_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp REQUIRED)
@@ -42,3 +43,9 @@ if(VECINO_CUDA)
   target_link_libraries(vecino_torch INTERFACE -Wl,--no-as-needed ${VECINO_TORCH_CUDA_LIB} ${VECINO_C10_CUDA_LIB}
                                                -Wl,--as-needed)
 endif()
+
+find_path(VECINO_STEMMER_INCLUDE libstemmer.h REQUIRED)
+find_library(VECINO_STEMMER_LIB stemmer REQUIRED)
+add_library(vecino_stemmer INTERFACE)
+target_include_directories(vecino_stemmer SYSTEM INTERFACE ${VECINO_STEMMER_INCLUDE})
+target_link_libraries(vecino_stemmer INTERFACE ${VECINO_STEMMER_LIB})

@@ -1,10 +1,13 @@
-// vecino search COLLECTION TEXT | --vector FILE | --id DOCUMENT
+// vecino search COLLECTION TEXT [--plus TEXT --minus TEXT ...] | --like ID --unlike ID |
+// --vector FILE | --id DOCUMENT | --lexical TEXT | --hybrid TEXT
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 
 #include "client/cli/context.h"
 #include "client/cli/format.h"
+#include "client/cli/search_options.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
@@ -16,6 +19,9 @@ struct Arguments {
   std::string text;
   std::string vector_file;
   std::string document_id;
+  TermArguments terms;
+  ShapeArguments shape;
+  WordArguments words;
   SearchOptions options;
 };
 
@@ -37,12 +43,22 @@ Result<std::vector<float>> ReadVector(const std::string& path) {
   return vector;
 }
 
-void Print(const SearchResponse& response) {
-  Table table({{"SCORE", Table::Align::kRight}, {"ID"}, {"TEXT"}});
+void Print(const SearchResponse& response, const Arguments& arguments) {
+  const bool grouped = arguments.shape.grouped(), hybrid = arguments.words.hybrid;
+  std::vector<Table::Column> columns = {{"SCORE", Table::Align::kRight}, {"ID"}, {"TEXT"}};
+  if (grouped) columns.insert(columns.begin() + 1, {"GROUP"});
+  if (hybrid) {
+    columns.insert(columns.begin() + 1,
+                   {{"MEANING", Table::Align::kRight}, {"WORDS", Table::Align::kRight}});
+  }
+  Table table(std::move(columns));
   for (const SearchHit& hit : response.hits) {
-    char score[32];
-    std::snprintf(score, sizeof(score), "%.3f", hit.score);
-    table.AddRow({score, hit.document.id, hit.document.text});
+    std::vector<std::string> row = {ScoreText(hit.score), hit.document.id, hit.document.text};
+    if (grouped) row.insert(row.begin() + 1, GroupText(hit));
+    if (hybrid) {
+      row.insert(row.begin() + 1, {ScoreText(hit.dense_score), ScoreText(hit.lexical_score)});
+    }
+    table.AddRow(row);
   }
   table.Print(std::cout, TableWidth());
   if (response.query_truncated) {
@@ -54,34 +70,75 @@ void Print(const SearchResponse& response) {
   std::cout << '\n'
             << Duration(total) << " (embed " << Duration(response.embed_time) << ", search "
             << Duration(response.search_time) << ", fetch " << Duration(response.fetch_time)
-            << "); " << MetricName(response.metric) << ", "
-            << (response.higher_is_better ? "higher" : "lower") << " is nearer\n";
+            << "); "
+            << (hybrid                    ? "merged"
+                : arguments.words.lexical ? "BM25"
+                                          : MetricName(response.metric))
+            << ", " << (response.higher_is_better ? "higher" : "lower") << " is nearer\n";
 }
 
-int Search(Context& context, const Arguments& arguments, bool has_text, bool has_vector) {
-  Query query = has_text ? Query::Text(arguments.text) : Query::DocumentId(arguments.document_id);
-  if (has_vector) {
-    Result<std::vector<float>> vector = ReadVector(arguments.vector_file);
-    if (!vector.ok()) return UsageError(vector.status().message());
-    query = Query::Vector(std::move(vector).value());
-  }
-  const Result<SearchResponse> response =
-      context.client().Search(arguments.collection, query, arguments.options);
-  if (!response.ok()) return context.Fail("search " + arguments.collection, response.status());
-  if (!context.json) {
-    Print(*response);
-    if (response->hits.empty()) {
-      std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
-                << "` says how many documents there are\n";
-    }
-    return 0;
-  }
-  int rank = 0;
-  for (const SearchHit& hit : response->hits) {
+void PrintJson(const SearchResponse& response, size_t rank) {
+  for (const SearchHit& hit : response.hits) {
     Json json{{"rank", ++rank}, {"score", hit.score}};
+    if (hit.dense_score.has_value()) json["dense_score"] = *hit.dense_score;
+    if (hit.lexical_score.has_value()) json["lexical_score"] = *hit.lexical_score;
+    if (!hit.group_json.empty()) json["group"] = Json::parse(hit.group_json, nullptr, false);
     json.update(DocumentJson(hit.document));
     std::cout << OneLine(json) << '\n';
   }
+}
+
+// Says how to go on behind `response`.
+void PrintNextPage(const Context& context, const SearchResponse& response) {
+  if (context.json) {
+    std::cout << OneLine(Json{{"next_page_token", response.next_page_token}}) << '\n';
+  } else if (response.next_page_token.empty()) {
+    std::cerr << "vecino: that was the last page\n";
+  } else {
+    std::cerr << "vecino: the next page: --page-token " << response.next_page_token << '\n';
+  }
+}
+
+HybridQuery HybridOf(const Arguments& arguments) {
+  HybridQuery query = arguments.words.query;
+  query.text = arguments.text;
+  return query;
+}
+
+int Search(Context& context, const Arguments& arguments, const Query& query) {
+  SearchOptions options = arguments.options;
+  arguments.shape.Set(&options);
+  SearchResponse all;
+  size_t printed = 0;
+  do {
+    Result<SearchResponse> response =
+        arguments.words.hybrid
+            ? context.client().HybridSearch(arguments.collection, HybridOf(arguments), options)
+            : context.client().Search(arguments.collection, query, options);
+    if (!response.ok()) return context.Fail("search " + arguments.collection, response.status());
+    if (context.json) {
+      PrintJson(*response, printed);
+      printed += response->hits.size();
+    }
+    options.page_token = response->next_page_token;
+    std::vector<SearchHit> hits = std::move(all.hits);
+    const auto embed = all.embed_time, search = all.search_time, fetch = all.fetch_time;
+    all = std::move(*response);
+    all.embed_time += embed;
+    all.search_time += search;
+    all.fetch_time += fetch;
+    if (context.json) continue;
+    std::move(all.hits.begin(), all.hits.end(), std::back_inserter(hits));
+    all.hits = std::move(hits);
+  } while (arguments.shape.all_pages && !options.page_token.empty());
+  if (!context.json) {
+    Print(all, arguments);
+    if (all.hits.empty()) {
+      std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
+                << "` says how many documents there are\n";
+    }
+  }
+  if (arguments.shape.paged()) PrintNextPage(context, all);
   return 0;
 }
 
@@ -97,7 +154,9 @@ void AddSearchCommand(CLI::App& app, Context& context) {
                           "Query by a vector: a file with a JSON array, or - for stdin");
   CLI::Option* id = command->add_option("--id", arguments->document_id,
                                         "Query by a stored document's neighbours");
+  AddTermOptions(command, &arguments->terms);
   command->add_option("-k,--top-k", arguments->options.top_k, "How many to return (default 10)");
+  AddShapeOptions(command, &arguments->shape);
   command->add_flag("--with-vector", arguments->options.read_mask.vector, "Also the vectors");
   AddTruncateOption(command, &arguments->options.truncate);
   SearchOptions& options = arguments->options;
@@ -115,14 +174,31 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->add_option("--rerank", options.rerank, "Candidates to score again")
       ->excludes(recall)
       ->excludes(exact);
+  AddWordOptions(command, &arguments->words);
   command->callback([&context, arguments, text, vector, id] {
-    const bool has_text = text->count() > 0;
-    const bool has_vector = vector->count() > 0;
-    if (has_text + has_vector + (id->count() > 0) != 1) {
-      throw CLI::ValidationError("search", "give exactly one of TEXT, --vector and --id");
+    const bool has_text = text->count() > 0, has_vector = vector->count() > 0;
+    const bool has_terms = arguments->terms.any();
+    if ((has_text || has_terms) + has_vector + (id->count() > 0) != 1) {
+      throw CLI::ValidationError(
+          "search",
+          "give one of TEXT, --vector and --id; --plus, --minus, --like and --unlike go with TEXT "
+          "or alone");
     }
-    context.command = [&context, arguments, has_text, has_vector] {
-      return Search(context, *arguments, has_text, has_vector);
+    context.command = [&context, arguments, has_text, has_vector, has_terms] {
+      if (has_terms) {
+        return Search(context, *arguments, arguments->terms.ToQuery(arguments->text));
+      }
+      if (has_text) {
+        return Search(context, *arguments,
+                      arguments->words.lexical ? Query::Words(arguments->text)
+                                               : Query::Text(arguments->text));
+      }
+      if (!has_vector) {
+        return Search(context, *arguments, Query::DocumentId(arguments->document_id));
+      }
+      Result<std::vector<float>> read = ReadVector(arguments->vector_file);
+      if (!read.ok()) return UsageError(read.status().message());
+      return Search(context, *arguments, Query::Vector(std::move(read).value()));
     };
   });
 }

@@ -251,14 +251,56 @@ struct DocumentPage {
   std::string next_page_token;  // empty after the last page
 };
 
-struct Query {
-  // Exactly one kind: a text, a vector, or the id of a stored document.
-  static Query Text(std::string text);
-  static Query Vector(std::vector<float> vector);
-  static Query DocumentId(std::string id);
+// One term of a weighted sum.
+struct QueryTerm {
+  static QueryTerm Text(std::string text, float weight = 1);
+  static QueryTerm Vector(std::vector<float> vector, float weight = 1);
+  static QueryTerm DocumentId(std::string id, float weight = 1);
   enum class Kind { kText, kVector, kDocumentId } kind = Kind::kText;
   std::string text_or_id;
   std::vector<float> vector;
+  float weight = 1;  // not 0
+};
+
+struct Query {
+  // Exactly one kind: a text, a vector, the id of a stored document, or a sum of up to 100 of these
+  // such as king - man + woman, or words, which rank by BM25 over texts. Documents that are terms
+  // are no hits, unless include_term_documents.
+  static Query Text(std::string text);
+  static Query Vector(std::vector<float> vector);
+  static Query DocumentId(std::string id);
+  static Query Expression(std::vector<QueryTerm> terms, bool include_term_documents = false);
+  static Query Words(std::string text);
+  enum class Kind { kText, kVector, kDocumentId, kExpression, kWords } kind = Kind::kText;
+  std::string text_or_id;
+  std::vector<float> vector;
+  std::vector<QueryTerm> terms;
+  bool include_term_documents = false;
+};
+
+// Groups of hits that have a metadata field in common: top_k counts groups then.
+struct GroupBy {
+  std::string field;   // a path by dots, such as "author.name"
+  int group_size = 1;  // most hits of a group
+};
+
+// Hits that differ from each other (maximal marginal relevance).
+struct Diversify {
+  float lambda = 0.5f;  // 0: only difference, to 1: only nearness to the query
+  int candidates = 0;   // hits to choose from; 0: five times top_k
+};
+
+// How a ranking by meaning and one by words become one.
+enum class FusionMethod { kRrf, kWeightedScores };
+struct HybridQuery {
+  std::string text;           // looked for by meaning and by words
+  std::vector<float> vector;  // not empty: instead of the text's meaning
+  std::string words;          // not empty: instead of the text's words
+  FusionMethod fusion = FusionMethod::kRrf;
+  // 0 or more, not both 0. Unset: the server's default.
+  std::optional<float> dense_weight, lexical_weight;
+  int rank_constant = 0;  // of kRrf; 0: the server's default
+  int candidates = 0;     // hits to take of each ranking; 0: the server's default
 };
 
 struct SearchOptions {
@@ -268,25 +310,41 @@ struct SearchOptions {
   Truncate truncate = Truncate::kAuto;
   // How hard to look: by a recall target, or by the index' own parameters. All 0: as the collection
   // says.
-  double recall_target = 0;  // above 0, at most 1
-  bool exact = false;        // compare every document
-  int nprobe = 0;            // lists to scan
-  int ef_search = 0;         // breadth of a graph search
-  int rerank = 0;            // candidates scored again
+  double recall_target = 0;            // above 0, at most 1
+  bool exact = false;                  // compare every document
+  int nprobe = 0;                      // lists to scan
+  int ef_search = 0;                   // breadth of a graph search
+  int rerank = 0;                      // candidates scored again
+  std::optional<float> min_score;      // only hits with this score or a better one
+  std::optional<GroupBy> group_by;     // not with the two below
+  std::optional<Diversify> diversify;  // not with page_token
+  // next_page_token of the page before, the rest being the same: the hits behind it.
+  std::string page_token;
 };
 
 struct SearchHit {
   Document document;
   float score = 0;
+  // With group_by: what its group has in common, as JSON text; empty where the document has
+  // nothing.
+  std::string group_json;
+  // Of a hybrid search: its scores in the two rankings, where it was among their candidates.
+  std::optional<float> dense_score, lexical_score;
 };
 
 struct SearchResponse {
-  std::vector<SearchHit> hits;  // best first
-  Metric metric = Metric::kCosine;
+  std::vector<SearchHit> hits;      // best first
+  Metric metric = Metric::kCosine;  // says nothing of a search for words
   bool higher_is_better = true;
   int query_token_count = 0;
   bool query_truncated = false;
   std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0};
+  std::string next_page_token;  // empty when nothing follows
+};
+
+struct SearchCall {
+  Query query;
+  SearchOptions options;
 };
 
 struct Embedding {
@@ -421,6 +479,15 @@ class Client {
 
   Result<SearchResponse> Search(const std::string& collection, const Query& query,
                                 const SearchOptions& options = {});
+  // At most 100 searches in one call; what each becomes, in order. Their texts are embedded
+  // together. A search that fails does not stop the others.
+  Result<std::vector<Result<SearchResponse>>> SearchBatch(const std::string& collection,
+                                                          const std::vector<SearchCall>& calls);
+
+  // A search for meaning and one for words, merged. Of `options` top_k, read_mask, write_tokens and
+  // truncate; INVALID_ARGUMENT when another is set.
+  Result<SearchResponse> HybridSearch(const std::string& collection, const HybridQuery& query,
+                                      const SearchOptions& options = {});
 
   // timings: filled on success, may be null.
   Result<std::vector<Embedding>> Embed(const std::string& model,

@@ -191,7 +191,7 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
     write.mode = writes[i].mode;
     write.etag = std::move(writes[i].etag);
     write.ttl_us = writes[i].ttl_us;
-    auto fields = fields::ReadMetadata(write.document.metadata);
+    auto fields = fields::ReadRow(write.document.metadata, write.document.text);
     if (fields.ok()) {
       write.fields = *std::move(fields);
     } else {

@@ -74,6 +74,8 @@ class Collection {
                               const storage::DocumentParts& parts, std::string_view filter) const;
   absl::StatusOr<SearchResult> Search(const SearchRequest& request,
                                       const CallContext& context) const;
+  absl::StatusOr<SearchBatchResult> SearchBatch(std::span<const SearchRequest> requests,
+                                                size_t max_bytes, const CallContext& context) const;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(const ExportRequest& request,
                                                            const CallContext& context);
   int64_t LiveDocuments() const;
@@ -117,17 +119,56 @@ class Collection {
               std::vector<WriteResult>* results);
 
   // collection_search.cc
-  absl::StatusOr<Query> MakeQuery(const SearchRequest& request, const CallContext& context) const;
+  // The rest of a search whose texts are embedded: one result for each, in order of AppendTexts.
+  absl::StatusOr<SearchResult> SearchEmbedded(const SearchRequest& request,
+                                              std::span<encoder::EmbedResult> embedded,
+                                              absl::Duration embed_time, size_t max_bytes,
+                                              const CallContext& context) const;
+  absl::StatusOr<Query> MakeQuery(const SearchRequest& request,
+                                  std::span<encoder::EmbedResult> embedded) const;
   absl::Status WaitForTokens(const std::vector<WriteToken>& tokens,
                              const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> Scan(const Query& query, int k,
                                               const CallContext& context) const;
-  std::optional<std::vector<SearchHit>> FetchHeads(const Query& query,
-                                                   const std::vector<Candidate>& candidates) const;
+  absl::StatusOr<std::vector<Candidate>> ScanVectors(const Query& query, int k,
+                                                     const CallContext& context) const;
+  // Sorts the candidates, best first, and keeps k.
+  static void KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates);
+  absl::StatusOr<std::vector<Candidate>> Rank(const Query& query, int k, const CallContext& context,
+                                              bool* complete) const;
+  bool FetchHeads(const Query& query, const std::vector<Candidate>& candidates,
+                  Fetched* fetched) const;
   absl::Status Fetch(const Query& query, const std::vector<Candidate>& candidates, bool fill,
                      Fetched* fetched) const;
   absl::Status SearchQuietly(const Query& query, int shard, const CallContext& context,
                              Fetched* fetched) const;
+
+  // collection_query.cc
+  // Embeds texts of queries, all in one call for each way to truncate; in order. The outer status
+  // is the encoder's own.
+  absl::StatusOr<std::vector<encoder::EmbedResult>> EmbedQueries(
+      std::span<const TextQuery* const> texts, const CallContext& context) const;
+  absl::Status ReadExpression(const ExpressionQuery& expression,
+                              std::span<encoder::EmbedResult> embedded, Query* query) const;
+
+  // collection_words.cc
+  absl::StatusOr<std::vector<Candidate>> ScanWords(const Query& query, int k,
+                                                   const CallContext& context) const;
+  absl::StatusOr<std::vector<Candidate>> ScanBoth(const Query& query, int k,
+                                                  const CallContext& context) const;
+
+  // collection_choice.cc
+  absl::StatusOr<std::vector<Candidate>> Choose(const Query& query, int k, bool fill,
+                                                const CallContext& context, Fetched* fetched) const;
+  absl::StatusOr<std::vector<Candidate>> ChooseGroups(const Query& query, bool fill,
+                                                      const CallContext& context,
+                                                      Fetched* fetched) const;
+  absl::StatusOr<std::vector<Candidate>> ChooseDiverse(const Query& query, bool fill,
+                                                       const CallContext& context,
+                                                       Fetched* fetched) const;
+  absl::StatusOr<std::vector<std::optional<storage::Document>>> Peek(
+      std::span<const Candidate> candidates, const storage::DocumentParts& parts,
+      Fetched* fetched) const;
 
   const uint32_t uid_;
   const CollectionInfo info_;

@@ -1,15 +1,17 @@
 // How a search is answered.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/engine/collection.h"
+#include "server/engine/collection_query.h"
+#include "server/engine/query_expression.h"
 #include "server/engine/read_budget.h"
+#include "server/engine/search_checks.h"
 #include "server/engine/shard_filter.h"
+#include "server/engine/shard_of.h"
 #include "server/engine/validation.h"
 #include "server/fields/passing.h"
 
@@ -23,102 +25,9 @@ constexpr int kSlack = 8;
 // Scans beside writers before one that makes them wait.
 constexpr int kMaxScans = 4;
 
+constexpr size_t kMaxBatchTexts = Limits::kMaxBatch;
+
 }  // namespace
-
-// What is looked for.
-struct Collection::Query {
-  std::vector<float> vector;                     // as it is compared
-  index::SearchParams params;                    // k and filter are set by each scan
-  std::shared_ptr<const fields::Filter> filter;  // null: none
-  std::string exclude;                           // id of a document that is not to be returned
-  int wanted = 0;                                // documents to return
-  storage::DocumentParts parts;
-  size_t max_bytes = 0;  // that they may take
-  int token_count = 0;
-  bool truncated = false;
-
-  // Whether ids and times are all that is returned.
-  bool heads_only() const { return !parts.text && !parts.metadata && !parts.vector; }
-};
-
-// A hit that is not fetched yet.
-struct Collection::Candidate {
-  int shard = 0;
-  index::Hit hit;
-};
-
-struct Collection::Fetched {
-  std::vector<SearchHit> hits;
-  std::vector<int> stale_shards;  // where a hit's version was gone from the store
-  int gone = 0;
-};
-
-absl::StatusOr<Collection::Query> Collection::MakeQuery(const SearchRequest& request,
-                                                        const CallContext& context) const {
-  Query query;
-  query.wanted = request.top_k;
-  query.parts = request.parts;
-  query.max_bytes = request.max_bytes;
-  auto filter = ReadFilter(request.filter);
-  if (!filter.ok()) return filter.status();
-  query.filter = *std::move(filter);
-  const IndexSpec& index = info_.spec.index;
-  query.params.recall_target =
-      request.recall_target != 0 ? request.recall_target : index.recall_target;
-  query.params.exact = request.exact || index.kind == IndexKind::kFlat;
-  query.params.nprobe = request.nprobe;
-  query.params.ef = request.ef_search;
-  query.params.rerank = request.rerank;
-  std::string_view field = "vector";
-  if (const auto* text = std::get_if<TextQuery>(&request.query)) {
-    field = "text";
-    if (text->text.empty()) return InvalidField(field, "is empty; say what to look for");
-    if (absl::Status status = CheckText(field, text->text); !status.ok()) return status;
-    if (absl::Status status = CheckModel(); !status.ok()) return status;
-    encoder::EmbedOptions options;
-    options.input_type = encoder::InputType::kQuery;
-    options.lane = encoder::Lane::kQuery;
-    options.truncate =
-        text->truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
-    options.dimensions = info_.spec.dimension;
-    options.deadline = context.deadline;
-    options.stop = context.stop;
-    const std::string_view texts[] = {text->text};
-    auto embedded = context_.encoder->Embed(info_.spec.model, texts, options);
-    if (!embedded.ok()) return embedded.status();
-    encoder::EmbedResult& result = embedded->front();
-    if (absl::IsInvalidArgument(result.status)) {
-      return InvalidField(field, std::string(result.status.message()));
-    }
-    if (!result.status.ok()) return result.status;
-    query.vector = std::move(result.vector);
-    query.token_count = result.token_count;
-    query.truncated = result.truncated;
-  } else if (const auto* vector = std::get_if<VectorQuery>(&request.query)) {
-    query.vector = vector->vector;
-  } else {
-    field = "document_id";
-    query.exclude = std::get<DocumentQuery>(request.query).id;
-    if (absl::Status status = CheckDocumentId(field, query.exclude); !status.ok()) return status;
-    const storage::DocumentParts parts{.text = false, .metadata = false, .vector = true};
-    auto documents = Get({&query.exclude, 1}, parts, std::numeric_limits<size_t>::max());
-    if (!documents.ok()) return documents.status();
-    if (!documents->front().has_value()) {
-      return absl::NotFoundError(
-          absl::StrCat("document `", query.exclude, "` does not exist in `", info_.spec.id, "`"));
-    }
-    query.vector = std::move(documents->front()->vector);
-    if (query.vector.empty()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("document `", query.exclude, "` of `", info_.spec.id,
-                       "` has no vector to compare others with; search by text or by vector"));
-    }
-  }
-  absl::Status status =
-      PrepareVector(field, info_.spec.metric, info_.spec.dimension, &query.vector);
-  if (!status.ok()) return status;
-  return query;
-}
 
 absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
                                        const CallContext& context) const {
@@ -142,7 +51,8 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
+// The best k of each shard, in no order.
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
     const Query& query, int k, const CallContext& context) const {
   std::vector<Candidate> candidates;
   index::SearchParams params = query.params;
@@ -165,62 +75,114 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
       hits = shard->Search(query.vector.data(), exact, check);
     }
     if (!hits.ok()) return hits.status();
-    for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), hit});
+    for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), -1, hit});
   }
-  const index::Metric metric =
-      info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
-  // Stable, so that equal scores and equal sequence numbers of two shards come by shard.
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [&](const Candidate& a, const Candidate& b) {
-                     return index::RanksBefore(metric, a.hit, b.hit);
-                   });
-  if (candidates.size() > static_cast<size_t>(k)) candidates.resize(k);
   return candidates;
 }
 
+void Collection::KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates) {
+  // Equal scores and equal sequence numbers of two shards come by shard.
+  std::sort(candidates->begin(), candidates->end(), [&](const Candidate& a, const Candidate& b) {
+    if (index::RanksBefore(metric, a.hit, b.hit)) return true;
+    return !index::RanksBefore(metric, b.hit, a.hit) && a.shard < b.shard;
+  });
+  if (candidates->size() > static_cast<size_t>(k)) candidates->resize(static_cast<size_t>(k));
+}
+
+// The best k candidates.
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::Scan(
+    const Query& query, int k, const CallContext& context) const {
+  auto candidates = query.fusion != nullptr ? ScanBoth(query, k, context)
+                    : query.by_words        ? ScanWords(query, k, context)
+                                            : ScanVectors(query, k, context);
+  if (candidates.ok()) KeepBest(query.ranking, k, &*candidates);
+  return candidates;
+}
+
+// The best k candidates that are good enough and behind the query's position. *complete: whether
+// there are no others.
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::Rank(const Query& query, int k,
+                                                                    const CallContext& context,
+                                                                    bool* complete) const {
+  const auto wanted = static_cast<size_t>(k);
+  if (query.after.has_value()) k = std::min(k + query.after->depth, kMaxRanked);
+  for (;;) {
+    auto candidates = Scan(query, k, context);
+    if (!candidates.ok()) return candidates;
+    *complete = candidates->size() < static_cast<size_t>(k);
+    if (!query.min_score.has_value() && !query.after.has_value()) return candidates;
+    const index::Metric metric = query.ranking;
+    if (query.min_score.has_value()) {
+      // Of equal scores none is worse, whatever its label.
+      const index::Hit least{~uint64_t{0}, *query.min_score};
+      const auto worse = std::partition_point(
+          candidates->begin(), candidates->end(),
+          [&](const Candidate& one) { return !index::RanksBefore(metric, least, one.hit); });
+      if (worse != candidates->end()) *complete = true;
+      candidates->erase(worse, candidates->end());
+    }
+    if (query.after.has_value()) {
+      const index::Hit last{query.after->sequence, query.after->score};
+      const auto behind =
+          std::partition_point(candidates->begin(), candidates->end(), [&](const Candidate& one) {
+            if (index::RanksBefore(metric, one.hit, last)) return true;
+            return !index::RanksBefore(metric, last, one.hit) && one.shard <= query.after->shard;
+          });
+      candidates->erase(candidates->begin(), behind);
+    }
+    // Rows that came since the page before may stand before the position, too.
+    if (*complete || k >= kMaxRanked) return candidates;
+    if (candidates->size() >= wanted) {
+      candidates->resize(wanted);
+      return candidates;
+    }
+    k = std::min(2 * k, kMaxRanked);
+  }
+}
+
 // The hits of a query for ids and times, of what the cache knows of versions that the scan saw
-// live. Nullopt when it does not know all, or an update was seen with its old and its new version;
+// live. False when it does not know all, or an update was seen with its old and its new version;
 // then the store is to be asked, which has one of them.
-std::optional<std::vector<SearchHit>> Collection::FetchHeads(
-    const Query& query, const std::vector<Candidate>& candidates) const {
+bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& candidates,
+                            Fetched* fetched) const {
   const auto wanted = static_cast<size_t>(query.wanted);
   ReadBudget budget(query.max_bytes);
   absl::flat_hash_set<std::string_view> ids;
   std::vector<SearchHit> hits;
-  hits.reserve(wanted);  // `ids` points into it
-  bool excluded = false;
-  for (const Candidate& candidate : candidates) {
-    if (hits.size() == wanted) break;
+  hits.reserve(std::min(wanted, candidates.size()));  // `ids` points into it
+  size_t next = 0;
+  for (; next < candidates.size() && hits.size() < wanted; ++next) {
+    const Candidate& candidate = candidates[next];
     storage::Document document;
     if (!context_.heads->Find({uid_, static_cast<uint32_t>(candidate.shard), candidate.hit.label},
                               &document)) {
-      return std::nullopt;
+      return false;
     }
-    if (!query.exclude.empty() && document.id == query.exclude) {
-      if (std::exchange(excluded, true)) return std::nullopt;
+    if (const std::string* excluded = query.FindExcluded(document.id); excluded != nullptr) {
+      if (!ids.insert(*excluded).second) return false;
       continue;
     }
-    if (!budget.Add(ReplyBytes(document)).ok()) return std::nullopt;
-    hits.push_back({std::move(document), candidate.hit.score});
-    if (!ids.insert(hits.back().document.id).second) return std::nullopt;
+    if (!budget.Add(ReplyBytes(document)).ok()) return false;
+    hits.push_back({std::move(document), candidate.hit.score, candidate.group, candidate.dense,
+                    candidate.lexical});
+    if (!ids.insert(hits.back().document.id).second) return false;
   }
-  return hits;
+  fetched->hits = std::move(hits);
+  fetched->left_over = next < candidates.size();
+  return true;
 }
 
 // Fetches candidates, best first, until there are enough. When a version is gone it stops after
 // those it has asked for, or with `fill` goes on with further candidates.
 absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>& candidates,
                                bool fill, Fetched* fetched) const {
-  *fetched = {};
-  if (query.heads_only() && !fill) {
-    if (auto hits = FetchHeads(query, candidates); hits.has_value()) {
-      fetched->hits = *std::move(hits);
-      return absl::OkStatus();
-    }
+  if (query.heads_only() && !fill && FetchHeads(query, candidates, fetched)) {
+    return absl::OkStatus();
   }
   const auto wanted = static_cast<size_t>(query.wanted);
   ReadBudget budget(query.max_bytes);
-  for (size_t next = 0; next < candidates.size() && fetched->hits.size() < wanted;) {
+  size_t next = 0;
+  while (next < candidates.size() && fetched->hits.size() < wanted) {
     // No more than can be in the reply, so that all that is read counts.
     const size_t end = std::min(candidates.size(), next + wanted - fetched->hits.size());
     std::vector<std::optional<storage::Document>> documents(end - next);
@@ -236,7 +198,7 @@ absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>&
       auto found = ReadDocuments(
           shard->log(), sequences, query.parts,
           [&](size_t, const storage::Document& document) {
-            return query.exclude.empty() || document.id != query.exclude ? 1 : 0;
+            return query.FindExcluded(document.id) == nullptr ? 1 : 0;
           },
           &budget);
       if (!found.ok()) return found.status();
@@ -255,12 +217,14 @@ absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>&
         context_.heads->Put({uid_, static_cast<uint32_t>(candidates[i].shard), document->sequence},
                             *document);
       }
-      if (!query.exclude.empty() && document->id == query.exclude) continue;
-      fetched->hits.push_back({*std::move(document), candidates[i].hit.score});
+      if (query.FindExcluded(document->id) != nullptr) continue;
+      fetched->hits.push_back({*std::move(document), candidates[i].hit.score, candidates[i].group,
+                               candidates[i].dense, candidates[i].lexical});
     }
     next = end;
     if (fetched->gone > 0 && !fill) break;
   }
+  fetched->left_over = next < candidates.size();
   return absl::OkStatus();
 }
 
@@ -273,25 +237,93 @@ absl::Status Collection::SearchQuietly(const Query& query, int shard, const Call
     return shards_[shard]->WhileQuiet(
         [&] { return SearchQuietly(query, shard + 1, context, fetched); }, context);
   }
-  const auto candidates = Scan(query, query.wanted + 1, context);
+  const auto candidates =
+      Choose(query, query.Candidates(query.wanted), /*fill=*/true, context, fetched);
   if (!candidates.ok()) return candidates.status();
   return Fetch(query, *candidates, /*fill=*/true, fetched);
 }
 
 absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
                                                 const CallContext& context) const {
-  if (absl::Status status = CheckTopK("top_k", request.top_k); !status.ok()) return status;
-  if (absl::Status status = CheckEffort(request); !status.ok()) return status;
+  if (absl::Status status = CheckSearch(request); !status.ok()) return status;
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
+  if (absl::Status status = WaitForTokens(request.tokens, context); !status.ok()) return status;
+  std::vector<const TextQuery*> texts;
+  AppendTexts(request, &texts);
+  if (texts.empty()) {
+    return SearchEmbedded(request, {}, absl::ZeroDuration(), request.max_bytes, context);
+  }
+  if (absl::Status status = CheckModel(); !status.ok()) return status;
+  const absl::Time start = absl::Now();
+  auto embedded = EmbedQueries(texts, context);
+  if (!embedded.ok()) return embedded.status();
+  return SearchEmbedded(request, *embedded, absl::Now() - start, request.max_bytes, context);
+}
+
+absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const SearchRequest> requests,
+                                                          size_t max_bytes,
+                                                          const CallContext& context) const {
+  if (requests.empty() || requests.size() > static_cast<size_t>(Limits::kMaxSearches)) {
+    return InvalidField("requests",
+                        absl::StrCat("holds ", requests.size(), " searches; it must hold 1 to ",
+                                     Limits::kMaxSearches));
+  }
+  if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
+  std::vector<absl::Status> checks;
+  std::vector<const TextQuery*> texts;
+  std::vector<size_t> ends;  // of each search's texts
+  absl::Status model;        // asked for once
+  for (const SearchRequest& request : requests) {
+    const size_t begin = texts.size();
+    absl::Status& status = checks.emplace_back(CheckSearch(request));
+    if (status.ok()) AppendTexts(request, &texts);
+    if (begin == 0 && !texts.empty()) model = CheckModel();
+    if (texts.size() > begin && !model.ok()) {
+      status = model;
+      texts.resize(begin);
+    }
+    ends.push_back(texts.size());
+  }
+  if (texts.size() > kMaxBatchTexts) {
+    return InvalidField("requests", absl::StrCat("holds ", texts.size(), " texts, may hold ",
+                                                 kMaxBatchTexts, " at most; split the call"));
+  }
+  const absl::Time start = absl::Now();
+  auto embedded = EmbedQueries(texts, context);
+  if (!embedded.ok()) return embedded.status();
+  const absl::Duration embed_time = absl::Now() - start;
+  SearchBatchResult results;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (absl::Status status = CheckCall(context, "the next search"); !status.ok()) return status;
+    if (checks[i].ok()) checks[i] = WaitForTokens(requests[i].tokens, context);
+    if (!checks[i].ok()) {
+      results.emplace_back(checks[i]);
+      continue;
+    }
+    const size_t begin = i == 0 ? 0 : ends[i - 1], count = ends[i] - begin;
+    const auto& result =
+        results.emplace_back(SearchEmbedded(requests[i], std::span(*embedded).subspan(begin, count),
+                                            count > 0 ? embed_time : absl::ZeroDuration(),
+                                            std::min(max_bytes, requests[i].max_bytes), context));
+    if (!result.ok()) continue;
+    for (const SearchHit& hit : result->hits) {
+      max_bytes -= std::min(max_bytes, ReplyBytes(hit.document));
+    }
+  }
+  return results;
+}
+
+absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& request,
+                                                        std::span<encoder::EmbedResult> embedded,
+                                                        absl::Duration embed_time, size_t max_bytes,
+                                                        const CallContext& context) const {
   SearchResult result;
   result.metric = info_.spec.metric;
-
-  if (absl::Status status = WaitForTokens(request.tokens, context); !status.ok()) return status;
-  const absl::Time embed_start = absl::Now();
-  const absl::StatusOr<Query> query = MakeQuery(request, context);
+  absl::StatusOr<Query> query = MakeQuery(request, embedded);
   if (!query.ok()) return query.status();
-  const bool is_text = std::holds_alternative<TextQuery>(request.query);
-  if (is_text) result.embed_time = absl::Now() - embed_start;
+  query->max_bytes = max_bytes;
+  result.embed_time = embed_time;
+  result.by_words = query->by_words;
   result.query_token_count = query->token_count;
   result.query_truncated = query->truncated;
 
@@ -299,19 +331,23 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
   // What replaced it may rank as well, so scan again once the index has it. Where writers keep
   // winning that race, make them wait.
   Fetched fetched;
-  int k = query->wanted + (query->exclude.empty() ? 0 : 1);
+  int k = query->Candidates(query->wanted);
   for (int scan = 1;; ++scan) {
+    const bool fill = scan == kMaxScans;
+    fetched = {};
     const absl::Time scan_start = absl::Now();
-    const auto candidates = Scan(*query, k, context);
+    const auto candidates = Choose(*query, k, fill, context, &fetched);
     if (!candidates.ok()) return candidates.status();
     result.search_time += absl::Now() - scan_start;
 
-    if (absl::Status status = CheckCall(context, "fetching"); !status.ok()) return status;
-    const absl::Time fetch_start = absl::Now();
-    absl::Status status = Fetch(*query, *candidates, /*fill=*/scan == kMaxScans, &fetched);
+    absl::Status status = CheckCall(context, "fetching");
     if (!status.ok()) return status;
-    result.fetch_time += absl::Now() - fetch_start;
-    if (fetched.gone == 0 || scan == kMaxScans) break;
+    if (fetched.gone == 0 || fill) {
+      const absl::Time fetch_start = absl::Now();
+      if (status = Fetch(*query, *candidates, fill, &fetched); !status.ok()) return status;
+      result.fetch_time += absl::Now() - fetch_start;
+    }
+    if (fetched.gone == 0 || fill) break;
 
     context_.metrics->search_reruns.Add();
     for (const int shard : fetched.stale_shards) {
@@ -332,13 +368,27 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
   }
 
   result.hits = std::move(fetched.hits);
+  result.groups = std::move(fetched.groups);
+  if (query->group_by == nullptr && query->diversify == nullptr &&
+      result.hits.size() == static_cast<size_t>(query->wanted) &&
+      (fetched.left_over || !fetched.complete)) {
+    const SearchHit& last = result.hits.back();
+    const int before = query->after.has_value() ? query->after->depth : 0;
+    result.next = SearchPosition{last.score, ShardOf(last.document.id, shard_count()),
+                                 last.document.sequence, before + query->wanted};
+  }
   if (info_.spec.metric == Metric::kCosine) {
     // Rounding may take the product of two vectors of length 1 a little beyond.
-    for (SearchHit& hit : result.hits) hit.score = std::clamp(hit.score, -1.0f, 1.0f);
+    for (SearchHit& hit : result.hits) {
+      float* const score = !query->by_words              ? &hit.score
+                           : hit.dense_score.has_value() ? &*hit.dense_score
+                                                         : nullptr;
+      if (score != nullptr) *score = std::clamp(*score, -1.0f, 1.0f);
+    }
   }
   EngineMetrics& metrics = *context_.metrics;
   metrics.searches.Add();
-  if (is_text) metrics.search_embed.Observe(absl::ToDoubleSeconds(result.embed_time));
+  if (!embedded.empty()) metrics.search_embed.Observe(absl::ToDoubleSeconds(result.embed_time));
   metrics.search_scan.Observe(absl::ToDoubleSeconds(result.search_time));
   metrics.search_fetch.Observe(absl::ToDoubleSeconds(result.fetch_time));
   return result;

@@ -134,7 +134,17 @@ class EngineImpl final : public Engine {
                                                  std::span<const std::string> fields,
                                                  std::string_view filter, int limit) const override;
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
-                                      const CallContext& context) const override;
+                                      const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->Search(request, context) : found.status();
+  }
+  absl::StatusOr<SearchBatchResult> SearchBatch(std::string_view collection,
+                                                std::span<const SearchRequest> requests,
+                                                size_t max_bytes,
+                                                const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->SearchBatch(requests, max_bytes, context) : found.status();
+  }
 
   absl::StatusOr<Embedded> Embed(const EmbedRequest& request, const CallContext& context) override;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
@@ -525,14 +535,6 @@ absl::StatusOr<std::vector<Facet>> EngineImpl::CountValues(std::string_view coll
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
   return (*found)->CountValues(fields, filter, limit);
-}
-
-absl::StatusOr<SearchResult> EngineImpl::Search(std::string_view collection,
-                                                const SearchRequest& request,
-                                                const CallContext& context) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Search(request, context);
 }
 
 absl::StatusOr<Embedded> EngineImpl::Embed(const EmbedRequest& request,

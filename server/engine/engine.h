@@ -63,6 +63,9 @@ struct EmbedRequest {
   int dimensions = 0;  // see encoder::EmbedOptions
 };
 
+// One for each search, in order.
+using SearchBatchResult = std::vector<absl::StatusOr<SearchResult>>;
+
 struct Embedded {
   encoder::ModelInfo model;
   std::vector<encoder::EmbedResult> results;  // one for each text, in order
@@ -175,6 +178,15 @@ class Engine {
   virtual absl::StatusOr<SearchResult> Search(std::string_view collection,
                                               const SearchRequest& request,
                                               const CallContext& context) const = 0;
+  // Up to kMaxSearches searches, one after another; what each becomes, in order. Their texts are
+  // embedded in one call. max_bytes: what the documents of all replies may take together; a search
+  // whose documents do not fit beside those before it is IsOverBudget, and the others go on. The
+  // outer status is for faults of the whole call: the collection, the number of searches or texts,
+  // the encoder, the deadline.
+  virtual absl::StatusOr<SearchBatchResult> SearchBatch(std::string_view collection,
+                                                        std::span<const SearchRequest> requests,
+                                                        size_t max_bytes,
+                                                        const CallContext& context) const = 0;
 
   // The index of one shard as a file for FAISS. INVALID_ARGUMENT for a shard that is none;
   // RESOURCE_EXHAUSTED while another IndexExport of the collection lives, or when memory or disk do

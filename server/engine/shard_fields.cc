@@ -10,8 +10,8 @@
 namespace vecino::engine {
 namespace {
 
-// What filters read of a document.
-constexpr storage::DocumentParts kParts = {.text = false, .metadata = true, .vector = false};
+// What is indexed of a document.
+constexpr storage::DocumentParts kParts = {.text = true, .metadata = true, .vector = false};
 
 }  // namespace
 
@@ -20,11 +20,11 @@ absl::Status Shard::ReadFields(uint64_t after, uint64_t up_to) {
   return log_->ScanDocuments(
       after, up_to, kParts,
       [&](const storage::Document& document) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_) {
-        auto row = fields::ReadMetadata(document.metadata);
+        auto row = fields::ReadRow(document.metadata, document.text);
         if (!row.ok()) {
           spdlog::warn("shard {} of collection {}: document {}: {}; no filter finds it",
                        options_.number, options_.collection, document.id, row.status().ToString());
-          row = fields::Row();
+          row = fields::ReadRow("", document.text);
         }
         fields_.Add(document.sequence, *std::move(row));
         if (++since_merge % (fields::OpenChunk::kRows * fields::FieldIndex::kFanOut) == 0) {

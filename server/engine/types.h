@@ -40,8 +40,17 @@ struct Limits {
   static constexpr int kMaxEf = 4096;
   static constexpr int kMaxLshBits = 16384;
   static constexpr int kMaxRerank = 65536;
-  static constexpr int kMaxFacets = 16;         // fields in one call
-  static constexpr int kMaxFacetValues = 1000;  // of one field
+  static constexpr int kMaxFacets = 16;                 // fields in one call
+  static constexpr int kMaxFacetValues = 1000;          // of one field
+  static constexpr size_t kMaxLexicalBytes = 64 << 10;  // of a query's text
+  static constexpr int kMaxRankConstant = 10'000;
+  static constexpr int kMaxTerms = 100;             // of an expression
+  static constexpr int kMaxTermWeight = 1'000'000;  // and the least is its negative
+  static constexpr int kMaxSearches = 100;          // in one call
+  static constexpr int kMaxGroupSize = 100;         // hits of one group
+  static constexpr int kMaxGroupedHits = 1000;      // top_k · group_size
+  static constexpr size_t kMaxFieldPathBytes = 512;
+  static constexpr int kMaxPagedHits = 10'000;  // before the last page
 };
 
 enum class Metric { kCosine, kDot, kL2 };
@@ -187,8 +196,64 @@ struct DocumentQuery {
   std::string id;
 };
 
+// A weighted sum of vectors; see query_expression.h.
+struct ExpressionQuery {
+  struct Term {
+    std::variant<TextQuery, VectorQuery, DocumentQuery> term;
+    float weight = 1;
+  };
+  std::vector<Term> terms;
+  bool include_term_documents = false;  // whether documents of terms may be hits
+};
+
+// Words, ranked by BM25; see docs/lexical.md.
+struct LexicalQuery {
+  std::string text;
+};
+
+// How a ranking by meaning and one by words become one; see fusion.h.
+struct Fusion {
+  enum class Method { kRrf, kWeightedScores };
+  Method method = Method::kRrf;
+  // Not both 0. One of 0 leaves that ranking out.
+  float dense_weight = 1;
+  float lexical_weight = 0.6f;
+  int rank_constant = 60;
+  int candidates = 0;  // hits of each ranking; 0: twice top_k, at least 100, at most kMaxTopK
+};
+
+// Meaning and words together.
+struct HybridQuery {
+  std::variant<TextQuery, VectorQuery> dense;
+  std::string words;
+  Fusion fusion;
+};
+
+// Groups of hits whose documents have a metadata field in common; see hit_groups.h.
+struct GroupBy {
+  std::string field;   // a path by dots
+  int group_size = 1;  // most hits of a group
+};
+// The value that a group has in common; monostate: none, the document is a group of its own.
+using GroupValue = std::variant<std::monostate, bool, double, std::string>;
+
+// Hits that differ; see diverse_hits.h.
+struct Diversify {
+  float lambda = 0.5f;
+  int candidates = 0;  // to choose from; 0: kMaxTopK at most, five times top_k
+};
+
+// Where a page of hits ends: behind the hit of this score, sequence number and shard.
+struct SearchPosition {
+  float score = 0;
+  int shard = 0;
+  uint64_t sequence = 0;
+  int depth = 0;  // hits up to there, on all pages
+};
+
 struct SearchRequest {
-  std::variant<TextQuery, VectorQuery, DocumentQuery> query;
+  std::variant<TextQuery, VectorQuery, DocumentQuery, ExpressionQuery, LexicalQuery, HybridQuery>
+      query;
   int top_k = 10;
   storage::DocumentParts parts;
   std::vector<WriteToken> tokens;  // the search sees at least these
@@ -201,6 +266,11 @@ struct SearchRequest {
   int rerank = 0;
   // The documents of the reply may take about so many bytes; see Engine::Get.
   size_t max_bytes = std::numeric_limits<size_t>::max();
+  std::optional<float> min_score;   // only hits with this score or a better one
+  std::optional<GroupBy> group_by;  // top_k counts groups; alone of the three
+  // Alone of the three, and not with words, whose scores are no similarity of vectors.
+  std::optional<Diversify> diversify;
+  std::optional<SearchPosition> after;  // only hits behind it; alone of the three
 };
 
 // A value of a metadata field.
@@ -221,11 +291,22 @@ struct Facet {
 struct SearchHit {
   storage::Document document;
   float score = 0;
+  int group = -1;  // place of its group's value in SearchResult::groups
+  // Of a hybrid query: its scores in the two rankings, where it was among their candidates.
+  std::optional<float> dense_score, lexical_score;
 };
 
 struct SearchResult {
-  std::vector<SearchHit> hits;  // best first; equal scores by ascending sequence
+  // Best first; equal scores by ascending sequence, then by shard. With group_by the hits of each
+  // group together, groups by their best hit; with diversify in the order they were chosen.
+  std::vector<SearchHit> hits;
+  std::vector<GroupValue> groups;  // with group_by
+  // Behind the last hit, where more may follow: none with group_by and diversify.
+  std::optional<SearchPosition> next;
   Metric metric = Metric::kCosine;
+  // Whether scores are those of words, alone or in a hybrid query: higher is better, whatever the
+  // metric.
+  bool by_words = false;
   int query_token_count = 0;
   bool query_truncated = false;
   absl::Duration embed_time, search_time, fetch_time;

@@ -11,6 +11,10 @@ namespace {
 // A smaller part than this is not rewritten for its dead rows.
 constexpr uint32_t kMinRewrite = 4096;
 
+int64_t PostingsBytes(const FieldPart& part) {
+  return part.segment->postings() == nullptr ? 0 : part.segment->postings()->bytes();
+}
+
 FieldIndex::MergeWork Gather(const FieldView& view, size_t first, size_t count) {
   FieldIndex::MergeWork work;
   for (size_t i = first; i < first + count; ++i) {
@@ -127,9 +131,12 @@ FieldIndex::Range FieldIndex::FindMerge(uint64_t max_rows) const {
     for (size_t first = 0; first < parts.size();) {
       size_t end = first;
       uint64_t rows = 0;
+      int64_t postings = 0;
       while (end < parts.size() && parts[end].segment->size() < bound &&
-             rows + parts[end].segment->size() <= max_rows) {
+             rows + parts[end].segment->size() <= max_rows &&
+             postings + PostingsBytes(parts[end]) <= kMostPostings) {
         rows += parts[end].segment->size();
+        postings += PostingsBytes(parts[end]);
         ++end;
       }
       if (end - first >= kFanOut) return {first, end - first};
@@ -162,7 +169,11 @@ std::optional<FieldIndex::MergeWork> FieldIndex::BeginSave() const {
   const auto first = std::find_if(parts.begin(), parts.end(), unsaved);
   if (first == parts.end()) return std::nullopt;
   // Neighbours only: what has a file in between stays.
-  const auto end = std::find_if_not(first, parts.end(), unsaved);
+  int64_t postings = 0;
+  const auto end = std::find_if_not(first, parts.end(), [&](const FieldPart& part) {
+    postings += PostingsBytes(part);
+    return unsaved(part) && (&part == &*first || postings <= kMostPostings);
+  });
   return Gather(*writer_view_, static_cast<size_t>(first - parts.begin()),
                 static_cast<size_t>(end - first));
 }

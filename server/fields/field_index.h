@@ -112,6 +112,8 @@ class FieldIndex {
 
   static constexpr size_t kFanOut = 8;
   static constexpr uint64_t kMostRows = UINT32_MAX / 2;  // of one segment
+  // Bytes of postings of one segment, so that the names of its terms stay below 4 GiB.
+  static constexpr int64_t kMostPostings = int64_t{3} << 30;
 
  private:
   struct Range {

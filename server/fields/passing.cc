@@ -139,6 +139,16 @@ int64_t Passing::size() const {
   return size;
 }
 
+std::vector<uint64_t> Passing::SlotsOf(size_t part) const {
+  const FieldSegment& segment = *view_->parts[part].segment;
+  std::vector<uint64_t> words((segment.size() + 63) / 64);
+  for (const uint32_t slot : parts_[part]) {
+    const uint64_t label = segment.label(slot);
+    if (label >= first_ && label <= last_) words[slot / 64] |= uint64_t{1} << (slot % 64);
+  }
+  return words;
+}
+
 Roaring Passing::LiveOf(size_t part) const {
   const index::Tombstones& dead = *view_->parts[part].dead;
   return dead.dead() == 0 ? parts_[part] : parts_[part] - ToRoaring(dead);

@@ -38,6 +38,10 @@ class Passing {
   // Documents that pass, dead or not, in order of labels.
   void ForEach(absl::FunctionRef<void(uint64_t label)> fn) const;
   int64_t size() const;  // how many they are
+  // Those of part `part` of the view, as bits by slot.
+  std::vector<uint64_t> SlotsOf(size_t part) const;
+  // Whether row `i` of the view's chunk passes; false for those that came later than this.
+  bool ChunkRow(int i) const { return i < chunk_rows_ && chunk_[static_cast<size_t>(i)]; }
   // Those that are not dead now.
   int64_t CountLive() const;
 

@@ -119,6 +119,12 @@ absl::StatusOr<Row> ReadMetadata(std::string_view json) {
   return row;
 }
 
+absl::StatusOr<Row> ReadRow(std::string_view metadata, std::string_view text) {
+  auto row = ReadMetadata(metadata);
+  if (row.ok()) row->words = DocumentTerms(text);
+  return row;
+}
+
 bool ParseTime(std::string_view text, int64_t* micros) {
   // The shortest is a date; cheap to refuse all else.
   if (text.size() < 10 || text.size() > 40 || text[4] != '-' || text[7] != '-') return false;

@@ -1,4 +1,4 @@
-// The values of one document's metadata, one entry for each.
+// What is indexed of one document besides its vector: the values of its metadata, and its words.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/fields/document_terms.h"
 
 namespace vecino::fields {
 
@@ -33,9 +34,14 @@ struct FieldValue {
 
 struct Row {
   std::vector<FieldValue> values;  // in no order
+  DocumentTerms words;             // of the document's text
 };
 
-// `json`: one object, or empty for no metadata. INVALID_ARGUMENT when it is not. Thread safe.
+// What is indexed of a document. INVALID_ARGUMENT as ReadMetadata. Thread safe.
+absl::StatusOr<Row> ReadRow(std::string_view metadata, std::string_view text);
+
+// A row of metadata alone. `json`: one object, or empty for none. INVALID_ARGUMENT when it is not.
+// Thread safe.
 absl::StatusOr<Row> ReadMetadata(std::string_view json);
 
 // One key as a part of a path.

@@ -18,15 +18,45 @@ uint64_t NextId() {
   return next.fetch_add(1);
 }
 
+// Of rows, if one has words.
+std::shared_ptr<const Postings> BuildPostings(std::span<const Row> rows) {
+  std::vector<const DocumentTerms*> words;
+  bool any = false;
+  for (const Row& row : rows) {
+    words.push_back(row.words.empty() ? nullptr : &row.words);
+    any = any || !row.words.empty();
+  }
+  if (!any) return nullptr;
+  return *Postings::Build(words);  // a chunk's texts are far from 4 GiB
+}
+
+// Of what is left of the sources, if that has words.
+std::shared_ptr<const Postings> MergePostings(std::span<const FieldSegment* const> sources,
+                                              const std::vector<std::vector<uint32_t>>& maps,
+                                              uint32_t rows) {
+  std::vector<Postings::Input> inputs;
+  for (size_t s = 0; s < sources.size(); ++s) {
+    if (sources[s]->postings() != nullptr) inputs.push_back({sources[s]->postings(), maps[s]});
+  }
+  if (inputs.empty()) return nullptr;
+  // Their bytes are bounded (FieldIndex::kMostPostings), so their terms have room.
+  auto merged = *Postings::Merge(inputs, rows, [] { return absl::OkStatus(); });
+  return merged->documents_with_words() == 0 ? nullptr : merged;
+}
+
 }  // namespace
 
-FieldSegment::FieldSegment(std::vector<uint64_t> labels, std::shared_ptr<const Columns> columns)
-    : id_(NextId()), labels_(std::move(labels)), columns_(std::move(columns)) {}
+FieldSegment::FieldSegment(std::vector<uint64_t> labels, std::shared_ptr<const Columns> columns,
+                           std::shared_ptr<const Postings> postings)
+    : id_(NextId()),
+      labels_(std::move(labels)),
+      columns_(std::move(columns)),
+      postings_(std::move(postings)) {}
 
 std::shared_ptr<const FieldSegment> FieldSegment::Build(std::vector<uint64_t> labels,
                                                         std::span<const Row> rows) {
   return std::shared_ptr<const FieldSegment>(
-      new FieldSegment(std::move(labels), Columns::Build(rows)));
+      new FieldSegment(std::move(labels), Columns::Build(rows), BuildPostings(rows)));
 }
 
 std::shared_ptr<const FieldSegment> FieldSegment::Merge(
@@ -51,8 +81,8 @@ std::shared_ptr<const FieldSegment> FieldSegment::Merge(
   }
   if (labels.empty()) return nullptr;
   const auto rows = static_cast<uint32_t>(labels.size());
-  return std::shared_ptr<const FieldSegment>(
-      new FieldSegment(std::move(labels), Columns::Merge(columns, rows)));
+  return std::shared_ptr<const FieldSegment>(new FieldSegment(
+      std::move(labels), Columns::Merge(columns, rows), MergePostings(sources, *maps, rows)));
 }
 
 absl::Status FieldSegment::Save(const std::string& path) const {
@@ -62,6 +92,8 @@ absl::Status FieldSegment::Save(const std::string& path) const {
       writer.AddSection("labels", labels_.data(), labels_.size() * sizeof(uint64_t));
   const std::string columns = columns_->Serialize();
   if (status.ok()) status = writer.AddSection("columns", columns.data(), columns.size());
+  const std::string_view postings = postings_ == nullptr ? "" : postings_->data();
+  if (status.ok()) status = writer.AddSection("postings", postings.data(), postings.size());
   if (!status.ok()) return status;
   return writer.Commit().status();
 }
@@ -89,8 +121,23 @@ absl::StatusOr<std::shared_ptr<const FieldSegment>> FieldSegment::Load(const std
       Columns::Parse({reinterpret_cast<const char*>(column_bytes->data()), column_bytes->size()});
   if (!columns.ok()) return damaged(std::string(columns.status().message()));
   if ((*columns)->slots() != rows) return damaged("labels and columns do not agree");
+  const auto posting_bytes = (*file)->Section("postings");
+  if (!posting_bytes.ok()) return posting_bytes.status();
+  std::shared_ptr<const Postings> postings;
+  if (!posting_bytes->empty()) {
+    auto parsed = Postings::Parse(
+        *file, {reinterpret_cast<const char*>(posting_bytes->data()), posting_bytes->size()},
+        [] { return absl::OkStatus(); });
+    if (absl::IsFailedPrecondition(parsed.status())) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("file ", path, ": ", parsed.status().message()));
+    }
+    if (!parsed.ok()) return damaged(std::string(parsed.status().message()));
+    if ((*parsed)->document_count() != rows) return damaged("labels and postings do not agree");
+    postings = *std::move(parsed);
+  }
   return std::shared_ptr<const FieldSegment>(
-      new FieldSegment(std::move(labels), *std::move(columns)));
+      new FieldSegment(std::move(labels), *std::move(columns), std::move(postings)));
 }
 
 uint32_t FieldSegment::FindSlot(uint64_t label) const {
@@ -100,7 +147,8 @@ uint32_t FieldSegment::FindSlot(uint64_t label) const {
 }
 
 int64_t FieldSegment::bytes() const {
-  return static_cast<int64_t>(labels_.size() * sizeof(uint64_t)) + columns_->bytes();
+  return static_cast<int64_t>(labels_.size() * sizeof(uint64_t)) + columns_->bytes() +
+         (postings_ == nullptr ? 0 : postings_->bytes());
 }
 
 }  // namespace vecino::fields

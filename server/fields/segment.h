@@ -1,4 +1,4 @@
-// An immutable set of documents with their labels and the columns of their metadata.
+// An immutable set of documents with their labels, the columns of their metadata, and their words.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/fields/columns.h"
+#include "server/fields/postings.h"
 
 namespace vecino::fields {
 
@@ -22,7 +23,7 @@ class FieldSegment {
 
   // What of `sources`, whose labels ascend from one to the next, is not dead. dead: bits by slot
   // for each source. maps: for each source the new slot of each slot, Columns::kGone for those left
-  // out. Null when nothing is left.
+  // out. Null when nothing is left. All postings together have 3 GiB at most.
   static std::shared_ptr<const FieldSegment> Merge(std::span<const FieldSegment* const> sources,
                                                    std::span<const std::vector<uint64_t>> dead,
                                                    std::vector<std::vector<uint32_t>>* maps);
@@ -41,14 +42,18 @@ class FieldSegment {
   // The slot of a label, Columns::kGone for none.
   uint32_t FindSlot(uint64_t label) const;
   const Columns& columns() const { return *columns_; }
+  // Null when no document has words.
+  const Postings* postings() const { return postings_.get(); }
   int64_t bytes() const;
 
  private:
-  FieldSegment(std::vector<uint64_t> labels, std::shared_ptr<const Columns> columns);
+  FieldSegment(std::vector<uint64_t> labels, std::shared_ptr<const Columns> columns,
+               std::shared_ptr<const Postings> postings);
 
   const uint64_t id_;
   const std::vector<uint64_t> labels_;
   const std::shared_ptr<const Columns> columns_;
+  const std::shared_ptr<const Postings> postings_;
 };
 
 }  // namespace vecino::fields

@@ -17,6 +17,8 @@ namespace vecino::rpc {
 inline constexpr std::string_view kFewerIds =
     "ask for fewer ids, or name fewer fields in read_mask";
 inline constexpr std::string_view kFewerHits = "lower top_k, or name fewer fields in read_mask";
+inline constexpr std::string_view kFewerSearches =
+    "send fewer searches, lower top_k, or name fewer fields in read_mask";
 inline constexpr std::string_view kFewerFields = "name fewer fields in read_mask";
 
 // Thread safety: none; one call uses it.

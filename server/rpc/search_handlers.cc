@@ -4,73 +4,27 @@
 #include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
-#include "server/rpc/conversions.h"
+#include "server/rpc/hybrid_conversions.h"
 #include "server/rpc/reply_budget.h"
 #include "server/rpc/resource_names.h"
+#include "server/rpc/search_conversions.h"
+#include "server/rpc/status.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
 namespace {
 
-absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::SearchRequest* out) {
-  switch (request.query_case()) {
-    case v1::SearchDocumentsRequest::kText: {
-      if (request.text().empty()) return engine::InvalidField("text", "is empty");
-      if (absl::Status status = CheckText("text", request.text()); !status.ok()) return status;
-      auto truncate = ReadTruncate(request.truncate());
-      if (!truncate.ok()) return truncate.status();
-      out->query = engine::TextQuery{request.text(), *truncate};
-      return absl::OkStatus();
-    }
-    case v1::SearchDocumentsRequest::kVector: {
-      auto vector = ReadVector("vector", request.vector());
-      if (!vector.ok()) return vector.status();
-      out->query = engine::VectorQuery{*std::move(vector)};
-      return absl::OkStatus();
-    }
-    case v1::SearchDocumentsRequest::kDocumentId:
-      if (absl::Status status = CheckDocumentId("document_id", request.document_id());
-          !status.ok()) {
-        return status;
-      }
-      out->query = engine::DocumentQuery{request.document_id()};
-      return absl::OkStatus();
-    case v1::SearchDocumentsRequest::kExpression:
-    case v1::SearchDocumentsRequest::kLexical:
-      return absl::UnimplementedError("this server searches by text, vector or document_id only");
-    case v1::SearchDocumentsRequest::QUERY_NOT_SET:
-      break;
-  }
-  return engine::InvalidField("query", "is missing; set text, vector or document_id");
-}
-
-absl::Status ReadEffort(const v1::SearchDocumentsRequest& request, engine::SearchRequest* out) {
-  switch (request.effort_case()) {
-    case v1::SearchDocumentsRequest::kRecallTarget:
-      // The engine takes 0 for "not said".
-      if (request.recall_target() == 0) {
-        return engine::InvalidField("recall_target", "is 0; it must be above 0, at most 1");
-      }
-      out->recall_target = request.recall_target();
-      return absl::OkStatus();
-    case v1::SearchDocumentsRequest::kParameters:
-      out->exact = request.parameters().exact();
-      out->nprobe = request.parameters().nprobe();
-      out->ef_search = request.parameters().ef_search();
-      out->rerank = request.parameters().rerank();
-      return absl::OkStatus();
-    case v1::SearchDocumentsRequest::EFFORT_NOT_SET:
-      break;
-  }
-  return absl::OkStatus();
-}
-
 // What more costs: hundreds of microseconds for a million rows, beyond it milliseconds.
 constexpr uint64_t kShortTopK = 100;
 constexpr double kShortRecall = 0.99;
+
+// Of a reply, kept for one search's status.
+constexpr size_t kStatusBytes = 512;
 
 }  // namespace
 
@@ -83,16 +37,9 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) {
   bool vector = false, ids_only = false;
   while (const uint32_t tag = in.ReadTag()) {
     switch (WireFormatLite::GetTagFieldNumber(tag)) {
-      case Request::kTextFieldNumber:
-      case Request::kDocumentIdFieldNumber:
-      case Request::kWriteTokensFieldNumber:
-      case Request::kParametersFieldNumber:
-      case Request::kFilterFieldNumber:
-      case Request::kMinScoreFieldNumber:
-      case Request::kGroupByFieldNumber:
-      case Request::kDiversifyFieldNumber:
-      case Request::kPageTokenFieldNumber:
-        return false;
+      case Request::kParentFieldNumber:
+      case Request::kTruncateFieldNumber:
+        break;
       case Request::kVectorFieldNumber:
         vector = true;
         break;
@@ -117,8 +64,8 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) {
         ids_only = mask == "\x0a\x02id";
         continue;
       }
-      default:
-        break;
+      default:  // all else takes longer, or nobody knows
+        return false;
     }
     if (!WireFormatLite::SkipField(&in, tag)) return false;
   }
@@ -131,42 +78,90 @@ absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& r
   auto collection = ParseCollectionName("parent", request.parent());
   if (!collection.ok()) return collection.status();
   engine::SearchRequest search;
-  if (absl::Status status = ReadQuery(request, &search); !status.ok()) return status;
-  if (request.has_top_k()) search.top_k = request.top_k();
-  if (search.top_k < 1 || search.top_k > engine::Limits::kMaxTopK) {
-    return engine::InvalidField(
-        "top_k", Concat("is ", search.top_k, "; it must be 1 to ", engine::Limits::kMaxTopK));
-  }
-  if (absl::Status status = ReadEffort(request, &search); !status.ok()) return status;
-  auto parts = ReadMask(request.read_mask());
-  if (!parts.ok()) return parts.status();
-  search.parts = *parts;
-  auto tokens = ReadTokens(request.write_tokens());
-  if (!tokens.ok()) return tokens.status();
-  search.tokens = *std::move(tokens);
-  search.filter = request.filter();
+  if (absl::Status status = ReadSearch(*collection, request, &search); !status.ok()) return status;
   search.max_bytes = max_reply_bytes_;
 
   auto result = engine_.Search(*collection, search, context);
   ReplyBudget budget(max_reply_bytes_, kFewerHits);
   if (!result.ok()) return budget.Explain(result.status());
-  for (const engine::SearchHit& hit : result->hits) {
-    auto* out = response->add_hits();
-    out->set_score(hit.score);
-    if (absl::Status status = WriteDocument(*collection, hit.document, out->mutable_document());
-        !status.ok()) {
-      return status;
-    }
-    if (absl::Status status = budget.Add(*out); !status.ok()) return status;
+  return WriteSearch(*collection, request, *result, &budget, response);
+}
+
+absl::Status SearchHandlers::BatchSearchDocuments(const v1::BatchSearchDocumentsRequest& request,
+                                                  v1::BatchSearchDocumentsResponse* response,
+                                                  const engine::CallContext& context) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  const int count = request.requests_size();
+  if (count < 1 || count > engine::Limits::kMaxSearches) {
+    return engine::InvalidField("requests", Concat("holds ", count, " searches; it must hold 1 to ",
+                                                   engine::Limits::kMaxSearches));
   }
-  response->set_metric(WriteMetric(result->metric));
-  response->set_higher_is_better(engine::HigherIsBetter(result->metric));
-  response->set_query_token_count(result->query_token_count);
-  response->set_query_truncated(result->query_truncated);
-  WriteDuration(result->embed_time, response->mutable_timings()->mutable_embed());
-  WriteDuration(result->search_time, response->mutable_timings()->mutable_search());
-  WriteDuration(result->fetch_time, response->mutable_timings()->mutable_fetch());
+  // What the searches may still take of the reply.
+  size_t left = max_reply_bytes_;
+  const auto take = [&](size_t bytes) { left -= std::min(left, bytes); };
+  const auto fail = [&](int i, const absl::Status& status) {
+    auto* out = response->mutable_results(i);
+    out->clear_response();
+    ToRpcStatus(MoveField(status, "", Concat("requests[", i, "].")), out->mutable_status());
+  };
+  std::vector<engine::SearchRequest> searches;
+  std::vector<int> places;  // of each search in the request
+  for (int i = 0; i < count; ++i) {
+    response->add_results();
+    const v1::SearchDocumentsRequest& one = request.requests(i);
+    engine::SearchRequest search;
+    absl::Status status;
+    if (!one.parent().empty() && one.parent() != request.parent()) {
+      status = engine::InvalidField("parent", "is another collection than that of the call");
+    } else {
+      status = ReadSearch(*collection, one, &search);
+    }
+    if (!status.ok()) {
+      fail(i, status);
+      take(response->results(i).ByteSizeLong());
+      continue;
+    }
+    take(kStatusBytes);
+    searches.push_back(std::move(search));
+    places.push_back(i);
+  }
+  if (searches.empty()) return engine_.GetCollection(*collection).status();  // NOT_FOUND goes first
+  auto results = engine_.SearchBatch(*collection, searches, left, context);
+  if (!results.ok()) return results.status();
+  if (results->size() != places.size()) {
+    return absl::InternalError(
+        Concat("the engine gave ", results->size(), " results for ", places.size(), " searches"));
+  }
+  for (size_t j = 0; j < places.size(); ++j) {
+    const int i = places[j];
+    ReplyBudget budget(left, kFewerSearches);
+    absl::Status status =
+        (*results)[j].ok() ? WriteSearch(*collection, request.requests(i), *(*results)[j], &budget,
+                                         response->mutable_results(i)->mutable_response())
+                           : budget.Explain((*results)[j].status());
+    if (!status.ok()) {
+      fail(i, status);
+    } else {
+      response->mutable_results(i)->mutable_status();  // OK
+      take(response->results(i).ByteSizeLong());
+    }
+  }
   return absl::OkStatus();
+}
+
+absl::Status SearchHandlers::HybridSearchDocuments(const v1::HybridSearchDocumentsRequest& request,
+                                                   v1::HybridSearchDocumentsResponse* response,
+                                                   const engine::CallContext& context) {
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  engine::SearchRequest search;
+  if (absl::Status status = ReadHybrid(request, &search); !status.ok()) return status;
+  search.max_bytes = max_reply_bytes_;
+  auto result = engine_.Search(*collection, search, context);
+  ReplyBudget budget(max_reply_bytes_, kFewerHits);
+  if (!result.ok()) return budget.Explain(result.status());
+  return WriteHybrid(*collection, *result, &budget, response);
 }
 
 }  // namespace vecino::rpc

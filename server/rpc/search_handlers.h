@@ -29,6 +29,12 @@ class SearchHandlers {
   absl::Status SearchDocuments(const v1::SearchDocumentsRequest& request,
                                v1::SearchDocumentsResponse* response,
                                const engine::CallContext& context);
+  absl::Status BatchSearchDocuments(const v1::BatchSearchDocumentsRequest& request,
+                                    v1::BatchSearchDocumentsResponse* response,
+                                    const engine::CallContext& context);
+  absl::Status HybridSearchDocuments(const v1::HybridSearchDocumentsRequest& request,
+                                     v1::HybridSearchDocumentsResponse* response,
+                                     const engine::CallContext& context);
 
  private:
   engine::Engine& engine_;

@@ -410,6 +410,76 @@ TEST_F(ClientTest, SearchCarriesEveryOption) {
   ASSERT_TRUE(client.Search("c", Query::DocumentId("a"), {.read_mask = {false, false}}).ok());
   EXPECT_EQ(server_.last_search().document_id(), "a");
   EXPECT_THAT(server_.last_search().read_mask().paths(), ::testing::ElementsAre("id"));
+  const v1::SearchDocumentsRequest plain = server_.last_search();
+  EXPECT_FALSE(plain.has_min_score() || plain.has_group_by() || plain.has_diversify());
+  EXPECT_EQ(plain.page_token(), "");
+}
+
+TEST_F(ClientTest, SearchCarriesSumsAndShapes) {
+  Client client(Options());
+  ASSERT_TRUE(client.Upsert("c", {.id = "a", .vector = {1}}).ok());
+  const Result<SearchResponse> response =
+      client.Search("c",
+                    Query::Expression({QueryTerm::Text("king"), QueryTerm::DocumentId("man", -0.5F),
+                                       QueryTerm::Vector({1, 2}, 3)},
+                                      true),
+                    {.min_score = 0.0F,
+                     .group_by = GroupBy{.field = "x.y", .group_size = 4},
+                     .diversify = Diversify{.lambda = 0.0F, .candidates = 50},
+                     .page_token = "token"});
+  ASSERT_TRUE(response.ok());
+  EXPECT_EQ(response->next_page_token, "next");
+  EXPECT_EQ(response->hits.at(0).group_json, R"("a \"group\"")");
+  v1::SearchDocumentsRequest sent = server_.last_search();
+  ASSERT_EQ(sent.expression().terms_size(), 3);
+  EXPECT_TRUE(sent.expression().include_term_documents());
+  EXPECT_EQ(sent.expression().terms(0).text(), "king");
+  EXPECT_EQ(sent.expression().terms(0).weight(), 1);
+  EXPECT_EQ(sent.expression().terms(1).document_id(), "man");
+  EXPECT_EQ(sent.expression().terms(1).weight(), -0.5F);
+  EXPECT_THAT(sent.expression().terms(2).vector().values(), ::testing::ElementsAre(1, 2));
+  EXPECT_TRUE(sent.has_min_score());
+  EXPECT_EQ(sent.group_by().field(), "x.y");
+  EXPECT_EQ(sent.group_by().group_size(), 4);
+  EXPECT_TRUE(sent.diversify().has_lambda());
+  EXPECT_EQ(sent.diversify().candidates(), 50);
+  EXPECT_EQ(sent.page_token(), "token");
+  ASSERT_TRUE(client.Search("c", Query::Text("x"), {.diversify = Diversify{}}).ok());
+  EXPECT_FALSE(server_.last_search().diversify().has_candidates());
+  EXPECT_EQ(server_.last_search().diversify().lambda(), 0.5F);
+
+  const auto field = [&](const Query& query, const SearchOptions& options) {
+    return client.Search("c", query, options).status().field();
+  };
+  const int calls = server_.Calls("SearchDocuments");
+  EXPECT_EQ(field(Query::Expression({QueryTerm::Text("x"), QueryTerm::Text("\xff")}), {}),
+            "expression.terms[1].text");
+  EXPECT_EQ(field(Query::Expression({QueryTerm::DocumentId("\xff")}), {}),
+            "expression.terms[0].document_id");
+  EXPECT_EQ(field(Query::Text("x"), {.group_by = GroupBy{.field = "\xff"}}), "group_by.field");
+  EXPECT_EQ(field(Query::Text("x"), {.page_token = "\xff"}), "page_token");
+  EXPECT_EQ(server_.Calls("SearchDocuments"), calls);
+}
+
+TEST_F(ClientTest, ABatchOfSearchesHasOneResultEach) {
+  Client client(Options());
+  const auto results = client.SearchBatch(
+      "c",
+      {{Query::Text("x"), {}}, {Query::Text("y"), {.top_k = 0}}, {Query::DocumentId("z"), {}}});
+  ASSERT_TRUE(results.ok()) << results.status().ToString();
+  ASSERT_EQ(results->size(), 3u);
+  EXPECT_EQ((*results)[0]->metric, Metric::kL2);
+  EXPECT_EQ((*results)[1].status().code(), Code::kInvalidArgument);
+  EXPECT_EQ((*results)[1].status().field(), "top_k");
+  EXPECT_TRUE((*results)[2].ok());
+  EXPECT_EQ(server_.last_search().document_id(), "z");
+  EXPECT_EQ(server_.Calls("BatchSearchDocuments"), 1);
+  const Status refused =
+      client.SearchBatch("c", {{Query::Text("x"), {}}, {Query::Text("\xff"), {}}}).status();
+  EXPECT_EQ(refused.field(), "requests[1].text");
+  EXPECT_EQ(server_.Calls("BatchSearchDocuments"), 1);
+  server_.FailNext(grpc::Status(grpc::StatusCode::NOT_FOUND, "no collection"));
+  EXPECT_EQ(client.SearchBatch("c", {{Query::Text("x"), {}}}).status().code(), Code::kNotFound);
 }
 
 }  // namespace

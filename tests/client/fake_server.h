@@ -388,6 +388,28 @@ class FakeServer : public v1::CollectionService::Service,
     response->set_metric(v1::METRIC_DOT);
     response->set_higher_is_better(true);
     response->mutable_timings()->mutable_search()->set_nanos(1'500'000);
+    if (request->has_group_by() && response->hits_size() > 0) {
+      response->mutable_hits(0)->mutable_group()->set_string_value("a \"group\"");
+    }
+    response->set_next_page_token("next");
+    return grpc::Status::OK;
+  }
+
+  // Each search fails whose top_k is 0; the others find nothing.
+  grpc::Status BatchSearchDocuments(grpc::ServerContext*,
+                                    const v1::BatchSearchDocumentsRequest* request,
+                                    v1::BatchSearchDocumentsResponse* response) override {
+    if (grpc::Status status = Begin("BatchSearchDocuments"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    for (const v1::SearchDocumentsRequest& one : request->requests()) {
+      last_search_ = one;
+      v1::BatchSearchResult* result = response->add_results();
+      if (one.top_k() == 0) {
+        *result->mutable_status() = BadField("top_k", "top_k is 0");
+      } else {
+        result->mutable_response()->set_metric(v1::METRIC_L2);
+      }
+    }
     return grpc::Status::OK;
   }
 

@@ -15,6 +15,7 @@ THIRD_PARTY = [
     (r"roaring", "roaring"), (r"(grpc|grpcpp)/", "grpc"), (r"google/(protobuf)/", "protobuf"),
     (r"CLI/", "CLI11"), (r"prometheus/", "prometheus-cpp"), (r"httplib\.h", "cpp-httplib"),
     (r"nlohmann/", "nlohmann-json"), (r"openssl/", "openssl"),
+    (r"unicode/", "icu"), (r"libstemmer\.h", "libstemmer"),
 ]
 PROTO = re.compile(r"(vecino/v1|google/(rpc|longrunning))/.*\.pb\.h$")
 POSIX = re.compile(r"(sys|netinet|arpa)/|(unistd|fcntl|signal|pthread|poll|dirent|termios|sched|netdb|getopt|errno|"

@@ -23,8 +23,9 @@ class FakeEngine final : public engine::Engine {
   std::function<engine::WriteResult(size_t, const engine::DocumentWrite&)> write;
   std::function<engine::WriteResult(const std::string&)> erase;
   engine::SearchResult search_result;
-  std::function<absl::Status(const engine::CallContext&)> on_search;  // before the result
-  std::vector<engine::Operation::Info> operations;                    // in order of creation
+  std::function<absl::Status(const engine::CallContext&)> on_search;         // before the result
+  std::function<absl::StatusOr<engine::SearchResult>(size_t)> batch_result;  // unset: search_result
+  std::vector<engine::Operation::Info> operations;                           // in order of creation
   engine::OperationEstimate estimate;
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::vector<encoder::ModelInfo> models;
@@ -47,6 +48,7 @@ class FakeEngine final : public engine::Engine {
   std::vector<std::string> facet_fields;
   int facet_limit = 0;
   std::vector<engine::Facet> facets;
+  std::vector<engine::SearchRequest> searches;
   encoder::InputType input_type = encoder::InputType::kDocument;
   int dimensions = 0;
   int lists = 0;
@@ -240,6 +242,20 @@ class FakeEngine final : public engine::Engine {
     const_cast<FakeEngine*>(this)->search = request;
     if (!failure.ok()) return failure;
     return search_result;
+  }
+  absl::StatusOr<engine::SearchBatchResult> SearchBatch(
+      std::string_view c, std::span<const engine::SearchRequest> requests, size_t m,
+      const engine::CallContext&) const override {
+    auto* self = const_cast<FakeEngine*>(this);
+    self->collection = std::string(c);
+    self->searches.assign(requests.begin(), requests.end());
+    self->max_bytes = m;
+    if (!failure.ok()) return failure;
+    engine::SearchBatchResult results;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      results.push_back(batch_result ? batch_result(i) : search_result);
+    }
+    return results;
   }
   absl::StatusOr<engine::Embedded> Embed(const engine::EmbedRequest& request,
                                          const engine::CallContext& context) override {

@@ -1,0 +1,67 @@
+// How a search for words, alone or beside one for meaning, finds its candidates.
+#include <deque>
+
+#include "server/engine/collection_query.h"
+#include "server/engine/fusion.h"
+#include "server/fields/words_view.h"
+
+namespace vecino::engine {
+
+// The best k of each shard by BM25, in no order. Frequencies of words are those of all shards
+// together, so that their scores compare.
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanWords(
+    const Query& query, int k, const CallContext& context) const {
+  std::deque<fields::WordsView> views;
+  std::vector<fields::LexicalPart> parts;
+  std::vector<size_t> firsts;  // of each shard's parts
+  for (const auto& shard : shards_) {
+    const fields::WordsView& view = views.emplace_back(shard->fields(), query.filter.get());
+    firsts.push_back(parts.size());
+    const auto own = view.Parts(static_cast<uint32_t>(views.size() - 1));
+    parts.insert(parts.end(), own.begin(), own.end());
+  }
+  fields::Bm25 options;
+  options.k = k;
+  const auto hits = fields::SearchBm25(query.words, parts, options,
+                                       [&] { return CheckCall(context, "searching for words"); });
+  if (!hits.ok()) return hits.status();
+  std::vector<Candidate> candidates;
+  for (const fields::LexicalHit& hit : *hits) {
+    const uint32_t shard = parts[hit.part].group;
+    const uint64_t label = views[shard].Label(hit.part - firsts[shard], hit.slot);
+    candidates.push_back({shards_[shard]->number(), -1, {label, hit.score}});
+  }
+  return candidates;
+}
+
+// What one of the two rankings has among its best.
+absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanBoth(
+    const Query& query, int k, const CallContext& context) const {
+  const int candidates = std::max(k, FusionCandidates(query.top_k, *query.fusion));
+  const auto rank = [&](float weight, bool by_words) -> absl::StatusOr<std::vector<RankedHit>> {
+    std::vector<RankedHit> ranked;
+    if (weight == 0) return ranked;
+    auto found =
+        by_words ? ScanWords(query, candidates, context) : ScanVectors(query, candidates, context);
+    if (!found.ok()) return found.status();
+    const index::Metric metric = by_words || info_.spec.metric != Metric::kL2
+                                     ? index::Metric::kInnerProduct
+                                     : index::Metric::kL2;
+    KeepBest(metric, candidates, &*found);
+    for (const Candidate& one : *found) {
+      ranked.push_back({one.shard, one.hit.label, one.hit.score});
+    }
+    return ranked;
+  };
+  const auto dense = rank(query.fusion->dense_weight, false);
+  if (!dense.ok()) return dense.status();
+  const auto lexical = rank(query.fusion->lexical_weight, true);
+  if (!lexical.ok()) return lexical.status();
+  std::vector<Candidate> both;
+  for (const FusedHit& hit : Fuse(*query.fusion, *dense, *lexical)) {
+    both.push_back({hit.shard, -1, {hit.label, hit.score}, hit.dense, hit.lexical});
+  }
+  return both;
+}
+
+}  // namespace vecino::engine
