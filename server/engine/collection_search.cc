@@ -292,10 +292,12 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
   auto embedded = EmbedQueries(texts, context);
   if (!embedded.ok()) return embedded.status();
   const absl::Duration embed_time = absl::Now() - start;
+  CallContext patience = context;  // for the write tokens of all of them together
+  patience.deadline = std::min(context.deadline, absl::Now() + kMaxTokenWait);
   SearchBatchResult results;
   for (size_t i = 0; i < requests.size(); ++i) {
     if (absl::Status status = CheckCall(context, "the next search"); !status.ok()) return status;
-    if (checks[i].ok()) checks[i] = WaitForTokens(requests[i].tokens, context);
+    if (checks[i].ok()) checks[i] = WaitForTokens(requests[i].tokens, patience);
     if (!checks[i].ok()) {
       results.emplace_back(checks[i]);
       continue;

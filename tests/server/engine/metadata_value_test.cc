@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <string>
+
 namespace vecino::engine {
 namespace {
 
@@ -59,8 +62,8 @@ TEST(MetadataValueTest, TextThatIsCutShort) {
     const std::string cut = json.substr(0, end);
     for (const char* path : {"a.d", "b", "b.c", "c"}) {
       const GroupValue value = MetadataValue(std::string_view(cut.data(), cut.size()), path);
-      if (end == json.size() && std::string_view(path) == "a.d")
-        EXPECT_EQ(value, GroupValue("x\n"));
+      const bool whole = end == json.size() && std::string_view(path) == "a.d";
+      EXPECT_TRUE(!whole || value == GroupValue("x\n"));
     }
   }
   for (const char* bad : {R"({"a":"\u12"})", R"({"a":"\ud83d"})", R"({"a":"\ud83d\u"})", R"({"a")",
