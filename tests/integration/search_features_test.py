@@ -122,7 +122,7 @@ class SearchFeaturesTest(unittest.TestCase):
             ]
             return sum(pairs) / len(pairs)
 
-        self.assertLess(likeness(mixed), likeness(plain) - 0.05)
+        self.assertLess(likeness(mixed), likeness(plain) - 0.03)
         refused = self.vecino("search", "words", "animal", "--diversify", 2)
         self.assertIn("diversify.lambda", refused.stderr)
 
