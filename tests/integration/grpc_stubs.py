@@ -16,12 +16,12 @@ except ImportError as error:
 _folder = tempfile.TemporaryDirectory(prefix="vecino-stubs-")
 
 
-def generate():
-    """Writes stubs of every .proto into a temporary folder and makes them importable."""
+def generate(folder=None):
+    """Writes stubs of every .proto into `folder`, by default a temporary one, and makes them importable."""
     proto = client_support.SOURCE / "proto"
     files = sorted(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))
     well_known = str(pathlib.Path(protoc.__file__).parent / "_proto")
-    out = _folder.name
+    out = str(folder or _folder.name)
     code = protoc.main(
         ["protoc", f"-I{proto}", f"-I{well_known}", f"--python_out={out}", f"--grpc_python_out={out}", *files]
     )
