@@ -66,6 +66,7 @@ class Collection {
                                       const CallContext& context) const;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(const ExportRequest& request,
                                                            const CallContext& context);
+  absl::StatusOr<int> CountTokens(std::string_view text) const;
   int64_t Count() const;
   CollectionStats Stats() const;
   // Has every shard of the operation do its part.
