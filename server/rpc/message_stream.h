@@ -16,7 +16,7 @@
 
 namespace vecino::rpc {
 
-// Most bytes that a message of a stream has.
+// Most bytes that a message of a stream has, unless the stream says otherwise.
 inline constexpr size_t kMaxStreamMessageBytes = 1 << 20;
 
 // Thread safety: none; it is used by one thread at a time, not always the same.
@@ -51,9 +51,6 @@ using StreamMethod = std::function<absl::StatusOr<std::unique_ptr<MessageStream>
 template <class Response>
 class TypedStream : public MessageStream {
  public:
-  explicit TypedStream(size_t max_message_bytes = kMaxStreamMessageBytes)
-      : max_message_bytes_(max_message_bytes) {}
-
   absl::StatusOr<bool> Next(grpc::ByteBuffer* message) final {
     google::protobuf::Arena arena;
     try {
@@ -62,7 +59,7 @@ class TypedStream : public MessageStream {
       if (!more.ok() || !*more) return more;
       message->Clear();  // gRPC writes into an empty one only
       absl::Status status =
-          WriteMessage(*response, max_message_bytes_, "this is a fault of the server", message);
+          WriteMessage(*response, max_message_bytes(), "this is a fault of the server", message);
       if (!status.ok()) return status;
       return true;
     } catch (const std::bad_alloc&) {
@@ -71,11 +68,10 @@ class TypedStream : public MessageStream {
   }
 
  private:
+  virtual size_t max_message_bytes() const { return kMaxStreamMessageBytes; }
   // The next message, of max_message_bytes at most; false when there is none. May throw
   // std::bad_alloc.
   virtual absl::StatusOr<bool> Fill(Response* response) = 0;
-
-  const size_t max_message_bytes_;
 };
 
 }  // namespace vecino::rpc

@@ -53,7 +53,7 @@ void ServerCall::OnEvent(Event event, bool ok) {
     case Event::kDone:
       if (context_.IsCancelled()) {
         stop_.request_stop();
-        Stopped();
+        Cancelled();
       }
       Over(kDoneBit);
       return;

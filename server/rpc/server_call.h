@@ -113,7 +113,7 @@ class ServerCall {
   virtual bool Received() = 0;
   virtual bool Written(bool) { return true; }
   // The caller has gone, and the stop token has just been told so.
-  virtual void Stopped() {}
+  virtual void Cancelled() {}
 
   // Two of these and the call is deleted.
   static constexpr uint8_t kDoneBit = 1, kFinishedBit = 2;

@@ -41,9 +41,9 @@ class StreamCall final : public ServerCall {
   const std::unique_ptr<MessageStream>& stream() const { return stream_; }
   void set_stream(std::unique_ptr<MessageStream> stream) { stream_ = std::move(stream); }
 
-  // For the worker that has the call, once the stream is opened: whether there is something to do at
-  // once, be it that the call is to stop. If not, the worker lets go of the call, which others may
-  // have before this returns, and `resume` is called once, from any thread, when there is.
+  // For the worker that has the call, once the stream is opened: whether there is something to do
+  // at once, be it that the call is to stop. If not, the worker lets go of the call, which others
+  // may have before this returns, and `resume` is called once, from any thread, when there is.
   bool Ready(std::function<void()> resume);
 
   // Sends one message. Not before OnWritten for the one before, and not after Finish.
@@ -64,7 +64,7 @@ class StreamCall final : public ServerCall {
   using ServerCall::ServerCall;
   bool Received() override { return owner_->OnReceived(this); }
   bool Written(bool ok) override { return owner_->OnWritten(this, ok); }
-  void Stopped() override { wait_->Wake(); }
+  void Cancelled() override { wait_->Wake(); }
 
   const std::shared_ptr<StreamWait> wait_ = std::make_shared<StreamWait>();
   std::unique_ptr<MessageStream> stream_;
