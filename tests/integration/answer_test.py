@@ -4,11 +4,14 @@ server does, stalls, dies, lies, or never ends."""
 import http.server
 import json
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import threading
 import time
 import unittest
+import unittest.mock
 import urllib.request
 
 import client_support
@@ -466,7 +469,41 @@ class AnswerTest(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
             self.assertTrue(result.stdout.endswith("Question: Which program edits video?\n\n"), result.stdout)
 
-    def test_nobody_at_the_url_and_over_tls(self):
+    def test_tls(self):
+        if shutil.which("openssl") is None:
+            self.skipTest("openssl, which makes the certificate, is not installed")
+        cert, key = self.workspace.folder / "cert.pem", self.workspace.folder / "key.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+             "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        generator = Generator()
+        self.addCleanup(generator.close)
+        generator.server.socket = context.wrap_socket(generator.server.socket, server_side=True)
+        generator.use(lambda handler: speak(handler, "over ", "TLS"))
+        url = generator.url.replace("http://", "https://")
+        for trusted in (True, False):
+            with self.subTest(trusted=trusted), unittest.mock.patch.dict(os.environ):
+                if trusted:
+                    os.environ["SSL_CERT_FILE"] = str(cert)
+                with client_support.Workspace(client_support.model_root(), ["--generator-url", url]) as workspace:
+                    load(workspace.server)
+                    with grpc.insecure_channel(workspace.server.address) as channel:
+                        stub = grpc_stubs.load("search_service_pb2_grpc").SearchServiceStub(channel)
+                        messages = list(stub.AnswerQuestion(self.request(), timeout=30))
+                answer = "".join(one.answer for one in messages)
+                status = messages[-1].end.generator_status
+                if trusted:
+                    self.assertEqual((answer, status.code), ("over TLS", 0), status)
+                else:
+                    self.assertEqual((answer, status.code), ("", grpc.StatusCode.UNAVAILABLE.value[0]))
+                    self.assertIn(url, status.message)
+                    self.assertEqual(len(generator.requests), 1, "the key must not go to a server that is not known")
+
+    def test_nobody_at_the_url(self):
         for url, part in (("http://127.0.0.1:1", "does not answer"), ("https://127.0.0.1:1/base", "does not answer")):
             with client_support.Workspace(client_support.model_root(), ["--generator-url", url]) as workspace:
                 load(workspace.server)

@@ -220,8 +220,6 @@ TEST_F(AnswerHandlersTest, ATalkingGeneratorAndAReaderLoseNothing) {
   EXPECT_TRUE(Next(**stream).has_sources());
   std::string got;
   while (true) {
-    absl::Mutex mutex;
-    bool woken = false;
     const auto shared = std::make_shared<std::atomic<bool>>(false);
     if (!(*stream)->Ready([shared] { shared->store(true); })) {
       while (!shared->load()) std::this_thread::yield();
