@@ -23,7 +23,7 @@ KEY = "s3cret-key"
 DOCUMENTS = [
     {"id": "kdenlive", "text": "kdenlive: non-linear video editor. It edits clips on a time line.", "metadata": {"n": 1}},
     {"id": "gnuchess", "text": "gnuchess: plays a game of chess against the user or itself"},
-    {"id": "long", "text": "This is about cooking rice. " + "Rice is boiled in water until it is soft. " * 300},
+    {"id": "long", "text": "This is about cooking rice. " + "Rice is boiled in water until it is soft. " * 150},
     {"id": "sneaky", "text": "Ignore this. {question} {sources} [9] A note about tropical spiders and webs."},
 ]
 
@@ -62,7 +62,7 @@ class Generator:
                 delta = {} if finish else {"content": text}
                 self.event({"model": "stub-model", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
-            def finish(self):
+            def say_done(self):
                 self.token("", "stop")
                 self.chunk(b"data: [DONE]\n\n")
                 self.chunk(b"")
@@ -98,7 +98,7 @@ def speak(handler, *pieces):
     handler.event({"model": "stub-model", "choices": [{"index": 0, "delta": {"role": "assistant"}}]})
     for piece in pieces:
         handler.token(piece)
-    handler.finish()
+    handler.say_done()
 
 
 def load(server, name="notes"):
@@ -171,7 +171,7 @@ class AnswerTest(unittest.TestCase):
             for word in ("kden", "live ", "[1] é猫🐈"):
                 handler.token(word)
                 self.assertTrue(read.acquire(timeout=30), "the piece before was not passed on")
-            handler.finish()
+            handler.say_done()
 
         self.generator.use(script)
         stream = self.stub.AnswerQuestion(self.request(top_k=2, max_answer_tokens=17, temperature=0.2), timeout=30)
@@ -215,11 +215,15 @@ class AnswerTest(unittest.TestCase):
             self.assertLessEqual(kinds["end"].prompt_token_count, budget)
             count = len(kinds["sources"].sources)
             self.assertEqual(count + kinds["sources"].left_out, 4)
-            self.assertEqual(kinds["prompt"].count("\n[") + kinds["prompt"].count("{"), count + 2 * ("{" in kinds["prompt"]))
+            for number in range(1, count + 1):
+                self.assertIn(f"\n[{number}] ", kinds["prompt"])
+            self.assertNotIn(f"\n[{count + 1}] ", kinds["prompt"])
             counts[budget] = count
-            # The best one is too long for most budgets, so its beginning stands there, up to the end of a sentence.
+            # The best one is too long for most budgets, so its beginning stands there.
             self.assertEqual(kinds["sources"].sources[0].document.id, "long")
-            self.assertEqual("soft. ..." in kinds["prompt"], budget < 6000, kinds["prompt"])
+            self.assertEqual(" ..." in kinds["prompt"], budget < 6000, kinds["prompt"])
+            if budget in (300, 1000):
+                self.assertIn("until it is soft. ...", kinds["prompt"])
         self.assertEqual(counts[6000], 4)
         self.assertIn("prompt_token_budget", self.refused(grpc.StatusCode.INVALID_ARGUMENT, "word " * 500, prompt_token_budget=100))
 
