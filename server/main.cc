@@ -17,6 +17,8 @@
 #include "server/config.h"
 #include "server/data_dir.h"
 #include "server/engine/engine.h"
+#include "server/generator_url.h"
+#include "server/http_generator.h"
 #include "server/logging.h"
 #include "server/metrics.h"
 #include "server/rpc/async_server.h"
@@ -104,6 +106,30 @@ void AddProcessMetrics(Metrics& metrics, absl::Time start) {
                 [] { return static_cast<double>(rpc::ResidentBytes()); });
   metrics.gauge("vecino_process_start_time_seconds", "When it started, since the Unix epoch.", {},
                 [=] { return absl::ToDoubleSeconds(start - absl::UnixEpoch()); });
+}
+
+// Null when none is configured.
+absl::StatusOr<std::unique_ptr<HttpGenerator>> MakeGenerator(const Config& config,
+                                                             Metrics* metrics) {
+  if (config.generator_url.empty()) return nullptr;
+  auto url = ParseGeneratorUrl(config.generator_url);
+  if (!url.ok()) return url.status();
+  auto key = GeneratorKey(config);
+  if (!key.ok()) return key.status();
+  const auto time = [](absl::Duration of) {
+    return of == absl::ZeroDuration() ? absl::InfiniteDuration() : of;
+  };
+  spdlog::info("questions are answered by the generator at {}", url->text);
+  return HttpGenerator::Create({.url = *std::move(url),
+                                .model = config.generator_model,
+                                .key = *std::move(key),
+                                .connect_timeout = time(config.generator_connect_timeout),
+                                .first_token_timeout = time(config.generator_first_token_timeout),
+                                .token_timeout = time(config.generator_token_timeout),
+                                .timeout = time(config.generator_timeout),
+                                .max_tokens = config.generator_max_tokens,
+                                .max_calls = config.generator_max_calls},
+                               metrics);
 }
 
 std::string WhyNotReady(rpc::AsyncServer::State state) {
@@ -214,6 +240,9 @@ ExitCode Run(const Config& config, absl::Time start) {
   AddEncoderMetrics(*metrics, engine->get());
   AddProcessMetrics(*metrics, start);
 
+  auto generator = MakeGenerator(config, metrics.get());
+  if (!generator.ok()) return Fail(kBadUsage, generator.status());
+
   const absl::Duration load_time = absl::Now() - start;
   rpc::Handlers handlers(engine->get(), &(*server)->workers(),
                          {.version = VECINO_VERSION,
@@ -222,7 +251,7 @@ ExitCode Run(const Config& config, absl::Time start) {
                           .start_time = start,
                           .load_duration = load_time},
                          static_cast<size_t>(config.grpc_max_reply_bytes),
-                         &(*server)->bulk_workers());
+                         &(*server)->bulk_workers(), generator->get());
   rpc::EmbeddingHandlers embedding(engine->get(), static_cast<size_t>(config.grpc_max_reply_bytes));
   stop.OnSignal([server = server->get(), &api](int signal, int count) {
     if (count > 1) {
@@ -251,6 +280,7 @@ ExitCode Run(const Config& config, absl::Time start) {
   (*engine)->Shutdown();
   (*encoder)->Shutdown();
   metrics->RemoveCallbacks();
+  generator->reset();
   admin.reset();
   spdlog::info("stopped");
   return kStopped;

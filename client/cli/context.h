@@ -40,6 +40,7 @@ struct Context {
 int UsageError(const std::string& message);
 
 // Each adds its commands to `app`. `context` must outlive it.
+void AddAnswerCommand(CLI::App& app, Context& context);
 void AddCollectionCommands(CLI::App& app, Context& context);
 void AddDocumentCommands(CLI::App& app, Context& context);
 // Under `collection`.

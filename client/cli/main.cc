@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.001, 86'400.0).description("0.001 to 86400"));
 
   vecino::cli::AddSearchCommand(app, context);
+  vecino::cli::AddAnswerCommand(app, context);
   vecino::cli::AddLoadCommand(app, context);
   vecino::cli::AddCollectionCommands(app, context);
   vecino::cli::AddIndexCommands(app, context);

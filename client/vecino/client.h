@@ -347,6 +347,36 @@ struct SearchCall {
   SearchOptions options;
 };
 
+struct AnswerOptions {
+  int top_k = 5;                // sources to look for
+  std::string filter;           // see docs/filters.md
+  std::string prompt_template;  // with {sources} and {question}; empty: the server's
+  int prompt_token_budget = 0;  // 0: the server's, 3,000
+  int max_answer_tokens = 0;    // 0: the server's
+  std::optional<float> temperature;
+  bool return_prompt = false;  // also when the server has a generator
+  bool hybrid = false;         // search for words, too
+};
+
+struct AnswerEnd {
+  std::string finish_reason;  // the generator's, such as "stop"; empty without one
+  Status generator_status;    // why there is no answer, or only a part of one
+  std::string generator_model;
+  int prompt_token_count = 0;
+};
+
+// Takes what Answer sends: Sources once, then the prompt when it was asked for or the server has no
+// generator, then the pieces of the answer as they are made, all on the caller's thread. An error
+// ends the call and is its result.
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  // In the prompt the first is [1]. left_out: found, but not in the prompt.
+  virtual Status Sources(const std::vector<SearchHit>& sources, int left_out) = 0;
+  virtual Status Prompt(const std::string& prompt) = 0;
+  virtual Status Answer(const std::string& piece) = 0;
+};
+
 struct Embedding {
   std::vector<float> vector;
   int token_count = 0;
@@ -488,6 +518,12 @@ class Client {
   // truncate; INVALID_ARGUMENT when another is set.
   Result<SearchResponse> HybridSearch(const std::string& collection, const HybridQuery& query,
                                       const SearchOptions& options = {});
+
+  // Finds what a question is about and has the server's generator answer it, if it has one. OK also
+  // when the generator failed: that is in the result. The client's timeout is for the whole call.
+  // Tried again only before Sources.
+  Result<AnswerEnd> Answer(const std::string& collection, const std::string& question,
+                           const AnswerOptions& options, AnswerSink& sink);
 
   // timings: filled on success, may be null.
   Result<std::vector<Embedding>> Embed(const std::string& model,

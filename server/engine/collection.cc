@@ -110,6 +110,11 @@ absl::Status Collection::CheckModel() const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<int> Collection::CountTokens(std::string_view text) const {
+  if (absl::Status status = CheckModel(); !status.ok()) return status;
+  return context_.encoder->CountTokens(info_.spec.model, text);
+}
+
 absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& context,
                                      std::vector<DocumentWrite>* writes,
                                      std::vector<WriteResult>* results) {

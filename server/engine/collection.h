@@ -82,6 +82,7 @@ class Collection {
   absl::StatusOr<int64_t> Count(std::string_view filter) const;
   absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
                                                  std::string_view filter, int limit) const;
+  absl::StatusOr<int> CountTokens(std::string_view text) const;
   CollectionStats Stats() const;
   // Deletes what has expired, in small batches, until nothing is due or `stop` is requested. An
   // error leaves the rest for the next time.

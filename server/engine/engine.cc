@@ -153,6 +153,11 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->ExportIndex(request, context) : found.status();
   }
+  absl::StatusOr<int> CountTokens(std::string_view collection,
+                                  std::string_view text) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->CountTokens(text) : found.status();
+  }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 

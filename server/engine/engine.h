@@ -199,6 +199,10 @@ class Engine {
   // there are several).
   virtual absl::StatusOr<Embedded> Embed(const EmbedRequest& request,
                                          const CallContext& context) = 0;
+  // Tokens of `text` by the tokenizer of the collection's model; see encoder::Encoder::CountTokens.
+  // FAILED_PRECONDITION where a search by text has it: no model, or another than it was made with.
+  virtual absl::StatusOr<int> CountTokens(std::string_view collection,
+                                          std::string_view text) const = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 

@@ -68,18 +68,21 @@ std::string MethodPath(const google::protobuf::MethodDescriptor& method) {
 }
 
 Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
-                   size_t max_reply_bytes, const WorkerPool* bulk_workers)
+                   size_t max_reply_bytes, const WorkerPool* bulk_workers, Generator* generator)
     : max_reply_bytes_(max_reply_bytes),
       collections_(engine),
       operations_(engine),
       documents_(engine, max_reply_bytes),
       search_(engine, max_reply_bytes),
+      answers_(engine, generator, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
       admin_(engine, workers, std::move(facts), bulk_workers) {}
 
 StreamTable Handlers::Streams() {
   return {{"/vecino.v1.CollectionService/ExportIndex",
-           Bind(&collections_, &CollectionHandlers::ExportIndex)}};
+           Bind(&collections_, &CollectionHandlers::ExportIndex)},
+          {"/vecino.v1.SearchService/AnswerQuestion",
+           Bind(&answers_, &AnswerHandlers::AnswerQuestion)}};
 }
 
 ShortTable Handlers::Shorts() {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/admin_handlers.h"
+#include "server/rpc/answer_handlers.h"
 #include "server/rpc/collection_handlers.h"
 #include "server/rpc/document_handlers.h"
 #include "server/rpc/embedding_handlers.h"
@@ -41,11 +42,12 @@ const std::vector<const google::protobuf::ServiceDescriptor*>& Services();
 
 std::string MethodPath(const google::protobuf::MethodDescriptor& method);
 
-// Everything that answers calls. `engine` and the workers must outlive it.
+// Everything that answers calls. `engine`, the workers and `generator` must outlive it.
 class Handlers {
  public:
   Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
-           size_t max_reply_bytes, const WorkerPool* bulk_workers = nullptr);
+           size_t max_reply_bytes, const WorkerPool* bulk_workers = nullptr,
+           Generator* generator = nullptr);
 
   // Together one entry for every method of Services(), in Streams those that stream their replies;
   // they use this object.
@@ -60,6 +62,7 @@ class Handlers {
   OperationHandlers operations_;
   DocumentHandlers documents_;
   SearchHandlers search_;
+  AnswerHandlers answers_;
   EmbeddingHandlers embedding_;
   AdminHandlers admin_;
 };

@@ -182,6 +182,31 @@ class FakeServer : public v1::CollectionService::Service,
     const std::lock_guard lock(mutex_);
     return export_end_;
   }
+  // What SetAnswer said.
+  grpc::Status AnswerQuestion(grpc::ServerContext*, const v1::AnswerQuestionRequest* request,
+                              grpc::ServerWriter<v1::AnswerQuestionResponse>* writer) override {
+    if (grpc::Status status = Begin("AnswerQuestion"); !status.ok()) return status;
+    std::vector<v1::AnswerQuestionResponse> messages;
+    {
+      const std::lock_guard lock(mutex_);
+      last_question_ = *request;
+      messages = answer_;
+    }
+    for (const v1::AnswerQuestionResponse& message : messages) {
+      if (!writer->Write(message)) break;
+    }
+    const std::lock_guard lock(mutex_);
+    return answer_end_;
+  }
+  void SetAnswer(std::vector<v1::AnswerQuestionResponse> messages, const grpc::Status& end) {
+    const std::lock_guard lock(mutex_);
+    answer_ = std::move(messages);
+    answer_end_ = end;
+  }
+  v1::AnswerQuestionRequest last_question() const {
+    const std::lock_guard lock(mutex_);
+    return last_question_;
+  }
   void SetExport(std::vector<v1::ExportIndexResponse> messages, const grpc::Status& end) {
     const std::lock_guard lock(mutex_);
     export_ = std::move(messages);
@@ -465,6 +490,9 @@ class FakeServer : public v1::CollectionService::Service,
   v1::UpdateDocumentRequest last_update_;
   v1::DeleteDocumentRequest last_delete_;
   v1::RetrainIndexRequest last_retrain_;
+  v1::AnswerQuestionRequest last_question_;
+  std::vector<v1::AnswerQuestionResponse> answer_;
+  grpc::Status answer_end_;
   v1::ExportIndexRequest last_export_;
   std::vector<v1::ExportIndexResponse> export_;
   grpc::Status export_end_;

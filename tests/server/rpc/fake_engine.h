@@ -276,6 +276,16 @@ class FakeEngine final : public engine::Engine {
     if (!failure.ok()) return failure;
     return make_export();
   }
+  // One for each word.
+  absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {
+    if (!failure.ok()) return failure;
+    int words = 0;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const auto space = [](char c) { return c == ' ' || c == '\n'; };
+      words += !space(text[i]) && (i == 0 || space(text[i - 1]));
+    }
+    return words;
+  }
   std::vector<encoder::ModelInfo> Models() const override { return models; }
   encoder::EncoderStats EncoderStats() const override { return encoder_stats; }
   void BeginShutdown() override {}
