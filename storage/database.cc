@@ -223,7 +223,11 @@ absl::Status Database::CheckOrWriteFormat(bool created) {
                                                 " lacks its column family ", kFamilyNames[i]));
       }
     }
-    return absl::OkStatus();
+    if (*version == kFormatVersion) return absl::OkStatus();
+    // What version 1 held, version 2 holds in the same way.
+    rocksdb::WriteBatch batch;
+    batch.Put(family(Family::kMeta), AsSlice(kFormatKey), EncodeFormat(kFormatVersion));
+    return Write(&batch, absl::StrCat("raising the format version of the store ", options_.path));
   }
   if (!absl::IsNotFound(stored.status())) return stored.status();
 

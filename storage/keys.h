@@ -12,7 +12,7 @@
 namespace vecino::storage {
 
 // Version of everything on disk; in meta under kFormatKey. A store with a higher one is not opened.
-inline constexpr uint32_t kFormatVersion = 1;
+inline constexpr uint32_t kFormatVersion = 2;
 
 // First byte of every key but kFormatKey, which must stay readable to every version.
 inline constexpr uint8_t kKeyVersion = 1;
@@ -39,11 +39,16 @@ enum class MetaKind : uint8_t {
   kDropping = 'd',    // then uid
   kShardState = 's',  // then uid, shard
   kManifest = 'm',    // then uid, shard
+  kAlias = 'a',       // then the alias' id
+  kOperation = 'p',   // then uid, number u64 BE
 };
 
 std::string MetaKey(MetaKind kind);
 std::string MetaKey(MetaKind kind, uint32_t uid);
 std::string MetaKey(MetaKind kind, uint32_t uid, uint16_t shard);
+
+std::string AliasKey(std::string_view id);
+std::string OperationKey(uint32_t uid, uint64_t number);
 
 // In the other families: version | uid u32 BE | shard u16 BE | sequence u64 BE or id bytes.
 std::string UidPrefix(uint32_t uid);
@@ -54,6 +59,10 @@ inline constexpr size_t kShardPrefixBytes = 7;
 
 // The uid of a kCollection or kDropping key; false when `key` is none.
 bool ParseMetaUid(std::string_view key, MetaKind kind, uint32_t* uid);
+
+// The parts of a key made by AliasKey or OperationKey; false when `key` is none.
+bool ParseAliasKey(std::string_view key, std::string_view* id);
+bool ParseOperationKey(std::string_view key, uint32_t* uid, uint64_t* number);
 
 // The sequence number of a key made by SequenceKey; false when `key` has another length.
 bool ParseSequence(std::string_view key, uint64_t* sequence);

@@ -44,11 +44,14 @@ int main(int argc, char** argv) {
   vecino::cli::AddSearchCommand(app, context);
   vecino::cli::AddLoadCommand(app, context);
   vecino::cli::AddCollectionCommands(app, context);
+  vecino::cli::AddAliasCommands(app, context);
   vecino::cli::AddIndexCommands(app, context);
   vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
+  vecino::cli::AddExportCommand(app, context);
   vecino::cli::AddBenchCommand(app, context);
   vecino::cli::AddServerCommands(app, context);
+  vecino::cli::AddWatchCommand(app, context);
 
   try {
     app.parse(argc, argv);

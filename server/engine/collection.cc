@@ -67,6 +67,7 @@ absl::Status Collection::LoadShard(int number) {
   options.budget = context_.budget;
   options.heads = context_.heads;
   options.uid = uid_;
+  options.events = context_.events;
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
   if (!context_.index_folder.empty()) {

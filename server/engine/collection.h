@@ -12,6 +12,7 @@
 #include "encoder/encoder.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/filter_cache.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/maintenance.h"
@@ -40,6 +41,7 @@ struct CollectionContext {
   int build_threads = 1;  // see ShardOptions
   HeadCache* heads = nullptr;
   FilterCache* filters = nullptr;
+  EventBus* events = nullptr;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -52,6 +54,7 @@ class Collection {
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
   const CollectionInfo& info() const { return info_; }
+  const storage::ShardLog& log(int shard) const { return shards_[shard]->log(); }
 
   // Opens the log of one shard and rebuilds its index. May run for several shards at once. Blocks.
   absl::Status LoadShard(int number);

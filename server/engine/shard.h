@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
 #include "server/engine/maintenance_policy.h"
@@ -55,6 +56,7 @@ struct ShardOptions {
   // Where ids of what is written are kept for searches, under this uid; null: nowhere. Outlives it.
   HeadCache* heads = nullptr;
   uint32_t uid = 0;
+  EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
 };
 
 // Invariants:
@@ -193,6 +195,7 @@ class Shard {
 
   // shard_maintenance.cc
   absl::Status CheckStop(const Work& work) const;
+  void Tell(Event::Kind kind, std::string message) const;
   // What long work calls between its pieces: drains what waits, so that tails stay few.
   absl::Status Pause(Work* work);
   absl::Status Step(const MaintenanceStep& step, Work* work);

@@ -216,7 +216,10 @@ absl::Status AsyncServer::TryRun(UnaryCall* call, grpc::ByteBuffer* reply) {
 
 void AsyncServer::RunCall(StreamCall* call) {
   grpc::ByteBuffer message;
-  const absl::StatusOr<bool> more = TryNext(call, &message);
+  const absl::Status opened = TryOpen(call);
+  if (opened.ok() && !call->Ready([this, call] { Resume(call); })) return;
+  const absl::StatusOr<bool> more =
+      opened.ok() ? TryNext(call, &message) : absl::StatusOr<bool>(opened);
   if (more.ok() && *more) {
     call->Write(message);
     return;
@@ -226,16 +229,35 @@ void AsyncServer::RunCall(StreamCall* call) {
   call->Finish(ToGrpcStatus(stopped ? absl::UnavailableError(kStopping) : more.status()));
 }
 
+absl::Status AsyncServer::TryOpen(StreamCall* call) {
+  if (call->stream() != nullptr) return absl::OkStatus();
+  if (absl::Status status = CheckCaller(*call); !status.ok()) return status;
+  const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
+  if (slot->open == nullptr) return absl::UnimplementedError(Concat(slot->path, " is missing"));
+  auto stream = slot->open(call->request(), call->engine_context());
+  if (!stream.ok()) return stream.status();
+  call->set_stream(*std::move(stream));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<bool> AsyncServer::TryNext(StreamCall* call, grpc::ByteBuffer* message) {
   if (absl::Status status = CheckCaller(*call); !status.ok()) return status;
-  if (call->stream() == nullptr) {
-    const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
-    if (slot->open == nullptr) return absl::UnimplementedError(Concat(slot->path, " is missing"));
-    auto stream = slot->open(call->request(), call->engine_context());
-    if (!stream.ok()) return stream.status();
-    call->set_stream(*std::move(stream));
-  }
   return call->stream()->Next(message);
+}
+
+void AsyncServer::Resume(StreamCall* call) {
+  if (WorkersFor(*call).TryContinue([this, call] { RunCall(call); })) return;
+  // The server is about to end, and its workers are gone.
+  absl::ReaderMutexLock lock(&queues_mutex_);
+  if (queues_closed_) {
+    {
+      absl::MutexLock streams_lock(&streams_mutex_);
+      streams_.erase(call);
+    }
+    call->GiveUp();
+    return;
+  }
+  call->Finish(ToGrpcStatus(absl::UnavailableError(kStopping)));
 }
 
 bool AsyncServer::OnWritten(StreamCall* call, bool ok) {

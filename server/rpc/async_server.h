@@ -105,10 +105,13 @@ class AsyncServer final : private CallOwner {
   // The poller that is to run the call itself, with the run begun; null: a worker is.
   static QueuePoller* BeginHere(const ServerCall& call);
   WorkerPool& WorkersFor(const ServerCall& call);
-  // On a worker: the handler of a unary call; the next message of a stream.
+  // On a worker: the handler of a unary call; the next message of a stream, once it is ready.
   void RunCall(UnaryCall* call);
   void RunCall(StreamCall* call);
+  // Hands a stream that waited to a worker.
+  void Resume(StreamCall* call);
   absl::Status TryRun(UnaryCall* call, grpc::ByteBuffer* reply);
+  absl::Status TryOpen(StreamCall* call);
   absl::StatusOr<bool> TryNext(StreamCall* call, grpc::ByteBuffer* message);
   absl::Status CheckCaller(const ServerCall& call) const;
   void EndStreams(absl::Time deadline);

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/engine/engine.h"
+#include "server/rpc/message_stream.h"
 #include "vecino/v1/document_service.pb.h"
 
 namespace vecino::rpc {
@@ -48,6 +51,8 @@ class DocumentHandlers {
   absl::Status FacetDocuments(const v1::FacetDocumentsRequest& request,
                               v1::FacetDocumentsResponse* response,
                               const engine::CallContext& context);
+  absl::StatusOr<std::unique_ptr<MessageStream>> StreamDocuments(
+      const v1::StreamDocumentsRequest& request, const engine::CallContext& context);
 
  private:
   engine::Engine& engine_;

@@ -38,6 +38,9 @@ absl::Status ReadQuery(const v1::SearchDocumentsRequest& request, engine::Search
       }
       out->query = engine::DocumentQuery{request.document_id()};
       return absl::OkStatus();
+    case v1::SearchDocumentsRequest::kLexical:
+    case v1::SearchDocumentsRequest::kExpression:
+      return absl::UnimplementedError("query: of these kinds searches cannot be done yet");
     case v1::SearchDocumentsRequest::QUERY_NOT_SET:
       break;
   }

@@ -51,7 +51,10 @@ void ServerCall::OnEvent(Event event, bool ok) {
       return;
     }
     case Event::kDone:
-      if (context_.IsCancelled()) stop_.request_stop();
+      if (context_.IsCancelled()) {
+        stop_.request_stop();
+        Cancelled();
+      }
       Over(kDoneBit);
       return;
     case Event::kWritten:

@@ -112,6 +112,12 @@ class ServerCall {
   // What the owner returned.
   virtual bool Received() = 0;
   virtual bool Written(bool) { return true; }
+  // The caller has gone, and the stop token has just been told so.
+  virtual void Cancelled() {}
+
+  // Two of these and the call is deleted.
+  static constexpr uint8_t kDoneBit = 1, kFinishedBit = 2;
+  void Over(uint8_t bit);
 
   CallOwner* const owner_;
   RawService* const service_;
@@ -129,11 +135,7 @@ class ServerCall {
   grpc::Status status_;
 
  private:
-  // What has happened; the event that brings the second one deletes the call.
-  static constexpr uint8_t kDoneBit = 1, kFinishedBit = 2;
-
   void OnEvent(Event event, bool ok);
-  void Over(uint8_t bit);
 
   absl::Time received_;
   absl::Time deadline_;
