@@ -55,6 +55,9 @@ class Collection {
   uint32_t uid() const { return uid_; }
   const CollectionInfo& info() const { return info_; }
   const storage::ShardLog& log(int shard) const { return shards_[shard]->log(); }
+  // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
+  // `filter`.
+  absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
 
   // Opens the log of one shard and rebuilds its index. May run for several shards at once. Blocks.
   absl::Status LoadShard(int number);
@@ -94,11 +97,6 @@ class Collection {
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
-
-  // collection_filter.cc
-  // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
-  // `filter`.
-  absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
 
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,

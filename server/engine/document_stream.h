@@ -23,6 +23,7 @@ struct DocumentSlice {
 struct DocumentStreamRequest {
   storage::DocumentParts parts;
   DocumentSlice slice;
+  std::string filter;  // only documents that it lets pass; empty: all
   // Where to begin: behind this id in this shard.
   int shard = 0;
   std::string after_id;
@@ -33,6 +34,14 @@ struct StreamedDocument {
   storage::Document document;
 };
 
+struct DocumentChunk {
+  std::vector<StreamedDocument> documents;
+  bool end = false;  // nothing comes after these
+  // The place behind them, and behind what was looked at and does not pass: where a stream goes on.
+  int shard = 0;
+  std::string after_id;
+};
+
 // Thread safety: none; it is used by one thread at a time. Must not outlive the engine.
 class DocumentStream {
  public:
@@ -41,11 +50,10 @@ class DocumentStream {
   // Of the collection that the stream was opened on, whatever has its name now.
   virtual const CollectionInfo& info() const = 0;
 
-  // The next documents by shard, then id: as many as take about max_bytes, at least one; none at
-  // the end. Blocks on disk. UNAVAILABLE when the stream has lived for too long, NOT_FOUND when the
-  // collection was dropped, CANCELLED, DEADLINE_EXCEEDED, DATA_LOSS.
-  virtual absl::StatusOr<std::vector<StreamedDocument>> Next(size_t max_bytes,
-                                                             const CallContext& context) = 0;
+  // The next documents by shard, then id: as many as take about max_bytes; fewer, or none, when
+  // many were looked at that do not pass. Blocks on disk. UNAVAILABLE when the stream has lived for
+  // too long, NOT_FOUND when the collection was dropped, CANCELLED, DEADLINE_EXCEEDED, DATA_LOSS.
+  virtual absl::StatusOr<DocumentChunk> Next(size_t max_bytes, const CallContext& context) = 0;
 };
 
 // The slice of `total` that a document belongs to. Slices are cut from the shards laid end to end,

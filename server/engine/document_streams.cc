@@ -16,6 +16,9 @@ namespace {
 constexpr size_t kIdsPerRead = 1024;
 // Documents of one read: few at first, when their size is not known, then as many as fit.
 constexpr size_t kFirstRead = 8, kMaxRead = 256;
+// Documents and ids that one Next looks at when few of them pass or are of the slice: about as many
+// as are read in a second, so that a caller hears of it now and then.
+constexpr size_t kMaxDocuments = 16'384, kMaxIds = 1'000'000;
 
 // The 64 bits that slices are cut by. Not those of ShardOf, whose shards it must divide evenly. On
 // the wire, in resume tokens: never change.
@@ -74,8 +77,10 @@ class DocumentStreams::Lease {
 class DocumentStreams::Stream final : public DocumentStream {
  public:
   Stream(std::shared_ptr<const Collection> collection, const DocumentStreamRequest& request,
-         std::unique_ptr<Lease> lease, absl::Duration max_age)
+         std::shared_ptr<const fields::Filter> filter, std::unique_ptr<Lease> lease,
+         absl::Duration max_age)
       : collection_(std::move(collection)),
+        filter_(std::move(filter)),
         lease_(std::move(lease)),
         max_age_(max_age),
         parts_(request.parts),
@@ -85,46 +90,54 @@ class DocumentStreams::Stream final : public DocumentStream {
 
   const CollectionInfo& info() const override { return collection_->info(); }
 
-  absl::StatusOr<std::vector<StreamedDocument>> Next(size_t max_bytes,
-                                                     const CallContext& context) override {
+  absl::StatusOr<DocumentChunk> Next(size_t max_bytes, const CallContext& context) override {
     const std::shared_ptr<const storage::Snapshot> snapshot = lease_->snapshot();
     if (snapshot == nullptr) {
       return absl::UnavailableError(absl::StrCat(
           "this stream was open for ", absl::FormatDuration(max_age_),
           ", which is the limit (storage.document-stream-age): call again with the resume token"));
     }
-    std::vector<StreamedDocument> out;
-    size_t bytes = 0;
-    while (bytes < max_bytes) {
+    DocumentChunk chunk;
+    size_t bytes = 0, documents = 0, ids = 0;
+    while (bytes < max_bytes && documents < kMaxDocuments && ids < kMaxIds) {
       if (absl::Status status = CheckCall(context, "the next documents were read"); !status.ok()) {
         return status;
       }
-      const absl::StatusOr<bool> more = FindIds(*snapshot);
-      if (!more.ok()) return more.status();
-      if (!*more) return out;
-      if (pending_.empty()) continue;
-      const size_t step = out.empty() ? kFirstRead : (max_bytes - bytes) * out.size() / bytes;
-      absl::Status status = Read(*snapshot, std::clamp<size_t>(step, 1, kMaxRead), &out, &bytes);
-      if (!status.ok()) return status;
+      if (pending_.empty()) {
+        absl::Status status = FindIds(*snapshot, &ids);
+        if (!status.ok()) return status;
+        chunk.end = shard_ == collection_->shard_count();
+        if (chunk.end) break;
+        continue;
+      }
+      const size_t step =
+          read_documents_ == 0 ? kFirstRead : max_bytes * read_documents_ / read_bytes_;
+      const size_t count = std::min(pending_.size(), std::clamp<size_t>(step, 1, kMaxRead));
+      if (absl::Status status = Read(*snapshot, count, &chunk, &bytes); !status.ok()) return status;
+      documents += count;
     }
-    return out;
+    chunk.shard = shard_;
+    chunk.after_id = pending_.empty() ? after_id_ : read_id_;
+    return chunk;
   }
 
  private:
   using Ids = std::deque<std::pair<std::string, storage::IdEntry>>;
 
-  // Looks for more ids when none is pending; false at the end of the last shard.
-  absl::StatusOr<bool> FindIds(const storage::Snapshot& snapshot) {
-    if (!pending_.empty()) return true;
+  // Looks for more ids, of one shard, or moves to the next one; shard_ is the number of shards at
+  // the end.
+  absl::Status FindIds(const storage::Snapshot& snapshot, size_t* looked_at) {
     const int shards = collection_->shard_count();
     while (shard_ < shards && !SliceTouches(slice_, shard_, shards)) NextShard();
-    if (shard_ == shards) return false;
+    if (shard_ == shards) return absl::OkStatus();
     auto ids = collection_->log(shard_).ListIdsAt(snapshot, after_id_, kIdsPerRead);
     if (!ids.ok()) return ids.status();
     if (ids->empty()) {
       NextShard();
-      return true;
+      return absl::OkStatus();
     }
+    *looked_at += ids->size();
+    read_id_ = after_id_;
     after_id_ = ids->back().first;
     for (auto& id : *ids) {
       if (slice_.total > 1 && SliceOf(shard_, shards, id.first, slice_.total) != slice_.index) {
@@ -132,7 +145,7 @@ class DocumentStreams::Stream final : public DocumentStream {
       }
       pending_.push_back(std::move(id));
     }
-    return true;
+    return absl::OkStatus();
   }
 
   void NextShard() {
@@ -140,12 +153,14 @@ class DocumentStreams::Stream final : public DocumentStream {
     after_id_.clear();
   }
 
-  absl::Status Read(const storage::Snapshot& snapshot, size_t count,
-                    std::vector<StreamedDocument>* out, size_t* bytes) {
-    count = std::min(count, pending_.size());
+  // The first `count` pending ones.
+  absl::Status Read(const storage::Snapshot& snapshot, size_t count, DocumentChunk* chunk,
+                    size_t* bytes) {
     std::vector<uint64_t> sequences;
     for (size_t i = 0; i < count; ++i) sequences.push_back(pending_[i].second.sequence);
-    auto documents = collection_->log(shard_).GetDocumentsAt(snapshot, sequences, parts_);
+    storage::DocumentParts parts = parts_;
+    parts.metadata = parts.metadata || filter_ != nullptr;
+    auto documents = collection_->log(shard_).GetDocumentsAt(snapshot, sequences, parts);
     if (!documents.ok()) return documents.status();
     for (size_t i = 0; i < count; ++i) {
       std::optional<storage::Document>& document = (*documents)[i];
@@ -154,14 +169,32 @@ class DocumentStreams::Stream final : public DocumentStream {
                                                 "` of shard ", shard_, " of collection `",
                                                 info().spec.id, "` has an id and is not stored"));
       }
-      *bytes += ReplyBytes(*document) + 1;
-      out->push_back({shard_, *std::move(document)});
+      const size_t size = ReplyBytes(*document) + 1;
+      read_bytes_ += size;
+      ++read_documents_;
+      const absl::StatusOr<bool> passes = Passes(*document);
+      if (!passes.ok()) return passes.status();
+      if (!*passes) continue;
+      *bytes += size;
+      if (!parts_.metadata) document->metadata.clear();
+      chunk->documents.push_back({shard_, *std::move(document)});
     }
+    read_id_ = std::move(pending_[count - 1].first);
     pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(count));
     return absl::OkStatus();
   }
 
+  absl::StatusOr<bool> Passes(const storage::Document& document) const {
+    if (filter_ == nullptr) return true;
+    const absl::StatusOr<fields::Row> row = fields::ReadMetadata(document.metadata);
+    if (row.ok()) return filter_->Passes(*row);
+    return absl::DataLossError(absl::StrCat(
+        "the metadata of document `", absl::CHexEscape(document.id), "` of collection `",
+        info().spec.id, "` cannot be read: ", row.status().message()));
+  }
+
   const std::shared_ptr<const Collection> collection_;
+  const std::shared_ptr<const fields::Filter> filter_;  // null: all pass
   const std::unique_ptr<Lease> lease_;
   const absl::Duration max_age_;
   const storage::DocumentParts parts_;
@@ -169,6 +202,8 @@ class DocumentStreams::Stream final : public DocumentStream {
   int shard_;
   std::string after_id_;  // ids up to here were looked at
   Ids pending_;           // of shard_ and the slice, whose documents are to be read
+  std::string read_id_;   // of shard_: what comes before pending_ was dealt with up to here
+  size_t read_documents_ = 0, read_bytes_ = 0;  // so far, for how many to read at once
 };
 
 DocumentStreams::DocumentStreams(const Options& options, const storage::Store* store)
@@ -200,6 +235,8 @@ absl::StatusOr<std::unique_ptr<DocumentStream>> DocumentStreams::Open(
     return InvalidField("resume_token", absl::StrCat("names shard ", request.shard, ", there are ",
                                                      collection->shard_count()));
   }
+  auto filter = collection->ReadFilter(request.filter);
+  if (!filter.ok()) return filter.status();
   std::unique_ptr<Lease> lease;
   {
     absl::MutexLock lock(&mu_);
@@ -212,8 +249,8 @@ absl::StatusOr<std::unique_ptr<DocumentStream>> DocumentStreams::Open(
     leases_.push_back(lease.get());
     changed_.Signal();
   }
-  return std::make_unique<Stream>(std::move(collection), request, std::move(lease),
-                                  options_.max_age);
+  return std::make_unique<Stream>(std::move(collection), request, *std::move(filter),
+                                  std::move(lease), options_.max_age);
 }
 
 int DocumentStreams::open() const {

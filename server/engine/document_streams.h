@@ -31,7 +31,7 @@ class DocumentStreams {
   DocumentStreams(const Options& options, const storage::Store* store);
   ~DocumentStreams();  // no stream may be left
 
-  // INVALID_ARGUMENT (slice, position), RESOURCE_EXHAUSTED when max_open hold a snapshot.
+  // INVALID_ARGUMENT (slice, position, filter), RESOURCE_EXHAUSTED when max_open hold a snapshot.
   absl::StatusOr<std::unique_ptr<DocumentStream>> Open(std::shared_ptr<const Collection> collection,
                                                        const DocumentStreamRequest& request);
   // Those that hold a snapshot.

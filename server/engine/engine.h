@@ -106,8 +106,8 @@ class Engine {
   // The id of the collection that an alias points to now; nullopt: it is no alias. Takes no time.
   virtual std::optional<std::string> AliasTarget(std::string_view id) const = 0;
 
-  // The documents of a collection as they are now. INVALID_ARGUMENT for a slice or a place that is
-  // none; RESOURCE_EXHAUSTED when EngineOptions::document_streams are open.
+  // The documents of a collection as they are now. INVALID_ARGUMENT for a slice, a place or a
+  // filter that is none; RESOURCE_EXHAUSTED when EngineOptions::document_streams are open.
   virtual absl::StatusOr<std::unique_ptr<DocumentStream>> OpenDocumentStream(
       std::string_view collection, const DocumentStreamRequest& request) = 0;
   // What maintenance and administration do from now on, of a collection or, with an empty id, of

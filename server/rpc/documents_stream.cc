@@ -31,10 +31,7 @@ absl::StatusOr<std::unique_ptr<MessageStream>> DocumentsStream::Open(
   if (request.has_slice()) {
     open.slice = {.index = request.slice().index(), .total = request.slice().total()};
   }
-  if (!request.filter().empty()) {
-    return absl::UnimplementedError(
-        "filter: StreamDocuments cannot filter yet; leave it empty and filter what comes");
-  }
+  open.filter = request.filter();
   auto info = engine.GetCollection(*collection);
   if (!info.ok()) return info.status();
   // The etag is never given twice: a collection made anew under the name has another.
@@ -62,15 +59,22 @@ absl::StatusOr<bool> DocumentsStream::Fill(v1::StreamDocumentsResponse* response
   size_t bytes = 0;
   while (bytes < kDocumentBytes) {
     if (pending_.empty()) {
-      auto more = documents_->Next(kDocumentBytes - bytes, context_);
-      if (!more.ok()) {
+      if (chunk_.end) break;
+      auto next = documents_->Next(kDocumentBytes - bytes, context_);
+      if (!next.ok()) {
         // What was found goes out first; the error comes again.
-        if (response->documents_size() > 0 && absl::IsUnavailable(more.status())) break;
-        return more.status();
+        if (response->documents_size() > 0 && absl::IsUnavailable(next.status())) break;
+        return next.status();
       }
-      if (more->empty()) break;
-      pending_.insert(pending_.end(), std::make_move_iterator(more->begin()),
-                      std::make_move_iterator(more->end()));
+      chunk_ = *std::move(next);
+      pending_.insert(pending_.end(), std::make_move_iterator(chunk_.documents.begin()),
+                      std::make_move_iterator(chunk_.documents.end()));
+      if (!pending_.empty()) continue;
+      if (chunk_.end) break;
+      // Nothing among many: the caller is told how far that was.
+      position = {.shard = chunk_.shard, .after_id = chunk_.after_id};
+      response->set_resume_token(MakePageToken(kKind, scope_, position));
+      return true;
     }
     engine::StreamedDocument& next = pending_.front();
     v1::Document* out = response->add_documents();

@@ -16,8 +16,8 @@ namespace vecino::rpc {
 
 class DocumentsStream final : public TypedStream<v1::StreamDocumentsResponse> {
  public:
-  // Checks the request and takes the snapshot. INVALID_ARGUMENT, UNIMPLEMENTED (a filter), and the
-  // errors of Engine::OpenDocumentStream.
+  // Checks the request and takes the snapshot. INVALID_ARGUMENT, and the errors of
+  // Engine::OpenDocumentStream.
   static absl::StatusOr<std::unique_ptr<MessageStream>> Open(
       engine::Engine& engine, const v1::StreamDocumentsRequest& request,
       const engine::CallContext& context);
@@ -25,9 +25,7 @@ class DocumentsStream final : public TypedStream<v1::StreamDocumentsResponse> {
  private:
   DocumentsStream(std::unique_ptr<engine::DocumentStream> documents, engine::CallContext context,
                   std::string scope)
-      : documents_(std::move(documents)),
-        context_(std::move(context)),
-        scope_(std::move(scope)) {}
+      : documents_(std::move(documents)), context_(std::move(context)), scope_(std::move(scope)) {}
 
   // One document can take more than kMaxStreamMessageBytes alone: a text of 1 MiB, metadata of
   // 64 KiB that a Struct makes six times as large, a vector of 64 KiB.
@@ -36,8 +34,9 @@ class DocumentsStream final : public TypedStream<v1::StreamDocumentsResponse> {
 
   const std::unique_ptr<engine::DocumentStream> documents_;
   const engine::CallContext context_;
-  const std::string scope_;  // what a resume token is good for
-  std::deque<engine::StreamedDocument> pending_;
+  const std::string scope_;                       // what a resume token is good for
+  engine::DocumentChunk chunk_;                   // the last that was read
+  std::deque<engine::StreamedDocument> pending_;  // of it, to be sent
 };
 
 }  // namespace vecino::rpc

@@ -23,18 +23,23 @@ class DocumentStreamsTest : public EngineTest {
     std::vector<int> shards;
     std::map<std::string, std::string> texts;
     absl::Status status;
+    int shard = 0;  // where it stands
+    std::string after_id;
   };
   static Read ReadAll(DocumentStream& stream, size_t max_bytes = 1000, int most = 1'000'000) {
     Read read;
     while (static_cast<int>(read.ids.size()) < most) {
       const auto next = stream.Next(max_bytes, {});
       read.status = next.status();
-      if (!next.ok() || next->empty()) break;
-      for (const StreamedDocument& one : *next) {
+      if (!next.ok()) break;
+      for (const StreamedDocument& one : next->documents) {
         read.ids.push_back(one.document.id);
         read.shards.push_back(one.shard);
         read.texts[one.document.id] = one.document.text;
       }
+      read.shard = next->shard;
+      read.after_id = next->after_id;
+      if (next->end) break;
     }
     return read;
   }
@@ -88,6 +93,43 @@ TEST_F(DocumentStreamsTest, GoesOnBehindAPlace) {
     const Read rest = ReadAll({.shard = all.shards[at], .after_id = all.ids[at]});
     EXPECT_EQ(rest.ids, std::vector<std::string>(all.ids.begin() + at + 1, all.ids.end()));
   }
+}
+
+TEST_F(DocumentStreamsTest, WhereAChunkEndsAnotherStreamBegins) {
+  Create("c", 3);
+  Fill(300);
+  const Read all = ReadAll(DocumentStreamRequest{});
+  for (const int most : {1, 50, 150, 290}) {
+    auto stream = engine_->OpenDocumentStream("c", {});
+    Read read = ReadAll(**stream, 300, most);
+    const Read rest = ReadAll({.shard = read.shard, .after_id = read.after_id});
+    read.ids.insert(read.ids.end(), rest.ids.begin(), rest.ids.end());
+    EXPECT_EQ(read.ids, all.ids);
+  }
+}
+
+TEST_F(DocumentStreamsTest, AFilterIsOfTheMoment) {
+  Create("c", 2);
+  std::vector<DocumentWrite> writes;
+  for (int i = 0; i < 400; ++i) {
+    writes.push_back(Text(absl::StrCat("d", i), "text"));
+    writes.back().document.metadata = absl::StrCat("{\"n\":", i, "}");
+  }
+  Upsert("c", std::move(writes));
+  const DocumentStreamRequest request = {
+      .parts = {.text = true, .metadata = false, .vector = false}, .filter = "n < 100"};
+  auto stream = engine_->OpenDocumentStream("c", request);
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  DocumentWrite late = Text("d7", "text");
+  late.document.metadata = R"({"n":700})";
+  Upsert("c", {late});
+  Delete("c", "d8");
+  const Read read = ReadAll(**stream);
+  ASSERT_TRUE(read.status.ok()) << read.status;
+  EXPECT_EQ(read.ids.size(), 100u);
+  EXPECT_EQ(ReadAll(request).ids.size(), 98u);
+  EXPECT_EQ(FieldOf(engine_->OpenDocumentStream("c", {.filter = "n <"}).status()), "filter");
+  EXPECT_EQ(store_.snapshots(), 1);
 }
 
 TEST_F(DocumentStreamsTest, SlicesShareNothingAndMissNothing) {
@@ -148,8 +190,9 @@ TEST_F(DocumentStreamsTest, OnlyWhatWasAskedForIsRead) {
     while (true) {
       auto next = (*stream)->Next(1000, {});
       EXPECT_TRUE(next.ok()) << next.status();
-      if (!next.ok() || next->empty()) break;
-      for (auto& one : *next) found[one.document.id] = std::move(one.document);
+      if (!next.ok()) break;
+      for (auto& one : next->documents) found[one.document.id] = std::move(one.document);
+      if (next->end) break;
     }
     return found;
   };

@@ -106,6 +106,9 @@ TEST_F(DocumentsStreamTest, ATokenIsForItsCollectionFilterAndSlice) {
   ExpectField(Open().status(), "resume_token");
   request_.mutable_slice()->set_index(1);
   request_.mutable_slice()->set_total(3);
+  request_.set_filter("a = 1");
+  ExpectField(Open().status(), "resume_token");
+  request_.clear_filter();
   request_.set_parent("collections/d");
   ExpectField(Open().status(), "resume_token");
   request_.set_parent("collections/c");
@@ -121,10 +124,24 @@ TEST_F(DocumentsStreamTest, ATokenIsForItsCollectionFilterAndSlice) {
   }
 }
 
-TEST_F(DocumentsStreamTest, ErrorsAreTold) {
+TEST_F(DocumentsStreamTest, AFilterIsPassedOnAndTellsHowFarItHasCome) {
+  for (const char* id : {"a", "b", "c", "d", "e"}) engine_.documents[id] = Stored(id, "hidden");
+  engine_.documents["f"] = Stored("f");
   request_.set_filter("a = 1");
-  EXPECT_EQ(Open().status().code(), absl::StatusCode::kUnimplemented);
-  request_.clear_filter();
+  const Read all = ReadAll();
+  ASSERT_TRUE(all.status.ok()) << all.status;
+  EXPECT_EQ(engine_.stream_request.filter, "a = 1");
+  EXPECT_EQ(all.ids, std::vector<std::string>{"f"});
+  ASSERT_EQ(all.messages.size(), 3u);  // a and b, c and d, e and f
+  EXPECT_EQ(all.messages[1].documents_size(), 0);
+  request_.set_resume_token(all.messages[1].resume_token());
+  const Read rest = ReadAll();
+  EXPECT_EQ(engine_.stream_request.after_id, "d");
+  EXPECT_EQ(rest.ids, std::vector<std::string>{"f"});
+  EXPECT_EQ(rest.messages.size(), 1u);
+}
+
+TEST_F(DocumentsStreamTest, ErrorsAreTold) {
   request_.set_parent("c");
   ExpectField(Open().status(), "parent");
   request_.set_parent("collections/none");

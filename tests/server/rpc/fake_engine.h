@@ -66,16 +66,18 @@ class FakeEngine final : public engine::Engine {
 
   struct Stream final : public engine::DocumentStream {
     const engine::CollectionInfo& info() const override { return collection_info; }
-    absl::StatusOr<std::vector<engine::StreamedDocument>> Next(
-        size_t, const engine::CallContext&) override {
-      std::vector<engine::StreamedDocument> out;
+    absl::StatusOr<engine::DocumentChunk> Next(size_t, const engine::CallContext&) override {
+      engine::DocumentChunk chunk;
       auto at = engine->documents.upper_bound(after);
-      for (; at != engine->documents.end() && out.size() < engine->stream_step; ++at) {
-        out.push_back({0, at->second});
-        after = at->first;
+      for (size_t i = 0; at != engine->documents.end() && i < engine->stream_step; ++at, ++i) {
+        if (at->second.text != "hidden") chunk.documents.push_back({0, at->second});
+        chunk.after_id = after = at->first;
       }
-      if (out.empty() && !engine->stream_end.ok()) return engine->stream_end;
-      return out;
+      chunk.end = at == engine->documents.end() && engine->stream_end.ok();
+      if (chunk.documents.empty() && chunk.after_id.empty() && !chunk.end) {
+        return engine->stream_end;
+      }
+      return chunk;
     }
     FakeEngine* engine = nullptr;
     engine::CollectionInfo collection_info;
