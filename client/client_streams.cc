@@ -126,8 +126,10 @@ Status Client::StreamDocuments(const std::string& collection, const StreamOption
   using Clock = std::chrono::steady_clock;
   if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
   if (Status status = CheckUtf8(options.resume_token, "resume_token"); !status.ok()) return status;
+  if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
   v1::StreamDocumentsRequest request;
   request.set_parent(CollectionName(collection));
+  request.set_filter(options.filter);
   *request.mutable_read_mask() = internal::ToProto(options.read_mask);
   request.mutable_slice()->set_index(options.slice);
   request.mutable_slice()->set_total(options.slices);

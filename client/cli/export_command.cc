@@ -16,7 +16,7 @@ namespace {
 constexpr int kMaxSlices = 64;  // threads of ours and streams of the server
 
 struct Arguments {
-  std::string collection;
+  std::string collection, filter;
   bool vectors = false;
   bool digest = false;
   bool quiet = false;
@@ -37,6 +37,7 @@ class Exporter {
     options.read_mask = {.text = true, .metadata = true, .vector = arguments_.vectors};
     options.slice = slice;
     options.slices = arguments_.slices;
+    options.filter = arguments_.filter;
     options.on_resume = [this](const Status& why) {
       absl::MutexLock lock(&mutex_);
       progress_.Message("vecino: " + Printable(why.ToString()) +

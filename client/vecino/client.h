@@ -244,13 +244,14 @@ struct StreamOptions {
   // One of `slices` parts whose union is everything and no two of which share a document; each is
   // of a moment of its own.
   int slice = 0, slices = 1;  // 0 to slices - 1; 1 to 1,024
+  std::string filter;         // only documents that it lets pass; empty: all
   std::string resume_token;   // the last that DocumentsFn was given; empty: from the start
   // Told before the stream is taken up again behind what came, which is at a later moment.
   std::function<void(const Status& why)> on_resume;
 };
 
-// Takes the next documents and the token to go on behind them. An error ends the call and is its
-// result.
+// Takes the next documents, perhaps none, and the token to go on behind them. An error ends the
+// call and is its result.
 using DocumentsFn =
     std::function<Status(std::vector<Document> documents, const std::string& resume_token)>;
 
