@@ -128,6 +128,7 @@ void AddExportCommand(CLI::App& app, Context& context) {
       app.add_subcommand("export", "Print all documents as JSONL that `load` reads");
   command->add_option("COLLECTION", arguments->collection)->required();
   command->add_flag("--vectors,--with-vector", arguments->vectors, "Also the vectors");
+  command->add_option("--filter", arguments->filter, "Only documents that it lets pass");
   command
       ->add_option("--slices", arguments->slices,
                    "Parts to read at once, each of a moment of its own (default 1)")

@@ -172,6 +172,7 @@ TEST_F(StreamsTest, GoesOnBehindWhatCame) {
   const Streamed all = Stream({.read_mask = {.text = false, .metadata = true, .vector = true},
                                .slice = 2,
                                .slices = 5,
+                               .filter = "a = 1",
                                .resume_token = "first"});
   EXPECT_TRUE(all.status.ok()) << all.status.ToString();
   EXPECT_THAT(all.ids, ElementsAre("a", "b", "c", "d"));
@@ -183,6 +184,7 @@ TEST_F(StreamsTest, GoesOnBehindWhatCame) {
     EXPECT_EQ(request.parent(), "collections/c");
     EXPECT_EQ(request.slice().index(), 2);
     EXPECT_EQ(request.slice().total(), 5);
+    EXPECT_EQ(request.filter(), "a = 1");
     EXPECT_THAT(request.read_mask().paths(), ElementsAre("metadata", "vector"));
   }
   EXPECT_THAT(tokens, ElementsAre("first", "after b", "after b", "after c"));

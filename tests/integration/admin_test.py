@@ -154,6 +154,11 @@ class AdminTest(unittest.TestCase):
             self.assertEqual(self.ok("export", copy, "--vectors", "--digest", "--slices", 7), digest)
             sliced = self.ok("export", copy, "--vectors", "--slices", 4)
             self.assertCountEqual([json.loads(line) for line in sliced.split("\n")[:-1]], documents)
+            few = self.ok("export", copy, "--filter", "n < 100")
+            self.assertEqual(
+                {json.loads(line)["id"] for line in few.split("\n")[:-1]},
+                {one["id"] for one in documents if one.get("metadata", {}).get("n", 1000) < 100},
+            )
             # Without vectors it is another, and one document less is, too.
             plain = self.ok("export", metric, "--digest")
             self.assertNotEqual(plain, digest)
