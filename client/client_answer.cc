@@ -7,6 +7,7 @@
 #include "client/conversions.h"
 #include "client/error_details.h"
 #include "client/impl.h"
+#include "client/search_conversions.h"
 #include "client/vecino/client.h"
 
 namespace vecino {

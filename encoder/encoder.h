@@ -126,9 +126,9 @@ class Encoder {
                                                          std::span<const std::string_view> texts,
                                                          const EmbedOptions& options) = 0;
 
-  // Tokens of `text` by the tokenizer of `model`, whatever the model's window, without special tokens
-  // and prompt; bytes that are not UTF-8 count as U+FFFD. On the caller's thread; waits for nothing.
-  // NOT_FOUND as Model.
+  // Tokens of `text` by the tokenizer of `model`, whatever the model's window, without special
+  // tokens and prompt; bytes that are not UTF-8 count as U+FFFD. On the caller's thread; waits for
+  // nothing. NOT_FOUND as Model.
   virtual absl::StatusOr<int> CountTokens(std::string_view model, std::string_view text) const = 0;
 
   virtual EncoderStats Stats() const = 0;

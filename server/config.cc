@@ -267,6 +267,15 @@ std::vector<Option> MakeOptions() {
       Bytes("storage", "write-buffer-bytes", &Config::storage_write_buffer_bytes, kMiB, 4 * kGiB,
             "memory, per kind of record; a longer replay after a crash",
             "Writes held in memory before they are sorted to disk."),
+      Integer(
+          "storage", "document-streams", &Config::storage_document_streams, 1, 1024,
+          "memory, some MiB each while it reads; what was replaced since they began stays on the "
+          "disk",
+          "Calls of StreamDocuments that may be open at once; others get RESOURCE_EXHAUSTED."),
+      Duration("storage", "document-stream-age", &Config::storage_document_stream_age,
+               absl::Hours(168), "what was replaced for as long stays on the disk",
+               "How long one of them may take; then it ends with UNAVAILABLE and goes on from its "
+               "resume token, at a later moment. 0s: no limit."),
       Integer("index", "tail-capacity", &Config::index_tail_capacity, 1, 10000000,
               "every search scans the tail exactly",
               "Newest rows of a shard that are kept apart before they become a segment."),

@@ -43,6 +43,8 @@ struct Config {
 
   int64_t storage_block_cache_bytes = 256 << 20;
   int64_t storage_write_buffer_bytes = 64 << 20;
+  int storage_document_streams = 16;
+  absl::Duration storage_document_stream_age = absl::Hours(1);  // 0: no limit
 
   int index_tail_capacity = 8192;
   int64_t index_memory_bytes = 0;  // 0: no limit

@@ -234,7 +234,11 @@ ExitCode Run(const Config& config, absl::Time start) {
        .index_folder = config.data_dir + "/index",
        .head_cache_bytes = static_cast<size_t>(config.index_id_cache_bytes),
        .index_memory_bytes = config.index_memory_bytes,
-       .index_locked_percent = config.index_locked_percent},
+       .index_locked_percent = config.index_locked_percent,
+       .document_streams = config.storage_document_streams,
+       .document_stream_age = config.storage_document_stream_age > absl::ZeroDuration()
+                                  ? config.storage_document_stream_age
+                                  : absl::InfiniteDuration()},
       store->get(), encoder->get(), metrics.get());
   if (!engine.ok()) return Fail(ExitCodeOfStore(engine.status()), engine.status());
   AddEncoderMetrics(*metrics, engine->get());

@@ -204,14 +204,18 @@ absl::StatusOr<std::vector<std::optional<IdEntry>>> LocalLog::FindIds(
 
 absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocuments(
     std::span<const uint64_t> sequences, const DocumentParts& parts) const {
-  std::vector<std::string> keys;
-  keys.reserve(sequences.size());
-  for (const uint64_t sequence : sequences) keys.push_back(SequenceKey(uid_, shard_, sequence));
-
   // A document and its vector must be read at one moment, or a delete between looks like damage.
   std::optional<rocksdb::ManagedSnapshot> snapshot;
   if (parts.vector) snapshot.emplace(&database_->db());
-  const rocksdb::Snapshot* at = parts.vector ? snapshot->snapshot() : nullptr;
+  return ReadDocuments(parts.vector ? snapshot->snapshot() : nullptr, sequences, parts);
+}
+
+absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::ReadDocuments(
+    const rocksdb::Snapshot* at, std::span<const uint64_t> sequences,
+    const DocumentParts& parts) const {
+  std::vector<std::string> keys;
+  keys.reserve(sequences.size());
+  for (const uint64_t sequence : sequences) keys.push_back(SequenceKey(uid_, shard_, sequence));
   const MultiGetResult rows = MultiGet(*database_, Family::kDocuments, keys, at);
   const MultiGetResult vectors =
       parts.vector ? MultiGet(*database_, Family::kVectors, keys, at) : MultiGetResult();
@@ -250,9 +254,15 @@ absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocuments(
 
 absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIds(
     std::string_view after, size_t limit) const {
+  return ReadIds(nullptr, after, limit);
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ReadIds(
+    const rocksdb::Snapshot* at, std::string_view after, size_t limit) const {
   const std::string upper = PrefixEnd(ShardPrefix(uid_, shard_));
   const rocksdb::Slice upper_bound(upper);
   rocksdb::ReadOptions options;
+  options.snapshot = at;
   options.iterate_upper_bound = &upper_bound;
   const std::unique_ptr<rocksdb::Iterator> it(
       database_->db().NewIterator(options, database_->family(Family::kIds)));
@@ -267,6 +277,29 @@ absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIds(
   }
   if (!it->status().ok()) return ToStatus(it->status(), "listing the ids of " + Name());
   return ids;
+}
+
+// Looked at after a read: the rows of a dropped collection go whatever snapshots there are.
+absl::Status LocalLog::CheckNotDropped() const {
+  absl::ReaderMutexLock lock(&gate_->mutex);
+  if (!gate_->dropped) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(Name(), " was dropped"));
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIdsAt(
+    const Snapshot& snapshot, std::string_view after, size_t limit) const {
+  auto ids = ReadIds(static_cast<const LocalSnapshot&>(snapshot).get(), after, limit);
+  if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
+  return ids;
+}
+
+absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocumentsAt(
+    const Snapshot& snapshot, std::span<const uint64_t> sequences,
+    const DocumentParts& parts) const {
+  auto documents =
+      ReadDocuments(static_cast<const LocalSnapshot&>(snapshot).get(), sequences, parts);
+  if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
+  return documents;
 }
 
 absl::StatusOr<uint64_t> LocalLog::CountIds() const {

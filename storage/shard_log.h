@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/document.h"
+#include "storage/snapshot.h"
 
 namespace vecino::storage {
 
@@ -85,6 +86,15 @@ class ShardLog {
   // start).
   virtual absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIds(
       std::string_view after, size_t limit) const = 0;
+
+  // The same as ListIds and GetDocuments at the moment of the snapshot, which must be of the same
+  // store. A document's version is there if it was then. NOT_FOUND once the collection was
+  // dropped: then part of it may be gone.
+  virtual absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIdsAt(
+      const Snapshot& snapshot, std::string_view after, size_t limit) const = 0;
+  virtual absl::StatusOr<std::vector<std::optional<Document>>> GetDocumentsAt(
+      const Snapshot& snapshot, std::span<const uint64_t> sequences,
+      const DocumentParts& parts) const = 0;
 
   // Calls `fn` with every stored vector of a live document with sequence in (after, up_to], in
   // ascending order, from one snapshot, until `fn` returns an error, which is passed on. `vector`:

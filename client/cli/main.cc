@@ -45,12 +45,15 @@ int main(int argc, char** argv) {
   vecino::cli::AddAnswerCommand(app, context);
   vecino::cli::AddLoadCommand(app, context);
   vecino::cli::AddCollectionCommands(app, context);
+  vecino::cli::AddAliasCommands(app, context);
   vecino::cli::AddIndexCommands(app, context);
   vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
   vecino::cli::AddUpdateCommand(app, context);
+  vecino::cli::AddExportCommand(app, context);
   vecino::cli::AddBenchCommand(app, context);
   vecino::cli::AddServerCommands(app, context);
+  vecino::cli::AddWatchCommand(app, context);
 
   try {
     app.parse(argc, argv);

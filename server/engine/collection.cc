@@ -68,6 +68,7 @@ absl::Status Collection::LoadShard(int number) {
   options.heads = context_.heads;
   options.uid = uid_;
   options.clock = context_.clock;
+  options.events = context_.events;
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
   if (!context_.index_folder.empty()) {

@@ -14,6 +14,7 @@
 #include "encoder/encoder.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/filter_cache.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/maintenance.h"
@@ -43,6 +44,7 @@ struct CollectionContext {
   HeadCache* heads = nullptr;
   FilterCache* filters = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
+  EventBus* events = nullptr;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -55,6 +57,11 @@ class Collection {
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
   const CollectionInfo& info() const { return info_; }
+  int64_t NowUs() const { return absl::ToUnixMicros(context_.clock()); }
+  const storage::ShardLog& log(int shard) const { return shards_[shard]->log(); }
+  // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
+  // `filter`.
+  absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
 
   // Opens the log of one shard and rebuilds its index. May run for several shards at once. Blocks.
   absl::Status LoadShard(int number);
@@ -101,15 +108,9 @@ class Collection {
   struct Fetched;
 
   const Shard& ShardFor(std::string_view document_id) const;
-  int64_t NowUs() const { return absl::ToUnixMicros(context_.clock()); }
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
-
-  // collection_filter.cc
-  // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
-  // `filter`.
-  absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
 
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,

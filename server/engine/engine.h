@@ -16,6 +16,9 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "encoder/encoder.h"
+#include "server/engine/alias_info.h"
+#include "server/engine/document_stream.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/index_export.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/operation.h"
@@ -42,7 +45,9 @@ struct EngineOptions {
   MaintenancePolicy maintenance;
   // Tells update times and what has expired; tests have one of their own. Called from any thread.
   std::function<absl::Time()> clock = absl::Now;
-  absl::Duration reap_interval = absl::Seconds(1);  // between looks for what has expired
+  absl::Duration reap_interval = absl::Seconds(1);      // between looks for what has expired
+  int document_streams = 16;                            // that may be open at once
+  absl::Duration document_stream_age = absl::Hours(1);  // at most; infinite: no limit
 };
 
 struct IdPage {
@@ -96,9 +101,29 @@ class Engine {
   virtual absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const = 0;
   // In order of id.
   virtual std::vector<CollectionInfo> ListCollections() const = 0;
-  // `etag` empty: any; otherwise ABORTED when it is not the current one.
+  // `etag` empty: any; otherwise ABORTED when it is not the current one. FAILED_PRECONDITION naming
+  // them while aliases point to it.
   virtual absl::Status DeleteCollection(std::string_view id, std::string_view etag) = 0;
   virtual absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const = 0;
+
+  // Aliases can stand for the id of a collection in every method but these and those that create
+  // and delete collections. They do what those of Aliases say.
+  virtual absl::StatusOr<AliasInfo> CreateAlias(std::string_view id, std::string_view target) = 0;
+  virtual absl::StatusOr<AliasInfo> UpdateAlias(const AliasUpdate& update) = 0;
+  virtual absl::StatusOr<AliasInfo> GetAlias(std::string_view id) const = 0;
+  virtual std::vector<AliasInfo> ListAliases() const = 0;
+  virtual absl::Status DeleteAlias(std::string_view id) = 0;
+  // The id of the collection that an alias points to now; nullopt: it is no alias. Takes no time.
+  virtual std::optional<std::string> AliasTarget(std::string_view id) const = 0;
+
+  // The documents of a collection as they are now. INVALID_ARGUMENT for a slice, a place or a
+  // filter that is none; RESOURCE_EXHAUSTED when EngineOptions::document_streams are open.
+  virtual absl::StatusOr<std::unique_ptr<DocumentStream>> OpenDocumentStream(
+      std::string_view collection, const DocumentStreamRequest& request) = 0;
+  // What maintenance and administration do from now on, of a collection or, with an empty id, of
+  // all. RESOURCE_EXHAUSTED. The watcher must not outlive the engine.
+  virtual absl::StatusOr<std::unique_ptr<EventBus::Watcher>> WatchEvents(
+      std::string_view collection) = 0;
 
   // Has maintenance retrain or compact shards of a collection; empty: all. While an operation of
   // the same type over the same shards runs, that one is returned. INVALID_ARGUMENT for a shard
@@ -109,8 +134,9 @@ class Engine {
   // What it would take. The same errors.
   virtual absl::StatusOr<OperationEstimate> EstimateOperation(
       std::string_view collection, Operation::Type type, std::span<const int> shards) const = 0;
-  // The methods on operations return NOT_FOUND for an unknown collection or operation. Operations
-  // that are done are kept for a while; those of a deleted collection are gone.
+  // The methods on operations return NOT_FOUND for an unknown collection or operation. Of
+  // operations that are done the last 256 are kept, over restarts too; those of a deleted
+  // collection are gone.
   virtual absl::StatusOr<Operation::Info> GetOperation(std::string_view collection,
                                                        std::string_view id) const = 0;
   // In order of creation, from behind the operation `after` on.

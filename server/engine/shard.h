@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/expiries.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
@@ -57,6 +58,7 @@ struct ShardOptions {
   HeadCache* heads = nullptr;
   uint32_t uid = 0;
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
+  EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
 };
 
 // Invariants:
@@ -212,6 +214,7 @@ class Shard {
 
   // shard_maintenance.cc
   absl::Status CheckStop(const Work& work) const;
+  void Tell(Event::Kind kind, std::string message) const;
   // What long work calls between its pieces: drains what waits, so that tails stay few.
   absl::Status Pause(Work* work);
   absl::Status Step(const MaintenanceStep& step, Work* work);

@@ -7,11 +7,13 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/admin_handlers.h"
+#include "server/rpc/alias_handlers.h"
 #include "server/rpc/answer_handlers.h"
 #include "server/rpc/collection_handlers.h"
 #include "server/rpc/document_handlers.h"
@@ -57,8 +59,25 @@ class Handlers {
   static BulkTable Bulk();
 
  private:
+  static constexpr std::string_view kNothingToLower =
+      "raise the limit in the server and in the client";
+
+  // What reads a request, puts collections in the place of aliases, runs the method of `handler`,
+  // and writes the reply. It keeps `advice`, which must stand for as long as the process.
+  template <class Handler, class Request, class Response>
+  Method Bind(Handler* handler,
+              absl::Status (Handler::*method)(const Request&, Response*,
+                                              const engine::CallContext&),
+              size_t max_reply_bytes, std::string_view advice = kNothingToLower) const;
+  template <class Handler, class Request>
+  StreamMethod Bind(Handler* handler,
+                    absl::StatusOr<std::unique_ptr<MessageStream>> (Handler::*method)(
+                        const Request&, const engine::CallContext&)) const;
+
   const size_t max_reply_bytes_;
+  const engine::Engine& engine_;
   CollectionHandlers collections_;
+  AliasHandlers aliases_;
   OperationHandlers operations_;
   DocumentHandlers documents_;
   SearchHandlers search_;

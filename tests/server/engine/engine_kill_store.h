@@ -44,6 +44,25 @@ class WatchedStore : public storage::Store {
     SetManifest({uid, shard}, *manifest);
     return std::make_unique<Log>(this, std::pair(uid, shard), *std::move(log));
   }
+  absl::Status PutAlias(const storage::AliasRecord& record) override {
+    return store_->PutAlias(record);
+  }
+  absl::Status DeleteAlias(std::string_view id) override { return store_->DeleteAlias(id); }
+  absl::StatusOr<std::vector<storage::AliasRecord>> ListAliases() const override {
+    return store_->ListAliases();
+  }
+  absl::Status PutOperation(const storage::OperationRecord& record) override {
+    return store_->PutOperation(record);
+  }
+  absl::Status DeleteOperation(uint32_t uid, uint64_t number) override {
+    return store_->DeleteOperation(uid, number);
+  }
+  absl::StatusOr<std::vector<storage::OperationRecord>> ListOperations() const override {
+    return store_->ListOperations();
+  }
+  std::unique_ptr<storage::Snapshot> TakeSnapshot() const override {
+    return store_->TakeSnapshot();
+  }
   absl::Status Flush() override { return store_->Flush(); }
 
   // What is stored now, by uid and shard.
@@ -82,6 +101,15 @@ class WatchedStore : public storage::Store {
     absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const storage::DocumentParts& parts,
                                const DocumentFn& fn) const override {
       return log_->ScanDocuments(after, up_to, parts, fn);
+    }
+    absl::StatusOr<std::vector<std::pair<std::string, storage::IdEntry>>> ListIdsAt(
+        const storage::Snapshot& snapshot, std::string_view after, size_t limit) const override {
+      return log_->ListIdsAt(snapshot, after, limit);
+    }
+    absl::StatusOr<std::vector<std::optional<storage::Document>>> GetDocumentsAt(
+        const storage::Snapshot& snapshot, std::span<const uint64_t> sequences,
+        const storage::DocumentParts& parts) const override {
+      return log_->GetDocumentsAt(snapshot, sequences, parts);
     }
     absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override {
       return log_->ScanVectors(after, up_to, fn);
