@@ -40,6 +40,7 @@ enum class MetaKind : uint8_t {
   kShardState = 's',  // then uid, shard
   kManifest = 'm',    // then uid, shard
   kExpiry = 'x',      // then uid, shard, expire time u64 BE, sequence u64 BE
+  kMark = 'k',        // then uid, shard, token
 };
 
 std::string MetaKey(MetaKind kind);

@@ -16,6 +16,8 @@
 #include "server/engine/engine_metrics.h"
 #include "server/engine/filter_cache.h"
 #include "server/engine/head_cache.h"
+#include "server/engine/ingest.h"
+#include "server/engine/ingest_tokens.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
@@ -80,6 +82,8 @@ class Collection {
   absl::StatusOr<int64_t> Count(std::string_view filter) const;
   absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
                                                  std::string_view filter, int limit) const;
+  static absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(
+      const std::shared_ptr<Collection>& collection, std::string_view token, Truncate truncate);
   CollectionStats Stats() const;
   // Deletes what has expired, in small batches, until nothing is due or `stop` is requested. An
   // error leaves the rest for the next time.
@@ -96,6 +100,10 @@ class Collection {
   struct Query;
   struct Candidate;
   struct Fetched;
+  class Ingest;  // collection_ingest.cc
+
+  // Has store and shards forget how far the stream `token` has come.
+  absl::Status ForgetMarks(std::string_view token);
 
   const Shard& ShardFor(std::string_view document_id) const;
   int64_t NowUs() const { return absl::ToUnixMicros(context_.clock()); }
@@ -133,6 +141,7 @@ class Collection {
   const CollectionInfo info_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
+  IngestTokens ingest_tokens_;
   // Whether an IndexExport of this collection is made or lives; it may outlive the collection.
   const std::shared_ptr<std::atomic<bool>> exporting_ = std::make_shared<std::atomic<bool>>(false);
 };

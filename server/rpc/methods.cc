@@ -5,6 +5,7 @@
 
 #include "google/protobuf/arena.h"
 #include "server/rpc/reply_budget.h"
+#include "server/rpc/search_session.h"
 #include "server/rpc/text.h"
 #include "server/rpc/wire.h"
 
@@ -73,6 +74,7 @@ Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFact
       collections_(engine),
       operations_(engine),
       documents_(engine, max_reply_bytes),
+      ingest_(engine),
       search_(engine, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
       admin_(engine, workers, std::move(facts), bulk_workers) {}
@@ -82,13 +84,21 @@ StreamTable Handlers::Streams() {
            Bind(&collections_, &CollectionHandlers::ExportIndex)}};
 }
 
+BidiTable Handlers::Bidis() {
+  return {{"/vecino.v1.DocumentService/IngestDocuments", [this] { return ingest_.NewSession(); }},
+          {"/vecino.v1.SearchService/StreamSearchDocuments", [this] {
+             return std::make_shared<SearchSession>(&search_, max_reply_bytes_);
+           }}};
+}
+
 ShortTable Handlers::Shorts() {
   return {{"/vecino.v1.SearchService/SearchDocuments", &SearchHandlers::IsShort}};
 }
 
 BulkTable Handlers::Bulk() {
   return {"/vecino.v1.DocumentService/BatchUpsertDocuments",
-          "/vecino.v1.DocumentService/BatchDeleteDocuments"};
+          "/vecino.v1.DocumentService/BatchDeleteDocuments",
+          "/vecino.v1.DocumentService/IngestDocuments"};
 }
 
 MethodTable Handlers::Methods() {

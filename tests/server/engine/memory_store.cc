@@ -19,7 +19,8 @@ class MemoryLog : public storage::ShardLog {
     return data_->last;
   }
 
-  absl::Status Append(std::span<const storage::Mutation> mutations) override {
+  absl::Status Append(std::span<const storage::Mutation> mutations,
+                      std::span<const storage::Mark> marks) override {
     if (absl::Status status = store_->Fail("Append"); !status.ok()) return status;
     {
       std::lock_guard lock(data_->mu);
@@ -54,6 +55,7 @@ class MemoryLog : public storage::ShardLog {
         data_->changes[m.sequence] = {m.kind, m.sequence, m.replaces};
         data_->last = m.sequence;
       }
+      for (const storage::Mark& mark : marks) data_->marks[mark.token] = mark;
       data_->appends.push_back(mutations.size());
     }
     if (store_->after_append) store_->after_append();
@@ -165,6 +167,14 @@ class MemoryLog : public storage::ShardLog {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<storage::Mark>> GetMarks() const override {
+    if (absl::Status status = store_->Fail("GetMarks"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::vector<storage::Mark> marks;
+    for (const auto& [token, mark] : data_->marks) marks.push_back(mark);
+    return marks;
+  }
+
   absl::StatusOr<uint64_t> CountIds() const override {
     std::lock_guard lock(data_->mu);
     return data_->ids.size();
@@ -226,7 +236,19 @@ absl::Status MemoryStore::DropCollection(uint32_t uid) {
     it->second->ids.clear();
     it->second->changes.clear();
     it->second->manifest.clear();
+    it->second->marks.clear();
     ++it;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::DropMark(uint32_t uid, std::string_view token) {
+  if (absl::Status status = Fail("DropMark"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  for (const auto& [key, shard] : shards_) {
+    if (key.first != uid) continue;
+    std::lock_guard shard_lock(shard->mu);
+    shard->marks.erase(std::string(token));
   }
   return absl::OkStatus();
 }

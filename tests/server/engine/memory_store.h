@@ -26,6 +26,7 @@ class MemoryStore : public storage::Store {
     std::map<std::string, storage::IdEntry> ids;
     std::map<uint64_t, storage::Change> changes;
     std::string manifest;
+    std::map<std::string, storage::Mark> marks;
     std::vector<size_t> appends;  // mutations in each
   };
 
@@ -34,6 +35,7 @@ class MemoryStore : public storage::Store {
   absl::Status DropCollection(uint32_t uid) override;
   absl::StatusOr<std::unique_ptr<storage::ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
                                                                uint32_t dimension) override;
+  absl::Status DropMark(uint32_t uid, std::string_view token) override;
   absl::Status Flush() override { return Fail("Flush"); }
 
   // Asked before every operation, by the name of its method; not OK: the operation fails with it.

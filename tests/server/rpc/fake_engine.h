@@ -27,6 +27,9 @@ class FakeEngine final : public engine::Engine {
   std::vector<engine::Operation::Info> operations;                    // in order of creation
   engine::OperationEstimate estimate;
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
+  std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
+      std::string_view collection, std::string_view resume_token, engine::Truncate truncate)>
+      open_ingest;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
   encoder::EmbedTimings timings;
@@ -240,6 +243,11 @@ class FakeEngine final : public engine::Engine {
     const_cast<FakeEngine*>(this)->search = request;
     if (!failure.ok()) return failure;
     return search_result;
+  }
+  absl::StatusOr<std::unique_ptr<engine::IngestStream>> OpenIngest(
+      std::string_view c, std::string_view resume_token, engine::Truncate t) override {
+    if (open_ingest == nullptr) return absl::NotFoundError("no such collection");
+    return open_ingest(c, resume_token, t);
   }
   absl::StatusOr<engine::Embedded> Embed(const engine::EmbedRequest& request,
                                          const engine::CallContext& context) override {
