@@ -87,20 +87,18 @@ struct Ingest::Impl {
   int64_t last_seq = 0;
   int64_t window_items = 1, window_bytes = 1;
 
-  std::deque<Item> items;  // not answered, and answered ones behind such
-  size_t sent = 0;         // of items, from the front, over the connection at hand
+  std::deque<Item> items;                  // not answered, and answered ones behind such
+  size_t sent = 0;                         // of items, from the front, over the connection at hand
   int64_t open_items = 0, open_bytes = 0;  // not answered
   grpc::ClientContext* context = nullptr;  // of the connection at hand
   bool going_away = false, read_all = false;
   bool said = false;  // that it is over, over the connection at hand
-  int failures = 0;  // in a row
+  int failures = 0;   // in a row
   Clock::time_point failing_since;
 
   std::thread driver;
 
-  bool Stopped() const {
-    return giving_up || (options.stop != nullptr && options.stop->load());
-  }
+  bool Stopped() const { return giving_up || (options.stop != nullptr && options.stop->load()); }
 
   // The driver: one connection after another.
   void Drive();

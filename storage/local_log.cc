@@ -277,14 +277,15 @@ absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIds(
 absl::StatusOr<std::vector<Mark>> LocalLog::GetMarks() const {
   std::vector<Mark> marks;
   const std::string prefix = MetaKey(MetaKind::kMark, uid_, shard_);
-  absl::Status status = database_->Scan(
-      Family::kMeta, prefix, PrefixEnd(prefix), [&](std::string_view key, std::string_view value) {
-        absl::StatusOr<Mark> mark = DecodeMark(value);
-        if (!mark.ok()) return Damaged(Family::kMeta, key, mark.status());
-        mark->token = key.substr(prefix.size());
-        marks.push_back(*std::move(mark));
-        return absl::OkStatus();
-      });
+  absl::Status status = database_->Scan(Family::kMeta, prefix, PrefixEnd(prefix),
+                                        [&](std::string_view key, std::string_view value) {
+                                          absl::StatusOr<Mark> mark = DecodeMark(value);
+                                          if (!mark.ok())
+                                            return Damaged(Family::kMeta, key, mark.status());
+                                          mark->token = key.substr(prefix.size());
+                                          marks.push_back(*std::move(mark));
+                                          return absl::OkStatus();
+                                        });
   if (!status.ok()) return status;
   return marks;
 }

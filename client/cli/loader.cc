@@ -73,8 +73,8 @@ class Loader {
       if (stream_->done_through() > 0) {
         absl::MutexLock lock(&mutex_);
         progress_.Message("vecino: going on with a load of " + source_ +
-                          " that was broken off: its first " +
-                          WithCommas(stream_->done_through()) + " records are done");
+                          " that was broken off: its first " + WithCommas(stream_->done_through()) +
+                          " records are done");
       }
       const bool whole = Read(reader, position);
       const Status end = whole && reader.status().ok() ? stream_->Finish() : stream_->Close();
@@ -119,8 +119,7 @@ class Loader {
           ++report_.resumed;
           continue;
         }
-        open_.emplace(number,
-                      Open{line_before, record.line, position(), record.document.id});
+        open_.emplace(number, Open{line_before, record.line, position(), record.document.id});
       }
       if (!LooksUp()) {
         if (!Write(number, record.document)) return false;
@@ -312,7 +311,8 @@ class Loader {
   static std::string Reason(const Status& status) {
     std::string reason = status.ToString();
     constexpr std::string_view kPlace = "document.";
-    for (size_t at; (at = reason.find(kPlace)) != std::string::npos;) reason.erase(at, kPlace.size());
+    for (size_t at; (at = reason.find(kPlace)) != std::string::npos;)
+      reason.erase(at, kPlace.size());
     return reason;
   }
 

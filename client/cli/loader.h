@@ -24,10 +24,9 @@ struct LoadOptions {
   bool overwrite = false;  // false: documents whose id is stored are skipped
   // Stored ids are not looked for: the server refuses them, one by one. Not with overwrite.
   bool insert_only = false;
-  bool fail_fast = false;  // stop at the first record that fails
-  int max_errors = 20;     // failed records told one by one
-  std::chrono::milliseconds retry_for{
-      60'000};  // how long a server that went away is waited for
+  bool fail_fast = false;                       // stop at the first record that fails
+  int max_errors = 20;                          // failed records told one by one
+  std::chrono::milliseconds retry_for{60'000};  // how long a server that went away is waited for
   Truncate truncate = Truncate::kAuto;
 };
 

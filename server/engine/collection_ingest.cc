@@ -69,14 +69,13 @@ class Collection::Ingest final : public IngestStream {
 absl::StatusOr<std::unique_ptr<IngestStream>> Collection::OpenIngest(
     const std::shared_ptr<Collection>& collection, std::string_view token, Truncate truncate) {
   if (token.size() > storage::Mark::kMaxTokenBytes) {
-    return InvalidField("start.resume_token",
-                        absl::StrCat("has ", token.size(), " bytes, at most ",
-                                     storage::Mark::kMaxTokenBytes));
+    return InvalidField("start.resume_token", absl::StrCat("has ", token.size(), " bytes, at most ",
+                                                           storage::Mark::kMaxTokenBytes));
   }
   if (!token.empty()) {
     std::string forget;
-    if (absl::Status status = collection->ingest_tokens_.Open(
-            token, absl::ToUnixMicros(absl::Now()), &forget);
+    if (absl::Status status =
+            collection->ingest_tokens_.Open(token, absl::ToUnixMicros(absl::Now()), &forget);
         !status.ok()) {
       return status;
     }
@@ -146,8 +145,7 @@ absl::Status Collection::Ingest::Prepare(absl::Span<IngestWrite> writes,
     documents[i] = std::move(writes[i].write);
     results[i].status = absl::OkStatus();
   }
-  const absl::Status embedded =
-      collection_->EmbedWrites(truncate_, context, &documents, &results);
+  const absl::Status embedded = collection_->EmbedWrites(truncate_, context, &documents, &results);
   for (const size_t i : places) {
     writes[i].write = std::move(documents[i]);
     if (!embedded.ok()) continue;
@@ -173,8 +171,7 @@ absl::Status Collection::Ingest::Commit(absl::Span<IngestWrite> writes, uint64_t
     storage::Document& document = writes[i].write.document;
     const auto shard = static_cast<size_t>(ShardOf(document.id, collection_->shard_count()));
     ShardWrite& write = by_shard[shard].emplace_back();
-    write.kind =
-        writes[i].erase ? storage::Mutation::Kind::kDelete : storage::Mutation::Kind::kPut;
+    write.kind = writes[i].erase ? storage::Mutation::Kind::kDelete : storage::Mutation::Kind::kPut;
     write.document = std::move(document);
     write.fields = std::move(writes[i].fields);
     write.mode = writes[i].write.mode;
@@ -229,9 +226,9 @@ IngestPressure Collection::Ingest::Pressure() const {
     }
   }
   if (context.budget != nullptr && context.budget->limit() > 0) {
-    pressure.memory = Between(static_cast<double>(context.budget->used()) /
-                                  static_cast<double>(context.budget->limit()),
-                              kEasyMemory, 1);
+    pressure.memory = Between(
+        static_cast<double>(context.budget->used()) / static_cast<double>(context.budget->limit()),
+        kEasyMemory, 1);
   }
   int tails = 0;
   for (const auto& shard : collection_->shards_) tails = std::max(tails, shard->FrozenTails());

@@ -47,9 +47,9 @@ class IngestStream {
   virtual uint64_t done_through() const = 0;
 
   // Checks items, embeds texts, and settles what needs no commit: faults of the item itself, and
-  // what a stream before did. Passes over what is settled. Paths in statuses are `documents[i]…`, by
-  // place. On an error nothing has changed: RESOURCE_EXHAUSTED
-  // (the encoder's queue is full; try again), CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE. Blocks.
+  // what a stream before did. Passes over what is settled. Paths in statuses are `documents[i]…`,
+  // by place. On an error nothing has changed: RESOURCE_EXHAUSTED (the encoder's queue is full; try
+  // again), CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE. Blocks.
   virtual absl::Status Prepare(absl::Span<IngestWrite> writes, const CallContext& context) = 0;
 
   // Writes what is not settled; durable and visible to every search on return. done_through: all

@@ -30,8 +30,8 @@ struct Shard::Plan {
     bool of_group = false;  // a write of this group made it so
   };
   absl::flat_hash_map<std::string, Entry> ids;
-  std::vector<ShardWrite*> refused_by_group;  // because of what a write of this group made
-  std::vector<absl::Span<ShardWrite>> batches;            // that were planned
+  std::vector<ShardWrite*> refused_by_group;    // because of what a write of this group made
+  std::vector<absl::Span<ShardWrite>> batches;  // that were planned
   absl::flat_hash_map<std::string, storage::Mark> marks;  // as they will be, by token
   uint64_t next_sequence = 0;
   int64_t now_us = 0;

@@ -23,9 +23,9 @@ absl::Status RememberedStatus(const storage::Mark& mark, uint64_t item) {
                        [](const storage::Mark::Failure& f, uint64_t i) { return f.item < i; });
   if (found == mark.failures.end() || found->item != item) return absl::OkStatus();
   const auto code = static_cast<absl::StatusCode>(found->code);
-  return absl::Status(code, absl::StrCat("item ", item, " ended with ",
-                                         absl::StatusCodeToString(code),
-                                         " when it was sent before; the reason was said then"));
+  return absl::Status(code,
+                      absl::StrCat("item ", item, " ended with ", absl::StatusCodeToString(code),
+                                   " when it was sent before; the reason was said then"));
 }
 
 void ShardMarks::Set(storage::Mark mark) {

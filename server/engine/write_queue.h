@@ -22,8 +22,8 @@ namespace vecino::engine {
 // One write on its way into a shard, and what became of it.
 struct ShardWrite {
   storage::Mutation::Kind kind = storage::Mutation::Kind::kPut;
-  storage::Document document;           // kDelete: only the id counts. Emptied by a commit that succeeds.
-  fields::Row fields;                   // kPut: of document.metadata. Emptied by the commit.
+  storage::Document document;  // kDelete: only the id counts. Emptied by a commit that succeeds.
+  fields::Row fields;          // kPut: of document.metadata. Emptied by the commit.
   WriteMode mode = WriteMode::kUpsert;  // kPut
   std::string etag;                     // not empty: ABORTED unless it is the current version's
   int64_t ttl_us = 0;                   // kPut: above 0 sets the document's expire time

@@ -62,8 +62,8 @@ bool BidiSession::StuckFor(absl::Duration patience) const {
 
 void BidiSession::Run(std::function<void()> work) {
   ++running_;
-  const bool taken = port_->Run(
-      [self = shared_from_this(), work = std::move(work)] { self->Work(work); });
+  const bool taken =
+      port_->Run([self = shared_from_this(), work = std::move(work)] { self->Work(work); });
   if (taken) return;
   --running_;
   Fail(absl::UnavailableError("the server is stopping; try again shortly"));

@@ -42,8 +42,8 @@ class BidiPort {
 // fills the session's room and is then not read from. Between messages a session takes no thread.
 //
 // It ends when the caller has half-closed and everything is answered, when work calls Fail, when
-// the caller has gone, or, once GoAway was called, when what was read is answered. Work that runs is
-// always waited for.
+// the caller has gone, or, once GoAway was called, when what was read is answered. Work that runs
+// is always waited for.
 //
 // A subclass holds what came and what is to be said. Its hooks are called with `mu_` held and must
 // not block; what blocks goes into Run, and takes mu_ for its results.
@@ -100,9 +100,7 @@ class BidiSession : public std::enable_shared_from_this<BidiSession> {
   void WakeAt(absl::Time time) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Whether the call ends early: nothing new is to be begun.
-  bool failing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return !failure_.ok() || cancelled_;
-  }
+  bool failing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !failure_.ok() || cancelled_; }
   bool going_away() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return going_away_; }
   int running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return running_; }
   engine::CallContext context() const { return context_; }
@@ -119,12 +117,12 @@ class BidiSession : public std::enable_shared_from_this<BidiSession> {
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   absl::Time write_began_ ABSL_GUARDED_BY(mu_);
   bool waking_ ABSL_GUARDED_BY(mu_) = false;
-  int running_ ABSL_GUARDED_BY(mu_) = 0;      // work given to workers and not over
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;   // the caller sends nothing more
+  int running_ ABSL_GUARDED_BY(mu_) = 0;     // work given to workers and not over
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // the caller sends nothing more
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   bool going_away_ ABSL_GUARDED_BY(mu_) = false;
   bool settled_ ABSL_GUARDED_BY(mu_) = false;
-  bool over_ ABSL_GUARDED_BY(mu_) = false;    // Finish was called
+  bool over_ ABSL_GUARDED_BY(mu_) = false;  // Finish was called
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
 };
 

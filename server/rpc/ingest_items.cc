@@ -36,7 +36,8 @@ absl::StatusOr<IngestStart> ReadIngestStart(const grpc::ByteBuffer& message) {
 absl::StatusOr<engine::IngestWrite*> IngestReader::AddNumber(int64_t seq, const std::string& path,
                                                              IngestBatch::Origin origin,
                                                              IngestBatch* batch) {
-  if (seq < 1) return engine::InvalidField(path + ".seq", Concat("is ", seq, ", must be 1 or more"));
+  if (seq < 1)
+    return engine::InvalidField(path + ".seq", Concat("is ", seq, ", must be 1 or more"));
   if (seq <= last_seq_) {
     return engine::InvalidField(path + ".seq",
                                 Concat("is ", seq, " after ", last_seq_,

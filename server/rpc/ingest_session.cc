@@ -33,8 +33,8 @@ constexpr absl::Duration kPatience = absl::Seconds(60);
 
 void IngestSession::Supersede() {
   absl::MutexLock lock(&mu_);
-  Fail(absl::AbortedError(Concat("another stream goes on with resume_token `",
-                                 start_.resume_token, "`; this one ends")));
+  Fail(absl::AbortedError(Concat("another stream goes on with resume_token `", start_.resume_token,
+                                 "`; this one ends")));
   Pump();
 }
 
@@ -200,8 +200,7 @@ void IngestSession::CommitReady() {
       committing_ = true;
       done_through = committed_through_;
     }
-    const absl::Status status =
-        stream_->Commit(absl::MakeSpan(writes), done_through, context());
+    const absl::Status status = stream_->Commit(absl::MakeSpan(writes), done_through, context());
     const double pressure = status.ok() ? stream_->Pressure().Highest() : 0;
     auto from = std::make_move_iterator(writes.begin());
     for (const auto& batch : group) {

@@ -86,7 +86,7 @@ class IngestSession final : public BidiSession {
   int64_t raw_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool cutting_ ABSL_GUARDED_BY(mu_) = false;
   int64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
-  std::vector<std::shared_ptr<Batch>> refused_ ABSL_GUARDED_BY(mu_);  // to be prepared again
+  std::vector<std::shared_ptr<Batch>> refused_ ABSL_GUARDED_BY(mu_);         // to be prepared again
   std::map<int64_t, std::shared_ptr<Batch>> prepared_ ABSL_GUARDED_BY(mu_);  // by number
   int64_t next_commit_ ABSL_GUARDED_BY(mu_) = 0;
   bool committing_ ABSL_GUARDED_BY(mu_) = false;
@@ -96,7 +96,7 @@ class IngestSession final : public BidiSession {
   std::deque<Ready> ready_ ABSL_GUARDED_BY(mu_);  // results that are to be written
   int64_t items_ ABSL_GUARDED_BY(mu_) = 0;        // S3
   int64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  int64_t uncommitted_ ABSL_GUARDED_BY(mu_) = 0;  // of items_
+  int64_t uncommitted_ ABSL_GUARDED_BY(mu_) = 0;    // of items_
   int64_t written_items_ ABSL_GUARDED_BY(mu_) = 0;  // in the answer on its way
   int64_t written_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t done_through_ ABSL_GUARDED_BY(mu_) = 0;  // as it was or is to be told

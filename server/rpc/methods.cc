@@ -86,9 +86,8 @@ StreamTable Handlers::Streams() {
 
 BidiTable Handlers::Bidis() {
   return {{"/vecino.v1.DocumentService/IngestDocuments", [this] { return ingest_.NewSession(); }},
-          {"/vecino.v1.SearchService/StreamSearchDocuments", [this] {
-             return std::make_shared<SearchSession>(&search_, max_reply_bytes_);
-           }}};
+          {"/vecino.v1.SearchService/StreamSearchDocuments",
+           [this] { return std::make_shared<SearchSession>(&search_, max_reply_bytes_); }}};
 }
 
 ShortTable Handlers::Shorts() {

@@ -10,8 +10,8 @@
 
 namespace vecino::rpc {
 
-// Runs up to kAtOnce searches at once, each as SearchDocuments does, and writes answers in the order
-// they are found in.
+// Runs up to kAtOnce searches at once, each as SearchDocuments does, and writes answers in the
+// order they are found in.
 class SearchSession final : public BidiSession {
  public:
   static constexpr int kAtOnce = 8;

@@ -9,13 +9,12 @@ namespace vecino::rpc {
 RawService::RawService(const std::vector<Method>& methods) {
   for (size_t i = 0; i < methods.size(); ++i) {
     paths_.push_back(methods[i].path);
-    AddMethod(new grpc::internal::RpcServiceMethod(paths_.back().c_str(),
-                                                   methods[i].takes_stream
-                                                       ? grpc::internal::RpcMethod::BIDI_STREAMING
-                                                   : methods[i].streams
-                                                       ? grpc::internal::RpcMethod::SERVER_STREAMING
-                                                       : grpc::internal::RpcMethod::NORMAL_RPC,
-                                                   nullptr));
+    AddMethod(new grpc::internal::RpcServiceMethod(
+        paths_.back().c_str(),
+        methods[i].takes_stream ? grpc::internal::RpcMethod::BIDI_STREAMING
+        : methods[i].streams    ? grpc::internal::RpcMethod::SERVER_STREAMING
+                                : grpc::internal::RpcMethod::NORMAL_RPC,
+        nullptr));
     MarkMethodRaw(static_cast<int>(i));
   }
 }

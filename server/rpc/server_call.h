@@ -26,8 +26,8 @@ namespace vecino::rpc {
 class RawService final : public grpc::Service {
  public:
   struct Method {
-    std::string path;      // such as `/vecino.v1.SearchService/SearchDocuments`
-    bool streams = false;  // its replies
+    std::string path;           // such as `/vecino.v1.SearchService/SearchDocuments`
+    bool streams = false;       // its replies
     bool takes_stream = false;  // of requests; `streams` too then
   };
   explicit RawService(const std::vector<Method>& methods);

@@ -99,8 +99,8 @@ TEST_F(MarkTest, ComeWithTheirMutationsOrAlone) {
                              std::vector<Mark>{MakeMark("x", 5), MakeMark("y", 6)}));
   ASSERT_OK(logs_[1]->Append({}, std::vector<Mark>{MakeMark("x", 7)}));
   EXPECT_EQ(logs_[1]->LastSequence(), 0u);
-  ASSERT_OK(logs_[0]->Append(std::vector<Mutation>{Put(2, "b")},
-                             std::vector<Mark>{MakeMark("x", 8)}));
+  ASSERT_OK(
+      logs_[0]->Append(std::vector<Mutation>{Put(2, "b")}, std::vector<Mark>{MakeMark("x", 8)}));
   Reopen();
   EXPECT_EQ(Tokens(0), "x=8 y=6 ");
   EXPECT_EQ(Tokens(1), "x=7 ");
@@ -113,10 +113,9 @@ TEST_F(MarkTest, AreNotThereWhenTheAppendIsRefused) {
                    ->Append(std::vector<Mutation>{Put(7, "a")},  // a wrong number
                             std::vector<Mark>{MakeMark("x", 5)})
                    .ok());
-  EXPECT_FALSE(
-      logs_[0]
-          ->Append(std::vector<Mutation>{Put(1, "a")}, std::vector<Mark>{MakeMark("", 5)})
-          .ok());
+  EXPECT_FALSE(logs_[0]
+                   ->Append(std::vector<Mutation>{Put(1, "a")}, std::vector<Mark>{MakeMark("", 5)})
+                   .ok());
   EXPECT_EQ(Tokens(0), "");
   EXPECT_EQ(Current(*logs_[0], "a"), 0u);
 }

@@ -132,14 +132,14 @@ TEST_F(IngestTest, ConditionsHoldWithinTheStreamAndAreAnsweredTheSameAgain) {
 
 TEST_F(IngestTest, WhatWasDoneIsAnsweredAndNotDoneAgain) {
   Create("c");
-  const std::vector<IngestWrite> items = {
-      Write(1, IdOf(0, 0), "one"), Erase(2, IdOf(1, 1)), Write(3, IdOf(1, 0), "three"),
-      Erase(4, IdOf(0, 1)),        Write(5, IdOf(0, 1), "five")};
+  const std::vector<IngestWrite> items = {Write(1, IdOf(0, 0), "one"), Erase(2, IdOf(1, 1)),
+                                          Write(3, IdOf(1, 0), "three"), Erase(4, IdOf(0, 1)),
+                                          Write(5, IdOf(0, 1), "five")};
   Done(*OpenStream("t"), items);
   const uint64_t version = VersionOf(IdOf(0, 1));
   Reopen();
-  // All of them were written with one commit, before which nothing was done everywhere; the lesser of
-  // the shards' marks is item 3's.
+  // All of them were written with one commit, before which nothing was done everywhere; the lesser
+  // of the shards' marks is item 3's.
   const auto stream = OpenStream("t");
   EXPECT_EQ(stream->done_through(), 3u);
   const int64_t embedded = encoder_.embedded;

@@ -25,9 +25,9 @@ constexpr size_t kLarge = 900'000;  // bytes of a message that fills the windows
 
 // What the sessions of a test do and what became of them.
 struct Script {
-  int room = 4;            // messages in a session
+  int room = 4;  // messages in a session
   size_t answer_bytes = 0;
-  int fail_at = 0;         // the message at which the session fails; 0: none
+  int fail_at = 0;  // the message at which the session fails; 0: none
   std::function<void(int64_t seq, const engine::CallContext& context)> work;
   std::atomic<int> taken{0}, opened{0}, closed{0}, settled{0};
 
@@ -265,7 +265,7 @@ TEST_F(BidiCallTest, CancellingEndsTheSessionInEveryState) {
     EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
     script_.WaitFor(script_.closed, closed + 1);
   };
-  run([](Stream&) {});  // nothing was sent
+  run([](Stream&) {});      // nothing was sent
   run([](Stream& stream) {  // everything sent is answered
     stream.Write(Message(1));
     v1::IngestDocumentsResponse response;

@@ -244,8 +244,9 @@ class FakeEngine final : public engine::Engine {
     if (!failure.ok()) return failure;
     return search_result;
   }
-  absl::StatusOr<std::unique_ptr<engine::IngestStream>> OpenIngest(
-      std::string_view c, std::string_view resume_token, engine::Truncate t) override {
+  absl::StatusOr<std::unique_ptr<engine::IngestStream>> OpenIngest(std::string_view c,
+                                                                   std::string_view resume_token,
+                                                                   engine::Truncate t) override {
     if (open_ingest == nullptr) return absl::NotFoundError("no such collection");
     return open_ingest(c, resume_token, t);
   }

@@ -116,7 +116,8 @@ class MoodyStream final : public engine::IngestStream {
   explicit MoodyStream(std::atomic<int>* open) : open_(*open) { ++open_; }
   ~MoodyStream() override { --open_; }
   uint64_t done_through() const override { return 0; }
-  absl::Status Prepare(absl::Span<engine::IngestWrite>, const engine::CallContext& context) override {
+  absl::Status Prepare(absl::Span<engine::IngestWrite>,
+                       const engine::CallContext& context) override {
     if (context.stop.stop_requested()) return absl::CancelledError("gone");
     return calls_++ % 5 == 3 ? absl::ResourceExhaustedError("full") : absl::OkStatus();
   }
@@ -190,7 +191,8 @@ TEST_F(IngestSessionPortTest, CancelledOrTakenOverOrDrainedAtAnyMoment) {
     RandomPort port(&workers_, Messages(500));
     const auto session = handlers_.NewSession();
     port.Converse(session);
-    for (unsigned spins = random() % 20'000; spins > 0; --spins) std::atomic_signal_fence(std::memory_order_seq_cst);
+    for (unsigned spins = random() % 20'000; spins > 0; --spins)
+      std::atomic_signal_fence(std::memory_order_seq_cst);
     if (round % 3 == 0) {
       port.Cancel();
     } else if (round % 3 == 1) {

@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "server/rpc/text.h"
 #include "tests/server/rpc/server_fixture.h"
 #include "vecino/v1/document_service.grpc.pb.h"
 
@@ -31,7 +32,7 @@ struct Script {
   std::vector<size_t> groups ABSL_GUARDED_BY(mu);  // items of each commit
 
   uint64_t done_through = 0;
-  std::function<absl::Status(const std::vector<uint64_t>& items, const engine::CallContext&)>
+  std::function<absl::Status(const std::vector<uint64_t>&items, const engine::CallContext&)>
       prepare, commit;
   std::atomic<double> pressure{0};
   std::atomic<int> preparing{0}, most_preparing{0};
@@ -70,8 +71,9 @@ class ScriptedStream final : public engine::IngestStream {
       const std::string& id = write.write.document.id;
       script_.log.push_back((write.erase ? "-" : "+") + id);
       if (write.write.mode == engine::WriteMode::kInsert) script_.log.back() += "!";
-      if (id == "bad") write.result.status = engine::InvalidField(
-          Concat("documents[", Place(writes, write), "].vector"), "is too short");
+      if (id == "bad")
+        write.result.status = engine::InvalidField(
+            Concat("documents[", Place(writes, write), "].vector"), "is too short");
       write.result.token = {1, write.item * 10};
       write.result.truncated = id == "long";
     }
@@ -105,9 +107,9 @@ class IngestSessionTest : public ServerTest {
  protected:
   void Start(ServerOptions options = {}) {
     ServerTest::Start(std::move(options));
-    engine_.open_ingest = [this](std::string_view collection, std::string_view token,
-                                 engine::Truncate)
-        -> absl::StatusOr<std::unique_ptr<engine::IngestStream>> {
+    engine_.open_ingest =
+        [this](std::string_view collection, std::string_view token,
+               engine::Truncate) -> absl::StatusOr<std::unique_ptr<engine::IngestStream>> {
       if (collection != "c") return absl::NotFoundError("no such collection");
       absl::MutexLock lock(&script_.mu);
       if (!token.empty() && !script_.open.emplace(token).second) {
@@ -115,8 +117,8 @@ class IngestSessionTest : public ServerTest {
       }
       return std::make_unique<ScriptedStream>(&script_, std::string(token));
     };
-    server_->Serve(handlers_->Methods(), handlers_->Streams(), Handlers::Shorts(),
-                   Handlers::Bulk(), handlers_->Bidis());
+    server_->Serve(handlers_->Methods(), handlers_->Streams(), Handlers::Shorts(), Handlers::Bulk(),
+                   handlers_->Bidis());
     stub_ = v1::DocumentService::NewStub(channel_);
   }
   ~IngestSessionTest() override { Stop(); }
