@@ -265,7 +265,7 @@ ExitCode Run(const Config& config, absl::Time start) {
     }
   });
   (*server)->Serve(handlers.Methods(), handlers.Streams(), rpc::Handlers::Shorts(),
-                   rpc::Handlers::Bulk());
+                   rpc::Handlers::Bulk(), handlers.Bidis());
   api.Open(&embedding);
   spdlog::info("serving {} collections after {}", (*engine)->ListCollections().size(),
                absl::FormatDuration(absl::Trunc(load_time, absl::Milliseconds(1))));

@@ -42,6 +42,7 @@ enum class MetaKind : uint8_t {
   kExpiry = 'x',      // then uid, shard, expire time u64 BE, sequence u64 BE
   kAlias = 'a',       // then the alias' id
   kOperation = 'p',   // then uid, number u64 BE
+  kMark = 'k',        // then uid, shard, token
 };
 
 std::string MetaKey(MetaKind kind);

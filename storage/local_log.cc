@@ -167,8 +167,8 @@ absl::Status LocalLog::Write(rocksdb::WriteBatch* batch, std::string_view doing)
   return database_->Write(batch, absl::StrCat(std::string(doing), " ", Name()));
 }
 
-absl::Status LocalLog::Append(std::span<const Mutation> mutations) {
-  if (mutations.empty()) return absl::OkStatus();
+absl::Status LocalLog::Append(std::span<const Mutation> mutations, std::span<const Mark> marks) {
+  if (mutations.empty() && marks.empty()) return absl::OkStatus();
   const uint64_t last = last_sequence_.load();
   rocksdb::WriteBatch batch;
   for (size_t i = 0; i < mutations.size(); ++i) {
@@ -177,7 +177,12 @@ absl::Status LocalLog::Append(std::span<const Mutation> mutations) {
     }
     AddToBatch(mutations[i], &batch);
   }
-  const uint64_t new_last = mutations.back().sequence;
+  const uint64_t new_last = mutations.empty() ? last : mutations.back().sequence;
+  for (const Mark& mark : marks) {
+    if (absl::Status status = CheckMark(mark); !status.ok()) return status;
+    batch.Put(database_->family(Family::kMeta), MarkKey(uid_, shard_, mark.token),
+              EncodeMark(mark));
+  }
   batch.Put(database_->family(Family::kMeta), MetaKey(MetaKind::kShardState, uid_, shard_),
             EncodeNumber(new_last));
   if (absl::Status status = Write(&batch, "appending to"); !status.ok()) return status;
@@ -300,6 +305,22 @@ absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocumentsAt(
       ReadDocuments(static_cast<const LocalSnapshot&>(snapshot).get(), sequences, parts);
   if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
   return documents;
+}
+
+absl::StatusOr<std::vector<Mark>> LocalLog::GetMarks() const {
+  std::vector<Mark> marks;
+  const std::string prefix = MetaKey(MetaKind::kMark, uid_, shard_);
+  absl::Status status = database_->Scan(Family::kMeta, prefix, PrefixEnd(prefix),
+                                        [&](std::string_view key, std::string_view value) {
+                                          absl::StatusOr<Mark> mark = DecodeMark(value);
+                                          if (!mark.ok())
+                                            return Damaged(Family::kMeta, key, mark.status());
+                                          mark->token = key.substr(prefix.size());
+                                          marks.push_back(*std::move(mark));
+                                          return absl::OkStatus();
+                                        });
+  if (!status.ok()) return status;
+  return marks;
 }
 
 absl::StatusOr<uint64_t> LocalLog::CountIds() const {

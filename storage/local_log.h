@@ -51,7 +51,9 @@ class LocalLog : public ShardLog {
   ~LocalLog() override;
 
   uint64_t LastSequence() const override { return last_sequence_.load(); }
-  absl::Status Append(std::span<const Mutation> mutations) override;
+  using ShardLog::Append;
+  absl::Status Append(std::span<const Mutation> mutations, std::span<const Mark> marks) override;
+  absl::StatusOr<std::vector<Mark>> GetMarks() const override;
   absl::StatusOr<std::vector<std::optional<IdEntry>>> FindIds(
       std::span<const std::string_view> ids) const override;
   absl::StatusOr<std::vector<std::optional<Document>>> GetDocuments(

@@ -43,6 +43,7 @@ class LocalStore : public Store {
   std::unique_ptr<Snapshot> TakeSnapshot() const override {
     return std::make_unique<LocalSnapshot>(&database_->db());
   }
+  absl::Status DropMark(uint32_t uid, std::string_view token) override;
   absl::Status Flush() override { return database_->Flush(); }
 
  private:
@@ -221,8 +222,8 @@ absl::Status LocalStore::RemoveRows(uint32_t uid) {
   for (const Family family : kRowFamilies) {
     batch.DeleteRange(database_->family(family), lower, upper);
   }
-  for (const MetaKind kind :
-       {MetaKind::kShardState, MetaKind::kManifest, MetaKind::kExpiry, MetaKind::kOperation}) {
+  for (const MetaKind kind : {MetaKind::kShardState, MetaKind::kManifest, MetaKind::kExpiry,
+                              MetaKind::kOperation, MetaKind::kMark}) {
     const std::string prefix = MetaKey(kind, uid);
     batch.DeleteRange(database_->family(Family::kMeta), prefix, PrefixEnd(prefix));
   }
@@ -364,6 +365,20 @@ absl::StatusOr<std::unique_ptr<ShardLog>> LocalStore::OpenShard(uint32_t uid, ui
         found->record.shard_count, " shards of dimension ", found->record.dimension));
   }
   return LocalLog::Open(database_.get(), found->gate, uid, static_cast<uint16_t>(shard), dimension);
+}
+
+absl::Status LocalStore::DropMark(uint32_t uid, std::string_view token) {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, collection] : collections_) {
+    if (collection.record.uid != uid) continue;
+    rocksdb::WriteBatch batch;
+    for (uint32_t shard = 0; shard < collection.record.shard_count; ++shard) {
+      batch.Delete(database_->family(Family::kMeta),
+                   MarkKey(uid, static_cast<uint16_t>(shard), token));
+    }
+    return database_->Write(&batch, absl::StrCat("forgetting a mark of collection uid ", uid));
+  }
+  return absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
 }
 
 }  // namespace

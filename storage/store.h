@@ -90,6 +90,10 @@ class Store {
   virtual absl::StatusOr<std::unique_ptr<ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
                                                               uint32_t dimension) = 0;
 
+  // Forgets the marks with this token in all shards of the collection, atomically and durably. OK
+  // where there are none. NOT_FOUND when there is no such uid.
+  virtual absl::Status DropMark(uint32_t uid, std::string_view token) = 0;
+
   // Flushes memory to disk; for a quick start next time. Called at a graceful stop.
   virtual absl::Status Flush() = 0;
 };

@@ -461,6 +461,8 @@ struct ClientOptions {
   std::chrono::milliseconds max_backoff{2'000};
 };
 
+class Ingest;  // vecino/ingest.h
+
 // Thread safety: all methods are safe from any thread at once and block until the reply, the
 // deadline, or the last attempt. None throws.
 class Client {
@@ -601,6 +603,7 @@ class Client {
   Result<std::vector<Model>> ListModels();
 
  private:
+  friend class Ingest;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

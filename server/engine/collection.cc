@@ -81,6 +81,9 @@ absl::Status Collection::LoadShard(int number) {
     if (std::shared_ptr<Shard> s = weak.lock()) maintenance->Notify(s);
   });
   maintenance->Notify(*shard);  // it may have work now, or at a later time
+  for (const storage::Mark& mark : (*shard)->marks().All()) {
+    ingest_tokens_.Add(mark.token, mark.time_us);
+  }
   shards_[number] = *std::move(shard);
   return absl::OkStatus();
 }

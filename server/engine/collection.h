@@ -17,6 +17,8 @@
 #include "server/engine/event_bus.h"
 #include "server/engine/filter_cache.h"
 #include "server/engine/head_cache.h"
+#include "server/engine/ingest.h"
+#include "server/engine/ingest_tokens.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
@@ -90,6 +92,8 @@ class Collection {
   absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
                                                  std::string_view filter, int limit) const;
   absl::StatusOr<int> CountTokens(std::string_view text) const;
+  static absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(
+      const std::shared_ptr<Collection>& collection, std::string_view token, Truncate truncate);
   CollectionStats Stats() const;
   // Deletes what has expired, in small batches, until nothing is due or `stop` is requested. An
   // error leaves the rest for the next time.
@@ -106,6 +110,10 @@ class Collection {
   struct Query;
   struct Candidate;
   struct Fetched;
+  class Ingest;  // collection_ingest.cc
+
+  // Has store and shards forget how far the stream `token` has come.
+  absl::Status ForgetMarks(std::string_view token);
 
   const Shard& ShardFor(std::string_view document_id) const;
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
@@ -176,6 +184,7 @@ class Collection {
   const CollectionInfo info_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
+  IngestTokens ingest_tokens_;
   // Whether an IndexExport of this collection is made or lives; it may outlive the collection.
   const std::shared_ptr<std::atomic<bool>> exporting_ = std::make_shared<std::atomic<bool>>(false);
 };

@@ -187,6 +187,13 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->Modify(id, fn, truncate, context) : found.status();
   }
+  absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(std::string_view collection,
+                                                           std::string_view resume_token,
+                                                           Truncate truncate) override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    return Collection::OpenIngest(*found, resume_token, truncate);
+  }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts, size_t max_bytes) const override;

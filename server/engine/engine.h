@@ -20,6 +20,7 @@
 #include "server/engine/document_stream.h"
 #include "server/engine/event_bus.h"
 #include "server/engine/index_export.h"
+#include "server/engine/ingest.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/operation.h"
 #include "server/engine/operation_estimate.h"
@@ -175,6 +176,13 @@ class Engine {
   virtual absl::StatusOr<WriteResult> Modify(std::string_view collection, const std::string& id,
                                              const ModifyFn& fn, Truncate truncate,
                                              const CallContext& context) = 0;
+  // Opens a stream of writes. resume_token: names it for being taken up again, at most 128 bytes;
+  // empty: it cannot be. INVALID_ARGUMENT, ABORTED while a stream with the token is open,
+  // RESOURCE_EXHAUSTED when too many are. Where too many could be taken up, the one used longest
+  // ago is forgotten. The engine must outlive the stream.
+  virtual absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(std::string_view collection,
+                                                                   std::string_view resume_token,
+                                                                   Truncate truncate) = 0;
   // nullopt where an id does not exist or has expired, as of all reads. Same length and order as
   // `ids`; an id that stands several times is read once. max_bytes: the caller's limit on its
   // reply. When the documents take more, copies included, reading stops with RESOURCE_EXHAUSTED

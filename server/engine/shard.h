@@ -30,6 +30,7 @@
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
 #include "server/engine/shard_files.h"
+#include "server/engine/shard_marks.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/engine/write_queue.h"
@@ -132,6 +133,10 @@ class Shard {
   // Errors as those of writes.
   absl::StatusOr<int> ReapExpired(int limit, const CallContext& context);
 
+  // How far streams have come; written by commits.
+  ShardMarks& marks() { return marks_; }
+  // Tails that are full and wait to be drained.
+  int FrozenTails() const { return static_cast<int>(index_.Pin()->frozen.size()); }
   // Calls that wait for their turn to write.
   int WaitingCalls() const { return queue_.Waiting(); }
 
@@ -175,6 +180,7 @@ class Shard {
 
   // shard_load.cc
   absl::Status LoadIndex();
+  absl::Status LoadMarks();
 
   // shard_fields.cc
   // Parts that `manifest` names, from their files or else from stored documents.
@@ -191,6 +197,10 @@ class Shard {
   absl::Status PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const;
   absl::Status CheckCondition(const ShardWrite& write,
                               const std::optional<storage::IdEntry>& current, bool live) const;
+  // Adds the planned write to the mark of its stream, if it has one.
+  void MarkItem(const ShardWrite& write, Plan* plan) const;
+  // After the plan was carried out.
+  void Settle(Plan* plan);
   void SetApplied(uint64_t sequence);
   int64_t NowUs() const { return absl::ToUnixMicros(options_.clock()); }
   absl::StatusOr<std::vector<index::Hit>> SearchAround(
@@ -263,6 +273,8 @@ class Shard {
   std::set<std::string> saved_files_;       // that it names; for Load and Maintain only
   bool files_unsaved_ =
       false;  // files came or went and the manifest does not say so; for Maintain only
+
+  ShardMarks marks_;
 
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it

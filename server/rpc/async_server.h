@@ -23,6 +23,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/metrics.h"
+#include "server/rpc/bidi_call.h"
 #include "server/rpc/call_observer.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/methods.h"
@@ -67,12 +68,14 @@ class AsyncServer final : private CallOwner {
   // Opens the doors: calls run `methods` and `streams`, health says SERVING. What they use must
   // live until Drain has returned. Those of `bulk` run on threads of their own, of lower priority.
   void Serve(MethodTable methods, StreamTable streams = {}, ShortTable shorts = {},
-             const BulkTable& bulk = {});
+             const BulkTable& bulk = {}, BidiTable bidis = {});
 
   // Stops: health says NOT_SERVING and new calls get UNAVAILABLE at once; calls under way may take
-  // `patience` before they are cancelled; then the port closes. Streams end with UNAVAILABLE once
-  // the message on its way has left, and after a second at most. Blocks until no thread of the
-  // server runs. True when every call, other than a stream, had the time it needed. Idempotent.
+  // `patience` before they are cancelled; then the port closes. Streams of replies end with
+  // UNAVAILABLE once the message on its way has left, and after a second at most; calls that stream
+  // both ways once what was read is answered, and a second later when their caller does not read.
+  // Blocks until no thread of the server runs. True when every call, other than a stream of
+  // replies, had the time it needed. Idempotent.
   bool Drain(absl::Duration patience);
 
   // Ends the patience of a Drain under way or to come.
@@ -87,6 +90,7 @@ class AsyncServer final : private CallOwner {
     // One of them, set before state_ becomes kServing, not changed after.
     Method run;
     StreamMethod open;
+    BidiMethod converse;
     ShortCall is_short = nullptr;  // null: never
     bool is_bulk = false;
   };
@@ -98,6 +102,7 @@ class AsyncServer final : private CallOwner {
 
   bool OnReceived(UnaryCall* call) override { return Take(call); }
   bool OnReceived(StreamCall* call) override { return Take(call); }
+  bool OnReceived(BidiCall* call) override { return Take(call); }
   bool OnWritten(StreamCall* call, bool ok) override;
   void OnFinished(ServerCall* call) override;
   template <class Call>
@@ -107,6 +112,7 @@ class AsyncServer final : private CallOwner {
   WorkerPool& WorkersFor(const ServerCall& call);
   // On a worker: the handler of a unary call; the next message of a stream, once it is ready.
   void RunCall(UnaryCall* call);
+  void Converse(BidiCall* call);
   void RunCall(StreamCall* call);
   // Hands a stream that waited to a worker.
   void Resume(StreamCall* call);
@@ -115,6 +121,8 @@ class AsyncServer final : private CallOwner {
   absl::StatusOr<bool> TryNext(StreamCall* call, grpc::ByteBuffer* message);
   absl::Status CheckCaller(const ServerCall& call) const;
   void EndStreams(absl::Time deadline);
+  // Lets them answer what they have read until `deadline` or Hurry; true when all could.
+  bool EndBidis(absl::Time deadline);
 
   Metrics& metrics_;
   WarningLimit warnings_;
@@ -141,6 +149,8 @@ class AsyncServer final : private CallOwner {
 
   absl::Mutex drain_mutex_;
   absl::CondVar drain_progress_;
+  // Every call that streams both ways and is not finished.
+  absl::flat_hash_set<BidiCall*> bidis_ ABSL_GUARDED_BY(drain_mutex_);
   bool hurry_ ABSL_GUARDED_BY(drain_mutex_) = false;
   bool drained_ ABSL_GUARDED_BY(drain_mutex_) = false;
 };

@@ -7,6 +7,7 @@
 #include "google/protobuf/arena.h"
 #include "server/rpc/alias_names.h"
 #include "server/rpc/reply_budget.h"
+#include "server/rpc/search_session.h"
 #include "server/rpc/text.h"
 #include "server/rpc/wire.h"
 
@@ -48,6 +49,7 @@ Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFact
       aliases_(engine),
       operations_(engine),
       documents_(engine, max_reply_bytes),
+      ingest_(engine),
       search_(engine, max_reply_bytes),
       answers_(engine, generator, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
@@ -103,6 +105,12 @@ StreamTable Handlers::Streams() {
       {"/vecino.v1.AdminService/WatchEvents", Bind(&admin_, &AdminHandlers::WatchEvents)}};
 }
 
+BidiTable Handlers::Bidis() {
+  return {{"/vecino.v1.DocumentService/IngestDocuments", [this] { return ingest_.NewSession(); }},
+          {"/vecino.v1.SearchService/StreamSearchDocuments",
+           [this] { return std::make_shared<SearchSession>(&search_, max_reply_bytes_); }}};
+}
+
 ShortTable Handlers::Shorts() {
   return {{"/vecino.v1.SearchService/SearchDocuments", &SearchHandlers::IsShort}};
 }
@@ -110,6 +118,7 @@ ShortTable Handlers::Shorts() {
 BulkTable Handlers::Bulk() {
   return {"/vecino.v1.DocumentService/BatchUpsertDocuments",
           "/vecino.v1.DocumentService/BatchDeleteDocuments",
+          "/vecino.v1.DocumentService/IngestDocuments",
           "/vecino.v1.DocumentService/StreamDocuments"};
 }
 

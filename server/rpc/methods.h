@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -15,9 +16,11 @@
 #include "server/rpc/admin_handlers.h"
 #include "server/rpc/alias_handlers.h"
 #include "server/rpc/answer_handlers.h"
+#include "server/rpc/bidi_session.h"
 #include "server/rpc/collection_handlers.h"
 #include "server/rpc/document_handlers.h"
 #include "server/rpc/embedding_handlers.h"
+#include "server/rpc/ingest_handlers.h"
 #include "server/rpc/message_stream.h"
 #include "server/rpc/operation_handlers.h"
 #include "server/rpc/search_handlers.h"
@@ -31,6 +34,9 @@ using Method = std::function<absl::Status(const grpc::ByteBuffer& request, grpc:
 // By path, such as `/vecino.v1.SearchService/SearchDocuments`.
 using MethodTable = std::map<std::string, Method>;
 using StreamTable = std::map<std::string, StreamMethod>;
+// Makes the session of one call. Called by a completion queue's thread. Never throws.
+using BidiMethod = std::function<std::shared_ptr<BidiSession>()>;
+using BidiTable = std::map<std::string, BidiMethod>;
 // Whether a call is likely to take well under a millisecond and to wait for nothing, so that its
 // completion queue's thread may run it. Must not throw nor take time itself.
 using ShortCall = bool (*)(const grpc::ByteBuffer& request);
@@ -51,10 +57,11 @@ class Handlers {
            size_t max_reply_bytes, const WorkerPool* bulk_workers = nullptr,
            Generator* generator = nullptr);
 
-  // Together one entry for every method of Services(), in Streams those that stream their replies;
-  // they use this object.
+  // Together one entry for every method of Services(), in Streams those that stream their replies,
+  // in Bidis those that stream both ways; they use this object.
   MethodTable Methods();
   StreamTable Streams();
+  BidiTable Bidis();
   static ShortTable Shorts();
   static BulkTable Bulk();
 
@@ -80,6 +87,7 @@ class Handlers {
   AliasHandlers aliases_;
   OperationHandlers operations_;
   DocumentHandlers documents_;
+  IngestHandlers ingest_;
   SearchHandlers search_;
   AnswerHandlers answers_;
   EmbeddingHandlers embedding_;

@@ -51,7 +51,7 @@ class StreamCall final : public ServerCall {
   void Finish(grpc::Status status) override;
 
   // Instead of Finish when the queue is shut down, and nothing may be begun on it.
-  void GiveUp() { Over(kFinishedBit); }
+  void GiveUp() { Release(); }
 
   // From any thread while the call is not finished: its stop token is requested, so that it ends
   // soon. `ending` says that it was the server's wish.

@@ -76,8 +76,15 @@ TEST_F(FormatDocumentTest, ExampleIsWhatAStoreHolds) {
     plain.document.metadata.clear();
     plain.document.vector.clear();
     plain.document.expire_time_us = 3'000'000;
+    Mark mark;
+    mark.token = "load";
+    mark.through = 3;
+    mark.all_through = 1;
+    mark.time_us = 1'000'000;
+    mark.failures = {{2, 5}};
     ASSERT_OK(
-        (*log)->Append(std::vector<Mutation>{put, Put(2, "b", 0, 2), Delete(3, "b", 2), plain}));
+        (*log)->Append(std::vector<Mutation>{put, Put(2, "b", 0, 2), Delete(3, "b", 2), plain},
+                       std::vector<Mark>{mark}));
     ASSERT_OK((*log)->PutManifest("M"));
   }
   ASSERT_OK(store_->PutAlias(
@@ -126,6 +133,11 @@ TEST_F(FormatDocumentTest, ExampleDecodesToWhatTheDocumentSays) {
   ASSERT_OK(alias);
   EXPECT_EQ(alias->uid, 1u);
   EXPECT_EQ(alias->create_time_us, 1'000'000);
+  const auto mark = DecodeMark(value(Family::kMeta, MarkKey(1, 0, "load")));
+  ASSERT_OK(mark);
+  EXPECT_EQ(mark->through, 3u);
+  EXPECT_EQ(mark->all_through, 1u);
+  EXPECT_EQ(mark->failures, (std::vector<Mark::Failure>{{2, 5}}));
   const auto record =
       DecodeCollectionRecord(value(Family::kMeta, MetaKey(MetaKind::kCollection, 1)));
   ASSERT_OK(record);

@@ -63,6 +63,9 @@ class WatchedStore : public storage::Store {
   std::unique_ptr<storage::Snapshot> TakeSnapshot() const override {
     return store_->TakeSnapshot();
   }
+  absl::Status DropMark(uint32_t uid, std::string_view token) override {
+    return store_->DropMark(uid, token);
+  }
   absl::Status Flush() override { return store_->Flush(); }
 
   // What is stored now, by uid and shard.
@@ -80,9 +83,10 @@ class WatchedStore : public storage::Store {
         : store_(store), key_(key), log_(std::move(log)) {}
 
     uint64_t LastSequence() const override { return log_->LastSequence(); }
-    absl::Status Append(std::span<const storage::Mutation> mutations) override {
+    absl::Status Append(std::span<const storage::Mutation> mutations,
+                        std::span<const storage::Mark> marks) override {
       const WatchedStep step(kAppend);
-      absl::Status status = log_->Append(mutations);
+      absl::Status status = log_->Append(mutations, marks);
       step.After();
       return status;
     }
@@ -130,6 +134,9 @@ class WatchedStore : public storage::Store {
       step.After();
       if (status.ok()) store_->SetManifest(key_, std::string(bytes));
       return status;
+    }
+    absl::StatusOr<std::vector<storage::Mark>> GetMarks() const override {
+      return log_->GetMarks();
     }
     absl::StatusOr<uint64_t> CountIds() const override { return log_->CountIds(); }
     absl::Status ScanExpiries(const ExpiryFn& fn) const override { return log_->ScanExpiries(fn); }

@@ -37,7 +37,8 @@ class MemoryLog : public storage::ShardLog {
     return data_->last;
   }
 
-  absl::Status Append(std::span<const storage::Mutation> mutations) override {
+  absl::Status Append(std::span<const storage::Mutation> mutations,
+                      std::span<const storage::Mark> marks) override {
     if (absl::Status status = store_->Fail("Append"); !status.ok()) return status;
     {
       std::lock_guard lock(data_->mu);
@@ -72,6 +73,7 @@ class MemoryLog : public storage::ShardLog {
         data_->changes[m.sequence] = {m.kind, m.sequence, m.replaces};
         data_->last = m.sequence;
       }
+      for (const storage::Mark& mark : marks) data_->marks[mark.token] = mark;
       data_->appends.push_back(mutations.size());
     }
     if (store_->after_append) store_->after_append();
@@ -215,6 +217,14 @@ class MemoryLog : public storage::ShardLog {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<storage::Mark>> GetMarks() const override {
+    if (absl::Status status = store_->Fail("GetMarks"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::vector<storage::Mark> marks;
+    for (const auto& [token, mark] : data_->marks) marks.push_back(mark);
+    return marks;
+  }
+
   absl::StatusOr<uint64_t> CountIds() const override {
     std::lock_guard lock(data_->mu);
     return data_->ids.size();
@@ -293,6 +303,7 @@ absl::Status MemoryStore::DropCollection(uint32_t uid) {
     it->second->changes.clear();
     it->second->manifest.clear();
     it->second->dropped = true;
+    it->second->marks.clear();
     ++it;
   }
   return absl::OkStatus();
@@ -352,6 +363,17 @@ std::unique_ptr<storage::Snapshot> MemoryStore::TakeSnapshot() const {
     snapshot->shards[shard.get()] = {shard->documents, shard->ids};
   }
   return snapshot;
+}
+
+absl::Status MemoryStore::DropMark(uint32_t uid, std::string_view token) {
+  if (absl::Status status = Fail("DropMark"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  for (const auto& [key, shard] : shards_) {
+    if (key.first != uid) continue;
+    std::lock_guard shard_lock(shard->mu);
+    shard->marks.erase(std::string(token));
+  }
+  return absl::OkStatus();
 }
 
 std::shared_ptr<MemoryStore::Shard> MemoryStore::shard(uint32_t uid, uint32_t number) {

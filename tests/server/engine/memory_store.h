@@ -27,6 +27,7 @@ class MemoryStore : public storage::Store {
     std::map<std::string, storage::IdEntry> ids;
     std::map<uint64_t, storage::Change> changes;
     std::string manifest;
+    std::map<std::string, storage::Mark> marks;
     std::vector<size_t> appends;  // mutations in each
     bool dropped = false;
   };
@@ -43,6 +44,7 @@ class MemoryStore : public storage::Store {
   absl::Status DeleteOperation(uint32_t uid, uint64_t number) override;
   absl::StatusOr<std::vector<storage::OperationRecord>> ListOperations() const override;
   std::unique_ptr<storage::Snapshot> TakeSnapshot() const override;
+  absl::Status DropMark(uint32_t uid, std::string_view token) override;
   absl::Status Flush() override { return Fail("Flush"); }
 
   // Snapshots that live.

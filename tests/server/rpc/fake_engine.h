@@ -1,6 +1,7 @@
 // An engine whose answers a test sets, and which remembers what it was asked.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,6 +29,9 @@ class FakeEngine final : public engine::Engine {
   std::vector<engine::Operation::Info> operations;                           // in order of creation
   engine::OperationEstimate estimate;
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
+  std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
+      std::string_view collection, std::string_view resume_token, engine::Truncate truncate)>
+      open_ingest;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
   encoder::EmbedTimings timings;
@@ -58,7 +62,7 @@ class FakeEngine final : public engine::Engine {
   absl::Duration timeout;
   engine::ExportRequest export_request;
   engine::AliasUpdate alias_update;
-  int alias_lookups = 0;
+  std::atomic<int> alias_lookups = 0;
   engine::DocumentStreamRequest stream_request;
 
   std::vector<engine::AliasInfo> aliases;  // in order of id
@@ -331,6 +335,12 @@ class FakeEngine final : public engine::Engine {
       results.push_back(batch_result ? batch_result(i) : search_result);
     }
     return results;
+  }
+  absl::StatusOr<std::unique_ptr<engine::IngestStream>> OpenIngest(std::string_view c,
+                                                                   std::string_view resume_token,
+                                                                   engine::Truncate t) override {
+    if (open_ingest == nullptr) return absl::NotFoundError("no such collection");
+    return open_ingest(c, resume_token, t);
   }
   absl::StatusOr<engine::Embedded> Embed(const engine::EmbedRequest& request,
                                          const engine::CallContext& context) override {
