@@ -37,7 +37,7 @@ struct CallCallbacks {
   std::function<rpc::HttpReply(std::string_view path, int status, std::string_view message)>
       refusal;
   // An OpenAPI document.
-  std::function<rpc::HttpReply()> description;
+  std::function<std::string()> description;
 };
 
 // Called from the port's own threads, until the object is destroyed. They do not throw.

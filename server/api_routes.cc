@@ -89,7 +89,13 @@ void ApiRoutes::Add(httplib::Server& server) {
   });
   if (calls_.has_value()) {
     server.Get(kDescription, [this](const Request&, Response& response) {
-      Send(callbacks_.calls->description(), response);
+      // A caller who reads slowly keeps a thread.
+      auto slot = descriptions_.Take();
+      if (slot == nullptr) {
+        return Send(callbacks_.calls->refusal(kDescription, 429, "too many read it; try again"),
+                    response);
+      }
+      bodies_.SendInPieces(callbacks_.calls->description(), std::move(slot), response);
     });
   }
   server.set_error_handler(

@@ -37,6 +37,7 @@ class ApiRoutes {
 
   const ApiCallbacks callbacks_;
   Slots embeddings_{kMostEmbeddings};
+  Slots descriptions_{4};
   HttpBodies bodies_;
   std::optional<CallRoutes> calls_;
 };

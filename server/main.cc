@@ -121,12 +121,11 @@ std::string WhyNotReady(rpc::AsyncServer::State state) {
 }
 
 CallCallbacks CallsOf(rpc::JsonApi& api, const Config& config) {
-  return {
-      .max_body_bytes = static_cast<size_t>(config.grpc_max_message_bytes),
-      .call = [&api](const rpc::HttpCall& call) { return api.Call(call); },
-      .refusal = [&api](std::string_view path, int status,
-                        std::string_view why) { return api.Refusal(path, status, why); },
-      .description = [] { return rpc::HttpReply{.body = rpc::OpenApiDocument(VECINO_VERSION)}; }};
+  return {.max_body_bytes = static_cast<size_t>(config.grpc_max_message_bytes),
+          .call = [&api](const rpc::HttpCall& call) { return api.Call(call); },
+          .refusal = [&api](std::string_view path, int status,
+                            std::string_view why) { return api.Refusal(path, status, why); },
+          .description = [] { return rpc::OpenApiDocument(VECINO_VERSION); }};
 }
 
 ExitCode Run(const Config& config, absl::Time start) {

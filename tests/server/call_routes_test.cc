@@ -45,7 +45,7 @@ CallCallbacks Echo() {
                     .body = absl::StrCat("{\"refused\":\"", std::string(path), " ",
                                          std::string(why), "\"}")};
           },
-          .description = []() -> rpc::HttpReply { return {.body = "{\"openapi\":\"3\"}"}; }};
+          .description = [] { return std::string("{\"openapi\":\"3\"}"); }};
 }
 
 std::unique_ptr<AdminHttp> Start(CallCallbacks calls) {

@@ -7,6 +7,7 @@
 
 #include "server/engine/types.h"
 #include "server/rpc/json_shape.h"
+#include "server/rpc/wire.h"
 #include "vecino/v1/document_service.pb.h"
 #include "vecino/v1/embedding_service.pb.h"
 #include "vecino/v1/search_service.pb.h"
@@ -153,12 +154,14 @@ TEST(JsonRequestTest, WrongTypesAreNamed) {
               "documents[0].vector.values[1]", "");
   ExpectNames(ReadUpsert(R"({"documents": [{"vector": {"float32Le": "***"}}]})"),
               "documents[0].vector.float32_le", "");
-  ExpectNames(ReadUpsert(R"({"documents": [{}, {"version": "1x"}]})"), "documents[1].version", "");
+  ExpectNames(ReadUpsert(R"({"documents": [{}, {"version": "1x"}]})"), "documents[1].version",
+              "cannot be \"1x\"; it must be of type int64");
   ExpectNames(ReadUpsert(R"({"documents": [{"createTime": "yesterday"}]})"),
-              "documents[0].create_time", "");
+              "documents[0].create_time", "Invalid time format: yesterday; it must be a");
   ExpectNames(ReadUpsert(R"({"documents": [{"createTime": 5}]})"), "documents[0].create_time",
               "a string such as");
-  ExpectNames(ReadSearch(R"({"truncate": "SOMETIMES"})"), "truncate", "");
+  ExpectNames(ReadSearch(R"({"truncate": "SOMETIMES"})"), "truncate",
+              "it must be one of TRUNCATE_MODE_UNSPECIFIED, TRUNCATE_MODE_AUTO");
   ExpectNames(ReadSearch(R"({"truncate": {}})"), "truncate",
               "the name of a vecino.v1.TruncateMode");
   ExpectNames(ReadSearch(R"({"readMask": ["id"]})"), "read_mask", "a string such as");
@@ -210,9 +213,12 @@ TEST(JsonRequestTest, EveryDepthThatIsReadFitsTheWire) {
   text += "1";
   for (int i = 0; i < levels; ++i) text += "}";
   std::string wire;
-  EXPECT_EQ(ReadJson(*v1::BatchUpsertDocumentsRequest::descriptor(),
+  ASSERT_EQ(ReadJson(*v1::BatchUpsertDocumentsRequest::descriptor(),
                      R"({"documents": [{"metadata": {"a": )" + text + "}}]}", kPlenty, &wire),
             absl::OkStatus());
+  const grpc::Slice slice(wire);
+  v1::BatchUpsertDocumentsRequest request;
+  EXPECT_EQ(ReadMessage(grpc::ByteBuffer(&slice, 1), &request), absl::OkStatus());
 }
 
 TEST(JsonRequestTest, Bytes) {
