@@ -63,6 +63,8 @@ void AppendFloat(Float value, std::string* out) {
     out->append("\"NaN\"");
   } else if (std::isinf(value)) {
     out->append(value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+  } else if (value == 0 && std::signbit(value)) {
+    out->append("-0.0");  // protobuf reads -0 as the integer
   } else {
     AppendNumber(value, out);
   }

@@ -68,7 +68,7 @@ TEST(JsonReplyTest, EveryKindOfField) {
   reply.add_hits()->mutable_group()->set_number_value(0);
   EXPECT_TRUE(SameJson(json::parse(Json(reply)), Peer(reply)));
   EXPECT_THAT(Json(reply), testing::HasSubstr("\"score\":0.1}"));
-  EXPECT_THAT(Json(reply), testing::HasSubstr("\"values\":[1,-0,3e-42]"));
+  EXPECT_THAT(Json(reply), testing::HasSubstr("\"values\":[1,-0.0,3e-42]"));
   EXPECT_THAT(Json(reply), testing::HasSubstr("\"version\":\"-9223372036854775808\""));
   EXPECT_THAT(Json(reply), testing::HasSubstr("\"createTime\":\"2023-11-14T22:13:20.120Z\""));
   EXPECT_THAT(Json(reply), testing::HasSubstr("\"ttl\":\"-3.500s\""));
