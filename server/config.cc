@@ -216,10 +216,10 @@ std::vector<Option> MakeOptions() {
       Duration("server", "drain-timeout", &Config::drain_timeout, absl::Hours(1),
                "a slower stop when callers are slow",
                "How long a stop waits for calls under way before it cancels them."),
-      Address(
-          "admin", "listen", &Config::admin_listen, true,
-          "anyone who reaches the port can read metrics and have texts embedded",
-          "Address of the HTTP port with /metrics, /healthz, /readyz and OpenAI's embeddings API."),
+      Address("admin", "listen", &Config::admin_listen, true,
+              "anyone who reaches the port can do all that can be done by gRPC",
+              "Address of the HTTP port with /metrics, /healthz, /readyz, OpenAI's embeddings API "
+              "and the RPCs in JSON."),
       Bytes("grpc", "max-message-bytes", &Config::grpc_max_message_bytes, 64 * kKiB, kGiB,
             "memory: every call under way may hold as much",
             "Largest request; a larger one gets RESOURCE_EXHAUSTED."),

@@ -22,8 +22,10 @@
 #include "server/logging.h"
 #include "server/metrics.h"
 #include "server/rpc/async_server.h"
+#include "server/rpc/json_api.h"
 #include "server/rpc/library_logs.h"
 #include "server/rpc/openai_api.h"
+#include "server/rpc/openapi.h"
 #include "server/stop_signal.h"
 #include "storage/store.h"
 
@@ -144,6 +146,14 @@ std::string WhyNotReady(rpc::AsyncServer::State state) {
   return "unknown";
 }
 
+CallCallbacks CallsOf(rpc::JsonApi& api, const Config& config) {
+  return {.max_body_bytes = static_cast<size_t>(config.grpc_max_message_bytes),
+          .call = [&api](const rpc::HttpCall& call) { return api.Call(call); },
+          .refusal = [&api](std::string_view path, int status,
+                            std::string_view why) { return api.Refusal(path, status, why); },
+          .description = [] { return rpc::OpenApiDocument(VECINO_VERSION); }};
+}
+
 ExitCode Run(const Config& config, absl::Time start) {
   // Read once, when gRPC is first used. Before there are threads.
   if (config.grpc_polling == "poll") setenv("GRPC_POLL_STRATEGY", "poll", /*overwrite=*/1);
@@ -163,6 +173,7 @@ ExitCode Run(const Config& config, absl::Time start) {
   auto server = rpc::AsyncServer::Start(ServerOptionsOf(config), metrics.get());
   if (!server.ok()) return Fail(kCannotListen, server.status());
   rpc::OpenAiApi api(metrics.get(), config.log_slow_call);
+  rpc::JsonApi json_api(server->get(), static_cast<size_t>(config.grpc_max_message_bytes));
   std::unique_ptr<AdminHttp> admin;
   if (config.admin_listen != "off") {
     auto started = AdminHttp::Start(
@@ -170,11 +181,11 @@ ExitCode Run(const Config& config, absl::Time start) {
         {.metrics = [metrics = metrics.get()] { return metrics->Expose(); },
          .not_ready = [server = server->get()] { return WhyNotReady(server->state()); },
          .api =
-             ApiCallbacks{
-                 .embeddings = [&](std::string_view body) { return api.Embeddings(body); },
-                 .models = [&] { return api.Models(); },
-                 .refusal = [&](int status,
-                                std::string_view why) { return api.Refusal(status, why); }}});
+             ApiCallbacks{.embeddings = [&](std::string_view body) { return api.Embeddings(body); },
+                          .models = [&] { return api.Models(); },
+                          .refusal = [&](int status,
+                                         std::string_view why) { return api.Refusal(status, why); },
+                          .calls = CallsOf(json_api, config)}});
     if (!started.ok()) return Fail(kCannotListen, started.status());
     admin = *std::move(started);
   }

@@ -171,6 +171,18 @@ WorkerPool& AsyncServer::WorkersFor(const ServerCall& call) {
   return static_cast<const MethodSlot*>(call.tag_data())->is_bulk ? bulk_workers_ : workers_;
 }
 
+absl::Status AsyncServer::NotServing(State state) {
+  return absl::UnavailableError(state == State::kLoading
+                                    ? "the server is loading its collections; try again shortly"
+                                    : kStopping);
+}
+
+absl::Status AsyncServer::QueueFull() const {
+  return absl::ResourceExhaustedError(Concat(
+      "the server's queue is full: ", workers_.capacity(), " calls wait for ", workers_.threads(),
+      " workers (server.queue-capacity, server.workers); back off and repeat"));
+}
+
 template <class Call>
 bool AsyncServer::Take(Call* call) {
   QueuePoller* here = nullptr;
@@ -190,18 +202,13 @@ bool AsyncServer::Take(Call* call) {
     }
     const State state = state_.load();
     if (state != State::kServing) {
-      call->Finish(ToGrpcStatus(absl::UnavailableError(
-          state == State::kLoading ? "the server is loading its collections; try again shortly"
-                                   : kStopping)));
+      call->Finish(ToGrpcStatus(NotServing(state)));
     } else if constexpr (std::is_same_v<Call, BidiCall>) {
       Converse(call);
     } else if (here = BeginHere(*call); here != nullptr) {
       // Below, without the lock.
     } else if (!WorkersFor(*call).TrySubmit([this, call] { RunCall(call); })) {
-      call->Finish(ToGrpcStatus(absl::ResourceExhaustedError(
-          Concat("the server's queue is full: ", workers_.capacity(), " calls wait for ",
-                 workers_.threads(),
-                 " workers (server.queue-capacity, server.workers); back off and repeat"))));
+      call->Finish(ToGrpcStatus(QueueFull()));
     }
   }
   if constexpr (!std::is_same_v<Call, BidiCall>) {
@@ -232,8 +239,7 @@ void AsyncServer::RunCall(UnaryCall* call) {
 }
 
 // Nobody waits for it any more: a queue that is too long must not fill the server with dead work.
-absl::Status AsyncServer::CheckCaller(const ServerCall& call) const {
-  const engine::CallContext context = call.engine_context();
+absl::Status AsyncServer::CheckCaller(const engine::CallContext& context) {
   if (context.stop.stop_requested()) return absl::CancelledError("the caller cancelled");
   if (absl::Now() >= context.deadline) {
     return absl::DeadlineExceededError("the deadline passed while the call waited for a worker");
@@ -326,7 +332,13 @@ void AsyncServer::OnFinished(ServerCall* call) {
     absl::MutexLock lock(&drain_mutex_);
     bidis_.erase(bidi);
     drain_progress_.Signal();
-  } else if (active_.fetch_sub(1) == 1 && state_.load() == State::kDraining) {
+  } else {
+    LeaveActive();
+  }
+}
+
+void AsyncServer::LeaveActive() {
+  if (active_.fetch_sub(1) == 1 && state_.load() == State::kDraining) {
     absl::MutexLock lock(&drain_mutex_);
     drain_progress_.Signal();
   }
@@ -400,6 +412,7 @@ bool AsyncServer::Drain(absl::Duration patience) {
       }
       complete = complete && active_.load() == 0;
     }
+    direct_stop_.request_stop();
     // Cancels what is left, health watches among it, and waits for it.
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlush));
   }

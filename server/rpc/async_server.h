@@ -11,8 +11,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -81,6 +84,21 @@ class AsyncServer final : private CallOwner {
   // Ends the patience of a Drain under way or to come.
   void Hurry();
 
+  // What a call that came by another way than gRPC does on its worker: reads a request, runs
+  // `method`, writes the reply. May throw bad_alloc.
+  using DirectBody =
+      std::function<absl::Status(const Method& method, const engine::CallContext& context)>;
+  // Runs a unary call that came by another way (HTTP) as one that came by gRPC: the same states,
+  // workers, bounds and counters; Drain waits for it, and cancels it when its patience ends. `path`
+  // as in MethodTable; `peer` is for log lines. Blocks until `body` has run, or is refused. Returns
+  // its status; UNAVAILABLE while the server does not serve, and for calls that Drain cancelled;
+  // RESOURCE_EXHAUSTED when the queue is full; DEADLINE_EXCEEDED when the deadline passed in it;
+  // UNIMPLEMENTED for a path without a method.
+  absl::Status RunDirect(std::string_view path, absl::Time deadline, std::string_view peer,
+                         const DirectBody& body);
+  // Counts and logs such a call that was refused with `status` before it came to RunDirect.
+  void CountRefused(std::string_view path, const absl::Status& status, std::string_view peer);
+
  private:
   struct MethodSlot {
     MethodSlot(std::string path, Metrics* metrics, absl::Duration slow, WarningLimit* limit)
@@ -119,7 +137,16 @@ class AsyncServer final : private CallOwner {
   absl::Status TryRun(UnaryCall* call, grpc::ByteBuffer* reply);
   absl::Status TryOpen(StreamCall* call);
   absl::StatusOr<bool> TryNext(StreamCall* call, grpc::ByteBuffer* message);
-  absl::Status CheckCaller(const ServerCall& call) const;
+  absl::Status CheckCaller(const ServerCall& call) const {
+    return CheckCaller(call.engine_context());
+  }
+  static absl::Status CheckCaller(const engine::CallContext& context);
+  // What calls get in a state that is not kServing, and when the queue is full.
+  static absl::Status NotServing(State state);
+  absl::Status QueueFull() const;
+  MethodSlot* FindSlot(std::string_view path) const;
+  absl::Status TryDirect(const MethodSlot& slot, absl::Time deadline, const DirectBody& body);
+  void LeaveActive();
   void EndStreams(absl::Time deadline);
   // Lets them answer what they have read until `deadline` or Hurry; true when all could.
   bool EndBidis(absl::Time deadline);
@@ -136,7 +163,8 @@ class AsyncServer final : private CallOwner {
   WorkerPool workers_, bulk_workers_;
 
   std::atomic<State> state_ = State::kLoading;
-  std::atomic<int> active_ = 0;  // calls other than streams, received and not finished
+  std::atomic<int> active_ = 0;   // calls other than streams, received and not finished
+  std::stop_source direct_stop_;  // of the calls of RunDirect
 
   // Held shared while a queue's thread begins operations; exclusively to say that none may begin.
   absl::Mutex queues_mutex_;
