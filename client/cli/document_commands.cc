@@ -1,4 +1,4 @@
-// vecino get|delete|count|list|export
+// vecino get|delete|count|list
 #include <algorithm>
 #include <iostream>
 
@@ -168,14 +168,6 @@ int ListSome(Context& context, const Arguments& arguments) {
   return status.ok() ? 0 : context.Fail("list " + arguments.collection, status);
 }
 
-int Export(Context& context, const Arguments& arguments) {
-  const ReadMask mask{.text = true, .metadata = true, .vector = arguments.with_vector};
-  const Status status = ForEach(context, arguments, mask, INT64_MAX, [](const Document& document) {
-    std::cout << OneLine(DocumentJson(document)) << '\n';
-  });
-  return status.ok() ? 0 : context.Fail("export " + arguments.collection, status);
-}
-
 // Adds a command on one collection, and with `ids` on documents of it.
 CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
                      const std::string& description, std::shared_ptr<Arguments> arguments,
@@ -212,9 +204,6 @@ void AddDocumentCommands(CLI::App& app, Context& context) {
   list->add_option("--filter", arguments->filter, kFilter);
   list->add_option("--limit,-n", arguments->limit, "Most documents to print (default 20)");
   list->add_flag("--with-vector", arguments->with_vector, kWithVector);
-  AddCommand(app, context, "export", "Print all documents as JSONL that `load` reads", arguments,
-             Export, false)
-      ->add_flag("--with-vector", arguments->with_vector, kWithVector);
 }
 
 }  // namespace vecino::cli
