@@ -77,6 +77,14 @@ class BatchingEncoder : public Encoder {
     return results;
   }
 
+  absl::StatusOr<int> CountTokens(std::string_view model, std::string_view text) const override {
+    const auto index = Find(model);
+    if (!index.ok()) return index.status();
+    const Tokenizer& tokenizer = *models_[*index].tokenizer;
+    constexpr int kNoIds = 2;  // the count is of all there are
+    return tokenizer.Encode(text, kNoIds).count - tokenizer.Encode("", kNoIds).count;
+  }
+
   EncoderStats Stats() const override {
     EncoderStats stats = queue_.Stats();
     stats.executors = executors_;

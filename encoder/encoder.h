@@ -126,6 +126,11 @@ class Encoder {
                                                          std::span<const std::string_view> texts,
                                                          const EmbedOptions& options) = 0;
 
+  // Tokens of `text` by the tokenizer of `model`, whatever the model's window, without special
+  // tokens and prompt; bytes that are not UTF-8 count as U+FFFD. On the caller's thread; waits for
+  // nothing. NOT_FOUND as Model.
+  virtual absl::StatusOr<int> CountTokens(std::string_view model, std::string_view text) const = 0;
+
   virtual EncoderStats Stats() const = 0;
 
   // Refuses new calls with UNAVAILABLE and waits for those under way. Idempotent. Blocks.

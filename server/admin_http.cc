@@ -17,8 +17,8 @@ namespace {
 
 // httplib gives every connection a thread, also while it says nothing. These threads mostly sleep;
 // there are enough of them, and silence is cut short enough, that connections left open by
-// monitoring or scanners do not keep a probe waiting, whatever is being embedded.
-constexpr int kThreads = 16 + kMostEmbeddings + ApiRoutes::kMostDiscards;
+// monitoring or scanners do not keep a probe waiting, whatever is being embedded or called.
+constexpr int kThreads = 16 + kMostEmbeddings + kMostCalls + HttpBodies::kMostDiscards;
 constexpr int kSilenceSeconds = 1;  // before the request, and between its parts
 constexpr int kWriteTimeoutSeconds = 5;
 

@@ -1,10 +1,12 @@
-// The admin port: HTTP for monitoring, and OpenAI's embeddings API.
+// The admin port: HTTP for monitoring, OpenAI's embeddings API, and the RPCs in JSON.
 //
 //   GET /metrics         Prometheus text exposition
 //   GET /healthz         200 while the process runs
 //   GET /readyz          200 while it serves, 503 with the reason while it loads or stops
 //   POST /v1/embeddings  OpenAI's; at most kMostEmbeddings at once, so that probes do not wait
 //   GET /v1/models       OpenAI's
+//   POST /v1/{Service}/{Method}  an RPC in JSON; at most kMostCalls at once
+//   GET /openapi.json    what these take and return
 #pragma once
 
 #include <cstddef>
@@ -22,6 +24,22 @@ namespace vecino {
 inline constexpr int kMostEmbeddings = 8;                 // requests
 inline constexpr size_t kMostEmbeddingsBytes = 16 << 20;  // of one request's body
 
+inline constexpr int kMostCalls = 16;  // RPCs
+// Of the bodies of RPCs that are read or run, summed; one body may always take its own limit.
+inline constexpr size_t kMostCallsBytes = 64 << 20;
+
+// The RPCs. Called from the port's own threads, until the object is destroyed. They do not throw.
+struct CallCallbacks {
+  size_t max_body_bytes = 16 << 20;  // of one request
+  // May take as long as the call's headers allow.
+  std::function<rpc::HttpReply(const rpc::HttpCall&)> call;
+  // In the form of their errors, that a request to `path` was refused with this status of HTTP.
+  std::function<rpc::HttpReply(std::string_view path, int status, std::string_view message)>
+      refusal;
+  // An OpenAPI document.
+  std::function<std::string()> description;
+};
+
 // Called from the port's own threads, until the object is destroyed. They do not throw.
 struct ApiCallbacks {
   // May take a minute.
@@ -29,6 +47,8 @@ struct ApiCallbacks {
   std::function<rpc::HttpReply()> models;
   // In the API's form, that a request was refused with this status of HTTP.
   std::function<rpc::HttpReply(int status, std::string_view message)> refusal;
+  // Without: the paths of the RPCs are not there.
+  std::optional<CallCallbacks> calls = std::nullopt;
 };
 
 struct AdminCallbacks {

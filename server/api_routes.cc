@@ -1,93 +1,33 @@
 #include "server/api_routes.h"
 
-#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 
 namespace vecino {
 namespace {
 
 constexpr const char* kEmbeddings = "/v1/embeddings";
 constexpr const char* kModels = "/v1/models";
+constexpr const char* kDescription = "/openapi.json";
 // A dot would not match the ends of lines that a path may hold.
 constexpr const char* kAnyPath = "[\\s\\S]*";
 
-// httplib notices silence; these end what trickles.
-constexpr absl::Duration kBodyPatience = absl::Seconds(30);
-constexpr absl::Duration kReplyPatience = absl::Seconds(60);
-constexpr absl::Duration kDiscardPatience = absl::Seconds(2);
-constexpr uint64_t kDiscardBytes = 64 << 20;
-constexpr size_t kPieceBytes = 64 << 10;
-
-// Whether httplib can read the body and knows its end. It reads chunks' lengths and multipart
-// headers into memory without a limit.
-bool HasLength(const httplib::Request& request) {
-  return request.has_header("Content-Length") && !request.has_header("Transfer-Encoding") &&
-         !request.is_multipart_form_data();
-}
-
-uint64_t LengthOf(const httplib::Request& request) {
-  return request.get_header_value<uint64_t>("Content-Length");
-}
-
-void Send(const rpc::HttpReply& reply, httplib::Response& response) {
-  response.status = reply.status;
-  if (reply.retry_after_seconds > 0) {
-    response.set_header("Retry-After", std::to_string(reply.retry_after_seconds));
-  }
-  response.set_content(reply.body, "application/json");
-}
-
-// In pieces, so that httplib does not compress it (Brotli takes longer than the model), and a
-// caller who reads slowly keeps the slot.
-void SendInPieces(std::string body, std::shared_ptr<void> slot,
-                  std::shared_ptr<const std::atomic<bool>> stopping, httplib::Response& response) {
-  const auto whole = std::make_shared<const std::string>(std::move(body));
-  const absl::Time deadline = absl::Now() + kReplyPatience;
-  response.status = 200;
-  response.set_content_provider(
-      whole->size(), "application/json",
-      [whole, deadline, stopping = std::move(stopping), slot = std::move(slot)](
-          size_t offset, size_t length, httplib::DataSink& sink) mutable {
-        if (offset >= whole->size() || absl::Now() >= deadline || *stopping) {
-          return false;
-        }
-        length = std::min({length, kPieceBytes, whole->size() - offset});
-        // Before the end leaves: who has read it may send the next
-        // request.
-        if (offset + length == whole->size()) slot.reset();
-        return sink.write(whole->data() + offset, length);
-      });
-}
-
 }  // namespace
 
-std::shared_ptr<void> Slots::Take() {
-  int free = free_->load();
-  do {
-    if (free == 0) return nullptr;
-  } while (!free_->compare_exchange_weak(free, free - 1));
-  return std::shared_ptr<void>(free_.get(), [free = free_](void*) { free->fetch_add(1); });
+ApiRoutes::ApiRoutes(ApiCallbacks callbacks) : callbacks_(std::move(callbacks)) {
+  if (callbacks_.calls.has_value()) calls_.emplace(*callbacks_.calls, &bodies_);
+}
+
+bool ApiRoutes::IsCall(const httplib::Request& request) const {
+  return calls_.has_value() && CallRoutes::Owns(request.path);
 }
 
 void ApiRoutes::Refuse(httplib::Response& response, int status, const std::string& message) const {
   Send(callbacks_.refusal(status, message), response);
-}
-
-void ApiRoutes::Discard(const httplib::Request& request, const httplib::ContentReader& reader) {
-  if (!HasLength(request)) return;
-  const auto slot = discards_.Take();
-  if (slot == nullptr) return;
-  const absl::Time deadline = absl::Now() + kDiscardPatience;
-  uint64_t read = 0;
-  reader([&](const char*, size_t bytes) {
-    return (read += bytes) < kDiscardBytes && absl::Now() < deadline && !*stopping_;
-  });
 }
 
 void ApiRoutes::Embeddings(const httplib::Request& request, httplib::Response& response,
@@ -98,35 +38,24 @@ void ApiRoutes::Embeddings(const httplib::Request& request, httplib::Response& r
   const std::string too_large = absl::StrCat("the body takes more than ", kMostEmbeddingsBytes,
                                              " bytes; split `input` into several requests");
   if (LengthOf(request) > kMostEmbeddingsBytes) {
-    Discard(request, reader);
+    bodies_.Discard(request, reader);
     return Refuse(response, 413, too_large);
   }
   // Before the body is read: so bodies are bounded, too, and threads that wait for them.
   std::shared_ptr<void> slot = embeddings_.Take();
   if (slot == nullptr) {
-    Discard(request, reader);
+    bodies_.Discard(request, reader);
     return Refuse(response, 429,
                   absl::StrCat(kMostEmbeddings,
                                " embedding requests run, the most there may be over HTTP; try "
                                "again, or send more texts in each"));
   }
-  const absl::Time deadline = absl::Now() + kBodyPatience;
   std::string body;
-  bool fits = true;
-  const bool whole = reader([&](const char* data, size_t bytes) {
-    fits = body.size() + bytes <= kMostEmbeddingsBytes;  // it may have been compressed
-    if (fits) body.append(data, bytes);
-    return fits && absl::Now() < deadline && !*stopping_;
-  });
-  if (!fits) return Refuse(response, 413, too_large);
-  if (!whole) {
-    return Refuse(response, request.has_header("Content-Encoding") ? 400 : 408,
-                  absl::StrCat("the body ended or stalled after ", body.size(), " of ",
-                               LengthOf(request), " bytes, or could not be decompressed"));
-  }
+  const auto fault = bodies_.Read(request, reader, kMostEmbeddingsBytes, too_large, &body);
+  if (fault.has_value()) return Refuse(response, fault->status, fault->message);
   rpc::HttpReply reply = callbacks_.embeddings(body);
   if (reply.status != 200) return Send(reply, response);
-  SendInPieces(std::move(reply.body), std::move(slot), stopping_, response);
+  bodies_.SendInPieces(std::move(reply.body), std::move(slot), response);
 }
 
 void ApiRoutes::Add(httplib::Server& server) {
@@ -142,7 +71,8 @@ void ApiRoutes::Add(httplib::Server& server) {
   server.Get(kEmbeddings, [](const Request&, Response& response) { response.status = 405; });
   const auto none = [this](const Request& request, Response& response,
                            const ContentReader& reader) {
-    Discard(request, reader);
+    if (IsCall(request)) return calls_->Handle(request, response, reader);
+    bodies_.Discard(request, reader);
     response.status = request.path == kEmbeddings || request.path == kModels ? 405 : 404;
   };
   server.Post(kAnyPath, none);
@@ -157,6 +87,17 @@ void ApiRoutes::Add(httplib::Server& server) {
     response.status = 404;
     return httplib::Server::HandlerResponse::Handled;
   });
+  if (calls_.has_value()) {
+    server.Get(kDescription, [this](const Request&, Response& response) {
+      // A caller who reads slowly keeps a thread.
+      auto slot = descriptions_.Take();
+      if (slot == nullptr) {
+        return Send(callbacks_.calls->refusal(kDescription, 429, "too many read it; try again"),
+                    response);
+      }
+      bodies_.SendInPieces(callbacks_.calls->description(), std::move(slot), response);
+    });
+  }
   server.set_error_handler(
       httplib::Server::HandlerWithResponse([this](const Request& request, Response& response) {
         if (!request.path.starts_with("/v1/") || !response.body.empty()) {
@@ -168,12 +109,14 @@ void ApiRoutes::Add(httplib::Server& server) {
 }
 
 void ApiRoutes::Explain(const httplib::Request& request, httplib::Response& response) const {
+  if (IsCall(request)) return calls_->Explain(request, response);
   const bool known = request.path == kEmbeddings || request.path == kModels;
   if (response.status == 404 && known) response.status = 405;  // OPTIONS, HEAD
   std::string message = absl::StrCat("HTTP status ", response.status);
   if (response.status == 404) {
-    message = absl::StrCat("there is no ", request.path, "; there are POST ", kEmbeddings,
-                           " and GET ", kModels);
+    message =
+        absl::StrCat("there is no ", request.path, "; there are POST ", kEmbeddings, " and GET ",
+                     kModels, calls_.has_value() ? ", and POST /v1/{Service}/{Method}" : "");
   } else if (response.status == 405) {
     response.set_header("Allow", request.path == kModels ? "GET" : "POST");
     message = absl::StrCat(request.path, " does not take ", request.method);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "server/generator_url.h"
 
 namespace vecino {
 namespace {
@@ -155,6 +157,48 @@ Option Address(std::string section, std::string key, std::string Config::*field,
   return {section, key, "HOST:PORT", range, cost, help, false, parse, print};
 }
 
+constexpr size_t kMaxKeyBytes = 4096;
+
+// As a header of HTTP takes it.
+bool IsPrintable(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < 127; });
+}
+
+Option Text(std::string section, std::string key, std::string Config::*field, std::string cost,
+            std::string help) {
+  const auto parse = [=](Config& config, const std::string& text) {
+    if (!IsPrintable(text) || text.size() > kMaxKeyBytes) {
+      return absl::InvalidArgumentError("the value is not printable ASCII of at most 4096 bytes");
+    }
+    config.*field = text;
+    return absl::OkStatus();
+  };
+  const auto print = [=](const Config& config) { return config.*field; };
+  return {section, key,   "TEXT", "printable ASCII, or empty for none", cost, help,
+          false,   parse, print};
+}
+
+Option Secret(std::string section, std::string key, std::string Config::*field, std::string cost,
+              std::string help) {
+  Option option = Text(section, key, field, cost, help);
+  option.secret = true;
+  return option;
+}
+
+Option Url(std::string section, std::string key, std::string Config::*field, std::string cost,
+           std::string help) {
+  const auto parse = [=](Config& config, const std::string& text) -> absl::Status {
+    if (!text.empty()) {
+      if (const auto url = ParseGeneratorUrl(text); !url.ok()) return url.status();
+    }
+    config.*field = text;
+    return absl::OkStatus();
+  };
+  const auto print = [=](const Config& config) { return config.*field; };
+  return {section, key,   "URL", "http:// or https://, or empty for none", cost, help,
+          false,   parse, print};
+}
+
 std::vector<Option> MakeOptions() {
   return {
       Address("server", "listen", &Config::listen, false,
@@ -172,10 +216,10 @@ std::vector<Option> MakeOptions() {
       Duration("server", "drain-timeout", &Config::drain_timeout, absl::Hours(1),
                "a slower stop when callers are slow",
                "How long a stop waits for calls under way before it cancels them."),
-      Address(
-          "admin", "listen", &Config::admin_listen, true,
-          "anyone who reaches the port can read metrics and have texts embedded",
-          "Address of the HTTP port with /metrics, /healthz, /readyz and OpenAI's embeddings API."),
+      Address("admin", "listen", &Config::admin_listen, true,
+              "anyone who reaches the port can do all that can be done by gRPC",
+              "Address of the HTTP port with /metrics, /healthz, /readyz, OpenAI's embeddings API "
+              "and the RPCs in JSON."),
       Bytes("grpc", "max-message-bytes", &Config::grpc_max_message_bytes, 64 * kKiB, kGiB,
             "memory: every call under way may hold as much",
             "Largest request; a larger one gets RESOURCE_EXHAUSTED."),
@@ -223,6 +267,15 @@ std::vector<Option> MakeOptions() {
       Bytes("storage", "write-buffer-bytes", &Config::storage_write_buffer_bytes, kMiB, 4 * kGiB,
             "memory, per kind of record; a longer replay after a crash",
             "Writes held in memory before they are sorted to disk."),
+      Integer(
+          "storage", "document-streams", &Config::storage_document_streams, 1, 1024,
+          "memory, some MiB each while it reads; what was replaced since they began stays on the "
+          "disk",
+          "Calls of StreamDocuments that may be open at once; others get RESOURCE_EXHAUSTED."),
+      Duration("storage", "document-stream-age", &Config::storage_document_stream_age,
+               absl::Hours(168), "what was replaced for as long stays on the disk",
+               "How long one of them may take; then it ends with UNAVAILABLE and goes on from its "
+               "resume token, at a later moment. 0s: no limit."),
       Integer("index", "tail-capacity", &Config::index_tail_capacity, 1, 10000000,
               "every search scans the tail exactly",
               "Newest rows of a shard that are kept apart before they become a segment."),
@@ -238,6 +291,36 @@ std::vector<Option> MakeOptions() {
       Integer("index", "maintenance-threads", &Config::index_maintenance_threads, 0, 256,
               "cores taken from queries while indexes are built, at the lowest priority",
               "Threads that drain, merge and train; 0 is one per core."),
+      Url("generator", "url", &Config::generator_url,
+          "questions and the texts of documents are sent there",
+          "Base URL of a server with OpenAI's chat completions, which answers AnswerQuestion; "
+          "without "
+          "the /v1/chat/completions."),
+      Text("generator", "model", &Config::generator_model, "none",
+           "Model to ask for; empty leaves it to the generator."),
+      Secret("generator", "key", &Config::generator_key,
+             "a flag is seen in the list of processes: use key-file or the environment",
+             "Key sent to the generator as a bearer token. Never printed nor logged."),
+      Path("generator", "key-file", &Config::generator_key_file, true, "none",
+           "File whose first line is the key."),
+      Duration("generator", "connect-timeout", &Config::generator_connect_timeout, absl::Hours(1),
+               "callers wait longer for the news that there is nobody",
+               "Longest time to connect to the generator; 0s is no limit."),
+      Duration("generator", "first-token-timeout", &Config::generator_first_token_timeout,
+               absl::Hours(24), "a generator that hangs keeps a thread longer",
+               "Longest time until an answer begins; 0s is no limit."),
+      Duration("generator", "token-timeout", &Config::generator_token_timeout, absl::Hours(24),
+               "a generator that hangs keeps a thread longer",
+               "Longest silence within an answer; 0s is no limit."),
+      Duration("generator", "timeout", &Config::generator_timeout, absl::Hours(24),
+               "an answer without end keeps a thread longer",
+               "Longest time of a whole answer; 0s is no limit."),
+      Integer("generator", "max-tokens", &Config::generator_max_tokens, 1, 100000,
+              "longer answers, which take longer",
+              "Most tokens of an answer whose caller does not say."),
+      Integer("generator", "max-calls", &Config::generator_max_calls, 1, 256,
+              "a thread each; what the generator can do at once",
+              "Answers that are made at once; further ones get RESOURCE_EXHAUSTED in their end."),
       Choice("log", "level", &Config::log_level, {"debug", "info", "warn", "error"},
              "debug writes a line for every call", "Least grave lines to write, to stderr."),
       Choice("log", "format", &Config::log_format, {"text", "json"}, "none",
@@ -392,7 +475,30 @@ absl::StatusOr<Invocation> ParseInvocation(const std::vector<std::string>& args,
       return absl::InvalidArgumentError(absl::StrCat(value.where, ": ", status.message()));
     }
   }
+  if (const auto key = GeneratorKey(invocation.config); !key.ok()) return key.status();
   return invocation;
+}
+
+absl::StatusOr<std::string> GeneratorKey(const Config& config) {
+  const std::string& path = config.generator_key_file;
+  if (path.empty()) return config.generator_key;
+  if (!config.generator_key.empty()) {
+    return absl::InvalidArgumentError(
+        "generator.key and generator.key-file are both set; leave one of them out");
+  }
+  std::ifstream in(path);
+  std::string key;
+  if (!std::getline(in, key)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("generator.key-file: cannot read a line of ", path));
+  }
+  key = std::string(absl::StripAsciiWhitespace(key));
+  if (key.empty() || key.size() > kMaxKeyBytes || !IsPrintable(key)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("generator.key-file: the first line of ", path,
+                     " is no key: it must be printable ASCII of 1 to ", kMaxKeyBytes, " bytes"));
+  }
+  return key;
 }
 
 std::string HelpText() {
@@ -423,6 +529,11 @@ std::string PrintConfig(const Config& config) {
     if (option.section != section) {
       section = option.section;
       absl::StrAppend(&text, text.empty() ? "" : "\n", "[", section, "]\n");
+    }
+    if (option.secret) {
+      absl::StrAppend(&text, "# ", option.key,
+                      option.print(config).empty() ? ": not set\n" : ": set, not shown\n");
+      continue;
     }
     const std::string value =
         absl::StrReplaceAll(option.print(config), {{"\\", "\\\\"}, {"\"", "\\\""}});

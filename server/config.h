@@ -43,12 +43,25 @@ struct Config {
 
   int64_t storage_block_cache_bytes = 256 << 20;
   int64_t storage_write_buffer_bytes = 64 << 20;
+  int storage_document_streams = 16;
+  absl::Duration storage_document_stream_age = absl::Hours(1);  // 0: no limit
 
   int index_tail_capacity = 8192;
   int64_t index_memory_bytes = 0;  // 0: no limit
   int index_locked_percent = 50;
   int64_t index_id_cache_bytes = 64 << 20;
   int index_maintenance_threads = 0;  // 0: one per core
+
+  std::string generator_url;  // empty: there is none
+  std::string generator_model;
+  std::string generator_key;  // see GeneratorKey
+  std::string generator_key_file;
+  absl::Duration generator_connect_timeout = absl::Seconds(5);
+  absl::Duration generator_first_token_timeout = absl::Minutes(2);
+  absl::Duration generator_token_timeout = absl::Seconds(30);
+  absl::Duration generator_timeout = absl::Minutes(10);
+  int generator_max_tokens = 1024;
+  int generator_max_calls = 8;
 
   std::string log_level = "info";
   std::string log_format = "text";
@@ -68,6 +81,7 @@ struct Option {
   std::function<absl::Status(Config&, const std::string&)> parse;
   // The field as text that `parse` takes.
   std::function<std::string(const Config&)> print;
+  bool secret = false;  // its value is never printed for people
 
   std::string Flag() const;         // such as --data-dir; those of section `server` are without it
   std::string Environment() const;  // such as VECINO_DATA_DIR
@@ -95,10 +109,15 @@ EnvironmentList ProcessEnvironment();
 absl::StatusOr<Invocation> ParseInvocation(const std::vector<std::string>& args,
                                            const EnvironmentList& environment);
 
+// The key for the generator: generator.key, or the first line of generator.key-file; empty when
+// neither is set. INVALID_ARGUMENT when both are, or when the file cannot be read or holds no key.
+// ParseInvocation has looked, too.
+absl::StatusOr<std::string> GeneratorKey(const Config& config);
+
 // The text of --help.
 std::string HelpText();
 
-// The configuration as a file that --config reads back.
+// The configuration as a file that --config reads back, without secrets: a comment stands for each.
 std::string PrintConfig(const Config& config);
 
 // The table as it stands in docs/operations.md.

@@ -17,11 +17,15 @@
 #include "server/config.h"
 #include "server/data_dir.h"
 #include "server/engine/engine.h"
+#include "server/generator_url.h"
+#include "server/http_generator.h"
 #include "server/logging.h"
 #include "server/metrics.h"
 #include "server/rpc/async_server.h"
+#include "server/rpc/json_api.h"
 #include "server/rpc/library_logs.h"
 #include "server/rpc/openai_api.h"
+#include "server/rpc/openapi.h"
 #include "server/stop_signal.h"
 #include "storage/store.h"
 
@@ -106,6 +110,30 @@ void AddProcessMetrics(Metrics& metrics, absl::Time start) {
                 [=] { return absl::ToDoubleSeconds(start - absl::UnixEpoch()); });
 }
 
+// Null when none is configured.
+absl::StatusOr<std::unique_ptr<HttpGenerator>> MakeGenerator(const Config& config,
+                                                             Metrics* metrics) {
+  if (config.generator_url.empty()) return nullptr;
+  auto url = ParseGeneratorUrl(config.generator_url);
+  if (!url.ok()) return url.status();
+  auto key = GeneratorKey(config);
+  if (!key.ok()) return key.status();
+  const auto time = [](absl::Duration of) {
+    return of == absl::ZeroDuration() ? absl::InfiniteDuration() : of;
+  };
+  spdlog::info("questions are answered by the generator at {}", url->text);
+  return HttpGenerator::Create({.url = *std::move(url),
+                                .model = config.generator_model,
+                                .key = *std::move(key),
+                                .connect_timeout = time(config.generator_connect_timeout),
+                                .first_token_timeout = time(config.generator_first_token_timeout),
+                                .token_timeout = time(config.generator_token_timeout),
+                                .timeout = time(config.generator_timeout),
+                                .max_tokens = config.generator_max_tokens,
+                                .max_calls = config.generator_max_calls},
+                               metrics);
+}
+
 std::string WhyNotReady(rpc::AsyncServer::State state) {
   switch (state) {
     case rpc::AsyncServer::State::kLoading:
@@ -116,6 +144,14 @@ std::string WhyNotReady(rpc::AsyncServer::State state) {
       return "stopping";
   }
   return "unknown";
+}
+
+CallCallbacks CallsOf(rpc::JsonApi& api, const Config& config) {
+  return {.max_body_bytes = static_cast<size_t>(config.grpc_max_message_bytes),
+          .call = [&api](const rpc::HttpCall& call) { return api.Call(call); },
+          .refusal = [&api](std::string_view path, int status,
+                            std::string_view why) { return api.Refusal(path, status, why); },
+          .description = [] { return rpc::OpenApiDocument(VECINO_VERSION); }};
 }
 
 ExitCode Run(const Config& config, absl::Time start) {
@@ -137,6 +173,7 @@ ExitCode Run(const Config& config, absl::Time start) {
   auto server = rpc::AsyncServer::Start(ServerOptionsOf(config), metrics.get());
   if (!server.ok()) return Fail(kCannotListen, server.status());
   rpc::OpenAiApi api(metrics.get(), config.log_slow_call);
+  rpc::JsonApi json_api(server->get(), static_cast<size_t>(config.grpc_max_message_bytes));
   std::unique_ptr<AdminHttp> admin;
   if (config.admin_listen != "off") {
     auto started = AdminHttp::Start(
@@ -144,11 +181,11 @@ ExitCode Run(const Config& config, absl::Time start) {
         {.metrics = [metrics = metrics.get()] { return metrics->Expose(); },
          .not_ready = [server = server->get()] { return WhyNotReady(server->state()); },
          .api =
-             ApiCallbacks{
-                 .embeddings = [&](std::string_view body) { return api.Embeddings(body); },
-                 .models = [&] { return api.Models(); },
-                 .refusal = [&](int status,
-                                std::string_view why) { return api.Refusal(status, why); }}});
+             ApiCallbacks{.embeddings = [&](std::string_view body) { return api.Embeddings(body); },
+                          .models = [&] { return api.Models(); },
+                          .refusal = [&](int status,
+                                         std::string_view why) { return api.Refusal(status, why); },
+                          .calls = CallsOf(json_api, config)}});
     if (!started.ok()) return Fail(kCannotListen, started.status());
     admin = *std::move(started);
   }
@@ -208,11 +245,18 @@ ExitCode Run(const Config& config, absl::Time start) {
        .index_folder = config.data_dir + "/index",
        .head_cache_bytes = static_cast<size_t>(config.index_id_cache_bytes),
        .index_memory_bytes = config.index_memory_bytes,
-       .index_locked_percent = config.index_locked_percent},
+       .index_locked_percent = config.index_locked_percent,
+       .document_streams = config.storage_document_streams,
+       .document_stream_age = config.storage_document_stream_age > absl::ZeroDuration()
+                                  ? config.storage_document_stream_age
+                                  : absl::InfiniteDuration()},
       store->get(), encoder->get(), metrics.get());
   if (!engine.ok()) return Fail(ExitCodeOfStore(engine.status()), engine.status());
   AddEncoderMetrics(*metrics, engine->get());
   AddProcessMetrics(*metrics, start);
+
+  auto generator = MakeGenerator(config, metrics.get());
+  if (!generator.ok()) return Fail(kBadUsage, generator.status());
 
   const absl::Duration load_time = absl::Now() - start;
   rpc::Handlers handlers(engine->get(), &(*server)->workers(),
@@ -222,7 +266,7 @@ ExitCode Run(const Config& config, absl::Time start) {
                           .start_time = start,
                           .load_duration = load_time},
                          static_cast<size_t>(config.grpc_max_reply_bytes),
-                         &(*server)->bulk_workers());
+                         &(*server)->bulk_workers(), generator->get());
   rpc::EmbeddingHandlers embedding(engine->get(), static_cast<size_t>(config.grpc_max_reply_bytes));
   stop.OnSignal([server = server->get(), &api](int signal, int count) {
     if (count > 1) {
@@ -232,7 +276,7 @@ ExitCode Run(const Config& config, absl::Time start) {
     }
   });
   (*server)->Serve(handlers.Methods(), handlers.Streams(), rpc::Handlers::Shorts(),
-                   rpc::Handlers::Bulk());
+                   rpc::Handlers::Bulk(), handlers.Bidis());
   api.Open(&embedding);
   spdlog::info("serving {} collections after {}", (*engine)->ListCollections().size(),
                absl::FormatDuration(absl::Trunc(load_time, absl::Milliseconds(1))));
@@ -251,6 +295,7 @@ ExitCode Run(const Config& config, absl::Time start) {
   (*engine)->Shutdown();
   (*encoder)->Shutdown();
   metrics->RemoveCallbacks();
+  generator->reset();
   admin.reset();
   spdlog::info("stopped");
   return kStopped;

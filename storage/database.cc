@@ -224,7 +224,7 @@ absl::Status Database::CheckOrWriteFormat(bool created) {
       }
     }
     if (*version == kFormatVersion) return absl::OkStatus();
-    // Version 2 only added to version 1: values of a second version and two kinds of key in meta.
+    // Version 2 only added to version 1: values of a second version and kinds of key in meta.
     // From here on they may be written, which a program that knows version 1 must not take for
     // damage.
     rocksdb::WriteBatch batch;

@@ -32,6 +32,18 @@ std::string ExpiryKey(uint32_t uid, uint16_t shard, int64_t expire_time_us, uint
   return key;
 }
 
+std::string AliasKey(std::string_view id) {
+  std::string key = MetaKey(MetaKind::kAlias);
+  key.append(id);
+  return key;
+}
+
+std::string OperationKey(uint32_t uid, uint64_t number) {
+  std::string key = MetaKey(MetaKind::kOperation, uid);
+  AppendBigEndian64(number, &key);
+  return key;
+}
+
 std::string UidPrefix(uint32_t uid) {
   std::string key;
   AppendByte(kKeyVersion, &key);
@@ -63,6 +75,20 @@ bool ParseMetaUid(std::string_view key, MetaKind kind, uint32_t* uid) {
   uint8_t stored_kind = 0;
   return reader.ReadByte(&version) && version == kKeyVersion && reader.ReadByte(&stored_kind) &&
          stored_kind == static_cast<uint8_t>(kind) && reader.ReadBigEndian32(uid) && reader.done();
+}
+
+bool ParseAliasKey(std::string_view key, std::string_view* id) {
+  const std::string prefix = MetaKey(MetaKind::kAlias);
+  if (!key.starts_with(prefix) || key.size() == prefix.size()) return false;
+  *id = key.substr(prefix.size());
+  return true;
+}
+
+bool ParseOperationKey(std::string_view key, uint32_t* uid, uint64_t* number) {
+  const std::string prefix = MetaKey(MetaKind::kOperation);
+  if (!key.starts_with(prefix)) return false;
+  ByteReader reader(key.substr(prefix.size()));
+  return reader.ReadBigEndian32(uid) && reader.ReadBigEndian64(number) && reader.done();
 }
 
 bool ParseSequence(std::string_view key, uint64_t* sequence) {

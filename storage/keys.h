@@ -40,6 +40,9 @@ enum class MetaKind : uint8_t {
   kShardState = 's',  // then uid, shard
   kManifest = 'm',    // then uid, shard
   kExpiry = 'x',      // then uid, shard, expire time u64 BE, sequence u64 BE
+  kAlias = 'a',       // then the alias' id
+  kOperation = 'p',   // then uid, number u64 BE
+  kMark = 'k',        // then uid, shard, token
 };
 
 std::string MetaKey(MetaKind kind);
@@ -47,6 +50,9 @@ std::string MetaKey(MetaKind kind, uint32_t uid);
 std::string MetaKey(MetaKind kind, uint32_t uid, uint16_t shard);
 // expire_time_us: above 0.
 std::string ExpiryKey(uint32_t uid, uint16_t shard, int64_t expire_time_us, uint64_t sequence);
+
+std::string AliasKey(std::string_view id);
+std::string OperationKey(uint32_t uid, uint64_t number);
 
 // In the other families: version | uid u32 BE | shard u16 BE | sequence u64 BE or id bytes.
 std::string UidPrefix(uint32_t uid);
@@ -57,6 +63,10 @@ inline constexpr size_t kShardPrefixBytes = 7;
 
 // The uid of a kCollection or kDropping key; false when `key` is none.
 bool ParseMetaUid(std::string_view key, MetaKind kind, uint32_t* uid);
+
+// The parts of a key made by AliasKey or OperationKey; false when `key` is none.
+bool ParseAliasKey(std::string_view key, std::string_view* id);
+bool ParseOperationKey(std::string_view key, uint32_t* uid, uint64_t* number);
 
 // The sequence number of a key made by SequenceKey; false when `key` has another length.
 bool ParseSequence(std::string_view key, uint64_t* sequence);

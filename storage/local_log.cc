@@ -167,8 +167,8 @@ absl::Status LocalLog::Write(rocksdb::WriteBatch* batch, std::string_view doing)
   return database_->Write(batch, absl::StrCat(std::string(doing), " ", Name()));
 }
 
-absl::Status LocalLog::Append(std::span<const Mutation> mutations) {
-  if (mutations.empty()) return absl::OkStatus();
+absl::Status LocalLog::Append(std::span<const Mutation> mutations, std::span<const Mark> marks) {
+  if (mutations.empty() && marks.empty()) return absl::OkStatus();
   const uint64_t last = last_sequence_.load();
   rocksdb::WriteBatch batch;
   for (size_t i = 0; i < mutations.size(); ++i) {
@@ -177,7 +177,12 @@ absl::Status LocalLog::Append(std::span<const Mutation> mutations) {
     }
     AddToBatch(mutations[i], &batch);
   }
-  const uint64_t new_last = mutations.back().sequence;
+  const uint64_t new_last = mutations.empty() ? last : mutations.back().sequence;
+  for (const Mark& mark : marks) {
+    if (absl::Status status = CheckMark(mark); !status.ok()) return status;
+    batch.Put(database_->family(Family::kMeta), MarkKey(uid_, shard_, mark.token),
+              EncodeMark(mark));
+  }
   batch.Put(database_->family(Family::kMeta), MetaKey(MetaKind::kShardState, uid_, shard_),
             EncodeNumber(new_last));
   if (absl::Status status = Write(&batch, "appending to"); !status.ok()) return status;
@@ -204,14 +209,18 @@ absl::StatusOr<std::vector<std::optional<IdEntry>>> LocalLog::FindIds(
 
 absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocuments(
     std::span<const uint64_t> sequences, const DocumentParts& parts) const {
-  std::vector<std::string> keys;
-  keys.reserve(sequences.size());
-  for (const uint64_t sequence : sequences) keys.push_back(SequenceKey(uid_, shard_, sequence));
-
   // A document and its vector must be read at one moment, or a delete between looks like damage.
   std::optional<rocksdb::ManagedSnapshot> snapshot;
   if (parts.vector) snapshot.emplace(&database_->db());
-  const rocksdb::Snapshot* at = parts.vector ? snapshot->snapshot() : nullptr;
+  return ReadDocuments(parts.vector ? snapshot->snapshot() : nullptr, sequences, parts);
+}
+
+absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::ReadDocuments(
+    const rocksdb::Snapshot* at, std::span<const uint64_t> sequences,
+    const DocumentParts& parts) const {
+  std::vector<std::string> keys;
+  keys.reserve(sequences.size());
+  for (const uint64_t sequence : sequences) keys.push_back(SequenceKey(uid_, shard_, sequence));
   const MultiGetResult rows = MultiGet(*database_, Family::kDocuments, keys, at);
   const MultiGetResult vectors =
       parts.vector ? MultiGet(*database_, Family::kVectors, keys, at) : MultiGetResult();
@@ -250,9 +259,15 @@ absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocuments(
 
 absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIds(
     std::string_view after, size_t limit) const {
+  return ReadIds(nullptr, after, limit);
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ReadIds(
+    const rocksdb::Snapshot* at, std::string_view after, size_t limit) const {
   const std::string upper = PrefixEnd(ShardPrefix(uid_, shard_));
   const rocksdb::Slice upper_bound(upper);
   rocksdb::ReadOptions options;
+  options.snapshot = at;
   options.iterate_upper_bound = &upper_bound;
   const std::unique_ptr<rocksdb::Iterator> it(
       database_->db().NewIterator(options, database_->family(Family::kIds)));
@@ -267,6 +282,45 @@ absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIds(
   }
   if (!it->status().ok()) return ToStatus(it->status(), "listing the ids of " + Name());
   return ids;
+}
+
+// Looked at after a read: the rows of a dropped collection go whatever snapshots there are.
+absl::Status LocalLog::CheckNotDropped() const {
+  absl::ReaderMutexLock lock(&gate_->mutex);
+  if (!gate_->dropped) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(Name(), " was dropped"));
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIdsAt(
+    const Snapshot& snapshot, std::string_view after, size_t limit) const {
+  auto ids = ReadIds(static_cast<const LocalSnapshot&>(snapshot).get(), after, limit);
+  if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
+  return ids;
+}
+
+absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocumentsAt(
+    const Snapshot& snapshot, std::span<const uint64_t> sequences,
+    const DocumentParts& parts) const {
+  auto documents =
+      ReadDocuments(static_cast<const LocalSnapshot&>(snapshot).get(), sequences, parts);
+  if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
+  return documents;
+}
+
+absl::StatusOr<std::vector<Mark>> LocalLog::GetMarks() const {
+  std::vector<Mark> marks;
+  const std::string prefix = MetaKey(MetaKind::kMark, uid_, shard_);
+  absl::Status status = database_->Scan(Family::kMeta, prefix, PrefixEnd(prefix),
+                                        [&](std::string_view key, std::string_view value) {
+                                          absl::StatusOr<Mark> mark = DecodeMark(value);
+                                          if (!mark.ok())
+                                            return Damaged(Family::kMeta, key, mark.status());
+                                          mark->token = key.substr(prefix.size());
+                                          marks.push_back(*std::move(mark));
+                                          return absl::OkStatus();
+                                        });
+  if (!status.ok()) return status;
+  return marks;
 }
 
 absl::StatusOr<uint64_t> LocalLog::CountIds() const {

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "rocksdb/snapshot.h"
 #include "storage/database.h"
 #include "storage/shard_log.h"
 
@@ -30,6 +31,15 @@ struct CollectionGate {
   std::set<uint16_t> open_shards ABSL_GUARDED_BY(shards_mutex);
 };
 
+class LocalSnapshot : public Snapshot {
+ public:
+  explicit LocalSnapshot(rocksdb::DB* db) : snapshot_(db) {}
+  const rocksdb::Snapshot* get() const { return snapshot_.snapshot(); }
+
+ private:
+  mutable rocksdb::ManagedSnapshot snapshot_;  // its one getter is not const
+};
+
 // Thread safety and errors: as ShardLog says. `database` must outlive it.
 class LocalLog : public ShardLog {
  public:
@@ -41,13 +51,20 @@ class LocalLog : public ShardLog {
   ~LocalLog() override;
 
   uint64_t LastSequence() const override { return last_sequence_.load(); }
-  absl::Status Append(std::span<const Mutation> mutations) override;
+  using ShardLog::Append;
+  absl::Status Append(std::span<const Mutation> mutations, std::span<const Mark> marks) override;
+  absl::StatusOr<std::vector<Mark>> GetMarks() const override;
   absl::StatusOr<std::vector<std::optional<IdEntry>>> FindIds(
       std::span<const std::string_view> ids) const override;
   absl::StatusOr<std::vector<std::optional<Document>>> GetDocuments(
       std::span<const uint64_t> sequences, const DocumentParts& parts) const override;
   absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIds(std::string_view after,
                                                                        size_t limit) const override;
+  absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIdsAt(
+      const Snapshot& snapshot, std::string_view after, size_t limit) const override;
+  absl::StatusOr<std::vector<std::optional<Document>>> GetDocumentsAt(
+      const Snapshot& snapshot, std::span<const uint64_t> sequences,
+      const DocumentParts& parts) const override;
   absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override;
   absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const DocumentParts& parts,
                              const DocumentFn& fn) const override;
@@ -63,6 +80,14 @@ class LocalLog : public ShardLog {
            uint32_t dimension);
 
   absl::Status LoadLastSequence();
+  // at: null for now.
+  absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ReadIds(const rocksdb::Snapshot* at,
+                                                                       std::string_view after,
+                                                                       size_t limit) const;
+  absl::StatusOr<std::vector<std::optional<Document>>> ReadDocuments(
+      const rocksdb::Snapshot* at, std::span<const uint64_t> sequences,
+      const DocumentParts& parts) const;
+  absl::Status CheckNotDropped() const;
   absl::Status CheckMutation(const Mutation& mutation, uint64_t expected_sequence) const;
   void AddToBatch(const Mutation& mutation, rocksdb::WriteBatch* batch) const;
   // Writes `batch` unless the collection was dropped (NOT_FOUND).

@@ -50,7 +50,7 @@ absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes);
 std::string EncodeExpiry();
 absl::Status CheckExpiry(std::string_view bytes);
 
-// A manifest: bytes of the engine behind the version byte.
+// A manifest, or an operation: bytes of the engine behind the version byte.
 std::string EncodeManifest(std::string_view bytes);
 absl::StatusOr<std::string> DecodeManifest(std::string_view bytes);
 

@@ -14,6 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/document.h"
+#include "storage/mark.h"
+#include "storage/snapshot.h"
 
 namespace vecino::storage {
 
@@ -70,7 +72,11 @@ class ShardLog {
   // has made sure that this one cannot come back; it tries with each later write, and where it
   // cannot (a failed sync), writes are refused until the store is opened anew. Only if it is opened
   // anew first, then all of the batch or nothing of it may be there.
-  virtual absl::Status Append(std::span<const Mutation> mutations) = 0;
+  //
+  // In the same batch each of `marks` is put in the place of the one with its token. Marks may come
+  // without mutations.
+  virtual absl::Status Append(std::span<const Mutation> mutations, std::span<const Mark> marks) = 0;
+  absl::Status Append(std::span<const Mutation> mutations) { return Append(mutations, {}); }
 
   // The current version of each id; nullopt where there is none. Same length and order as `ids`.
   virtual absl::StatusOr<std::vector<std::optional<IdEntry>>> FindIds(
@@ -85,6 +91,15 @@ class ShardLog {
   // start).
   virtual absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIds(
       std::string_view after, size_t limit) const = 0;
+
+  // The same as ListIds and GetDocuments at the moment of the snapshot, which must be of the same
+  // store. A document's version is there if it was then. NOT_FOUND once the collection was
+  // dropped: then part of it may be gone.
+  virtual absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIdsAt(
+      const Snapshot& snapshot, std::string_view after, size_t limit) const = 0;
+  virtual absl::StatusOr<std::vector<std::optional<Document>>> GetDocumentsAt(
+      const Snapshot& snapshot, std::span<const uint64_t> sequences,
+      const DocumentParts& parts) const = 0;
 
   // Calls `fn` with every stored vector of a live document with sequence in (after, up_to], in
   // ascending order, from one snapshot, until `fn` returns an error, which is passed on. `vector`:
@@ -111,6 +126,9 @@ class ShardLog {
   // The shard's manifest: bytes the engine understands, empty before the first PutManifest.
   virtual absl::StatusOr<std::string> GetManifest() const = 0;
   virtual absl::Status PutManifest(std::string_view bytes) = 0;
+
+  // The shard's marks in byte order of token.
+  virtual absl::StatusOr<std::vector<Mark>> GetMarks() const = 0;
 
   // Number of live documents, counted by a scan of the id map. Slow; for start and for checks.
   virtual absl::StatusOr<uint64_t> CountIds() const = 0;

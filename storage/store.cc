@@ -34,6 +34,16 @@ class LocalStore : public Store {
   absl::Status DropCollection(uint32_t uid) override;
   absl::StatusOr<std::unique_ptr<ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
                                                       uint32_t dimension) override;
+  absl::Status PutAlias(const AliasRecord& record) override;
+  absl::Status DeleteAlias(std::string_view id) override;
+  absl::StatusOr<std::vector<AliasRecord>> ListAliases() const override;
+  absl::Status PutOperation(const OperationRecord& record) override;
+  absl::Status DeleteOperation(uint32_t uid, uint64_t number) override;
+  absl::StatusOr<std::vector<OperationRecord>> ListOperations() const override;
+  std::unique_ptr<Snapshot> TakeSnapshot() const override {
+    return std::make_unique<LocalSnapshot>(&database_->db());
+  }
+  absl::Status DropMark(uint32_t uid, std::string_view token) override;
   absl::Status Flush() override { return database_->Flush(); }
 
  private:
@@ -43,6 +53,8 @@ class LocalStore : public Store {
   };
 
   absl::Status LoadCollections() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status LoadAliases() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasCollection(uint32_t uid) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<uint32_t>> FindDropping() const;
   absl::Status RemoveRows(uint32_t uid);
 
@@ -51,6 +63,7 @@ class LocalStore : public Store {
   // Held while the catalog is written; appends do not take it.
   mutable absl::Mutex mutex_;
   std::map<std::string, Collection> collections_ ABSL_GUARDED_BY(mutex_);  // by id
+  std::map<std::string, AliasRecord> aliases_ ABSL_GUARDED_BY(mutex_);     // by id
   uint32_t next_uid_ ABSL_GUARDED_BY(mutex_) = 1;
 };
 
@@ -58,6 +71,7 @@ absl::Status LocalStore::Load() {
   {
     absl::MutexLock lock(&mutex_);
     if (absl::Status status = LoadCollections(); !status.ok()) return status;
+    if (absl::Status status = LoadAliases(); !status.ok()) return status;
   }
   const absl::StatusOr<std::vector<uint32_t>> dropping = FindDropping();
   if (!dropping.ok()) return dropping.status();
@@ -130,6 +144,9 @@ absl::StatusOr<uint32_t> LocalStore::AddCollection(CollectionRecord record) {
   if (collections_.contains(record.id)) {
     return absl::AlreadyExistsError(absl::StrCat("collection \"", record.id, "\" exists already"));
   }
+  if (aliases_.contains(record.id)) {
+    return absl::AlreadyExistsError(absl::StrCat("an alias has the id \"", record.id, "\""));
+  }
   if (next_uid_ == std::numeric_limits<uint32_t>::max()) {
     return absl::ResourceExhaustedError("all collection uids of this store have been given out");
   }
@@ -168,6 +185,11 @@ absl::Status LocalStore::DropCollection(uint32_t uid) {
     if (it == collections_.end()) {
       return absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
     }
+    for (const auto& [id, alias] : aliases_) {
+      if (alias.uid != uid) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat("alias \"", id, "\" points to the collection"));
+    }
     const std::shared_ptr<CollectionGate> gate = it->second.gate;
     absl::WriterMutexLock gate_lock(&gate->mutex);
     rocksdb::WriteBatch batch;
@@ -200,7 +222,8 @@ absl::Status LocalStore::RemoveRows(uint32_t uid) {
   for (const Family family : kRowFamilies) {
     batch.DeleteRange(database_->family(family), lower, upper);
   }
-  for (const MetaKind kind : {MetaKind::kShardState, MetaKind::kManifest, MetaKind::kExpiry}) {
+  for (const MetaKind kind : {MetaKind::kShardState, MetaKind::kManifest, MetaKind::kExpiry,
+                              MetaKind::kOperation, MetaKind::kMark}) {
     const std::string prefix = MetaKey(kind, uid);
     batch.DeleteRange(database_->family(Family::kMeta), prefix, PrefixEnd(prefix));
   }
@@ -218,6 +241,110 @@ absl::Status LocalStore::RemoveRows(uint32_t uid) {
     if (!status.ok()) database_->Warn(std::string(ToStatus(status, doing).message()));
   }
   return absl::OkStatus();
+}
+
+absl::Status LocalStore::LoadAliases() {
+  const std::string prefix = MetaKey(MetaKind::kAlias);
+  return database_->Scan(
+      Family::kMeta, prefix, PrefixEnd(prefix),
+      [this](std::string_view key, std::string_view value) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        std::string_view id;
+        if (!ParseAliasKey(key, &id)) {
+          return Damaged(Family::kMeta, key, absl::DataLossError("alias without an id"));
+        }
+        absl::StatusOr<AliasRecord> record = DecodeAlias(id, value);
+        if (!record.ok()) return Damaged(Family::kMeta, key, record.status());
+        if (!HasCollection(record->uid) || collections_.contains(record->id)) {
+          return Damaged(Family::kMeta, key,
+                         absl::DataLossError(absl::StrCat(
+                             "alias \"", record->id, "\" of collection uid ", record->uid,
+                             ": there is no such collection, or one of the alias' id")));
+        }
+        aliases_.emplace(record->id, *record);
+        return absl::OkStatus();
+      });
+}
+
+bool LocalStore::HasCollection(uint32_t uid) const {
+  for (const auto& [id, collection] : collections_) {
+    if (collection.record.uid == uid) return true;
+  }
+  return false;
+}
+
+absl::Status LocalStore::PutAlias(const AliasRecord& record) {
+  if (record.id.empty()) return absl::InvalidArgumentError("an alias needs an id");
+  absl::MutexLock lock(&mutex_);
+  if (collections_.contains(record.id)) {
+    return absl::AlreadyExistsError(absl::StrCat("a collection has the id \"", record.id, "\""));
+  }
+  if (!HasCollection(record.uid)) {
+    return absl::NotFoundError(absl::StrCat("there is no collection with uid ", record.uid));
+  }
+  rocksdb::WriteBatch batch;
+  batch.Put(database_->family(Family::kMeta), AliasKey(record.id), EncodeAlias(record));
+  absl::Status status = database_->Write(&batch, absl::StrCat("writing alias \"", record.id, "\""));
+  if (status.ok()) aliases_[record.id] = record;
+  return status;
+}
+
+absl::Status LocalStore::DeleteAlias(std::string_view id) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = aliases_.find(std::string(id));
+  if (it == aliases_.end()) {
+    return absl::NotFoundError(absl::StrCat("there is no alias \"", std::string(id), "\""));
+  }
+  rocksdb::WriteBatch batch;
+  batch.Delete(database_->family(Family::kMeta), AliasKey(id));
+  absl::Status status =
+      database_->Write(&batch, absl::StrCat("deleting alias \"", it->first, "\""));
+  if (status.ok()) aliases_.erase(it);
+  return status;
+}
+
+absl::StatusOr<std::vector<AliasRecord>> LocalStore::ListAliases() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<AliasRecord> records;
+  records.reserve(aliases_.size());
+  for (const auto& [id, record] : aliases_) records.push_back(record);
+  return records;
+}
+
+absl::Status LocalStore::PutOperation(const OperationRecord& record) {
+  // Held while it is written, so that no record outlives its collection.
+  absl::MutexLock lock(&mutex_);
+  if (!HasCollection(record.uid)) {
+    return absl::NotFoundError(absl::StrCat("there is no collection with uid ", record.uid));
+  }
+  rocksdb::WriteBatch batch;
+  batch.Put(database_->family(Family::kMeta), OperationKey(record.uid, record.number),
+            EncodeManifest(record.bytes));
+  return database_->Write(&batch, absl::StrCat("writing operation ", record.number));
+}
+
+absl::Status LocalStore::DeleteOperation(uint32_t uid, uint64_t number) {
+  rocksdb::WriteBatch batch;
+  batch.Delete(database_->family(Family::kMeta), OperationKey(uid, number));
+  return database_->Write(&batch, absl::StrCat("deleting operation ", number));
+}
+
+absl::StatusOr<std::vector<OperationRecord>> LocalStore::ListOperations() const {
+  std::vector<OperationRecord> records;
+  const std::string prefix = MetaKey(MetaKind::kOperation);
+  absl::Status status = database_->Scan(
+      Family::kMeta, prefix, PrefixEnd(prefix), [&](std::string_view key, std::string_view value) {
+        OperationRecord record;
+        if (!ParseOperationKey(key, &record.uid, &record.number)) {
+          return Damaged(Family::kMeta, key, absl::DataLossError("key has a wrong length"));
+        }
+        absl::StatusOr<std::string> bytes = DecodeManifest(value);
+        if (!bytes.ok()) return Damaged(Family::kMeta, key, bytes.status());
+        record.bytes = *std::move(bytes);
+        records.push_back(std::move(record));
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  return records;
 }
 
 absl::StatusOr<std::unique_ptr<ShardLog>> LocalStore::OpenShard(uint32_t uid, uint32_t shard,
@@ -238,6 +365,20 @@ absl::StatusOr<std::unique_ptr<ShardLog>> LocalStore::OpenShard(uint32_t uid, ui
         found->record.shard_count, " shards of dimension ", found->record.dimension));
   }
   return LocalLog::Open(database_.get(), found->gate, uid, static_cast<uint16_t>(shard), dimension);
+}
+
+absl::Status LocalStore::DropMark(uint32_t uid, std::string_view token) {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, collection] : collections_) {
+    if (collection.record.uid != uid) continue;
+    rocksdb::WriteBatch batch;
+    for (uint32_t shard = 0; shard < collection.record.shard_count; ++shard) {
+      batch.Delete(database_->family(Family::kMeta),
+                   MarkKey(uid, static_cast<uint16_t>(shard), token));
+    }
+    return database_->Write(&batch, absl::StrCat("forgetting a mark of collection uid ", uid));
+  }
+  return absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
 }
 
 }  // namespace

@@ -11,8 +11,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/alias_record.h"
 #include "storage/collection_record.h"
 #include "storage/shard_log.h"
+#include "storage/snapshot.h"
 
 namespace vecino::storage {
 
@@ -28,6 +30,13 @@ struct StoreOptions {
   std::function<void(std::string_view)> warn;
 };
 
+// A long-running job of a collection, as the engine wrote it.
+struct OperationRecord {
+  uint32_t uid = 0;     // of the collection
+  uint64_t number = 0;  // the engine's, unique in the store
+  std::string bytes;
+};
+
 // Thread safety: all methods are safe from any thread. All may block on disk. What a write that
 // failed with UNAVAILABLE or RESOURCE_EXHAUSTED leaves behind is said at ShardLog::Append.
 class Store {
@@ -41,8 +50,8 @@ class Store {
   virtual ~Store() = default;
 
   // Adds `record` with a fresh uid (its own is not looked at) and returns that uid. Durable on
-  // return. ALREADY_EXISTS when the id is taken, INVALID_ARGUMENT for an empty id, no dimension, or
-  // a shard count outside 1 to 65,535.
+  // return. ALREADY_EXISTS when a collection or an alias has the id, INVALID_ARGUMENT for an empty
+  // id, no dimension, or a shard count outside 1 to 65,535.
   virtual absl::StatusOr<uint32_t> AddCollection(CollectionRecord record) = 0;
 
   // All collections in order of id.
@@ -50,8 +59,29 @@ class Store {
 
   // Removes the collection and everything stored in it. Atomic and durable on return: after a crash
   // either all of it is there or none. Logs of its shards that are still open refuse writes from
-  // then on (NOT_FOUND) and find nothing. NOT_FOUND when there is no such uid.
+  // then on (NOT_FOUND) and find nothing. NOT_FOUND when there is no such uid, FAILED_PRECONDITION
+  // when an alias points to it.
   virtual absl::Status DropCollection(uint32_t uid) = 0;
+
+  // Adds the alias or replaces the one of that id. Durable on return. NOT_FOUND when there is no
+  // collection of that uid, ALREADY_EXISTS when a collection has the id, INVALID_ARGUMENT for an
+  // empty one.
+  virtual absl::Status PutAlias(const AliasRecord& record) = 0;
+  // NOT_FOUND when there is none.
+  virtual absl::Status DeleteAlias(std::string_view id) = 0;
+  // All aliases in order of id.
+  virtual absl::StatusOr<std::vector<AliasRecord>> ListAliases() const = 0;
+
+  // Adds or replaces the record with that uid and number. Durable on return. They go with their
+  // collection. NOT_FOUND when there is no collection of that uid.
+  virtual absl::Status PutOperation(const OperationRecord& record) = 0;
+  // OK also when there is none.
+  virtual absl::Status DeleteOperation(uint32_t uid, uint64_t number) = 0;
+  // All records, by uid, then number.
+  virtual absl::StatusOr<std::vector<OperationRecord>> ListOperations() const = 0;
+
+  // The whole store as it is now, for ShardLog's methods that end in At. The store must outlive it.
+  virtual std::unique_ptr<Snapshot> TakeSnapshot() const = 0;
 
   // The log of one shard. The store must outlive it. FAILED_PRECONDITION while another object for
   // the shard exists, NOT_FOUND for an unknown uid, INVALID_ARGUMENT when shard or dimension are
@@ -59,6 +89,10 @@ class Store {
   // agree.
   virtual absl::StatusOr<std::unique_ptr<ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
                                                               uint32_t dimension) = 0;
+
+  // Forgets the marks with this token in all shards of the collection, atomically and durably. OK
+  // where there are none. NOT_FOUND when there is no such uid.
+  virtual absl::Status DropMark(uint32_t uid, std::string_view token) = 0;
 
   // Flushes memory to disk; for a quick start next time. Called at a graceful stop.
   virtual absl::Status Flush() = 0;

@@ -40,8 +40,11 @@ struct Context {
 int UsageError(const std::string& message);
 
 // Each adds its commands to `app`. `context` must outlive it.
+void AddAnswerCommand(CLI::App& app, Context& context);
+void AddAliasCommands(CLI::App& app, Context& context);
 void AddCollectionCommands(CLI::App& app, Context& context);
 void AddDocumentCommands(CLI::App& app, Context& context);
+void AddExportCommand(CLI::App& app, Context& context);
 // Under `collection`.
 void AddIndexWorkCommands(CLI::App* collection_group, Context& context);
 void AddIndexCommands(CLI::App& app, Context& context);
@@ -50,6 +53,7 @@ void AddOperationCommands(CLI::App& app, Context& context);
 void AddSearchCommand(CLI::App& app, Context& context);
 void AddServerCommands(CLI::App& app, Context& context);
 void AddUpdateCommand(CLI::App& app, Context& context);
+void AddWatchCommand(CLI::App& app, Context& context);
 
 // Adds to `command` an option --truncate auto|error, stored in *truncate.
 void AddTruncateOption(CLI::App* command, Truncate* truncate);

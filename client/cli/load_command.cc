@@ -1,5 +1,8 @@
 // vecino load COLLECTION FILE
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cstdio>
 #include <functional>
 #include <iostream>
 
@@ -73,6 +76,34 @@ Result<Source> OpenSource(const Arguments& arguments, const std::string& format)
   return source;
 }
 
+// Names this load by what it reads and how: another run of it goes on with it, and no other does.
+// Empty for stdin, which nobody can read again.
+std::string TokenOf(const Arguments& arguments, const std::string& format) {
+  if (arguments.file == "-") return "";
+  std::string what = format;
+  for (const std::string& path : {arguments.file, arguments.ids_file}) {
+    struct stat info {};
+    what += '\0';
+    if (path.empty() || stat(path.c_str(), &info) != 0) continue;
+    if (!S_ISREG(info.st_mode)) return "";
+    what += std::to_string(info.st_dev) + ' ' + std::to_string(info.st_ino) + ' ' +
+            std::to_string(info.st_size) + ' ' + std::to_string(info.st_mtim.tv_sec) + '.' +
+            std::to_string(info.st_mtim.tv_nsec);
+  }
+  for (const std::string& column :
+       {arguments.csv.id_column, arguments.csv.text_column, arguments.csv.vector_column}) {
+    what += '\0' + column;
+  }
+  for (const std::string& column : arguments.csv.number_columns) what += '\0' + column;
+  what += arguments.load.overwrite ? '\1' : arguments.load.insert_only ? '\3' : '\2';
+  what += arguments.load.truncate == Truncate::kError ? '\1' : '\2';
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : what) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  char text[32];
+  std::snprintf(text, sizeof text, "load-%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
 void PrintReport(const Context& context, const Arguments& arguments, const LoadReport& report,
                  const char* unit, std::chrono::duration<double> elapsed) {
   const double seconds = elapsed.count();
@@ -84,6 +115,7 @@ void PrintReport(const Context& context, const Arguments& arguments, const LoadR
                           {"skipped", report.skipped},
                           {"failed", report.failed},
                           {"truncated", report.truncated},
+                          {"resumed", report.resumed},
                           {"last_line", report.last_line},
                           {"interrupted", report.interrupted},
                           {"seconds", seconds}})
@@ -96,6 +128,10 @@ void PrintReport(const Context& context, const Arguments& arguments, const LoadR
   }
   std::cout << ", failed " << WithCommas(report.failed) << " in " << Duration(elapsed) << " ("
             << WithCommas(rate) << " docs/s)\n";
+  if (report.resumed > 0) {
+    std::cout << WithCommas(report.resumed)
+              << " records before them were done by a run that was broken off.\n";
+  }
   if (report.skipped > 0 && !arguments.load.insert_only)
     std::cout << "Stored ids are left alone; --overwrite writes them again.\n";
   if (report.truncated > 0) {
@@ -106,8 +142,9 @@ void PrintReport(const Context& context, const Arguments& arguments, const LoadR
   if (report.interrupted || !report.status.ok()) {
     std::cout << "Dealt with everything up to " << unit << ' ' << WithCommas(report.last_line)
               << ". ";
-    std::cout << (arguments.load.overwrite ? "Run it again without --overwrite to load the rest.\n"
-                                           : "Run it again to go on: what is stored is skipped.\n");
+    std::cout << (arguments.load.resume_token.empty()
+                      ? "Run it again to go on: what is stored is skipped.\n"
+                      : "Run it again to go on where it was.\n");
   }
 }
 
@@ -145,6 +182,7 @@ int Run(Context& context, Arguments& arguments) {
                       std::to_string(collection->dimension));
   }
 
+  if (arguments.load.resume_token.empty()) arguments.load.resume_token = TokenOf(arguments, format);
   arguments.load.retry_for =
       std::chrono::milliseconds(static_cast<int64_t>(arguments.retry_seconds * 1'000));
   const std::string source = arguments.file == "-" ? "stdin" : arguments.file;
@@ -178,10 +216,20 @@ void AddLoadCommand(CLI::App& app, Context& context) {
       ->add_flag("--insert-only", load.insert_only,
                  "Refuse documents whose id is stored, in place of skipping them; told one by one")
       ->excludes("--overwrite");
-  command->add_option("--batch-size", load.batch_documents, "Documents in a call (default 256)")
+  command
+      ->add_option("--batch-size", load.batch_documents,
+                   "Documents whose ids are looked up at once, unless --overwrite or --insert-only "
+                   "is given (default 256)")
       ->check(CLI::Range(1, 1'000));
-  command->add_option("--concurrency", load.concurrency, "Calls in flight (default 4)")
-      ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--resume", load.resume_token,
+                   "Name of the load: a run with the same name and input goes on where the last "
+                   "was broken off (default: by the file)")
+      ->check(CLI::Validator(
+          [](const std::string& token) {
+            return token.empty() || token.size() > 128 ? "must have 1 to 128 bytes" : "";
+          },
+          "1 to 128 bytes"));
   command
       ->add_option("--retry-for", arguments->retry_seconds,
                    "Seconds to wait for a server that went away (default 60)")

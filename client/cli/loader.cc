@@ -5,17 +5,16 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
-#include <deque>
 #include <map>
+#include <memory>
 #include <random>
-#include <set>
-#include <thread>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "client/cli/format.h"
 #include "client/cli/terminal.h"
+#include "vecino/ingest.h"
 
 namespace vecino::cli {
 namespace {
@@ -28,28 +27,21 @@ bool IsTransient(Code code) {
          code == Code::kDeadlineExceeded || code == Code::kAborted || code == Code::kCancelled;
 }
 
-// Every later batch would fail the same way.
-bool IsHopeless(Code code) {
-  return code == Code::kNotFound || code == Code::kPermissionDenied ||
-         code == Code::kUnauthenticated || code == Code::kUnimplemented ||
-         code == Code::kFailedPrecondition || code == Code::kDataLoss;
-}
-
-struct Batch {
-  std::vector<int64_t> lines;  // of the documents
-  std::vector<Document> documents;
-  std::unordered_set<std::string> ids;
-  size_t bytes = 0;       // about what it takes on the wire
-  int64_t position = 0;   // of the input after it
-  int64_t last_line = 0;  // read when the batch was closed
-  int64_t number = 0;     // 0, 1, 2, … in the order of the input
+// A record that was read and is not dealt with.
+struct Open {
+  int64_t line_before = 0;  // of the record before it
+  int64_t line = 0;
+  int64_t position = 0;  // of the input after it
+  std::string id;
 };
 
-size_t WireSize(const Document& document) {
-  constexpr size_t kOverhead = 32;
-  return document.id.size() + document.text.size() + document.metadata_json.size() +
-         document.vector.size() * sizeof(float) + kOverhead;
-}
+// Records that are looked up together: documents with different ids.
+struct Group {
+  std::vector<int64_t> numbers;
+  std::vector<Document> documents;
+  std::unordered_set<std::string> ids;
+  size_t bytes = 0;
+};
 
 class Loader {
  public:
@@ -63,20 +55,40 @@ class Loader {
         progress_(progress) {}
 
   LoadReport Run(RecordReader& reader, const std::function<int64_t()>& position) {
-    std::vector<std::thread> workers;
-    workers.reserve(options_.concurrency);
-    for (int i = 0; i < options_.concurrency; ++i) workers.emplace_back([this] { Work(); });
-    Read(reader, position);
-    {
+    IngestOptions stream;
+    stream.collection = options_.collection;
+    stream.resume_token = options_.resume_token;
+    stream.truncate = options_.truncate;
+    stream.write_mode = options_.insert_only ? WriteMode::kInsert : WriteMode::kUpsert;
+    stream.retry_for = options_.retry_for;
+    stream.stop = &interrupted_;
+    auto opened = Ingest::Open(
+        client_, stream, [this](const IngestResult& result) { Account(result); },
+        [this](const Status& why) {
+          absl::MutexLock lock(&mutex_);
+          TellOfWaiting(why);
+        });
+    if (opened.ok()) {
+      stream_ = std::move(opened).value();
+      if (stream_->done_through() > 0) {
+        absl::MutexLock lock(&mutex_);
+        progress_.Message("vecino: going on with a load of " + source_ +
+                          " that was broken off: its first " + WithCommas(stream_->done_through()) +
+                          " records are done");
+      }
+      const bool whole = Read(reader, position);
+      const Status end = whole && reader.status().ok() ? stream_->Finish() : stream_->Close();
+      stream_ = nullptr;
       absl::MutexLock lock(&mutex_);
-      closed_ = true;
-      changed_.SignalAll();
+      if (report_.status.ok()) report_.status = reader.status();
+      if (report_.status.ok() && !interrupted_.load()) report_.status = end;
+    } else {
+      absl::MutexLock lock(&mutex_);
+      if (!interrupted_.load()) report_.status = opened.status();
     }
-    for (std::thread& worker : workers) worker.join();
     absl::MutexLock lock(&mutex_);
-    if (report_.status.ok()) report_.status = reader.status();
     report_.interrupted = interrupted_.load();
-    report_.last_line = LastDone();
+    report_.last_line = open_.empty() ? last_line_ : open_.begin()->second.line_before;
     if (failed_untold_ > 0) {
       progress_.Message("vecino: … and " + WithCommas(failed_untold_) + " more");
     }
@@ -85,221 +97,174 @@ class Loader {
   }
 
  private:
-  // Reads and batches, in the caller's thread.
-  void Read(RecordReader& reader, const std::function<int64_t()>& position) {
-    Batch batch;
+  // Reads and sends, in the caller's thread. True when the input has ended and all of it was sent.
+  bool Read(RecordReader& reader, const std::function<int64_t()>& position) {
+    const int64_t done_through = stream_->done_through();
+    Group group;
     Record record;
-    int64_t line = 0;
-    const auto submit = [&] {
-      batch.position = position();
-      batch.last_line = line;
-      const bool going_on = Submit(std::move(batch));
-      batch = Batch();
-      return going_on;
-    };
+    int64_t number = 0;  // of the record, from 1: the same in every run
     while (!interrupted_.load() && reader.Next(&record)) {
-      line = record.line;
-      if (!record.error.empty()) {
+      ++number;
+      {
         absl::MutexLock lock(&mutex_);
-        FailRecord(record.line, record.error);
-        if (Stopping()) break;
+        if (Stopping()) return false;
+        const int64_t line_before = last_line_;
+        last_line_ = record.line;
+        if (!record.error.empty()) {
+          FailRecord(record.line, record.error);
+          if (Stopping()) return false;
+          continue;
+        }
+        if (number <= done_through) {
+          ++report_.resumed;
+          continue;
+        }
+        open_.emplace(number, Open{line_before, record.line, position(), record.document.id});
+      }
+      if (!LooksUp()) {
+        if (!Write(number, record.document)) return false;
         continue;
       }
-      // The same id again goes into the next batch, so that the two are written one after the
-      // other.
-      if (batch.ids.contains(record.document.id) && !submit()) return;
-      batch.bytes += WireSize(record.document);
-      batch.ids.insert(record.document.id);
-      batch.lines.push_back(record.line);
-      batch.documents.push_back(std::move(record.document));
-      const bool full = batch.documents.size() >= static_cast<size_t>(options_.batch_documents) ||
-                        batch.bytes >= options_.batch_bytes;
-      if (full && !submit()) return;
+      // The same id again goes into the next group: by then the first is stored.
+      if (group.ids.contains(record.document.id) && !Send(&group)) return false;
+      group.bytes += WireSize(record.document);
+      group.ids.insert(record.document.id);
+      group.numbers.push_back(number);
+      group.documents.push_back(std::move(record.document));
+      const bool full = group.documents.size() >= static_cast<size_t>(options_.batch_documents) ||
+                        group.bytes >= options_.batch_bytes;
+      if (full && !Send(&group)) return false;
     }
-    submit();
+    return !interrupted_.load() && Send(&group);
   }
 
-  // Queues a batch when there is room and no batch before it holds one of its ids; false when the
-  // load is to stop.
-  bool Submit(Batch batch) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    while (!Stopping() && (unfinished_.size() >= MostUnfinished() || SharesId(batch))) {
-      // A signal handler cannot wake a condition, so look now and then.
-      changed_.WaitWithTimeout(&mutex_, absl::Milliseconds(100));
-    }
-    if (Stopping()) return false;
-    batch.number = next_number_++;
-    ids_in_flight_.insert(batch.ids.begin(), batch.ids.end());
-    unfinished_.insert(batch.number);
-    queue_.push_back(std::move(batch));
-    changed_.SignalAll();
-    return true;
-  }
-
-  // As many queued as in flight, so that no worker waits for the reader.
-  size_t MostUnfinished() const { return static_cast<size_t>(options_.concurrency) * 2; }
-
-  bool SharesId(const Batch& batch) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return std::any_of(batch.ids.begin(), batch.ids.end(),
-                       [this](const std::string& id)
-                           ABSL_NO_THREAD_SAFETY_ANALYSIS { return ids_in_flight_.contains(id); });
-  }
+  // Whether ids that are stored are looked for before anything is sent.
+  bool LooksUp() const { return !options_.overwrite && !options_.insert_only; }
 
   bool Stopping() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return interrupted_.load() || !report_.status.ok() ||
            (options_.fail_fast && report_.failed > 0);
   }
 
-  // A worker: sends batches until there are none.
-  void Work() ABSL_LOCKS_EXCLUDED(mutex_) {
-    for (;;) {
-      Batch batch;
-      {
-        absl::MutexLock lock(&mutex_);
-        while (queue_.empty() && !closed_) changed_.Wait(&mutex_);
-        if (queue_.empty() || interrupted_.load() || !report_.status.ok()) return;
-        batch = std::move(queue_.front());
-        queue_.pop_front();
-      }
-      const int64_t number = batch.number;
-      const int64_t position = batch.position;
-      const int64_t last_line = batch.last_line;
-      const std::unordered_set<std::string> ids = std::move(batch.ids);
-      const bool done = Send(std::move(batch));
+  // Sends what of the group is not stored, and empties it. False when the load is to stop.
+  bool Send(Group* group) ABSL_LOCKS_EXCLUDED(mutex_) {
+    if (group->documents.empty()) return true;
+    {
       absl::MutexLock lock(&mutex_);
-      for (const std::string& id : ids) ids_in_flight_.erase(id);
-      unfinished_.erase(number);
-      if (done) {
-        done_lines_[number] = last_line;
-        ForgetDone();
+      while (!Stopping() && ended_.ok() && SharesId(*group)) {
+        // A signal handler cannot wake a condition, so look now and then.
+        changed_.WaitWithTimeout(&mutex_, absl::Milliseconds(100));
       }
-      position_ = std::max(position_, position);
-      progress_.Update(position_, report_.loaded + report_.skipped);
-      changed_.SignalAll();
+      if (Stopping()) return false;
     }
-  }
-
-  // Writes what of the batch is to be written. False when it was given up.
-  bool Send(Batch batch) ABSL_LOCKS_EXCLUDED(mutex_) {
-    const WriteMode mode = options_.insert_only ? WriteMode::kInsert : WriteMode::kUpsert;
-    if (!options_.overwrite && !options_.insert_only && !DropStored(&batch)) return false;
-    bool sent_before = false;  // an attempt without a reply may have written some of it
-    SteadyClock::time_point first_failure;
-    for (int attempt = 0; !batch.documents.empty(); ++attempt) {
-      Result<std::vector<WriteResult>> results =
-          client_.UpsertBatch(options_.collection, batch.documents, options_.truncate, mode);
-      Status transient;
-      if (results.ok()) {
-        const size_t before = batch.documents.size();
-        transient = Account(*results, sent_before, &batch);
-        if (batch.documents.size() < before) attempt = 0, first_failure = {};
-        if (batch.documents.empty()) return true;
-      } else if (IsTransient(results.status().code())) {
-        transient = results.status();
-        sent_before = true;
-      } else {
-        return Refuse(batch, results.status());
+    std::vector<bool> stored(group->documents.size());
+    if (!FindStored(*group, &stored)) return false;
+    for (size_t i = 0; i < group->documents.size(); ++i) {
+      if (stored[i]) {
+        absl::MutexLock lock(&mutex_);
+        ++report_.skipped;
+        Close(group->numbers[i]);
+      } else if (!Write(group->numbers[i], group->documents[i])) {
+        return false;
       }
-      if (!WaitToRetry(transient, attempt, &first_failure)) return false;
     }
+    *group = Group();
     return true;
   }
 
-  // Counts what became of each document and leaves those in *batch that are to be sent again;
-  // returns why. sent_before: what exists already may be of this load.
-  Status Account(const std::vector<WriteResult>& results, bool sent_before, Batch* batch)
-      ABSL_LOCKS_EXCLUDED(mutex_) {
-    Status transient;
-    size_t kept = 0;
-    absl::MutexLock lock(&mutex_);
-    for (size_t i = 0; i < results.size(); ++i) {
-      const Status& status = results[i].status;
-      if (status.ok()) {
-        ++report_.loaded;
-        report_.truncated += results[i].truncated ? 1 : 0;
-      } else if (status.code() == Code::kAlreadyExists && (sent_before || results[i].repeated)) {
-        ++report_.skipped;
-      } else if (IsTransient(status.code())) {
-        transient = status;
-        batch->lines[kept] = batch->lines[i];
-        if (kept != i) batch->documents[kept] = std::move(batch->documents[i]);
-        ++kept;
-      } else {
-        FailRecord(batch->lines[i], Reason(status));
-      }
-    }
-    batch->lines.resize(kept);
-    batch->documents.resize(kept);
-    return transient;
+  // Whether a document of the group was sent before and is not answered.
+  bool SharesId(const Group& group) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::any_of(group.ids.begin(), group.ids.end(),
+                       [this](const std::string& id)
+                           ABSL_NO_THREAD_SAFETY_ANALYSIS { return ids_in_flight_.contains(id); });
   }
 
-  // Takes the documents out of *batch whose ids are stored. False when the server does not answer.
-  bool DropStored(Batch* batch) ABSL_LOCKS_EXCLUDED(mutex_) {
+  // Hands the document to the stream. False when the load is to stop.
+  bool Write(int64_t number, const Document& document) ABSL_LOCKS_EXCLUDED(mutex_) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (Stopping()) return false;
+      if (LooksUp()) ids_in_flight_.insert(document.id);
+    }
+    const Status status = stream_->Write(number, document);
+    if (status.ok()) return true;
+    absl::MutexLock lock(&mutex_);
+    if (status.code() == Code::kInvalidArgument) {
+      FailRecord(open_.find(number)->second.line, Reason(status));
+      Close(number);
+      return !Stopping();
+    }
+    ended_ = status;
+    if (!interrupted_.load() && report_.status.ok()) report_.status = status;
+    return false;
+  }
+
+  // What became of a document; on a thread of the stream.
+  void Account(const IngestResult& result) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    const auto open = open_.find(result.seq);
+    if (open == open_.end()) return;
+    if (result.status.ok()) {
+      ++report_.loaded;
+      report_.truncated += result.truncated ? 1 : 0;
+    } else {
+      FailRecord(open->second.line, Reason(result.status));
+    }
+    Close(result.seq);
+    changed_.SignalAll();
+  }
+
+  // The record is dealt with.
+  void Close(int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto open = open_.find(number);
+    position_ = std::max(position_, open->second.position);
+    ids_in_flight_.erase(open->second.id);
+    open_.erase(open);
+    progress_.Update(position_, report_.loaded + report_.skipped);
+  }
+
+  // Which documents of the group have ids that are stored. False when the load is to stop.
+  bool FindStored(const Group& group, std::vector<bool>* stored) ABSL_LOCKS_EXCLUDED(mutex_) {
     std::vector<std::string> ids;
-    ids.reserve(batch->documents.size());
-    for (const Document& document : batch->documents) ids.push_back(document.id);
+    ids.reserve(group.documents.size());
+    for (const Document& document : group.documents) ids.push_back(document.id);
     constexpr ReadMask kIdsOnly{.text = false, .metadata = false, .vector = false};
     SteadyClock::time_point first_failure;
     for (int attempt = 0;; ++attempt) {
-      const auto stored = client_.GetBatch(options_.collection, ids, kIdsOnly);
-      if (stored.ok()) {
-        Drop([&](size_t i) { return (*stored)[i].has_value(); }, batch);
+      const auto found = client_.GetBatch(options_.collection, ids, kIdsOnly);
+      if (found.ok()) {
+        for (size_t i = 0; i < ids.size(); ++i) (*stored)[i] = (*found)[i].has_value();
         return true;
       }
-      if (stored.status().code() == Code::kInvalidArgument) return DropStoredSingly(batch);
-      if (!IsTransient(stored.status().code())) return Refuse(*batch, stored.status());
-      if (!WaitToRetry(stored.status(), attempt, &first_failure)) return false;
+      if (found.status().code() == Code::kInvalidArgument) return FindStoredSingly(ids, stored);
+      if (!IsTransient(found.status().code())) {
+        absl::MutexLock lock(&mutex_);
+        if (report_.status.ok()) report_.status = found.status();
+        return false;
+      }
+      if (!WaitToRetry(found.status(), attempt, &first_failure)) return false;
     }
   }
 
   // The same, id by id: one of them is not a legal id, and must not hide the others.
-  bool DropStoredSingly(Batch* batch) ABSL_LOCKS_EXCLUDED(mutex_) {
-    std::vector<bool> stored(batch->documents.size());
-    for (size_t i = 0; i < batch->documents.size(); ++i) {
+  bool FindStoredSingly(const std::vector<std::string>& ids, std::vector<bool>* stored)
+      ABSL_LOCKS_EXCLUDED(mutex_) {
+    for (size_t i = 0; i < ids.size(); ++i) {
       SteadyClock::time_point first_failure;
       for (int attempt = 0;; ++attempt) {
         const Status status =
-            client_.Get(options_.collection, batch->documents[i].id, {.metadata = false}).status();
-        stored[i] = status.ok();
+            client_.Get(options_.collection, ids[i], {.metadata = false}).status();
+        // What is no legal id is refused by the write itself.
+        (*stored)[i] = status.ok();
         if (!IsTransient(status.code())) break;
         if (!WaitToRetry(status, attempt, &first_failure)) return false;
       }
     }
-    // What is no legal id is refused by the write itself.
-    Drop([&](size_t i) { return stored[i]; }, batch);
-    return true;
-  }
-
-  template <typename Stored>
-  void Drop(const Stored& stored, Batch* batch) ABSL_LOCKS_EXCLUDED(mutex_) {
-    size_t kept = 0;
-    const size_t size = batch->documents.size();
-    for (size_t i = 0; i < size; ++i) {
-      if (stored(i)) continue;
-      batch->lines[kept] = batch->lines[i];
-      if (kept != i) batch->documents[kept] = std::move(batch->documents[i]);
-      ++kept;
-    }
-    batch->lines.resize(kept);
-    batch->documents.resize(kept);
-    absl::MutexLock lock(&mutex_);
-    report_.skipped += static_cast<int64_t>(size - kept);
-  }
-
-  // A whole batch was refused for good. True when the load goes on.
-  bool Refuse(const Batch& batch, const Status& status) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    if (IsHopeless(status.code())) {
-      if (report_.status.ok()) report_.status = status;
-      changed_.SignalAll();
-      return false;
-    }
-    for (const int64_t line : batch.lines) FailRecord(line, status.ToString());
     return true;
   }
 
   // Waits before the next attempt, with exponential backoff and jitter. False when the load is to
-  // end: retry_for is over since *first_failure, or Ctrl-C, or another worker gave up.
+  // end: retry_for is over since *first_failure, or Ctrl-C, or the stream has ended.
   bool WaitToRetry(const Status& status, int attempt, SteadyClock::time_point* first_failure)
       ABSL_LOCKS_EXCLUDED(mutex_) {
     constexpr double kFirst = 0.1;  // seconds
@@ -310,14 +275,9 @@ class Loader {
     if (interrupted_.load() || !report_.status.ok()) return false;
     if (now - *first_failure >= options_.retry_for) {
       report_.status = status;
-      changed_.SignalAll();
       return false;
     }
-    if (now - last_notice_ > std::chrono::seconds(10)) {
-      last_notice_ = now;
-      progress_.Message("vecino: waiting for the server (" + Printable(status.ToString()) +
-                        "); trying for " + Duration(options_.retry_for));
-    }
+    TellOfWaiting(status);
     const double bound =
         std::min(kLongest, kFirst * static_cast<double>(1 << std::min(attempt, 10)));
     const double wait = std::uniform_real_distribution<double>(bound / 2, bound)(random_);
@@ -326,6 +286,14 @@ class Loader {
       changed_.WaitWithDeadline(&mutex_, std::min(until, absl::Now() + absl::Milliseconds(100)));
     }
     return true;
+  }
+
+  void TellOfWaiting(const Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const SteadyClock::time_point now = SteadyClock::now();
+    if (now - last_notice_ <= std::chrono::seconds(10)) return;
+    last_notice_ = now;
+    progress_.Message("vecino: waiting for the server (" + Printable(status.ToString()) +
+                      "); trying for " + Duration(options_.retry_for));
   }
 
   void FailRecord(int64_t line, const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -339,47 +307,38 @@ class Loader {
     changed_.SignalAll();
   }
 
-  // The server's reason without the place in the batch, which means nothing to who reads the file.
+  // The server's reason without the document's place, which means nothing to who reads the file.
   static std::string Reason(const Status& status) {
     std::string reason = status.ToString();
-    constexpr std::string_view kPlace = "documents[";
-    for (size_t at; (at = reason.find(kPlace)) != std::string::npos;) {
-      const size_t end = reason.find_first_not_of("0123456789", at + kPlace.size());
-      if (end == std::string::npos || reason.compare(end, 2, "].") != 0) break;
-      reason.erase(at, end + 2 - at);
-    }
+    constexpr std::string_view kPlace = "document.";
+    for (size_t at; (at = reason.find(kPlace)) != std::string::npos;)
+      reason.erase(at, kPlace.size());
     return reason;
   }
 
-  void ForgetDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    while (!done_lines_.empty() && done_lines_.begin()->first == first_undone_) {
-      last_done_line_ = done_lines_.begin()->second;
-      done_lines_.erase(done_lines_.begin());
-      ++first_undone_;
-    }
+  static size_t WireSize(const Document& document) {
+    constexpr size_t kOverhead = 32;
+    return document.id.size() + document.text.size() + document.metadata_json.size() +
+           document.vector.size() * sizeof(float) + kOverhead;
   }
-  int64_t LastDone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return last_done_line_; }
 
   Client& client_;
   const LoadOptions& options_;
   const char* const unit_;
   const std::string source_;
   const std::atomic<bool>& interrupted_;
+  std::unique_ptr<Ingest> stream_;  // used by the caller's thread
 
   absl::Mutex mutex_;
   absl::CondVar changed_;  // anything below
   Progress& progress_ ABSL_GUARDED_BY(mutex_);
   LoadReport report_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Batch> queue_ ABSL_GUARDED_BY(mutex_);
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // nothing more will be queued
+  std::map<int64_t, Open> open_ ABSL_GUARDED_BY(mutex_);  // by number
   std::unordered_set<std::string> ids_in_flight_ ABSL_GUARDED_BY(mutex_);
-  std::set<int64_t> unfinished_ ABSL_GUARDED_BY(mutex_);  // numbers of batches queued or being sent
-  int64_t next_number_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<int64_t, int64_t> done_lines_ ABSL_GUARDED_BY(mutex_);  // of batches after first_undone_
-  int64_t first_undone_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t last_done_line_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t last_line_ ABSL_GUARDED_BY(mutex_) = 0;  // read
   int64_t position_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_untold_ ABSL_GUARDED_BY(mutex_) = 0;
+  Status ended_ ABSL_GUARDED_BY(mutex_);  // not OK: the stream has ended
   SteadyClock::time_point last_notice_ ABSL_GUARDED_BY(mutex_);
   std::mt19937 random_ ABSL_GUARDED_BY(mutex_){std::random_device{}()};
 };

@@ -42,14 +42,18 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.001, 86'400.0).description("0.001 to 86400"));
 
   vecino::cli::AddSearchCommand(app, context);
+  vecino::cli::AddAnswerCommand(app, context);
   vecino::cli::AddLoadCommand(app, context);
   vecino::cli::AddCollectionCommands(app, context);
+  vecino::cli::AddAliasCommands(app, context);
   vecino::cli::AddIndexCommands(app, context);
   vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
   vecino::cli::AddUpdateCommand(app, context);
+  vecino::cli::AddExportCommand(app, context);
   vecino::cli::AddBenchCommand(app, context);
   vecino::cli::AddServerCommands(app, context);
+  vecino::cli::AddWatchCommand(app, context);
 
   try {
     app.parse(argc, argv);

@@ -1,4 +1,4 @@
-// vecino collection retrain|compact, vecino operation list|get|cancel
+// vecino collection retrain|compact, vecino operation list|show|wait|cancel
 #include <unistd.h>
 
 #include <cstdio>
@@ -173,6 +173,15 @@ int Get(Context& context, const std::string& collection, const std::string& id) 
   return 0;
 }
 
+// The exit code says how it ended.
+int Wait(Context& context, const std::string& collection, const std::string& id) {
+  Result<Operation> operation = context.client().GetOperation(collection, id);
+  if (operation.ok() && !operation->done) operation = WaitUntilDone(context, *operation);
+  if (!operation.ok()) return context.Fail("wait for operation " + id, operation.status());
+  PrintOperation(context, *operation);
+  return operation->status.ok() ? 0 : kServerSaidNo;
+}
+
 int Cancel(Context& context, const std::string& collection, const std::string& id) {
   const Status status = context.client().CancelOperation(collection, id);
   if (!status.ok()) return context.Fail("cancel operation " + id, status);
@@ -216,7 +225,15 @@ void AddOperationCommands(CLI::App& app, Context& context) {
     context.command = [&context, collection] { return ListAll(context, *collection); };
   });
 
-  CLI::App* get = group->add_subcommand("get", "Show an operation");
+  CLI::App* wait = group->add_subcommand(
+      "wait", "Wait until an operation is done; exits 1 when it failed or was cancelled");
+  wait->add_option("NAME", *collection, "Collection")->required();
+  wait->add_option("ID", *id)->required();
+  wait->callback([&context, collection, id] {
+    context.command = [&context, collection, id] { return Wait(context, *collection, *id); };
+  });
+
+  CLI::App* get = group->add_subcommand("show", "Show an operation")->alias("get");
   get->add_option("NAME", *collection, "Collection")->required();
   get->add_option("ID", *id)->required();
   get->callback([&context, collection, id] {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -152,6 +153,27 @@ struct CollectionStats {
   std::vector<ShardStats> shards;
 };
 
+// A second name of a collection, which can stand for its id in every call but those that create or
+// delete collections and aliases.
+struct Alias {
+  std::string id;
+  std::string target;                                 // id of the collection
+  std::chrono::system_clock::time_point create_time;  // of the alias
+  std::chrono::system_clock::time_point update_time;  // when it was pointed to its target
+};
+
+// What maintenance or administration did.
+struct Event {
+  std::chrono::system_clock::time_point time;
+  std::string collection;    // id; empty: of the server
+  std::optional<int> shard;  // none: of the whole collection
+  // "drain", "merge", "retrain", "calibrate", "graph", "failure", "collection created", "collection
+  // deleted", "alias changed", "operation started", "operation ended"; "unknown" from a newer
+  // server.
+  std::string kind;
+  std::string message;  // what and why, in a sentence
+};
+
 // Long-running work on a collection's index.
 struct OperationShard {
   int shard = 0;
@@ -230,6 +252,27 @@ enum class WriteMode {
 struct ReadMask {
   bool text = true, metadata = true, vector = false;
 };
+
+struct StreamOptions {
+  ReadMask read_mask;
+  // One of `slices` parts whose union is everything and no two of which share a document; each is
+  // of a moment of its own.
+  int slice = 0, slices = 1;  // 0 to slices - 1; 1 to 1,024
+  std::string filter;         // only documents that it lets pass; empty: all
+  std::string resume_token;   // the last that DocumentsFn was given; empty: from the start
+  // Told before the stream is taken up again behind what came, which is at a later moment.
+  std::function<void(const Status& why)> on_resume;
+};
+
+// Takes the next documents, perhaps none, and the token to go on behind them. An error ends the
+// call and is its result.
+using DocumentsFn =
+    std::function<Status(std::vector<Document> documents, const std::string& resume_token)>;
+
+// Takes the next event, and how many were missed right before it because the caller read too
+// slowly; nullopt, first and once, when the watch has begun. An error ends the call and is its
+// result.
+using EventFn = std::function<Status(const std::optional<Event>& event, int64_t missed)>;
 
 struct WriteToken {
   int shard = 0;
@@ -315,11 +358,24 @@ struct SearchOptions {
   int nprobe = 0;                      // lists to scan
   int ef_search = 0;                   // breadth of a graph search
   int rerank = 0;                      // candidates scored again
+  std::string filter;                  // docs/filters.md; empty: every document
   std::optional<float> min_score;      // only hits with this score or a better one
   std::optional<GroupBy> group_by;     // not with the two below
   std::optional<Diversify> diversify;  // not with page_token
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
+};
+
+// How often the values of one metadata field occur.
+struct Facet {
+  std::string field;
+  struct Value {
+    std::string json;  // a string, number or boolean, as JSON text
+    int64_t count = 0;
+  };
+  std::vector<Value> values;    // most frequent first
+  int64_t distinct_values = 0;  // those beyond the limit included
+  int64_t documents = 0;        // that have the field with a value other than null
 };
 
 struct SearchHit {
@@ -345,6 +401,36 @@ struct SearchResponse {
 struct SearchCall {
   Query query;
   SearchOptions options;
+};
+
+struct AnswerOptions {
+  int top_k = 5;                // sources to look for
+  std::string filter;           // see docs/filters.md
+  std::string prompt_template;  // with {sources} and {question}; empty: the server's
+  int prompt_token_budget = 0;  // 0: the server's, 3,000
+  int max_answer_tokens = 0;    // 0: the server's
+  std::optional<float> temperature;
+  bool return_prompt = false;  // also when the server has a generator
+  bool hybrid = false;         // search for words, too
+};
+
+struct AnswerEnd {
+  std::string finish_reason;  // the generator's, such as "stop"; empty without one
+  Status generator_status;    // why there is no answer, or only a part of one
+  std::string generator_model;
+  int prompt_token_count = 0;
+};
+
+// Takes what Answer sends: Sources once, then the prompt when it was asked for or the server has no
+// generator, then the pieces of the answer as they are made, all on the caller's thread. An error
+// ends the call and is its result.
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  // In the prompt the first is [1]. left_out: found, but not in the prompt.
+  virtual Status Sources(const std::vector<SearchHit>& sources, int left_out) = 0;
+  virtual Status Prompt(const std::string& prompt) = 0;
+  virtual Status Answer(const std::string& piece) = 0;
 };
 
 struct Embedding {
@@ -388,6 +474,8 @@ struct ClientOptions {
   std::chrono::milliseconds max_backoff{2'000};
 };
 
+class Ingest;  // vecino/ingest.h
+
 // Thread safety: all methods are safe from any thread at once and block until the reply, the
 // deadline, or the last attempt. None throws.
 class Client {
@@ -413,6 +501,24 @@ class Client {
   Status DeleteCollection(const std::string& id, const std::string& etag = {});
   Result<CollectionStats> GetCollectionStats(const std::string& id);
 
+  // ALREADY_EXISTS when an alias or a collection has the id, NOT_FOUND when there is no such
+  // target.
+  Result<Alias> CreateAlias(const std::string& id, const std::string& target);
+  // Points it elsewhere, at once for all callers. expected_target: only if it points there now
+  // (ABORTED otherwise); empty: in any case. allow_missing: created if it does not exist.
+  Result<Alias> UpdateAlias(const std::string& id, const std::string& target,
+                            const std::string& expected_target = {}, bool allow_missing = false);
+  Result<Alias> GetAlias(const std::string& id);
+  // All of them, in order of id.
+  Result<std::vector<Alias>> ListAliases();
+  // The collection stays. NOT_FOUND; OK when it is gone after more than one attempt.
+  Status DeleteAlias(const std::string& id);
+
+  // Gives `take` what happens from now on, in one collection or, with an empty id, in all, until it
+  // returns an error or the call ends. Not tried again, and without a deadline: the client's
+  // timeout is not for it.
+  Status WatchEvents(const std::string& collection, const EventFn& take);
+
   // Retrain: new centroids and codebooks from the rows that are there now, and all rows encoded
   // anew. Compact: the segments of each shard become one, without deleted rows. Both run in the
   // background; the operation that is returned runs already when one of the same kind over the same
@@ -421,7 +527,8 @@ class Client {
                                  bool validate_only = false);
   Result<Operation> CompactIndex(const std::string& collection, const std::vector<int>& shards = {},
                                  bool validate_only = false);
-  // The server keeps operations that are done for a while, and none over a restart: NOT_FOUND.
+  // The server keeps the last 256 operations that are done, over restarts too; others: NOT_FOUND.
+  // One that was cut short by a restart is done, with ABORTED.
   Result<Operation> GetOperation(const std::string& collection, const std::string& id);
   // In order of creation, through as many pages as it takes.
   Result<std::vector<Operation>> ListOperations(const std::string& collection);
@@ -474,8 +581,19 @@ class Client {
   Result<std::vector<WriteResult>> DeleteBatch(const std::string& collection,
                                                const std::vector<std::string>& ids);
   Result<DocumentPage> List(const std::string& collection, int page_size,
-                            const std::string& page_token = {}, const ReadMask& mask = {});
-  Result<int64_t> Count(const std::string& collection);
+                            const std::string& page_token = {}, const ReadMask& mask = {},
+                            const std::string& filter = {});
+  // filter: docs/filters.md; empty: every document. So above and below.
+  Result<int64_t> Count(const std::string& collection, const std::string& filter = {});
+  // How often the values of metadata fields (1 to 16) occur, the most frequent `limit` of each.
+  Result<std::vector<Facet>> CountValues(const std::string& collection,
+                                         const std::vector<std::string>& fields,
+                                         const std::string& filter = {}, int limit = 10);
+  // Every document there is at the moment of the call, by shard, then id. The client's timeout is
+  // for each message. When the connection breaks or the server restarts the stream is taken up
+  // behind what came, for as long as the timeout without a message: see StreamOptions::on_resume.
+  Status StreamDocuments(const std::string& collection, const StreamOptions& options,
+                         const DocumentsFn& take);
 
   Result<SearchResponse> Search(const std::string& collection, const Query& query,
                                 const SearchOptions& options = {});
@@ -489,6 +607,12 @@ class Client {
   Result<SearchResponse> HybridSearch(const std::string& collection, const HybridQuery& query,
                                       const SearchOptions& options = {});
 
+  // Finds what a question is about and has the server's generator answer it, if it has one. OK also
+  // when the generator failed: that is in the result. The client's timeout is for the whole call.
+  // Tried again only before Sources.
+  Result<AnswerEnd> Answer(const std::string& collection, const std::string& question,
+                           const AnswerOptions& options, AnswerSink& sink);
+
   // timings: filled on success, may be null.
   Result<std::vector<Embedding>> Embed(const std::string& model,
                                        const std::vector<std::string>& texts,
@@ -498,6 +622,7 @@ class Client {
   Result<std::vector<Model>> ListModels();
 
  private:
+  friend class Ingest;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -68,6 +68,7 @@ absl::Status Collection::LoadShard(int number) {
   options.heads = context_.heads;
   options.uid = uid_;
   options.clock = context_.clock;
+  options.events = context_.events;
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
   if (!context_.index_folder.empty()) {
@@ -80,6 +81,9 @@ absl::Status Collection::LoadShard(int number) {
     if (std::shared_ptr<Shard> s = weak.lock()) maintenance->Notify(s);
   });
   maintenance->Notify(*shard);  // it may have work now, or at a later time
+  for (const storage::Mark& mark : (*shard)->marks().All()) {
+    ingest_tokens_.Add(mark.token, mark.time_us);
+  }
   shards_[number] = *std::move(shard);
   return absl::OkStatus();
 }
@@ -108,6 +112,11 @@ absl::Status Collection::CheckModel() const {
         ", whose vectors do not compare; bring that model back or load a new collection"));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<int> Collection::CountTokens(std::string_view text) const {
+  if (absl::Status status = CheckModel(); !status.ok()) return status;
+  return context_.encoder->CountTokens(info_.spec.model, text);
 }
 
 absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& context,

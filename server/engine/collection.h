@@ -14,8 +14,11 @@
 #include "encoder/encoder.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/filter_cache.h"
 #include "server/engine/head_cache.h"
+#include "server/engine/ingest.h"
+#include "server/engine/ingest_tokens.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
@@ -43,6 +46,7 @@ struct CollectionContext {
   HeadCache* heads = nullptr;
   FilterCache* filters = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
+  EventBus* events = nullptr;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -55,6 +59,11 @@ class Collection {
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
   const CollectionInfo& info() const { return info_; }
+  int64_t NowUs() const { return absl::ToUnixMicros(context_.clock()); }
+  const storage::ShardLog& log(int shard) const { return shards_[shard]->log(); }
+  // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
+  // `filter`.
+  absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
 
   // Opens the log of one shard and rebuilds its index. May run for several shards at once. Blocks.
   absl::Status LoadShard(int number);
@@ -82,6 +91,9 @@ class Collection {
   absl::StatusOr<int64_t> Count(std::string_view filter) const;
   absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
                                                  std::string_view filter, int limit) const;
+  absl::StatusOr<int> CountTokens(std::string_view text) const;
+  static absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(
+      const std::shared_ptr<Collection>& collection, std::string_view token, Truncate truncate);
   CollectionStats Stats() const;
   // Deletes what has expired, in small batches, until nothing is due or `stop` is requested. An
   // error leaves the rest for the next time.
@@ -98,17 +110,15 @@ class Collection {
   struct Query;
   struct Candidate;
   struct Fetched;
+  class Ingest;  // collection_ingest.cc
+
+  // Has store and shards forget how far the stream `token` has come.
+  absl::Status ForgetMarks(std::string_view token);
 
   const Shard& ShardFor(std::string_view document_id) const;
-  int64_t NowUs() const { return absl::ToUnixMicros(context_.clock()); }
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
-
-  // collection_filter.cc
-  // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
-  // `filter`.
-  absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
 
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,
@@ -174,6 +184,7 @@ class Collection {
   const CollectionInfo info_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
+  IngestTokens ingest_tokens_;
   // Whether an IndexExport of this collection is made or lives; it may outlive the collection.
   const std::shared_ptr<std::atomic<bool>> exporting_ = std::make_shared<std::atomic<bool>>(false);
 };

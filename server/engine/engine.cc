@@ -12,8 +12,12 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "server/engine/aliases.h"
 #include "server/engine/collection.h"
+#include "server/engine/document_streams.h"
+#include "server/engine/embed_texts.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/engine_operations.h"
 #include "server/engine/expiry_reaper.h"
 #include "server/engine/index_folders.h"
 #include "server/engine/maintenance.h"
@@ -70,7 +74,11 @@ class EngineImpl final : public Engine {
         budget_(options.index_memory_bytes),
         heads_(options.head_cache_bytes),
         filters_(options.filter_cache_bytes),
-        maintenance_(options.maintenance_threads, &metrics_) {}
+        maintenance_(options.maintenance_threads, &metrics_),
+        operations_(store, registry_.get(), &events_),
+        aliases_(store, registry_.get(), &events_),
+        streams_({.max_open = options.document_streams, .max_age = options.document_stream_age},
+                 store) {}
 
   ~EngineImpl() override {
     Shutdown();
@@ -91,17 +99,74 @@ class EngineImpl final : public Engine {
                                                  std::span<const int> shards) override;
   absl::StatusOr<OperationEstimate> EstimateOperation(std::string_view collection,
                                                       Operation::Type type,
-                                                      std::span<const int> shards) const override;
+                                                      std::span<const int> shards) const override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    return operations_.Estimate(**found, type, shards, options_.maintenance_threads,
+                                options_.maintenance);
+  }
   absl::StatusOr<Operation::Info> GetOperation(std::string_view collection,
-                                               std::string_view id) const override;
+                                               std::string_view id) const override {
+    const auto found = Find(collection);
+    return found.ok() ? operations_.Get(**found, id) : found.status();
+  }
   absl::StatusOr<std::vector<Operation::Info>> ListOperations(std::string_view collection,
                                                               std::string_view after,
-                                                              int limit) const override;
-  absl::Status CancelOperation(std::string_view collection, std::string_view id) override;
-  absl::Status DeleteOperation(std::string_view collection, std::string_view id) override;
+                                                              int limit) const override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    return operations_.List(**found, after, limit);
+  }
+  absl::Status CancelOperation(std::string_view collection, std::string_view id) override {
+    const auto found = Find(collection);
+    return found.ok() ? operations_.Cancel(**found, id) : found.status();
+  }
+  absl::Status DeleteOperation(std::string_view collection, std::string_view id) override {
+    const auto found = Find(collection);
+    return found.ok() ? operations_.Delete(**found, id) : found.status();
+  }
   absl::StatusOr<Operation::Info> WaitOperation(std::string_view collection, std::string_view id,
                                                 absl::Duration timeout,
-                                                const CallContext& context) const override;
+                                                const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? operations_.Wait(**found, id, timeout, context) : found.status();
+  }
+
+  absl::StatusOr<AliasInfo> CreateAlias(std::string_view id, std::string_view target) override {
+    absl::MutexLock lock(&definitions_mu_);
+    if (absl::Status status = CheckRunning(); !status.ok()) return status;
+    return aliases_.Create(id, target);
+  }
+  absl::StatusOr<AliasInfo> UpdateAlias(const AliasUpdate& update) override {
+    absl::MutexLock lock(&definitions_mu_);
+    if (absl::Status status = CheckRunning(); !status.ok()) return status;
+    return aliases_.Update(update);
+  }
+  absl::StatusOr<AliasInfo> GetAlias(std::string_view id) const override {
+    return aliases_.Get(id);
+  }
+  std::vector<AliasInfo> ListAliases() const override { return aliases_.List(); }
+  absl::Status DeleteAlias(std::string_view id) override {
+    absl::MutexLock lock(&definitions_mu_);
+    if (absl::Status status = CheckRunning(); !status.ok()) return status;
+    return aliases_.Delete(id);
+  }
+  std::optional<std::string> AliasTarget(std::string_view id) const override {
+    return registry_->AliasTarget(id);
+  }
+
+  absl::StatusOr<std::unique_ptr<DocumentStream>> OpenDocumentStream(
+      std::string_view collection, const DocumentStreamRequest& request) override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    return streams_.Open(*found, request);
+  }
+  absl::StatusOr<std::unique_ptr<EventBus::Watcher>> WatchEvents(
+      std::string_view collection) override {
+    if (collection.empty()) return events_.Watch("");
+    const auto found = Find(collection);
+    return found.ok() ? events_.Watch((*found)->info().spec.id) : found.status();
+  }
 
   absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
                                                   std::vector<DocumentWrite> writes,
@@ -121,6 +186,13 @@ class EngineImpl final : public Engine {
                                      const CallContext& context) override {
     const auto found = Find(collection);
     return found.ok() ? (*found)->Modify(id, fn, truncate, context) : found.status();
+  }
+  absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(std::string_view collection,
+                                                           std::string_view resume_token,
+                                                           Truncate truncate) override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    return Collection::OpenIngest(*found, resume_token, truncate);
   }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
@@ -146,19 +218,27 @@ class EngineImpl final : public Engine {
     return found.ok() ? (*found)->SearchBatch(requests, max_bytes, context) : found.status();
   }
 
-  absl::StatusOr<Embedded> Embed(const EmbedRequest& request, const CallContext& context) override;
+  absl::StatusOr<Embedded> Embed(const EmbedRequest& request, const CallContext& context) override {
+    if (absl::Status status = CheckRunning(); !status.ok()) return status;
+    return EmbedTexts(*encoder_, request, context);
+  }
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
                                                            const ExportRequest& request,
                                                            const CallContext& context) override {
     const auto found = Find(collection);
     return found.ok() ? (*found)->ExportIndex(request, context) : found.status();
   }
+  absl::StatusOr<int> CountTokens(std::string_view collection,
+                                  std::string_view text) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->CountTokens(text) : found.status();
+  }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 
   void BeginShutdown() override {
     token_waits_.Stop();
-    operation_waits_.Stop();
+    operations_.StopWaits();
   }
   void Shutdown() override;
   void StartReaper() { reaper_.emplace(options_.reap_interval, ReapAll(registry_)); }
@@ -179,18 +259,11 @@ class EngineImpl final : public Engine {
             options_.maintenance_threads,
             &heads_,
             &filters_,
-            options_.clock};
+            options_.clock,
+            &events_};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
-  // The collection, and the shards of it that an operation is about.
-  struct Target {
-    std::shared_ptr<Collection> collection;
-    std::vector<int> shards;
-  };
-  absl::StatusOr<Target> FindTarget(std::string_view collection, Operation::Type type,
-                                    std::span<const int> shards) const;
-  absl::StatusOr<std::shared_ptr<Operation>> FindOperation(std::string_view collection,
-                                                           std::string_view id) const;
+  void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
 
   const EngineOptions options_;
   storage::Store* const store_;
@@ -199,15 +272,17 @@ class EngineImpl final : public Engine {
   mutable MemoryBudget budget_;
   HeadCache heads_;
   FilterCache filters_;
+  EventBus events_;
   Maintenance maintenance_;
   TokenWaits token_waits_;
-  mutable TokenWaits operation_waits_;
-  OperationRegistry operations_;
   std::atomic<bool> stopping_{false};
   // Creating and deleting, one at a time. Taken before the registry's lock, which is only for
   // look-ups.
   absl::Mutex definitions_mu_;
   const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
+  EngineOperations operations_;
+  Aliases aliases_;
+  DocumentStreams streams_;
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
 };
 
@@ -246,6 +321,8 @@ absl::Status EngineImpl::Load() {
     documents += collection->LiveDocuments();
     registry_->Insert(collection);
   }
+  if (absl::Status status = aliases_.Load(); !status.ok()) return status;
+  if (absl::Status status = operations_.Load(); !status.ok()) return status;
   spdlog::info("loaded {} collections with {} documents in {}", collections.size(), documents,
                absl::FormatDuration(absl::Now() - start));
   return absl::OkStatus();
@@ -311,8 +388,13 @@ absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec
   absl::StatusOr<storage::CollectionRecord> record = MakeRecord(spec);
   if (!record.ok()) return record.status();
   absl::MutexLock lock(&definitions_mu_);
-  if (registry_->Find(spec.id).ok()) {
+  if (registry_->FindExact(spec.id).ok()) {
     return absl::AlreadyExistsError(absl::StrCat("collection `", spec.id, "` exists already"));
+  }
+  if (const auto target = registry_->AliasTarget(spec.id); target.has_value()) {
+    return absl::AlreadyExistsError(absl::StrCat("`", spec.id, "` is an alias of collection `",
+                                                 *target,
+                                                 "`; take another id or delete the alias first"));
   }
   if (validate_only) {
     CollectionInfo info = Collection(*record, ContextForCollections()).info();
@@ -337,7 +419,17 @@ absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec
   spdlog::info("created collection {}: dimension {}, {} shards, index {}, model {}", spec.id,
                record->dimension, record->shard_count, index::IndexKindName(spec.index.kind),
                record->model.empty() ? "-" : record->model);
+  Tell(Event::Kind::kCollectionCreated, collection->info(), "created");
   return collection->info();
+}
+
+void EngineImpl::Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what) {
+  events_.Publish({.time = {},
+                   .collection = info.spec.id,
+                   .shard = std::nullopt,
+                   .kind = kind,
+                   .message = absl::StrCat("collection `", info.spec.id, "` was ",
+                                           absl::string_view(what.data(), what.size()))});
 }
 
 absl::StatusOr<CollectionInfo> EngineImpl::GetCollection(std::string_view id) const {
@@ -354,13 +446,19 @@ std::vector<CollectionInfo> EngineImpl::ListCollections() const {
 
 absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view etag) {
   absl::MutexLock lock(&definitions_mu_);
-  const auto collection = Find(id);
+  if (absl::Status status = CheckRunning(); !status.ok()) return status;
+  if (const auto target = registry_->AliasTarget(id); target.has_value()) {
+    return absl::NotFoundError(absl::StrCat("`", std::string(id), "` is an alias of collection `",
+                                            *target, "`; name the collection itself to delete it"));
+  }
+  const auto collection = registry_->FindExact(id);
   if (!collection.ok()) return collection.status();
   const CollectionInfo& info = (*collection)->info();
   if (!etag.empty() && etag != info.etag) {
     return absl::AbortedError(absl::StrCat("collection `", info.spec.id, "` has etag `", info.etag,
                                            "`, not the one given; read it again"));
   }
+  if (absl::Status status = aliases_.CheckUnused(**collection); !status.ok()) return status;
   const absl::Status deleted =
       absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted"));
   (*collection)->Close(deleted);
@@ -373,6 +471,7 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
   // A build that is under way may leave files yet; the next start takes them.
   RemoveIndexFolder(options_.index_folder, (*collection)->uid());
   spdlog::info("deleted collection {}", info.spec.id);
+  Tell(Event::Kind::kCollectionDeleted, info, "deleted");
   return absl::OkStatus();
 }
 
@@ -382,106 +481,14 @@ absl::StatusOr<CollectionStats> EngineImpl::GetCollectionStats(std::string_view 
   return (*collection)->Stats();
 }
 
-absl::StatusOr<EngineImpl::Target> EngineImpl::FindTarget(std::string_view collection,
-                                                          Operation::Type type,
-                                                          std::span<const int> shards) const {
-  auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  auto numbers =
-      CheckShards("shards", absl::MakeSpan(shards.data(), shards.size()), (*found)->shard_count());
-  if (!numbers.ok()) return numbers.status();
-  const CollectionSpec& spec = (*found)->info().spec;
-  if (type == Operation::Type::kRetrain && spec.index.kind == IndexKind::kFlat) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("collection `", spec.id,
-                     "` has an index of kind FLAT, which trains nothing; compact it instead"));
-  }
-  return Target{*std::move(found), *std::move(numbers)};
-}
-
 absl::StatusOr<Operation::Info> EngineImpl::StartOperation(std::string_view collection,
                                                            Operation::Type type,
                                                            std::span<const int> shards) {
   // No collection goes away between the look-up and the request.
   absl::MutexLock lock(&definitions_mu_);
-  const auto target = FindTarget(collection, type, shards);
-  if (!target.ok()) return target.status();
-  const auto created = operations_.Create(collection, type, target->shards);
-  if (!created.ok()) return created.status();
-  if (created->made) target->collection->Request(created->operation);
-  return created->operation->Snapshot();
-}
-
-absl::StatusOr<OperationEstimate> EngineImpl::EstimateOperation(std::string_view collection,
-                                                                Operation::Type type,
-                                                                std::span<const int> shards) const {
-  const auto target = FindTarget(collection, type, shards);
-  if (!target.ok()) return target.status();
-  const CollectionStats stats = target->collection->Stats();
-  std::vector<ShardStats> chosen;
-  for (const int shard : target->shards) chosen.push_back(stats.shards[shard]);
-  const CollectionSpec& spec = target->collection->info().spec;
-  return engine::EstimateOperation(type, spec.index, spec.dimension, chosen,
-                                   options_.maintenance_threads, options_.maintenance);
-}
-
-absl::StatusOr<std::shared_ptr<Operation>> EngineImpl::FindOperation(std::string_view collection,
-                                                                     std::string_view id) const {
-  if (const auto found = Find(collection); !found.ok()) return found.status();
-  return operations_.Find(collection, id);
-}
-
-absl::StatusOr<Operation::Info> EngineImpl::GetOperation(std::string_view collection,
-                                                         std::string_view id) const {
-  const auto operation = FindOperation(collection, id);
-  if (!operation.ok()) return operation.status();
-  return (*operation)->Snapshot();
-}
-
-absl::StatusOr<std::vector<Operation::Info>> EngineImpl::ListOperations(std::string_view collection,
-                                                                        std::string_view after,
-                                                                        int limit) const {
-  if (const auto found = Find(collection); !found.ok()) return found.status();
-  if (limit < 1) {
-    return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
-  }
-  std::vector<Operation::Info> infos;
-  for (const auto& operation : operations_.List(collection, after, limit)) {
-    infos.push_back(operation->Snapshot());
-  }
-  return infos;
-}
-
-absl::Status EngineImpl::CancelOperation(std::string_view collection, std::string_view id) {
-  const auto operation = FindOperation(collection, id);
-  if (!operation.ok()) return operation.status();
-  (*operation)->Cancel();
-  return absl::OkStatus();
-}
-
-absl::Status EngineImpl::DeleteOperation(std::string_view collection, std::string_view id) {
-  if (const auto found = Find(collection); !found.ok()) return found.status();
-  return operations_.Delete(collection, id);
-}
-
-absl::StatusOr<Operation::Info> EngineImpl::WaitOperation(std::string_view collection,
-                                                          std::string_view id,
-                                                          absl::Duration timeout,
-                                                          const CallContext& context) const {
-  const auto operation = FindOperation(collection, id);
-  if (!operation.ok()) return operation.status();
-  TokenWaits::Place place(&operation_waits_);
-  if ((*operation)->done() || !place.Take().ok()) return (*operation)->Snapshot();
-  std::stop_source stop;  // of the caller or of the engine
-  const std::stop_callback caller(context.stop, [&] { stop.request_stop(); });
-  const std::stop_callback engine(operation_waits_.stop(), [&] { stop.request_stop(); });
-  CallContext patience;
-  patience.deadline =
-      std::min(context.deadline, absl::Now() + std::min(timeout, kMaxOperationWait));
-  patience.stop = stop.get_token();
-  const absl::Status waited = (*operation)->Wait(patience);
-  if (!waited.ok() && context.stop.stop_requested()) return waited;
-  return (*operation)->Snapshot();
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  return operations_.Start(*found, type, shards);
 }
 
 absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view collection,
@@ -535,64 +542,6 @@ absl::StatusOr<std::vector<Facet>> EngineImpl::CountValues(std::string_view coll
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
   return (*found)->CountValues(fields, filter, limit);
-}
-
-absl::StatusOr<Embedded> EngineImpl::Embed(const EmbedRequest& request,
-                                           const CallContext& context) {
-  if (absl::Status status = CheckRunning(); !status.ok()) return status;
-  if (absl::Status status = CheckBatchSize("texts", request.texts.size()); !status.ok())
-    return status;
-  const auto& texts = request.texts;
-  std::string name = request.model;
-  if (name.empty()) {
-    // In its own precision: others are asked for by name.
-    std::vector<encoder::ModelInfo> models = encoder_->Models();
-    std::erase_if(models, [](const encoder::ModelInfo& one) { return one.precision != "fp32"; });
-    if (models.size() != 1) {
-      std::string names;
-      for (const auto& one : models) absl::StrAppend(&names, names.empty() ? "" : ", ", one.name);
-      return InvalidField("model",
-                          absl::StrCat("is empty, and the server has ", models.size(),
-                                       " models to choose from", names.empty() ? "" : ": ", names));
-    }
-    name = models.front().name;
-  }
-  absl::StatusOr<encoder::ModelInfo> info = encoder_->Model(name);
-  if (!info.ok()) return info.status();
-
-  Embedded reply{.model = *std::move(info), .results = {}, .timings = {}};
-  std::vector<encoder::EmbedResult>& results = reply.results;
-  results.resize(texts.size());
-  std::vector<std::string_view> good;
-  std::vector<size_t> places;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    results[i].status = CheckText(absl::StrCat("texts[", i, "]"), texts[i]);
-    if (!results[i].status.ok()) continue;
-    good.push_back(texts[i]);
-    places.push_back(i);
-  }
-  if (good.empty()) return reply;
-  encoder::EmbedOptions options;
-  options.input_type = request.input_type;
-  options.lane = request.input_type == encoder::InputType::kQuery ? encoder::Lane::kQuery
-                                                                  : encoder::Lane::kBulk;
-  options.truncate =
-      request.truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
-  options.dimensions = request.dimensions;
-  options.deadline = context.deadline;
-  options.stop = context.stop;
-  options.timings = &reply.timings;
-  auto embedded = encoder_->Embed(name, good, options);
-  if (!embedded.ok()) return embedded.status();
-  for (size_t j = 0; j < places.size(); ++j) {
-    encoder::EmbedResult& result = results[places[j]];
-    result = std::move((*embedded)[j]);
-    if (absl::IsInvalidArgument(result.status)) {
-      result.status = InvalidField(absl::StrCat("texts[", places[j], "]"),
-                                   std::string(result.status.message()));
-    }
-  }
-  return reply;
 }
 
 void EngineImpl::Shutdown() {

@@ -16,7 +16,11 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "encoder/encoder.h"
+#include "server/engine/alias_info.h"
+#include "server/engine/document_stream.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/index_export.h"
+#include "server/engine/ingest.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/operation.h"
 #include "server/engine/operation_estimate.h"
@@ -42,7 +46,9 @@ struct EngineOptions {
   MaintenancePolicy maintenance;
   // Tells update times and what has expired; tests have one of their own. Called from any thread.
   std::function<absl::Time()> clock = absl::Now;
-  absl::Duration reap_interval = absl::Seconds(1);  // between looks for what has expired
+  absl::Duration reap_interval = absl::Seconds(1);      // between looks for what has expired
+  int document_streams = 16;                            // that may be open at once
+  absl::Duration document_stream_age = absl::Hours(1);  // at most; infinite: no limit
 };
 
 struct IdPage {
@@ -96,9 +102,29 @@ class Engine {
   virtual absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const = 0;
   // In order of id.
   virtual std::vector<CollectionInfo> ListCollections() const = 0;
-  // `etag` empty: any; otherwise ABORTED when it is not the current one.
+  // `etag` empty: any; otherwise ABORTED when it is not the current one. FAILED_PRECONDITION naming
+  // them while aliases point to it.
   virtual absl::Status DeleteCollection(std::string_view id, std::string_view etag) = 0;
   virtual absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const = 0;
+
+  // Aliases can stand for the id of a collection in every method but these and those that create
+  // and delete collections. They do what those of Aliases say.
+  virtual absl::StatusOr<AliasInfo> CreateAlias(std::string_view id, std::string_view target) = 0;
+  virtual absl::StatusOr<AliasInfo> UpdateAlias(const AliasUpdate& update) = 0;
+  virtual absl::StatusOr<AliasInfo> GetAlias(std::string_view id) const = 0;
+  virtual std::vector<AliasInfo> ListAliases() const = 0;
+  virtual absl::Status DeleteAlias(std::string_view id) = 0;
+  // The id of the collection that an alias points to now; nullopt: it is no alias. Takes no time.
+  virtual std::optional<std::string> AliasTarget(std::string_view id) const = 0;
+
+  // The documents of a collection as they are now. INVALID_ARGUMENT for a slice, a place or a
+  // filter that is none; RESOURCE_EXHAUSTED when EngineOptions::document_streams are open.
+  virtual absl::StatusOr<std::unique_ptr<DocumentStream>> OpenDocumentStream(
+      std::string_view collection, const DocumentStreamRequest& request) = 0;
+  // What maintenance and administration do from now on, of a collection or, with an empty id, of
+  // all. RESOURCE_EXHAUSTED. The watcher must not outlive the engine.
+  virtual absl::StatusOr<std::unique_ptr<EventBus::Watcher>> WatchEvents(
+      std::string_view collection) = 0;
 
   // Has maintenance retrain or compact shards of a collection; empty: all. While an operation of
   // the same type over the same shards runs, that one is returned. INVALID_ARGUMENT for a shard
@@ -109,8 +135,9 @@ class Engine {
   // What it would take. The same errors.
   virtual absl::StatusOr<OperationEstimate> EstimateOperation(
       std::string_view collection, Operation::Type type, std::span<const int> shards) const = 0;
-  // The methods on operations return NOT_FOUND for an unknown collection or operation. Operations
-  // that are done are kept for a while; those of a deleted collection are gone.
+  // The methods on operations return NOT_FOUND for an unknown collection or operation. Of
+  // operations that are done the last 256 are kept, over restarts too; those of a deleted
+  // collection are gone.
   virtual absl::StatusOr<Operation::Info> GetOperation(std::string_view collection,
                                                        std::string_view id) const = 0;
   // In order of creation, from behind the operation `after` on.
@@ -149,6 +176,13 @@ class Engine {
   virtual absl::StatusOr<WriteResult> Modify(std::string_view collection, const std::string& id,
                                              const ModifyFn& fn, Truncate truncate,
                                              const CallContext& context) = 0;
+  // Opens a stream of writes. resume_token: names it for being taken up again, at most 128 bytes;
+  // empty: it cannot be. INVALID_ARGUMENT, ABORTED while a stream with the token is open,
+  // RESOURCE_EXHAUSTED when too many are. Where too many could be taken up, the one used longest
+  // ago is forgotten. The engine must outlive the stream.
+  virtual absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(std::string_view collection,
+                                                                   std::string_view resume_token,
+                                                                   Truncate truncate) = 0;
   // nullopt where an id does not exist or has expired, as of all reads. Same length and order as
   // `ids`; an id that stands several times is read once. max_bytes: the caller's limit on its
   // reply. When the documents take more, copies included, reading stops with RESOURCE_EXHAUSTED
@@ -199,6 +233,10 @@ class Engine {
   // there are several).
   virtual absl::StatusOr<Embedded> Embed(const EmbedRequest& request,
                                          const CallContext& context) = 0;
+  // Tokens of `text` by the tokenizer of the collection's model; see encoder::Encoder::CountTokens.
+  // FAILED_PRECONDITION where a search by text has it: no model, or another than it was made with.
+  virtual absl::StatusOr<int> CountTokens(std::string_view collection,
+                                          std::string_view text) const = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 

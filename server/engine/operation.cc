@@ -14,15 +14,30 @@ namespace {
 
 absl::string_view View(std::string_view s) { return {s.data(), s.size()}; }
 
+std::vector<int> ShardsOf(const std::vector<Operation::Part>& parts) {
+  std::vector<int> shards;
+  for (const Operation::Part& part : parts) shards.push_back(part.shard);
+  return shards;
+}
+
+absl::Status CutShortError() {
+  return absl::AbortedError(
+      "the server restarted while it ran; what is left of it was not done, so start it again");
+}
+
 }  // namespace
 
-Operation::Operation(std::string id, std::string collection, Type type, std::vector<int> shards)
+Operation::Operation(std::string id, std::string collection, Type type, std::vector<int> shards,
+                     uint64_t number, EndFn on_end)
     : id_(std::move(id)),
       collection_(std::move(collection)),
+      number_(number),
       type_(type),
       shards_(std::move(shards)),
       create_time_(absl::Now()),
-      open_(shards_.size()) {
+      on_end_(std::move(on_end)),
+      open_(shards_.size()),
+      done_(shards_.empty()) {
   for (const int shard : shards_) {
     Part& part = parts_.emplace_back();
     part.shard = shard;
@@ -31,19 +46,42 @@ Operation::Operation(std::string id, std::string collection, Type type, std::vec
   if (parts_.empty()) end_time_ = create_time_;
 }
 
+Operation::Operation(const Info& info)
+    : id_(info.id),
+      collection_(info.collection),
+      number_(info.number),
+      type_(info.type),
+      shards_(ShardsOf(info.parts)),
+      create_time_(info.create_time),
+      cancel_(info.cancel_requested),
+      open_(0),
+      done_(true),
+      end_time_(info.end_time),
+      parts_(info.parts) {}
+
 bool Operation::done() const {
   absl::MutexLock lock(&mu_);
-  return open_ == 0;
+  return done_;
+}
+
+bool Operation::working() const {
+  absl::MutexLock lock(&mu_);
+  return open_ > 0;
 }
 
 Operation::Info Operation::Snapshot() const {
   absl::MutexLock lock(&mu_);
+  return SnapshotLocked();
+}
+
+Operation::Info Operation::SnapshotLocked() const {
   Info info{.id = id_,
+            .number = number_,
             .collection = collection_,
             .type = type_,
             .create_time = create_time_,
-            .end_time = end_time_,
-            .done = open_ == 0,
+            .end_time = done_ ? end_time_ : absl::InfiniteFuture(),
+            .done = done_,
             .cancel_requested = cancel_,
             .status = {},
             .parts = parts_};
@@ -64,8 +102,19 @@ void Operation::FinishPart(Part* part, absl::Status status) {
   part->done = true;
   part->stage = status.ok() ? "done" : absl::IsCancelled(status) ? "cancelled" : "failed";
   part->status = std::move(status);
-  if (--open_ > 0) return;
-  end_time_ = absl::Now();
+  if (--open_ == 0) end_time_ = absl::Now();
+}
+
+void Operation::Close(Info info) {
+  if (on_end_ != nullptr) {
+    info.done = true;
+    for (const Part& part : info.parts) {
+      if (info.status.ok()) info.status = part.status;
+    }
+    on_end_(info);
+  }
+  absl::MutexLock lock(&mu_);
+  done_ = true;
   changed_.SignalAll();
 }
 
@@ -79,15 +128,31 @@ void Operation::Report(int shard, std::string_view stage, int64_t rows_done, int
 }
 
 void Operation::Finish(int shard, absl::Status status) {
-  absl::MutexLock lock(&mu_);
-  if (Part* const part = OpenPart(shard); part != nullptr) FinishPart(part, std::move(status));
+  Info info;
+  {
+    absl::MutexLock lock(&mu_);
+    Part* const part = OpenPart(shard);
+    if (part == nullptr) return;
+    FinishPart(part, std::move(status));
+    if (open_ > 0) return;
+    info = SnapshotLocked();
+    info.end_time = end_time_;
+  }
+  Close(std::move(info));
 }
 
 void Operation::End(const absl::Status& why) {
-  absl::MutexLock lock(&mu_);
-  for (Part& part : parts_) {
-    if (!part.done) FinishPart(&part, why);
+  Info info;
+  {
+    absl::MutexLock lock(&mu_);
+    if (open_ == 0) return;
+    for (Part& part : parts_) {
+      if (!part.done) FinishPart(&part, why);
+    }
+    info = SnapshotLocked();
+    info.end_time = end_time_;
   }
+  Close(std::move(info));
 }
 
 absl::Status Operation::CheckCancelled() const {
@@ -108,24 +173,54 @@ absl::Status Operation::Wait(const CallContext& context) const {
     changed_.SignalAll();
   });
   absl::MutexLock lock(&mu_);
-  while (open_ > 0) {
+  while (!done_) {
     if (context.stop.stop_requested()) {
       return absl::CancelledError("the caller went away while waiting for an operation");
     }
-    if (changed_.WaitWithDeadline(&mu_, context.deadline) && open_ > 0) {
+    if (changed_.WaitWithDeadline(&mu_, context.deadline) && !done_) {
       return absl::DeadlineExceededError(absl::StrCat("operation ", id_, " is not done yet"));
     }
   }
   return absl::OkStatus();
 }
 
-OperationRegistry::OperationRegistry()
-    : prefix_(absl::StrCat(absl::Hex(absl::ToUnixMillis(absl::Now())), "-")) {}
+OperationRegistry::OperationRegistry(OperationJournal journal)
+    : journal_(std::move(journal)),
+      prefix_(absl::StrCat(absl::Hex(absl::ToUnixMillis(absl::Now())), "-")) {}
 
-uint64_t OperationRegistry::NumberOf(std::string_view id) const {
+void OperationRegistry::Restore(std::vector<Operation::Info> infos) {
+  std::vector<Operation::Info> cut_short;
+  {
+    absl::MutexLock lock(&mu_);
+    for (Operation::Info& info : infos) {
+      next_ = std::max(next_, info.number + 1);
+      const bool was_done = info.done;
+      if (!was_done) {
+        info.done = true;
+        info.end_time = absl::Now();
+        for (Operation::Part& part : info.parts) {
+          if (part.done) continue;
+          part.done = true;
+          part.stage = "failed";
+          part.status = CutShortError();
+        }
+      }
+      operations_.emplace(info.number, std::make_shared<Operation>(info));
+      if (!was_done) cut_short.push_back(std::move(info));
+    }
+  }
+  if (journal_.put == nullptr) return;
+  for (const Operation::Info& info : cut_short) {
+    // Where it is not written, the next start ends it again.
+    journal_.put(info).IgnoreError();
+  }
+}
+
+uint64_t OperationRegistry::NumberOf(std::string_view id) {
   uint64_t number = 0;
-  if (!id.starts_with(prefix_)) return 0;
-  const absl::string_view digits = View(id.substr(prefix_.size()));
+  const size_t dash = id.rfind('-');
+  if (dash == std::string_view::npos) return 0;
+  const absl::string_view digits = View(id.substr(dash + 1));
   // One way to write each number.
   return absl::SimpleAtoi(digits, &number) && absl::StrCat(number) == digits ? number : 0;
 }
@@ -133,40 +228,67 @@ uint64_t OperationRegistry::NumberOf(std::string_view id) const {
 absl::StatusOr<OperationRegistry::Map::const_iterator> OperationRegistry::Place(
     std::string_view collection, std::string_view id) const {
   const auto at = operations_.find(NumberOf(id));
-  if (at != operations_.end() && at->second->collection() == collection) return at;
+  if (at != operations_.end() && at->second->id() == id && at->second->collection() == collection) {
+    return at;
+  }
   return absl::NotFoundError(
       absl::StrCat("collection `", absl::CHexEscape(View(collection)), "` has no operation `",
                    absl::CHexEscape(View(id.substr(0, 100))),
-                   "`; operations that are done are kept for a while, and not beyond a restart"));
+                   "`; of operations that are done the last ", kKeptDone, " are kept"));
 }
 
 absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     std::string_view collection, Operation::Type type, const std::vector<int>& shards) {
-  absl::MutexLock lock(&mu_);
-  size_t running = 0;
-  for (const auto& [number, operation] : operations_) {
-    if (operation->done()) continue;
-    ++running;
-    if (operation->collection() == collection && operation->type() == type &&
-        operation->shards() == shards && operation->CheckCancelled().ok()) {
-      return Created{operation, false};
+  std::vector<std::shared_ptr<Operation>> dropped;
+  std::shared_ptr<Operation> made;
+  {
+    absl::MutexLock lock(&mu_);
+    size_t running = 0;
+    for (const auto& [number, operation] : operations_) {
+      if (operation->done()) continue;
+      ++running;
+      if (operation->collection() == collection && operation->type() == type &&
+          operation->shards() == shards && operation->working() &&
+          operation->CheckCancelled().ok()) {
+        return Created{operation, false};
+      }
+    }
+    if (running >= kMaxRunning) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          running, " operations run, which is the limit; wait for some or cancel them"));
+    }
+    size_t surplus = operations_.size() - running;
+    for (auto at = operations_.begin(); at != operations_.end() && surplus > kKeptDone;) {
+      if (!at->second->done()) {
+        ++at;
+        continue;
+      }
+      dropped.push_back(std::move(at->second));
+      at = operations_.erase(at);
+      --surplus;
+    }
+    const uint64_t number = next_++;
+    made = std::make_shared<Operation>(absl::StrCat(prefix_, number), std::string(collection), type,
+                                       shards, number, [this](const Operation::Info& info) {
+                                         // Where it is not written, the next start says that it
+                                         // was cut short.
+                                         if (journal_.put) journal_.put(info).IgnoreError();
+                                         if (journal_.ended) journal_.ended(info);
+                                       });
+    operations_.emplace(number, made);
+  }
+  if (journal_.erase) {
+    for (const auto& operation : dropped) journal_.erase(operation->Snapshot());
+  }
+  if (journal_.put) {
+    const Operation::Info info = made->Snapshot();
+    if (absl::Status status = journal_.put(info); !status.ok()) {
+      absl::MutexLock lock(&mu_);
+      operations_.erase(info.number);
+      return status;
     }
   }
-  if (running >= kMaxRunning) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(running, " operations run, which is the limit; wait for some or cancel them"));
-  }
-  size_t surplus = operations_.size() - running;
-  for (auto at = operations_.begin(); at != operations_.end() && surplus > kKeptDone;) {
-    const bool drop = at->second->done();
-    at = drop ? operations_.erase(at) : std::next(at);
-    surplus -= drop;
-  }
-  const uint64_t number = next_++;
-  auto operation = std::make_shared<Operation>(absl::StrCat(prefix_, number),
-                                               std::string(collection), type, shards);
-  operations_.emplace(number, operation);
-  return Created{std::move(operation), true};
+  return Created{std::move(made), true};
 }
 
 absl::StatusOr<std::shared_ptr<Operation>> OperationRegistry::Find(std::string_view collection,
@@ -190,14 +312,19 @@ std::vector<std::shared_ptr<Operation>> OperationRegistry::List(std::string_view
 }
 
 absl::Status OperationRegistry::Delete(std::string_view collection, std::string_view id) {
-  absl::MutexLock lock(&mu_);
-  const auto place = Place(collection, id);
-  if (!place.ok()) return place.status();
-  if (!(*place)->second->done()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("operation ", (*place)->second->id(), " still runs; cancel it first"));
+  std::shared_ptr<Operation> gone;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto place = Place(collection, id);
+    if (!place.ok()) return place.status();
+    if (!(*place)->second->done()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("operation ", (*place)->second->id(), " still runs; cancel it first"));
+    }
+    gone = (*place)->second;
+    operations_.erase(*place);
   }
-  operations_.erase(*place);
+  if (journal_.erase) journal_.erase(gone->Snapshot());
   return absl::OkStatus();
 }
 
@@ -209,15 +336,21 @@ void OperationRegistry::CancelAll(std::string_view collection) {
 }
 
 void OperationRegistry::Drop(std::string_view collection, const absl::Status& why) {
-  absl::MutexLock lock(&mu_);
-  for (auto at = operations_.begin(); at != operations_.end();) {
-    if (at->second->collection() != collection) {
-      ++at;
-      continue;
+  std::vector<std::shared_ptr<Operation>> gone;
+  {
+    absl::MutexLock lock(&mu_);
+    for (auto at = operations_.begin(); at != operations_.end();) {
+      if (at->second->collection() != collection) {
+        ++at;
+        continue;
+      }
+      gone.push_back(std::move(at->second));
+      at = operations_.erase(at);
     }
-    at->second->Cancel();
-    at->second->End(why);
-    at = operations_.erase(at);
+  }
+  for (const auto& operation : gone) {
+    operation->Cancel();
+    operation->End(why);
   }
 }
 

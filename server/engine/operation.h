@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -33,7 +34,8 @@ class Operation {
     absl::Status status;  // when done
   };
   struct Info {
-    std::string id;  // unique in the server; [a-z0-9-]
+    std::string id;       // unique in the store; [a-z0-9-]
+    uint64_t number = 0;  // of creation, over all starts
     std::string collection;
     Type type = Type::kRetrain;
     absl::Time create_time, end_time;  // end: infinite future until done
@@ -43,13 +45,21 @@ class Operation {
     std::vector<Part> parts;
   };
 
-  Operation(std::string id, std::string collection, Type type, std::vector<int> shards);
+  // Told how it ended, once, before anybody sees that it is done. No lock is held.
+  using EndFn = std::function<void(const Info&)>;
+
+  Operation(std::string id, std::string collection, Type type, std::vector<int> shards,
+            uint64_t number = 0, EndFn on_end = nullptr);
+  // One that an earlier start left; info.done.
+  explicit Operation(const Info& info);
 
   const std::string& id() const { return id_; }
   Type type() const { return type_; }
   const std::string& collection() const { return collection_; }
   const std::vector<int>& shards() const { return shards_; }
   bool done() const;
+  // Whether a part of it is not done: false a moment before done.
+  bool working() const;
   Info Snapshot() const;
 
   // For whoever works on a shard's part. A part that is done stays as it is; a shard that is no
@@ -70,27 +80,48 @@ class Operation {
  private:
   Part* OpenPart(int shard) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);  // null: none, or done
   void FinishPart(Part* part, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Info SnapshotLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // After the last part: tells on_end_, then everybody.
+  void Close(Info info) ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::string id_, collection_;
+  const uint64_t number_;
   const Type type_;
   const std::vector<int> shards_;
   const absl::Time create_time_;
+  const EndFn on_end_;
   mutable absl::Mutex mu_;
   mutable absl::CondVar changed_;
   bool cancel_ ABSL_GUARDED_BY(mu_) = false;
   size_t open_ ABSL_GUARDED_BY(mu_);  // parts that are not done
+  bool done_ ABSL_GUARDED_BY(mu_);
   absl::Time end_time_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::vector<Part> parts_ ABSL_GUARDED_BY(mu_);
 };
 
-// The operations of a server, those under way and the last kept of those that are done. In memory:
-// a restart forgets them (the work itself is safe to cut short and to repeat). Thread safe.
+// Where the registry writes down what it has, so that the next start knows it. Any may be null.
+struct OperationJournal {
+  // Durable on return. Blocks on disk.
+  std::function<absl::Status(const Operation::Info&)> put;
+  std::function<void(const Operation::Info&)> erase;
+  // One ended, and was put.
+  std::function<void(const Operation::Info&)> ended;
+};
+
+// The operations of a server, those under way and the last kept of those that are done. What an
+// operation is goes into the journal when it begins and when it ends; where it could not be written
+// at its end, the next start takes it for one that was cut short. Thread safe.
 class OperationRegistry {
  public:
   static constexpr size_t kKeptDone = 256;
   static constexpr size_t kMaxRunning = 256;
 
-  OperationRegistry();
+  explicit OperationRegistry(OperationJournal journal = {});
+
+  // What an earlier start left, in any order. One that was not done is now, with ABORTED: the work
+  // is safe to cut short and to repeat, but whether to repeat it is its caller's choice. Before
+  // anything else.
+  void Restore(std::vector<Operation::Info> infos);
 
   struct Created {
     std::shared_ptr<Operation> operation;
@@ -98,14 +129,15 @@ class OperationRegistry {
   };
   // The operation that runs already with the same type and shards, unless it was cancelled; so a
   // request that is sent twice is done once. Otherwise a new one with an id of its own.
-  // RESOURCE_EXHAUSTED when kMaxRunning run. shards: ascending.
+  // RESOURCE_EXHAUSTED when kMaxRunning run; what the journal says when it refuses. shards:
+  // ascending. One call at a time.
   absl::StatusOr<Created> Create(std::string_view collection, Operation::Type type,
                                  const std::vector<int>& shards);
   // NOT_FOUND, naming both.
   absl::StatusOr<std::shared_ptr<Operation>> Find(std::string_view collection,
                                                   std::string_view id) const;
   // In order of creation; `after` is the id to go on behind, whether or not it is there still;
-  // empty, or not an id of this registry: from the first.
+  // empty, or not an id: from the first.
   std::vector<std::shared_ptr<Operation>> List(std::string_view collection, std::string_view after,
                                                size_t limit) const;
   // FAILED_PRECONDITION while it runs, NOT_FOUND.
@@ -117,12 +149,13 @@ class OperationRegistry {
 
  private:
   using Map = absl::btree_map<uint64_t, std::shared_ptr<Operation>>;
-  // The number in an id of this registry; 0: another id.
-  uint64_t NumberOf(std::string_view id) const;
+  // The number in an id; 0: it is none.
+  static uint64_t NumberOf(std::string_view id);
   absl::StatusOr<Map::const_iterator> Place(std::string_view collection, std::string_view id) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const std::string prefix_;  // of ids: differs from start to start
+  const OperationJournal journal_;
+  const std::string prefix_;  // of new ids: differs from start to start
   mutable absl::Mutex mu_;    // taken before an operation's own
   uint64_t next_ ABSL_GUARDED_BY(mu_) = 1;
   Map operations_ ABSL_GUARDED_BY(mu_);

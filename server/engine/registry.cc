@@ -7,15 +7,49 @@
 
 namespace vecino::engine {
 
-absl::StatusOr<std::shared_ptr<Collection>> Registry::Find(std::string_view id) const {
-  {
-    absl::ReaderMutexLock lock(&mu_);
-    if (const auto it = collections_.find(id); it != collections_.end()) return it->second;
-  }
+namespace {
+
+absl::Status NoSuchCollection(std::string_view id) {
   const std::string_view shown = id.substr(0, 80);  // may be any bytes
   return absl::NotFoundError(
       absl::StrCat("collection `", absl::CHexEscape({shown.data(), shown.size()}),
                    "` does not exist; create it first or list what there is"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Collection>> Registry::Find(std::string_view id) const {
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    if (const auto it = collections_.find(id); it != collections_.end()) return it->second;
+    if (const auto it = aliases_.find(id); it != aliases_.end()) return it->second;
+  }
+  return NoSuchCollection(id);
+}
+
+absl::StatusOr<std::shared_ptr<Collection>> Registry::FindExact(std::string_view id) const {
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    if (const auto it = collections_.find(id); it != collections_.end()) return it->second;
+  }
+  return NoSuchCollection(id);
+}
+
+std::optional<std::string> Registry::AliasTarget(std::string_view id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  const auto it = aliases_.find(id);
+  if (it == aliases_.end()) return std::nullopt;
+  return it->second->info().spec.id;
+}
+
+void Registry::SetAlias(std::string_view alias, std::shared_ptr<Collection> target) {
+  absl::MutexLock lock(&mu_);
+  aliases_.insert_or_assign(std::string(alias), std::move(target));
+}
+
+void Registry::EraseAlias(std::string_view alias) {
+  absl::MutexLock lock(&mu_);
+  if (const auto it = aliases_.find(alias); it != aliases_.end()) aliases_.erase(it);
 }
 
 std::vector<std::shared_ptr<Collection>> Registry::All() const {
@@ -42,6 +76,7 @@ void Registry::Erase(std::string_view id) {
 
 void Registry::Clear() {
   absl::MutexLock lock(&mu_);
+  aliases_.clear();
   collections_.clear();
 }
 

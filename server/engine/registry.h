@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,14 +20,22 @@ namespace vecino::engine {
 // Thread safety: all methods are safe from any thread; the lock is held for a look-up only.
 class Registry {
  public:
-  // NOT_FOUND, naming the collection.
+  // By the id of the collection, or of an alias that points to it now. NOT_FOUND, naming it.
   absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
+  // By its own id only.
+  absl::StatusOr<std::shared_ptr<Collection>> FindExact(std::string_view id) const;
+  // The id of the collection that an alias points to; nullopt: it is no alias.
+  std::optional<std::string> AliasTarget(std::string_view id) const;
   // In order of id.
   std::vector<std::shared_ptr<Collection>> All() const;
 
   // The id must not be there yet.
   void Insert(std::shared_ptr<Collection> collection);
   void Erase(std::string_view id);
+  // Points an alias, new or not, to a collection: a look-up finds the one or the other. No
+  // collection has the alias' id, and none goes while an alias points to it.
+  void SetAlias(std::string_view alias, std::shared_ptr<Collection> target);
+  void EraseAlias(std::string_view alias);
   void Clear();
 
   // The sums over all collections. No collection outlives the call because of it.
@@ -37,8 +46,10 @@ class Registry {
   Totals Sum() const;
 
  private:
+  using Map = std::map<std::string, std::shared_ptr<Collection>, std::less<>>;
   mutable absl::Mutex mu_;
-  std::map<std::string, std::shared_ptr<Collection>, std::less<>> collections_ ABSL_GUARDED_BY(mu_);
+  Map collections_ ABSL_GUARDED_BY(mu_);
+  Map aliases_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace vecino::engine

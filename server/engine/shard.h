@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/engine_metrics.h"
+#include "server/engine/event_bus.h"
 #include "server/engine/expiries.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
@@ -29,6 +30,7 @@
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
 #include "server/engine/shard_files.h"
+#include "server/engine/shard_marks.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/engine/write_queue.h"
@@ -57,6 +59,7 @@ struct ShardOptions {
   HeadCache* heads = nullptr;
   uint32_t uid = 0;
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
+  EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
 };
 
 // Invariants:
@@ -130,6 +133,10 @@ class Shard {
   // Errors as those of writes.
   absl::StatusOr<int> ReapExpired(int limit, const CallContext& context);
 
+  // How far streams have come; written by commits.
+  ShardMarks& marks() { return marks_; }
+  // Tails that are full and wait to be drained.
+  int FrozenTails() const { return static_cast<int>(index_.Pin()->frozen.size()); }
   // Calls that wait for their turn to write.
   int WaitingCalls() const { return queue_.Waiting(); }
 
@@ -173,6 +180,7 @@ class Shard {
 
   // shard_load.cc
   absl::Status LoadIndex();
+  absl::Status LoadMarks();
 
   // shard_fields.cc
   // Parts that `manifest` names, from their files or else from stored documents.
@@ -189,6 +197,10 @@ class Shard {
   absl::Status PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const;
   absl::Status CheckCondition(const ShardWrite& write,
                               const std::optional<storage::IdEntry>& current, bool live) const;
+  // Adds the planned write to the mark of its stream, if it has one.
+  void MarkItem(const ShardWrite& write, Plan* plan) const;
+  // After the plan was carried out.
+  void Settle(Plan* plan);
   void SetApplied(uint64_t sequence);
   int64_t NowUs() const { return absl::ToUnixMicros(options_.clock()); }
   absl::StatusOr<std::vector<index::Hit>> SearchAround(
@@ -212,6 +224,7 @@ class Shard {
 
   // shard_maintenance.cc
   absl::Status CheckStop(const Work& work) const;
+  void Tell(Event::Kind kind, std::string message) const;
   // What long work calls between its pieces: drains what waits, so that tails stay few.
   absl::Status Pause(Work* work);
   absl::Status Step(const MaintenanceStep& step, Work* work);
@@ -260,6 +273,8 @@ class Shard {
   std::set<std::string> saved_files_;       // that it names; for Load and Maintain only
   bool files_unsaved_ =
       false;  // files came or went and the manifest does not say so; for Maintain only
+
+  ShardMarks marks_;
 
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it

@@ -1,4 +1,5 @@
 // The write path of a shard, from queue to index.
+#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -29,7 +30,9 @@ struct Shard::Plan {
     bool of_group = false;  // a write of this group made it so
   };
   absl::flat_hash_map<std::string, Entry> ids;
-  std::vector<ShardWrite*> refused_by_group;  // because of what a write of this group made
+  std::vector<ShardWrite*> refused_by_group;    // because of what a write of this group made
+  std::vector<absl::Span<ShardWrite>> batches;  // that were planned
+  absl::flat_hash_map<std::string, storage::Mark> marks;  // as they will be, by token
   uint64_t next_sequence = 0;
   int64_t now_us = 0;
 };
@@ -76,14 +79,20 @@ absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
     plan->ids.try_emplace(std::string(unknown[i]), Plan::Entry{(*found)[i]});
   }
 
+  plan->batches.push_back(batch);
   for (ShardWrite& write : batch) {
     index::YieldToSearches();
+    if (write.refused) {
+      MarkItem(write, plan);
+      continue;
+    }
     Plan::Entry& entry = plan->ids[write.document.id];
     const bool live = entry.current.has_value() &&
                       !storage::IsExpired(entry.current->expire_time_us, plan->now_us);
     if (absl::Status status = CheckCondition(write, entry.current, live); !status.ok()) {
       write.result.status = std::move(status);
       if (entry.of_group) plan->refused_by_group.push_back(&write);
+      MarkItem(write, plan);
       continue;
     }
     const bool put = write.kind == storage::Mutation::Kind::kPut;
@@ -115,8 +124,26 @@ absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
     }
     entry.of_group = true;
     plan->writes.push_back(&write);
+    MarkItem(write, plan);
   }
   return absl::OkStatus();
+}
+
+void Shard::MarkItem(const ShardWrite& write, Plan* plan) const {
+  if (write.stream == nullptr || write.stream->token.empty()) return;
+  const auto [it, is_new] = plan->marks.try_emplace(write.stream->token);
+  storage::Mark& mark = it->second;
+  if (is_new) mark = marks_.Get(write.stream->token);
+  mark.all_through = std::max(mark.all_through, write.stream->all_through);
+  mark.time_us = plan->now_us;
+  AddToMark(write.item, static_cast<int>(write.result.status.code()), &mark);
+}
+
+void Shard::Settle(Plan* plan) {
+  for (auto& [token, mark] : plan->marks) marks_.Set(std::move(mark));
+  for (const absl::Span<ShardWrite> batch : plan->batches) {
+    for (ShardWrite& write : batch) write.committed = true;
+  }
 }
 
 void Shard::Commit(WriteQueue::Batches batches) {
@@ -130,11 +157,19 @@ void Shard::Commit(WriteQueue::Batches batches) {
       for (ShardWrite& write : batch) write.result.status = status;
     }
   }
-  if (plan.mutations.empty()) return;
+  if (plan.mutations.empty()) {
+    // Marks that tell of failures only go into the store with the next write: before that, an item
+    // that failed may be tried again.
+    Settle(&plan);
+    return;
+  }
+  std::vector<storage::Mark> marks;
+  marks.reserve(plan.marks.size());
+  for (const auto& [token, mark] : plan.marks) marks.push_back(mark);
 
   // From here on searches may wait for this thread: it does not yield to them.
   appending_.store(plan.next_sequence - 1, std::memory_order_release);  // D3
-  absl::Status status = log_->Append(plan.mutations);
+  absl::Status status = log_->Append(plan.mutations, marks);
   if (!status.ok()) {
     metrics_->commit_failures.Add();
     if (!WasNotWritten(status)) {
@@ -148,7 +183,17 @@ void Shard::Commit(WriteQueue::Batches batches) {
       status = absl::UnknownError(absl::StrCat("it is not known whether this write to ", where,
                                                " was done: ", status.ToString()));
     }
-    for (ShardWrite* write : plan.writes) write->result.status = status;
+    for (const absl::Span<ShardWrite> batch : plan.batches) {
+      for (ShardWrite& write : batch) {
+        if (write.stream != nullptr) write.result.status = status;
+      }
+    }
+    for (size_t i = 0; i < plan.writes.size(); ++i) {
+      plan.writes[i]->result.status = status;
+      if (plan.mutations[i].kind == storage::Mutation::Kind::kPut) {
+        plan.writes[i]->document = std::move(plan.mutations[i].document);
+      }
+    }
     for (ShardWrite* write : plan.refused_by_group) write->result.status = status;
     SetApplied(applied_.load());
     return;
@@ -178,6 +223,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
     due = TailWantsALook(tail_rows) || HasWork();
   }
   SetApplied(plan.next_sequence - 1);
+  Settle(&plan);
   int64_t puts = 0;
   for (const storage::Mutation& mutation : plan.mutations) {
     puts += mutation.kind == storage::Mutation::Kind::kPut;

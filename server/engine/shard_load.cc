@@ -18,12 +18,21 @@ absl::StatusOr<std::shared_ptr<Shard>> Shard::Load(const ShardOptions& options,
                                                    std::unique_ptr<storage::ShardLog> log,
                                                    EngineMetrics* metrics) {
   std::shared_ptr<Shard> shard(new Shard(options, std::move(log), metrics));
-  if (absl::Status status = shard->LoadIndex(); !status.ok()) {
+  absl::Status status = shard->LoadMarks();
+  if (status.ok()) status = shard->LoadIndex();
+  if (!status.ok()) {
     return absl::Status(status.code(),
                         absl::StrCat("loading shard ", options.number, " of collection `",
                                      options.collection, "`: ", status.message()));
   }
   return shard;
+}
+
+absl::Status Shard::LoadMarks() {
+  absl::StatusOr<std::vector<storage::Mark>> marks = log_->GetMarks();
+  if (!marks.ok()) return marks.status();
+  for (storage::Mark& mark : *marks) marks_.Set(std::move(mark));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Manifest> Shard::ReadManifest() const {

@@ -39,6 +39,15 @@ bool IsLong(const MaintenanceStep& step, const MaintenanceState& state) {
 
 }  // namespace
 
+void Shard::Tell(Event::Kind kind, std::string message) const {
+  if (options_.events == nullptr) return;
+  options_.events->Publish({.time = {},
+                            .collection = options_.collection,
+                            .shard = options_.number,
+                            .kind = kind,
+                            .message = std::move(message)});
+}
+
 void Shard::Request(std::shared_ptr<Operation> operation) {
   operation->Report(options_.number, "waiting", 0, 0);
   {
@@ -69,13 +78,19 @@ absl::Status Shard::Pause(Work* work) {
              .pausing = true,
              .stage = "",
              .total = 0,
-             .file = 0};
+             .file = 0,
+             .refused = ""};
   return Drain(&drain);
 }
 
 absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort effort) {
-  Work work{
-      .stop = stop, .operation = nullptr, .pausing = false, .stage = "", .total = 0, .file = 0};
+  Work work{.stop = stop,
+            .operation = nullptr,
+            .pausing = false,
+            .stage = "",
+            .total = 0,
+            .file = 0,
+            .refused = ""};
   if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
   std::shared_ptr<Operation> operation;
   MaintenanceStep step;
@@ -97,7 +112,11 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
   }
   absl::Status status;
   if (operation != nullptr) {
-    operation->Finish(options_.number, RunOperation(operation, &work));
+    absl::Status ended = RunOperation(operation, &work);
+    if (absl::IsCancelled(ended) && stop.stop_requested() && operation->CheckCancelled().ok()) {
+      ended = absl::AbortedError("the server was stopped while it ran; start it again");
+    }
+    operation->Finish(options_.number, std::move(ended));
   } else {
     status = Step(step, &work);
   }
@@ -112,9 +131,16 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
   }
   if (status.ok()) status = SaveManifest(/*files=*/false);
   if (!status.ok()) {
-    // A shard that is closed refuses to save; that is no failure to be tried again.
-    absl::MutexLock lock(&applied_mu_);
-    return closed_.ok() ? status : absl::CancelledError(closed_.message());
+    {
+      // A shard that is closed refuses to save; that is no failure to be tried again.
+      absl::MutexLock lock(&applied_mu_);
+      if (!closed_.ok()) return absl::CancelledError(closed_.message());
+    }
+    if (!absl::IsCancelled(status)) {
+      Tell(Event::Kind::kFailure,
+           absl::StrCat("maintenance failed and is tried again: ", status.ToString()));
+    }
+    return status;
   }
   return Maintained{
       .worked = operation != nullptr || merged_fields || step.kind != MaintenanceStep::Kind::kNone,
@@ -153,6 +179,7 @@ absl::Status Shard::RunOperation(const std::shared_ptr<Operation>& operation, Wo
 absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
   const absl::Time start = absl::Now();
   const char* what = "";
+  Event::Kind kind = Event::Kind::kMerge;
   absl::Status status;
   switch (step.kind) {
     case MaintenanceStep::Kind::kNone:
@@ -165,14 +192,17 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
       break;
     case MaintenanceStep::Kind::kRetrain:
       what = "trained";
+      kind = Event::Kind::kRetrain;
       status = Retrain(work);
       break;
     case MaintenanceStep::Kind::kCalibrate:
       what = "calibrated";
+      kind = Event::Kind::kCalibrate;
       status = Calibrate(work);
       break;
     case MaintenanceStep::Kind::kGraph:
       what = "built a graph";
+      kind = Event::Kind::kGraph;
       status = BuildGraph(step.first, work);
       break;
   }
@@ -182,8 +212,12 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
   }
   if (!status.ok()) return status;
   const std::string choice =
-      absl::StrCat(what, " because ", step.why, "; took ",
-                   absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))));
+      !work->refused.empty()
+          ? work->refused
+          : absl::StrCat(
+                what, " because ", step.why, "; took ",
+                absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))));
+  Tell(work->refused.empty() ? kind : Event::Kind::kFailure, choice);
   spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection, choice);
   absl::MutexLock lock(&index_mu_);
   last_choice_ = choice;
@@ -198,11 +232,15 @@ absl::Status Shard::Drain(Work* work) {
     rows = index_.FreezeForDrain(kMaxTailsPerDrain);
   }
   if (!rows.has_value()) return absl::OkStatus();
+  const int64_t live = rows->live();
   if (absl::Status status = Rebuild(*std::move(rows), /*drain=*/true, work); !status.ok()) {
     return status;
   }
   metrics_->drains.Add();
   metrics_->drain_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  Tell(Event::Kind::kDrain,
+       absl::StrCat("drained ", live, " rows of the tail into a segment; took ",
+                    absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1)))));
   return absl::OkStatus();
 }
 
@@ -468,7 +506,7 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
   const auto refuse = [&](const absl::Status& why) {
     absl::MutexLock lock(&index_mu_);
     places_[segment.get()].graph_refused = true;
-    last_choice_ = absl::StrCat("built no graph: ", why.message());
+    work->refused = absl::StrCat("built no graph: ", why.message());
   };
   if (options_.budget != nullptr) {
     const int64_t bytes = PredictIndexBytes(index::SegmentKind::kIvf, options_.index,
@@ -477,8 +515,6 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
                                             segment->size(), options_.dimension, false);
     if (absl::Status status = options_.budget->Reserve(bytes, "a graph"); !status.ok()) {
       refuse(status);
-      spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection,
-                   std::string(status.message()));
       return absl::OkStatus();
     }
     options_.budget->Release(bytes);  // counted when it is published

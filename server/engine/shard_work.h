@@ -17,7 +17,8 @@ struct Shard::Work {
   bool pausing = false;                  // a drain runs inside other work
   std::string stage;
   int64_t total = 0;
-  uint64_t file = 0;  // number of the segment's file, 0 while in memory
+  uint64_t file = 0;    // number of the segment's file, 0 while in memory
+  std::string refused;  // why what was to be built is not, and not tried again; else empty
 };
 
 }  // namespace vecino::engine

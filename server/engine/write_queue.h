@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "server/engine/shard_marks.h"
 #include "server/engine/types.h"
 #include "server/fields/row.h"
 #include "storage/shard_log.h"
@@ -21,13 +22,21 @@ namespace vecino::engine {
 // One write on its way into a shard, and what became of it.
 struct ShardWrite {
   storage::Mutation::Kind kind = storage::Mutation::Kind::kPut;
-  storage::Document document;           // kDelete: only the id counts. Emptied by the commit.
-  fields::Row fields;                   // kPut: of document.metadata. Emptied by the commit.
+  storage::Document document;  // kDelete: only the id counts. Emptied by a commit that succeeds.
+  fields::Row fields;          // kPut: of document.metadata. Emptied by the commit.
   WriteMode mode = WriteMode::kUpsert;  // kPut
   std::string etag;                     // not empty: ABORTED unless it is the current version's
   int64_t ttl_us = 0;                   // kPut: above 0 sets the document's expire time
   bool expired = false;  // kDelete: of a version that has expired, which `etag` names
   WriteResult result;
+
+  // Of an item of a stream: its stream and its number, which grows from write to write. Null: of
+  // none.
+  const StreamPlace* stream = nullptr;
+  uint64_t item = 0;
+  bool refused = false;    // nothing is to be written: `result` says why, and the mark is to know
+  bool committed = false;  // set by the commit: `result` is final. Otherwise nothing was written as
+                           // far as is known, `result` says why, and `document` is as it was
 };
 
 // The writes of several callers take turns by themselves: the caller in front becomes the leader,

@@ -5,6 +5,8 @@
 #include <fstream>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/event_stream.h"
+#include "server/rpc/resource_names.h"
 
 namespace vecino::rpc {
 
@@ -47,6 +49,19 @@ absl::Status AdminHandlers::GetServerStatus(const v1::GetServerStatusRequest&,
   response->set_cpu(facts_.cpu);
   response->set_resident_bytes(ResidentBytes());
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<MessageStream>> AdminHandlers::WatchEvents(
+    const v1::WatchEventsRequest& request, const engine::CallContext&) {
+  std::string collection;
+  if (!request.collection().empty()) {
+    auto id = ParseCollectionName("collection", request.collection());
+    if (!id.ok()) return id.status();
+    collection = *std::move(id);
+  }
+  auto watcher = engine_.WatchEvents(collection);
+  if (!watcher.ok()) return watcher.status();
+  return std::make_unique<EventStream>(*std::move(watcher));
 }
 
 }  // namespace vecino::rpc

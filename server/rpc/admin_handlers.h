@@ -1,11 +1,14 @@
 // vecino.v1.AdminService without gRPC.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/engine/engine.h"
+#include "server/rpc/message_stream.h"
 #include "server/rpc/worker_pool.h"
 #include "vecino/v1/admin_service.pb.h"
 
@@ -34,6 +37,8 @@ class AdminHandlers {
   absl::Status GetServerStatus(const v1::GetServerStatusRequest& request,
                                v1::GetServerStatusResponse* response,
                                const engine::CallContext& context);
+  absl::StatusOr<std::unique_ptr<MessageStream>> WatchEvents(const v1::WatchEventsRequest& request,
+                                                             const engine::CallContext& context);
 
  private:
   engine::Engine& engine_;

@@ -28,6 +28,9 @@ constexpr absl::Duration kFlush = absl::Milliseconds(200);
 // For streams to send the message they are at, when the server stops.
 constexpr absl::Duration kStreamPatience = absl::Seconds(1);
 
+// How often a server that stops looks whether the caller of a stream has stopped to read.
+constexpr absl::Duration kLook = absl::Milliseconds(100);
+
 constexpr const char* kStopping = "the server is stopping; try again shortly";
 
 // Names that health knows besides `""` and the services.
@@ -44,7 +47,9 @@ AsyncServer::AsyncServer(const ServerOptions& options, Metrics* metrics)
     std::vector<RawService::Method> methods;
     for (int i = 0; i < descriptor->method_count(); ++i) {
       const auto& method = *descriptor->method(i);
-      methods.push_back({.path = MethodPath(method), .streams = method.server_streaming()});
+      methods.push_back({.path = MethodPath(method),
+                         .streams = method.server_streaming(),
+                         .takes_stream = method.client_streaming()});
       // How long a stream takes is its caller's choice.
       slots_.push_back(std::make_unique<MethodSlot>(
           methods.back().path, metrics,
@@ -95,8 +100,13 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
   metrics_.gauge("vecino_rpc_queue_depth", "Calls waiting for a worker.", {},
                  [this] { return workers_.queued() + bulk_workers_.queued(); });
   metrics_.gauge("vecino_rpc_in_flight", "Calls received and not answered.", {}, [this] {
+    const auto both_ways = [this] {
+      absl::MutexLock lock(&drain_mutex_);
+      return bidis_.size();
+    };
+    const size_t bidis = both_ways();
     absl::MutexLock lock(&streams_mutex_);
-    return active_.load() + static_cast<double>(streams_.size());
+    return active_.load() + static_cast<double>(streams_.size() + bidis);
   });
   SetHealth(false);
   for (const auto& queue : queues_) {
@@ -105,7 +115,9 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
     for (size_t s = 0; s < services_.size(); ++s) {
       for (int m = 0; m < Services()[s]->method_count(); ++m, ++slot) {
         for (int i = 0; i < kOutstanding; ++i) {
-          if (Services()[s]->method(m)->server_streaming()) {
+          if (Services()[s]->method(m)->client_streaming()) {
+            BidiCall::Request(this, services_[s].get(), m, slots_[slot].get(), queue.get());
+          } else if (Services()[s]->method(m)->server_streaming()) {
             StreamCall::Request(this, services_[s].get(), m, slots_[slot].get(), queue.get());
           } else {
             UnaryCall::Request(this, services_[s].get(), m, slots_[slot].get(), queue.get());
@@ -129,13 +141,16 @@ void AsyncServer::SetHealth(bool serving) {
 }
 
 void AsyncServer::Serve(MethodTable methods, StreamTable streams, ShortTable shorts,
-                        const BulkTable& bulk) {
+                        const BulkTable& bulk, BidiTable bidis) {
   for (const auto& slot : slots_) {
     if (auto method = methods.find(slot->path); method != methods.end()) {
       slot->run = std::move(method->second);
     }
     if (auto stream = streams.find(slot->path); stream != streams.end()) {
       slot->open = std::move(stream->second);
+    }
+    if (auto bidi = bidis.find(slot->path); bidi != bidis.end()) {
+      slot->converse = std::move(bidi->second);
     }
     if (auto is = shorts.find(slot->path); is != shorts.end()) slot->is_short = is->second;
     slot->is_bulk = bulk.contains(slot->path);
@@ -156,6 +171,18 @@ WorkerPool& AsyncServer::WorkersFor(const ServerCall& call) {
   return static_cast<const MethodSlot*>(call.tag_data())->is_bulk ? bulk_workers_ : workers_;
 }
 
+absl::Status AsyncServer::NotServing(State state) {
+  return absl::UnavailableError(state == State::kLoading
+                                    ? "the server is loading its collections; try again shortly"
+                                    : kStopping);
+}
+
+absl::Status AsyncServer::QueueFull() const {
+  return absl::ResourceExhaustedError(Concat(
+      "the server's queue is full: ", workers_.capacity(), " calls wait for ", workers_.threads(),
+      " workers (server.queue-capacity, server.workers); back off and repeat"));
+}
+
 template <class Call>
 bool AsyncServer::Take(Call* call) {
   QueuePoller* here = nullptr;
@@ -167,28 +194,42 @@ bool AsyncServer::Take(Call* call) {
     if constexpr (std::is_same_v<Call, StreamCall>) {
       absl::MutexLock streams_lock(&streams_mutex_);
       streams_.insert(call);
+    } else if constexpr (std::is_same_v<Call, BidiCall>) {
+      absl::MutexLock bidis_lock(&drain_mutex_);
+      bidis_.insert(call);
     } else {
       active_.fetch_add(1);
     }
     const State state = state_.load();
     if (state != State::kServing) {
-      call->Finish(ToGrpcStatus(absl::UnavailableError(
-          state == State::kLoading ? "the server is loading its collections; try again shortly"
-                                   : kStopping)));
+      call->Finish(ToGrpcStatus(NotServing(state)));
+    } else if constexpr (std::is_same_v<Call, BidiCall>) {
+      Converse(call);
     } else if (here = BeginHere(*call); here != nullptr) {
       // Below, without the lock.
     } else if (!WorkersFor(*call).TrySubmit([this, call] { RunCall(call); })) {
-      call->Finish(ToGrpcStatus(absl::ResourceExhaustedError(
-          Concat("the server's queue is full: ", workers_.capacity(), " calls wait for ",
-                 workers_.threads(),
-                 " workers (server.queue-capacity, server.workers); back off and repeat"))));
+      call->Finish(ToGrpcStatus(QueueFull()));
     }
   }
-  if (here != nullptr) {
-    RunCall(call);
-    here->End();
+  if constexpr (!std::is_same_v<Call, BidiCall>) {
+    if (here != nullptr) {
+      RunCall(call);
+      here->End();
+    }
   }
   return true;
+}
+
+// Makes a session only, so the queue's thread may.
+void AsyncServer::Converse(BidiCall* call) {
+  const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
+  if (slot->converse == nullptr) {
+    call->Finish(ToGrpcStatus(absl::UnimplementedError(Concat(slot->path, " is missing"))));
+    return;
+  }
+  call->Converse(slot->converse(), [&workers = WorkersFor(*call)](std::function<void()> work) {
+    return workers.TryContinue(std::move(work));
+  });
 }
 
 void AsyncServer::RunCall(UnaryCall* call) {
@@ -198,8 +239,7 @@ void AsyncServer::RunCall(UnaryCall* call) {
 }
 
 // Nobody waits for it any more: a queue that is too long must not fill the server with dead work.
-absl::Status AsyncServer::CheckCaller(const ServerCall& call) const {
-  const engine::CallContext context = call.engine_context();
+absl::Status AsyncServer::CheckCaller(const engine::CallContext& context) {
   if (context.stop.stop_requested()) return absl::CancelledError("the caller cancelled");
   if (absl::Now() >= context.deadline) {
     return absl::DeadlineExceededError("the deadline passed while the call waited for a worker");
@@ -216,7 +256,10 @@ absl::Status AsyncServer::TryRun(UnaryCall* call, grpc::ByteBuffer* reply) {
 
 void AsyncServer::RunCall(StreamCall* call) {
   grpc::ByteBuffer message;
-  const absl::StatusOr<bool> more = TryNext(call, &message);
+  const absl::Status opened = TryOpen(call);
+  if (opened.ok() && !call->Ready([this, call] { Resume(call); })) return;
+  const absl::StatusOr<bool> more =
+      opened.ok() ? TryNext(call, &message) : absl::StatusOr<bool>(opened);
   if (more.ok() && *more) {
     call->Write(message);
     return;
@@ -226,16 +269,35 @@ void AsyncServer::RunCall(StreamCall* call) {
   call->Finish(ToGrpcStatus(stopped ? absl::UnavailableError(kStopping) : more.status()));
 }
 
+absl::Status AsyncServer::TryOpen(StreamCall* call) {
+  if (call->stream() != nullptr) return absl::OkStatus();
+  if (absl::Status status = CheckCaller(*call); !status.ok()) return status;
+  const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
+  if (slot->open == nullptr) return absl::UnimplementedError(Concat(slot->path, " is missing"));
+  auto stream = slot->open(call->request(), call->engine_context());
+  if (!stream.ok()) return stream.status();
+  call->set_stream(*std::move(stream));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<bool> AsyncServer::TryNext(StreamCall* call, grpc::ByteBuffer* message) {
   if (absl::Status status = CheckCaller(*call); !status.ok()) return status;
-  if (call->stream() == nullptr) {
-    const auto* slot = static_cast<const MethodSlot*>(call->tag_data());
-    if (slot->open == nullptr) return absl::UnimplementedError(Concat(slot->path, " is missing"));
-    auto stream = slot->open(call->request(), call->engine_context());
-    if (!stream.ok()) return stream.status();
-    call->set_stream(*std::move(stream));
-  }
   return call->stream()->Next(message);
+}
+
+void AsyncServer::Resume(StreamCall* call) {
+  if (WorkersFor(*call).TryContinue([this, call] { RunCall(call); })) return;
+  // The server is about to end, and its workers are gone.
+  absl::ReaderMutexLock lock(&queues_mutex_);
+  if (queues_closed_) {
+    {
+      absl::MutexLock streams_lock(&streams_mutex_);
+      streams_.erase(call);
+    }
+    call->GiveUp();
+    return;
+  }
+  call->Finish(ToGrpcStatus(absl::UnavailableError(kStopping)));
 }
 
 bool AsyncServer::OnWritten(StreamCall* call, bool ok) {
@@ -266,7 +328,17 @@ void AsyncServer::OnFinished(ServerCall* call) {
     absl::MutexLock lock(&streams_mutex_);
     streams_.erase(stream);
     streams_fewer_.Signal();
-  } else if (active_.fetch_sub(1) == 1 && state_.load() == State::kDraining) {
+  } else if (auto* bidi = dynamic_cast<BidiCall*>(call)) {
+    absl::MutexLock lock(&drain_mutex_);
+    bidis_.erase(bidi);
+    drain_progress_.Signal();
+  } else {
+    LeaveActive();
+  }
+}
+
+void AsyncServer::LeaveActive() {
+  if (active_.fetch_sub(1) == 1 && state_.load() == State::kDraining) {
     absl::MutexLock lock(&drain_mutex_);
     drain_progress_.Signal();
   }
@@ -289,6 +361,37 @@ void AsyncServer::EndStreams(absl::Time deadline) {
   for (StreamCall* call : streams_) call->Cancel();
 }
 
+bool AsyncServer::EndBidis(absl::Time deadline) {
+  // A session's lock is never taken under drain_mutex_.
+  const auto sessions = [this] {
+    absl::MutexLock lock(&drain_mutex_);
+    std::vector<std::shared_ptr<BidiSession>> list;
+    for (const BidiCall* call : bidis_) {
+      if (auto session = call->session(); session != nullptr) list.push_back(std::move(session));
+    }
+    return list;
+  };
+  while (true) {
+    absl::flat_hash_set<const BidiSession*> stuck;
+    for (const auto& session : sessions()) {
+      session->GoAway();
+      if (session->StuckFor(kStreamPatience)) stuck.insert(session.get());
+    }
+    absl::MutexLock lock(&drain_mutex_);
+    for (BidiCall* call : bidis_) {
+      if (stuck.contains(call->session().get())) call->Cancel();
+    }
+    if (bidis_.empty()) return true;
+    if (hurry_ || absl::Now() >= deadline) break;
+    drain_progress_.WaitWithDeadline(&drain_mutex_, std::min(deadline, absl::Now() + kLook));
+  }
+  absl::MutexLock lock(&drain_mutex_);
+  for (BidiCall* call : bidis_) call->Cancel();
+  // Work heeds the cancellation, and what it has handed to a log is waited for.
+  while (!bidis_.empty()) drain_progress_.Wait(&drain_mutex_);
+  return false;
+}
+
 bool AsyncServer::Drain(absl::Duration patience) {
   const absl::Time deadline = absl::Now() + patience;
   bool complete = true;
@@ -301,13 +404,15 @@ bool AsyncServer::Drain(absl::Duration patience) {
     SetHealth(false);
     state_.store(State::kDraining);
     EndStreams(std::min(deadline, absl::Now() + kStreamPatience));
+    complete = EndBidis(deadline);
     {
       absl::MutexLock lock(&drain_mutex_);
       while (active_.load() > 0 && !hurry_ && absl::Now() < deadline) {
         drain_progress_.WaitWithDeadline(&drain_mutex_, deadline);
       }
-      complete = active_.load() == 0;
+      complete = complete && active_.load() == 0;
     }
+    direct_stop_.request_stop();
     // Cancels what is left, health watches among it, and waits for it.
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlush));
   }

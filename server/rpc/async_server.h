@@ -11,8 +11,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -23,6 +26,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/metrics.h"
+#include "server/rpc/bidi_call.h"
 #include "server/rpc/call_observer.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/methods.h"
@@ -67,16 +71,33 @@ class AsyncServer final : private CallOwner {
   // Opens the doors: calls run `methods` and `streams`, health says SERVING. What they use must
   // live until Drain has returned. Those of `bulk` run on threads of their own, of lower priority.
   void Serve(MethodTable methods, StreamTable streams = {}, ShortTable shorts = {},
-             const BulkTable& bulk = {});
+             const BulkTable& bulk = {}, BidiTable bidis = {});
 
   // Stops: health says NOT_SERVING and new calls get UNAVAILABLE at once; calls under way may take
-  // `patience` before they are cancelled; then the port closes. Streams end with UNAVAILABLE once
-  // the message on its way has left, and after a second at most. Blocks until no thread of the
-  // server runs. True when every call, other than a stream, had the time it needed. Idempotent.
+  // `patience` before they are cancelled; then the port closes. Streams of replies end with
+  // UNAVAILABLE once the message on its way has left, and after a second at most; calls that stream
+  // both ways once what was read is answered, and a second later when their caller does not read.
+  // Blocks until no thread of the server runs. True when every call, other than a stream of
+  // replies, had the time it needed. Idempotent.
   bool Drain(absl::Duration patience);
 
   // Ends the patience of a Drain under way or to come.
   void Hurry();
+
+  // What a call that came by another way than gRPC does on its worker: reads a request, runs
+  // `method`, writes the reply. May throw bad_alloc.
+  using DirectBody =
+      std::function<absl::Status(const Method& method, const engine::CallContext& context)>;
+  // Runs a unary call that came by another way (HTTP) as one that came by gRPC: the same states,
+  // workers, bounds and counters; Drain waits for it, and cancels it when its patience ends. `path`
+  // as in MethodTable; `peer` is for log lines. Blocks until `body` has run, or is refused. Returns
+  // its status; UNAVAILABLE while the server does not serve, and for calls that Drain cancelled;
+  // RESOURCE_EXHAUSTED when the queue is full; DEADLINE_EXCEEDED when the deadline passed in it;
+  // UNIMPLEMENTED for a path without a method.
+  absl::Status RunDirect(std::string_view path, absl::Time deadline, std::string_view peer,
+                         const DirectBody& body);
+  // Counts and logs such a call that was refused with `status` before it came to RunDirect.
+  void CountRefused(std::string_view path, const absl::Status& status, std::string_view peer);
 
  private:
   struct MethodSlot {
@@ -87,6 +108,7 @@ class AsyncServer final : private CallOwner {
     // One of them, set before state_ becomes kServing, not changed after.
     Method run;
     StreamMethod open;
+    BidiMethod converse;
     ShortCall is_short = nullptr;  // null: never
     bool is_bulk = false;
   };
@@ -98,6 +120,7 @@ class AsyncServer final : private CallOwner {
 
   bool OnReceived(UnaryCall* call) override { return Take(call); }
   bool OnReceived(StreamCall* call) override { return Take(call); }
+  bool OnReceived(BidiCall* call) override { return Take(call); }
   bool OnWritten(StreamCall* call, bool ok) override;
   void OnFinished(ServerCall* call) override;
   template <class Call>
@@ -105,13 +128,28 @@ class AsyncServer final : private CallOwner {
   // The poller that is to run the call itself, with the run begun; null: a worker is.
   static QueuePoller* BeginHere(const ServerCall& call);
   WorkerPool& WorkersFor(const ServerCall& call);
-  // On a worker: the handler of a unary call; the next message of a stream.
+  // On a worker: the handler of a unary call; the next message of a stream, once it is ready.
   void RunCall(UnaryCall* call);
+  void Converse(BidiCall* call);
   void RunCall(StreamCall* call);
+  // Hands a stream that waited to a worker.
+  void Resume(StreamCall* call);
   absl::Status TryRun(UnaryCall* call, grpc::ByteBuffer* reply);
+  absl::Status TryOpen(StreamCall* call);
   absl::StatusOr<bool> TryNext(StreamCall* call, grpc::ByteBuffer* message);
-  absl::Status CheckCaller(const ServerCall& call) const;
+  absl::Status CheckCaller(const ServerCall& call) const {
+    return CheckCaller(call.engine_context());
+  }
+  static absl::Status CheckCaller(const engine::CallContext& context);
+  // What calls get in a state that is not kServing, and when the queue is full.
+  static absl::Status NotServing(State state);
+  absl::Status QueueFull() const;
+  MethodSlot* FindSlot(std::string_view path) const;
+  absl::Status TryDirect(const MethodSlot& slot, absl::Time deadline, const DirectBody& body);
+  void LeaveActive();
   void EndStreams(absl::Time deadline);
+  // Lets them answer what they have read until `deadline` or Hurry; true when all could.
+  bool EndBidis(absl::Time deadline);
 
   Metrics& metrics_;
   WarningLimit warnings_;
@@ -125,7 +163,8 @@ class AsyncServer final : private CallOwner {
   WorkerPool workers_, bulk_workers_;
 
   std::atomic<State> state_ = State::kLoading;
-  std::atomic<int> active_ = 0;  // calls other than streams, received and not finished
+  std::atomic<int> active_ = 0;   // calls other than streams, received and not finished
+  std::stop_source direct_stop_;  // of the calls of RunDirect
 
   // Held shared while a queue's thread begins operations; exclusively to say that none may begin.
   absl::Mutex queues_mutex_;
@@ -138,6 +177,8 @@ class AsyncServer final : private CallOwner {
 
   absl::Mutex drain_mutex_;
   absl::CondVar drain_progress_;
+  // Every call that streams both ways and is not finished.
+  absl::flat_hash_set<BidiCall*> bidis_ ABSL_GUARDED_BY(drain_mutex_);
   bool hurry_ ABSL_GUARDED_BY(drain_mutex_) = false;
   bool drained_ ABSL_GUARDED_BY(drain_mutex_) = false;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/documents_stream.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/reply_budget.h"
 #include "server/rpc/resource_names.h"
@@ -350,6 +351,11 @@ absl::Status DocumentHandlers::FacetDocuments(const v1::FacetDocumentsRequest& r
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<MessageStream>> DocumentHandlers::StreamDocuments(
+    const v1::StreamDocumentsRequest& request, const engine::CallContext& context) {
+  return DocumentsStream::Open(engine_, request, context);
 }
 
 }  // namespace vecino::rpc

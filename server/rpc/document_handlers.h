@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/engine/engine.h"
+#include "server/rpc/message_stream.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/update_mask.h"
 #include "vecino/v1/document_service.pb.h"
@@ -54,6 +56,8 @@ class DocumentHandlers {
   absl::Status FacetDocuments(const v1::FacetDocumentsRequest& request,
                               v1::FacetDocumentsResponse* response,
                               const engine::CallContext& context);
+  absl::StatusOr<std::unique_ptr<MessageStream>> StreamDocuments(
+      const v1::StreamDocumentsRequest& request, const engine::CallContext& context);
 
  private:
   // UpdateDocument with a mask.

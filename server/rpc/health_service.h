@@ -55,6 +55,7 @@ class HealthService final : private CallOwner {
 
   bool OnReceived(UnaryCall* call) override;
   bool OnReceived(StreamCall* call) override;
+  bool OnReceived(BidiCall*) override { return false; }  // has no such method
   bool OnWritten(StreamCall* call, bool ok) override;
   void OnFinished(ServerCall* call) override;
   void OnGone(StreamCall* call);

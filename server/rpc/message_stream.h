@@ -16,13 +16,24 @@
 
 namespace vecino::rpc {
 
-// Most bytes that a message of a stream has.
+// Most bytes that a message of a stream has, unless the stream says otherwise.
 inline constexpr size_t kMaxStreamMessageBytes = 1 << 20;
 
 // Thread safety: none; it is used by one thread at a time, not always the same.
 class MessageStream {
  public:
   virtual ~MessageStream() = default;
+
+  // Whether Next has something to do at once: a message, the end, or an error. Asked by a worker
+  // before each Next, the first one too. If not, the call takes no thread until `wake` is called,
+  // from any thread, and then asks again; a stop that is asked for (its token, a deadline) ends the
+  // wait by itself. `wake` must be called after there is something, if there was not when this
+  // returned; also called too often, before this returns, or when the stream is gone, it does no
+  // harm. It does not block, and may be called under the stream's locks. Must not block nor throw.
+  virtual bool Ready(const std::function<void()>& wake) {
+    static_cast<void>(wake);
+    return true;
+  }
 
   // Writes the next message into *message; false when there is none any more. Called by a worker,
   // and only once the message before has left the server: so a stream takes the memory of one
@@ -48,7 +59,7 @@ class TypedStream : public MessageStream {
       if (!more.ok() || !*more) return more;
       message->Clear();  // gRPC writes into an empty one only
       absl::Status status =
-          WriteMessage(*response, kMaxStreamMessageBytes, "this is a fault of the server", message);
+          WriteMessage(*response, max_message_bytes(), "this is a fault of the server", message);
       if (!status.ok()) return status;
       return true;
     } catch (const std::bad_alloc&) {
@@ -57,7 +68,8 @@ class TypedStream : public MessageStream {
   }
 
  private:
-  // The next message, of kMaxStreamMessageBytes at most; false when there is none. May throw
+  virtual size_t max_message_bytes() const { return kMaxStreamMessageBytes; }
+  // The next message, of max_message_bytes at most; false when there is none. May throw
   // std::bad_alloc.
   virtual absl::StatusOr<bool> Fill(Response* response) = 0;
 };

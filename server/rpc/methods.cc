@@ -1,53 +1,27 @@
 #include "server/rpc/methods.h"
 
 #include <exception>
+#include <type_traits>
 #include <utility>
 
 #include "google/protobuf/arena.h"
+#include "server/rpc/alias_names.h"
 #include "server/rpc/reply_budget.h"
+#include "server/rpc/search_session.h"
 #include "server/rpc/text.h"
 #include "server/rpc/wire.h"
 
 namespace vecino::rpc {
 namespace {
 
-constexpr std::string_view kNothingToLower = "raise the limit in the server and in the client";
-
-// The method keeps `advice`, so it must stand for as long as the process.
-template <class Handler, class Request, class Response>
-Method Bind(Handler* handler,
-            absl::Status (Handler::*method)(const Request&, Response*, const engine::CallContext&),
-            size_t max_reply_bytes, std::string_view advice = kNothingToLower) {
-  return [=](const grpc::ByteBuffer& bytes, grpc::ByteBuffer* reply,
-             const engine::CallContext& context) {
-    google::protobuf::Arena arena;
-    auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
-    auto* response = google::protobuf::Arena::CreateMessage<Response>(&arena);
-    try {
-      if (absl::Status status = ReadMessage(bytes, request); !status.ok()) return status;
-      absl::Status status = (handler->*method)(*request, response, context);
-      if (!status.ok()) return status;
-      return WriteMessage(*response, max_reply_bytes, advice, reply);
-    } catch (const std::bad_alloc&) {
-      return absl::ResourceExhaustedError("the server has no memory left for this call");
-    }
-  };
-}
-
-template <class Handler, class Request>
-StreamMethod Bind(Handler* handler,
-                  absl::StatusOr<std::unique_ptr<MessageStream>> (Handler::*method)(
-                      const Request&, const engine::CallContext&)) {
-  return [=](const grpc::ByteBuffer& bytes,
-             const engine::CallContext& context) -> absl::StatusOr<std::unique_ptr<MessageStream>> {
-    try {
-      Request request;
-      if (absl::Status status = ReadMessage(bytes, &request); !status.ok()) return status;
-      return (handler->*method)(request, context);
-    } catch (const std::bad_alloc&) {
-      return absl::ResourceExhaustedError("the server has no memory left for this call");
-    }
-  };
+// Resolves aliases, but for a request whose names are meant as they stand: one that deletes a
+// collection shall not reach it by another name. Those on aliases name no collection where
+// ResolveAliases looks.
+template <class Request>
+void ResolveNames(const engine::Engine& engine, Request* request) {
+  if constexpr (!std::is_same_v<Request, v1::DeleteCollectionRequest>) {
+    ResolveAliases(engine, request);
+  }
 }
 
 }  // namespace
@@ -68,18 +42,73 @@ std::string MethodPath(const google::protobuf::MethodDescriptor& method) {
 }
 
 Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFacts facts,
-                   size_t max_reply_bytes, const WorkerPool* bulk_workers)
+                   size_t max_reply_bytes, const WorkerPool* bulk_workers, Generator* generator)
     : max_reply_bytes_(max_reply_bytes),
+      engine_(*engine),
       collections_(engine),
+      aliases_(engine),
       operations_(engine),
       documents_(engine, max_reply_bytes),
+      ingest_(engine),
       search_(engine, max_reply_bytes),
+      answers_(engine, generator, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
       admin_(engine, workers, std::move(facts), bulk_workers) {}
 
+template <class Handler, class Request, class Response>
+Method Handlers::Bind(Handler* handler,
+                      absl::Status (Handler::*method)(const Request&, Response*,
+                                                      const engine::CallContext&),
+                      size_t max_reply_bytes, std::string_view advice) const {
+  return [=, engine = &engine_](const grpc::ByteBuffer& bytes, grpc::ByteBuffer* reply,
+                                const engine::CallContext& context) {
+    google::protobuf::Arena arena;
+    auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
+    auto* response = google::protobuf::Arena::CreateMessage<Response>(&arena);
+    try {
+      if (absl::Status status = ReadMessage(bytes, request); !status.ok()) return status;
+      ResolveNames(*engine, request);
+      absl::Status status = (handler->*method)(*request, response, context);
+      if (!status.ok()) return status;
+      return WriteMessage(*response, max_reply_bytes, advice, reply);
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("the server has no memory left for this call");
+    }
+  };
+}
+
+template <class Handler, class Request>
+StreamMethod Handlers::Bind(Handler* handler,
+                            absl::StatusOr<std::unique_ptr<MessageStream>> (Handler::*method)(
+                                const Request&, const engine::CallContext&)) const {
+  return [=, engine = &engine_](
+             const grpc::ByteBuffer& bytes,
+             const engine::CallContext& context) -> absl::StatusOr<std::unique_ptr<MessageStream>> {
+    try {
+      Request request;
+      if (absl::Status status = ReadMessage(bytes, &request); !status.ok()) return status;
+      ResolveAliases(*engine, &request);
+      return (handler->*method)(request, context);
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("the server has no memory left for this call");
+    }
+  };
+}
+
 StreamTable Handlers::Streams() {
-  return {{"/vecino.v1.CollectionService/ExportIndex",
-           Bind(&collections_, &CollectionHandlers::ExportIndex)}};
+  return {
+      {"/vecino.v1.CollectionService/ExportIndex",
+       Bind(&collections_, &CollectionHandlers::ExportIndex)},
+      {"/vecino.v1.SearchService/AnswerQuestion", Bind(&answers_, &AnswerHandlers::AnswerQuestion)},
+      {"/vecino.v1.DocumentService/StreamDocuments",
+       Bind(&documents_, &DocumentHandlers::StreamDocuments)},
+      {"/vecino.v1.AdminService/WatchEvents", Bind(&admin_, &AdminHandlers::WatchEvents)}};
+}
+
+BidiTable Handlers::Bidis() {
+  return {{"/vecino.v1.DocumentService/IngestDocuments", [this] { return ingest_.NewSession(); }},
+          {"/vecino.v1.SearchService/StreamSearchDocuments",
+           [this] { return std::make_shared<SearchSession>(&search_, max_reply_bytes_); }}};
 }
 
 ShortTable Handlers::Shorts() {
@@ -88,7 +117,9 @@ ShortTable Handlers::Shorts() {
 
 BulkTable Handlers::Bulk() {
   return {"/vecino.v1.DocumentService/BatchUpsertDocuments",
-          "/vecino.v1.DocumentService/BatchDeleteDocuments"};
+          "/vecino.v1.DocumentService/BatchDeleteDocuments",
+          "/vecino.v1.DocumentService/IngestDocuments",
+          "/vecino.v1.DocumentService/StreamDocuments"};
 }
 
 MethodTable Handlers::Methods() {
@@ -105,6 +136,12 @@ MethodTable Handlers::Methods() {
        Bind(&collections_, &CollectionHandlers::ListCollections, max, "lower page_size")},
       {collection + "DeleteCollection",
        Bind(&collections_, &CollectionHandlers::DeleteCollection, max)},
+      {collection + "CreateAlias", Bind(&aliases_, &AliasHandlers::CreateAlias, max)},
+      {collection + "UpdateAlias", Bind(&aliases_, &AliasHandlers::UpdateAlias, max)},
+      {collection + "GetAlias", Bind(&aliases_, &AliasHandlers::GetAlias, max)},
+      {collection + "ListAliases",
+       Bind(&aliases_, &AliasHandlers::ListAliases, max, "lower page_size")},
+      {collection + "DeleteAlias", Bind(&aliases_, &AliasHandlers::DeleteAlias, max)},
       {collection + "GetCollectionStats",
        Bind(&collections_, &CollectionHandlers::GetCollectionStats, max)},
       {collection + "RetrainIndex", Bind(&collections_, &CollectionHandlers::RetrainIndex, max)},

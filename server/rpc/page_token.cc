@@ -48,7 +48,7 @@ std::string MakePageToken(std::string_view kind, std::string_view scope,
 }
 
 absl::StatusOr<PagePosition> ReadPageToken(std::string_view kind, std::string_view scope,
-                                           std::string_view token) {
+                                           std::string_view token, std::string_view field) {
   std::string bytes;
   if (absl::WebSafeBase64Unescape(ToAbsl(token), &bytes) && bytes.size() >= kHeader + kChecksum &&
       bytes[0] == kVersion && absl::WebSafeBase64Escape(bytes) == ToAbsl(token)) {
@@ -60,7 +60,7 @@ absl::StatusOr<PagePosition> ReadPageToken(std::string_view kind, std::string_vi
       return PagePosition{static_cast<int>(shard), std::string(body.substr(kHeader))};
     }
   }
-  return engine::InvalidField("page_token",
+  return engine::InvalidField(field,
                               Concat("is not one that ", kind,
                                      " returned for this request; leave it empty to start again"));
 }

@@ -19,9 +19,11 @@ struct PagePosition {
 std::string MakePageToken(std::string_view kind, std::string_view scope,
                           const PagePosition& position);
 
-// INVALID_ARGUMENT naming `page_token` unless MakePageToken made it with the same kind and scope.
+// INVALID_ARGUMENT naming the field unless MakePageToken made it with the same kind and scope.
 // The checksum guards against mistakes, not against forgery: a token grants nothing.
+// field: the one that holds it.
 absl::StatusOr<PagePosition> ReadPageToken(std::string_view kind, std::string_view scope,
-                                           std::string_view token);
+                                           std::string_view token,
+                                           std::string_view field = "page_token");
 
 }  // namespace vecino::rpc

@@ -14,6 +14,7 @@ constexpr std::string_view kCollections = "collections/";
 constexpr std::string_view kDocuments = "/documents/";
 constexpr std::string_view kOperations = "/operations/";
 constexpr std::string_view kModels = "models/";
+constexpr std::string_view kAliases = "aliases/";
 constexpr size_t kMaxCollectionIdBytes = 63;
 constexpr size_t kMaxOperationIdBytes = 63;
 // Longest part of a bad name that a message repeats.
@@ -37,6 +38,8 @@ std::string OperationNameOf(std::string_view collection, std::string_view operat
 }
 
 std::string ModelName(std::string_view model) { return Concat(kModels, model); }
+
+std::string AliasName(std::string_view alias) { return Concat(kAliases, alias); }
 
 absl::Status CheckCollectionId(std::string_view field, std::string_view id) {
   const auto plain = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c); };
@@ -97,6 +100,13 @@ absl::StatusOr<OperationName> ParseOperationName(std::string_view field, std::st
                     });
   if (!good) return BadName(field, name, kForm);
   return OperationName{*std::move(collection), std::string(id)};
+}
+
+absl::StatusOr<std::string> ParseAliasName(std::string_view field, std::string_view name) {
+  if (!name.starts_with(kAliases)) return BadName(field, name, "aliases/{alias}");
+  const std::string_view id = name.substr(kAliases.size());
+  if (absl::Status status = CheckCollectionId(field, id); !status.ok()) return status;
+  return std::string(id);
 }
 
 absl::StatusOr<std::string> ParseModelName(std::string_view field, std::string_view name) {

@@ -1,5 +1,5 @@
 // Resource names: `collections/{collection}`, `collections/{collection}/documents/{document}`,
-// `collections/{collection}/operations/{operation}`, `models/{model}`.
+// `collections/{collection}/operations/{operation}`, `aliases/{alias}`, `models/{model}`.
 #pragma once
 
 #include <string>
@@ -24,6 +24,7 @@ std::string CollectionName(std::string_view collection);
 std::string DocumentNameOf(std::string_view collection, std::string_view document);
 std::string OperationNameOf(std::string_view collection, std::string_view operation);
 std::string ModelName(std::string_view model);
+std::string AliasName(std::string_view alias);
 
 // All of these fail with INVALID_ARGUMENT naming `field`, saying what the form is.
 
@@ -37,6 +38,7 @@ absl::StatusOr<std::string> ParseCollectionName(std::string_view field, std::str
 absl::StatusOr<DocumentName> ParseDocumentName(std::string_view field, std::string_view name);
 // The id is 1 to 63 of a-z, 0-9 and `-`.
 absl::StatusOr<OperationName> ParseOperationName(std::string_view field, std::string_view name);
+absl::StatusOr<std::string> ParseAliasName(std::string_view field, std::string_view name);
 absl::StatusOr<std::string> ParseModelName(std::string_view field, std::string_view name);
 
 }  // namespace vecino::rpc

@@ -20,6 +20,8 @@ class SearchHandlers {
   SearchHandlers(engine::Engine* engine, size_t max_reply_bytes)
       : engine_(*engine), max_reply_bytes_(max_reply_bytes) {}
 
+  const engine::Engine& engine() const { return engine_; }
+
   // Whether a request is a search by vector for at most 100 ids and nothing else, to a recall
   // target of at most .99 or the collection's own: no model, hardly ever the disk, no waiting for
   // writes unless updates race with it. Of a large collection that is compared row by row it may be

@@ -9,11 +9,12 @@ namespace vecino::rpc {
 RawService::RawService(const std::vector<Method>& methods) {
   for (size_t i = 0; i < methods.size(); ++i) {
     paths_.push_back(methods[i].path);
-    AddMethod(new grpc::internal::RpcServiceMethod(paths_.back().c_str(),
-                                                   methods[i].streams
-                                                       ? grpc::internal::RpcMethod::SERVER_STREAMING
-                                                       : grpc::internal::RpcMethod::NORMAL_RPC,
-                                                   nullptr));
+    AddMethod(new grpc::internal::RpcServiceMethod(
+        paths_.back().c_str(),
+        methods[i].takes_stream ? grpc::internal::RpcMethod::BIDI_STREAMING
+        : methods[i].streams    ? grpc::internal::RpcMethod::SERVER_STREAMING
+                                : grpc::internal::RpcMethod::NORMAL_RPC,
+        nullptr));
     MarkMethodRaw(static_cast<int>(i));
   }
 }
@@ -47,25 +48,36 @@ void ServerCall::OnEvent(Event event, bool ok) {
                       ? absl::InfiniteFuture()
                       : absl::FromChrono(deadline);
       // Nothing was begun that would say `finished`, but `done` came or comes all the same.
-      if (!Received()) Over(kFinishedBit);
+      if (!Received()) Release();
       return;
     }
     case Event::kDone:
-      if (context_.IsCancelled()) stop_.request_stop();
-      Over(kDoneBit);
+      if (context_.IsCancelled()) {
+        stop_.request_stop();
+        Cancelled();
+      }
+      Release();
+      return;
+    case Event::kRead:
+      Read(ok);
+      Release();
       return;
     case Event::kWritten:
-      if (!Written(ok)) Over(kFinishedBit);
+      if (!Written(ok)) Release();
+      return;
+    case Event::kWoken:
+      Woken();
+      Release();
       return;
     case Event::kFinished:
       owner_->OnFinished(this);
-      Over(kFinishedBit);
+      Release();
       return;
   }
 }
 
-void ServerCall::Over(uint8_t bit) {
-  if ((over_.fetch_or(bit) | bit) == (kDoneBit | kFinishedBit)) delete this;
+void ServerCall::Release() {
+  if (open_.fetch_sub(1) == 1) delete this;
 }
 
 }  // namespace vecino::rpc

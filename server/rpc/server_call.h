@@ -21,13 +21,14 @@ namespace vecino::rpc {
 
 // A service known by its methods' paths, which take and give bytes. It stands in for the classes
 // that protoc generates: they would answer INTERNAL to a request that cannot be parsed, parse on
-// the network threads, and need a class for every method. Methods are unary or stream their
-// replies.
+// the network threads, and need a class for every method. Methods are unary, stream their replies,
+// or stream both ways.
 class RawService final : public grpc::Service {
  public:
   struct Method {
-    std::string path;      // such as `/vecino.v1.SearchService/SearchDocuments`
-    bool streams = false;  // its replies
+    std::string path;           // such as `/vecino.v1.SearchService/SearchDocuments`
+    bool streams = false;       // its replies
+    bool takes_stream = false;  // of requests; `streams` too then
   };
   explicit RawService(const std::vector<Method>& methods);
 
@@ -41,11 +42,17 @@ class RawService final : public grpc::Service {
                      grpc::ServerCompletionQueue* queue, void* tag) {
     RequestAsyncServerStreaming(method, context, request, writer, queue, queue, tag);
   }
+  void RequestBidi(int method, grpc::ServerContext* context,
+                   grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>* stream,
+                   grpc::ServerCompletionQueue* queue, void* tag) {
+    RequestAsyncBidiStreaming(method, context, stream, queue, queue, tag);
+  }
 
  private:
   std::deque<std::string> paths_;  // gRPC keeps pointers into it
 };
 
+class BidiCall;
 class ServerCall;
 class StreamCall;
 class UnaryCall;
@@ -60,6 +67,7 @@ class CallOwner {
   // it.
   virtual bool OnReceived(UnaryCall* call) = 0;
   virtual bool OnReceived(StreamCall* call) = 0;
+  virtual bool OnReceived(BidiCall* call) = 0;
   // The message that was written last has left, or (`ok` false) cannot any more. The owner writes
   // another or calls Finish; otherwise as OnReceived.
   virtual bool OnWritten(StreamCall* call, bool ok) = 0;
@@ -100,7 +108,7 @@ class ServerCall {
   virtual void Finish(grpc::Status status) = 0;
 
  protected:
-  enum class Event { kReceived, kDone, kWritten, kFinished };
+  enum class Event { kReceived, kDone, kRead, kWritten, kWoken, kFinished };
   struct Tag {
     ServerCall* call;
     Event event;
@@ -112,6 +120,14 @@ class ServerCall {
   // What the owner returned.
   virtual bool Received() = 0;
   virtual bool Written(bool) { return true; }
+  // Calls that read or set an alarm Hold themselves for each, which its event releases.
+  virtual void Read(bool) {}
+  virtual void Woken() {}
+  // The caller has gone, and the stop token has just been told so.
+  virtual void Cancelled() {}
+  void Hold() { open_.fetch_add(1); }
+  // One thing less is to come; the last one deletes the call.
+  void Release();
 
   CallOwner* const owner_;
   RawService* const service_;
@@ -129,15 +145,11 @@ class ServerCall {
   grpc::Status status_;
 
  private:
-  // What has happened; the event that brings the second one deletes the call.
-  static constexpr uint8_t kDoneBit = 1, kFinishedBit = 2;
-
   void OnEvent(Event event, bool ok);
-  void Over(uint8_t bit);
 
   absl::Time received_;
   absl::Time deadline_;
-  std::atomic<uint8_t> over_{0};
+  std::atomic<int> open_{2};  // `done`, `finished`, and what is held
 };
 
 }  // namespace vecino::rpc

@@ -182,6 +182,31 @@ class FakeServer : public v1::CollectionService::Service,
     const std::lock_guard lock(mutex_);
     return export_end_;
   }
+  // What SetAnswer said.
+  grpc::Status AnswerQuestion(grpc::ServerContext*, const v1::AnswerQuestionRequest* request,
+                              grpc::ServerWriter<v1::AnswerQuestionResponse>* writer) override {
+    if (grpc::Status status = Begin("AnswerQuestion"); !status.ok()) return status;
+    std::vector<v1::AnswerQuestionResponse> messages;
+    {
+      const std::lock_guard lock(mutex_);
+      last_question_ = *request;
+      messages = answer_;
+    }
+    for (const v1::AnswerQuestionResponse& message : messages) {
+      if (!writer->Write(message)) break;
+    }
+    const std::lock_guard lock(mutex_);
+    return answer_end_;
+  }
+  void SetAnswer(std::vector<v1::AnswerQuestionResponse> messages, const grpc::Status& end) {
+    const std::lock_guard lock(mutex_);
+    answer_ = std::move(messages);
+    answer_end_ = end;
+  }
+  v1::AnswerQuestionRequest last_question() const {
+    const std::lock_guard lock(mutex_);
+    return last_question_;
+  }
   void SetExport(std::vector<v1::ExportIndexResponse> messages, const grpc::Status& end) {
     const std::lock_guard lock(mutex_);
     export_ = std::move(messages);
@@ -316,6 +341,72 @@ class FakeServer : public v1::CollectionService::Service,
     return grpc::Status::OK;
   }
 
+  // Does each item once for a resume token, as far as this object remembers it.
+  grpc::Status IngestDocuments(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::IngestDocumentsResponse, v1::IngestDocumentsRequest>* stream)
+      override {
+    if (grpc::Status status = Begin("IngestDocuments"); !status.ok()) return status;
+    v1::IngestDocumentsRequest request;
+    if (!stream->Read(&request)) return grpc::Status::OK;
+    const v1::IngestStart start = request.start();
+    const std::string token = start.resume_token();
+    v1::IngestDocumentsResponse first;
+    {
+      const std::lock_guard lock(mutex_);
+      last_start_ = start;
+      first.mutable_window()->set_documents(ingest_window_);
+      first.mutable_window()->set_bytes(1 << 20);
+      first.set_done_through(ingest_done_[token]);
+    }
+    stream->Write(first);
+    while (stream->Read(&request)) {
+      if (request.has_finish()) {
+        const std::lock_guard lock(mutex_);
+        ingest_done_.erase(token);
+        ++finished_;
+        continue;
+      }
+      if (grpc::Status status = Begin("IngestItems"); !status.ok()) return status;
+      v1::IngestDocumentsResponse response;
+      {
+        const std::lock_guard lock(mutex_);
+        for (const v1::IngestItem& item : request.items().items()) {
+          Ingest(item, token, start.write_mode(), response.add_results());
+          // As if the connection broke before the answer was sent.
+          if (break_after_ > 0 && --break_after_ == 0) {
+            return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken");
+          }
+        }
+        response.set_done_through(ingest_done_[token]);
+      }
+      stream->Write(response);
+    }
+    return grpc::Status::OK;
+  }
+  // After so many items more have been done, the stream breaks without an answer to them.
+  void BreakIngestAfter(int items) {
+    const std::lock_guard lock(mutex_);
+    break_after_ = items;
+  }
+  void SetIngestWindow(int documents) {
+    const std::lock_guard lock(mutex_);
+    ingest_window_ = documents;
+  }
+  v1::IngestStart last_start() const {
+    const std::lock_guard lock(mutex_);
+    return last_start_;
+  }
+  // Writes and deletes done by streams, and streams that said they were complete.
+  int ingested() const {
+    const std::lock_guard lock(mutex_);
+    return ingested_;
+  }
+  int finished() const {
+    const std::lock_guard lock(mutex_);
+    return finished_;
+  }
+
   grpc::Status UpdateDocument(grpc::ServerContext*, const v1::UpdateDocumentRequest* request,
                               v1::UpdateDocumentResponse* response) override {
     if (grpc::Status status = Begin("UpdateDocument"); !status.ok()) return status;
@@ -414,6 +505,34 @@ class FakeServer : public v1::CollectionService::Service,
   }
 
  private:
+  void Ingest(const v1::IngestItem& item, const std::string& token, v1::WriteMode mode,
+              v1::IngestResult* result) {
+    const int64_t seq = item.has_document() ? item.document().seq() : item.delete_().seq();
+    result->set_seq(seq);
+    if (seq <= ingest_done_[token]) return;
+    ingest_done_[token] = seq;
+    const v1::Document& document = item.document().document();
+    const std::string& id = item.has_document() ? document.id() : item.delete_().id();
+    if (const auto it = item_failures_.find(id); it != item_failures_.end()) {
+      *result->mutable_status() = it->second;
+      item_failures_.erase(it);
+      return;
+    }
+    if (!item.has_document() && documents_.erase(id) == 0) {
+      result->mutable_status()->set_code(5);
+      return;
+    }
+    if (mode == v1::WRITE_MODE_INSERT && item.has_document() && documents_.contains(id)) {
+      result->mutable_status()->set_code(6);
+      return;
+    }
+    ++ingested_;
+    result->mutable_write_token()->set_sequence_number(++sequence_);
+    if (!item.has_document()) return;
+    documents_[id] = document;
+    documents_[id].set_version(sequence_);
+  }
+
   void WriteOperation(const std::string& name, google::longrunning::Operation* out) const {
     v1::IndexOperationMetadata metadata;
     metadata.set_type(v1::IndexOperationMetadata::TYPE_RETRAIN);
@@ -465,6 +584,9 @@ class FakeServer : public v1::CollectionService::Service,
   v1::UpdateDocumentRequest last_update_;
   v1::DeleteDocumentRequest last_delete_;
   v1::RetrainIndexRequest last_retrain_;
+  v1::AnswerQuestionRequest last_question_;
+  std::vector<v1::AnswerQuestionResponse> answer_;
+  grpc::Status answer_end_;
   v1::ExportIndexRequest last_export_;
   std::vector<v1::ExportIndexResponse> export_;
   grpc::Status export_end_;
@@ -474,6 +596,9 @@ class FakeServer : public v1::CollectionService::Service,
   int waits_ = 1;
   int64_t sequence_ = 0;
   int lose_replies_ = 0;
+  std::map<std::string, int64_t> ingest_done_;  // by token
+  v1::IngestStart last_start_;
+  int ingest_window_ = 100, break_after_ = 0, ingested_ = 0, finished_ = 0;
 };
 
 }  // namespace vecino::testing

@@ -117,6 +117,34 @@ TEST(ConfigTest, PrintedConfigReadsBack) {
   }
 }
 
+TEST(ConfigTest, TheGeneratorsKeyIsReadAndNeverPrinted) {
+  const std::string file = WriteFile("  s3cret \nsecond line\n");
+  const auto by_file = ParseInvocation({"--generator-key-file", file}, {});
+  ASSERT_TRUE(by_file.ok()) << by_file.status();
+  EXPECT_EQ(*GeneratorKey(by_file->config), "s3cret");
+  const auto by_variable = ParseInvocation({}, {"VECINO_GENERATOR_KEY=s3cret"});
+  ASSERT_TRUE(by_variable.ok());
+  EXPECT_EQ(*GeneratorKey(by_variable->config), "s3cret");
+  const std::string printed = PrintConfig(by_variable->config);
+  EXPECT_THAT(printed, testing::Not(HasSubstr("s3cret")));
+  EXPECT_THAT(printed, HasSubstr("# key: set, not shown"));
+  EXPECT_THAT(PrintConfig(Config()), HasSubstr("# key: not set"));
+  EXPECT_TRUE(ParseInvocation({"--config", WriteFile(printed)}, {}).ok());
+  EXPECT_EQ(*GeneratorKey(Config()), "");
+
+  ExpectError({"--generator-key-file", "/nonexistent"}, {}, "/nonexistent");
+  ExpectError({"--generator-key-file", WriteFile("")}, {}, "generator.key-file");
+  ExpectError({"--generator-key-file", WriteFile("\n")}, {}, "is no key");
+  ExpectError({"--generator-key-file", WriteFile("s3\x01")}, {}, "is no key");
+  ExpectError({"--generator-key-file", file, "--generator-key", "k"}, {}, "both set");
+  const auto bad = ParseInvocation({"--generator-key", "s3cret\r\nX: y"}, {});
+  ASSERT_FALSE(bad.ok());
+  EXPECT_THAT(std::string(bad.status().message()), testing::Not(HasSubstr("s3cret")));
+  ExpectError({"--generator-url", "127.0.0.1:8080"}, {}, "flag --generator-url: does not start");
+  EXPECT_EQ(ParseInvocation({"--generator-url", "https://h/v1"}, {})->config.generator_url,
+            "https://h/v1");
+}
+
 TEST(ConfigTest, Actions) {
   EXPECT_EQ(ParseInvocation({"--check-config"}, {})->action, Invocation::Action::kCheckConfig);
   EXPECT_EQ(ParseInvocation({"--print-config"}, {})->action, Invocation::Action::kPrintConfig);

@@ -76,10 +76,20 @@ TEST_F(FormatDocumentTest, ExampleIsWhatAStoreHolds) {
     plain.document.metadata.clear();
     plain.document.vector.clear();
     plain.document.expire_time_us = 3'000'000;
+    Mark mark;
+    mark.token = "load";
+    mark.through = 3;
+    mark.all_through = 1;
+    mark.time_us = 1'000'000;
+    mark.failures = {{2, 5}};
     ASSERT_OK(
-        (*log)->Append(std::vector<Mutation>{put, Put(2, "b", 0, 2), Delete(3, "b", 2), plain}));
+        (*log)->Append(std::vector<Mutation>{put, Put(2, "b", 0, 2), Delete(3, "b", 2), plain},
+                       std::vector<Mark>{mark}));
     ASSERT_OK((*log)->PutManifest("M"));
   }
+  ASSERT_OK(store_->PutAlias(
+      {.id = "x", .uid = *uid, .create_time_us = 1'000'000, .update_time_us = 1'000'000}));
+  ASSERT_OK(store_->PutOperation({.uid = *uid, .number = 7, .bytes = "O"}));
   const auto dropped = store_->AddCollection(MakeRecord("gone"));
   ASSERT_OK(dropped);
   ASSERT_OK(store_->DropCollection(*dropped));
@@ -118,6 +128,16 @@ TEST_F(FormatDocumentTest, ExampleDecodesToWhatTheDocumentSays) {
   EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kShardState, 1, 0))), 4u);
   EXPECT_TRUE(CheckExpiry(value(Family::kMeta, ExpiryKey(1, 0, 3'000'000, 4))).ok());
   EXPECT_EQ(*DecodeManifest(value(Family::kMeta, MetaKey(MetaKind::kManifest, 1, 0))), "M");
+  EXPECT_EQ(*DecodeManifest(value(Family::kMeta, OperationKey(1, 7))), "O");
+  const auto alias = DecodeAlias("x", value(Family::kMeta, AliasKey("x")));
+  ASSERT_OK(alias);
+  EXPECT_EQ(alias->uid, 1u);
+  EXPECT_EQ(alias->create_time_us, 1'000'000);
+  const auto mark = DecodeMark(value(Family::kMeta, MarkKey(1, 0, "load")));
+  ASSERT_OK(mark);
+  EXPECT_EQ(mark->through, 3u);
+  EXPECT_EQ(mark->all_through, 1u);
+  EXPECT_EQ(mark->failures, (std::vector<Mark::Failure>{{2, 5}}));
   const auto record =
       DecodeCollectionRecord(value(Family::kMeta, MetaKey(MetaKind::kCollection, 1)));
   ASSERT_OK(record);

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <thread>
+
 #include "tests/client/fake_server.h"
 
 namespace vecino::cli {
@@ -82,11 +85,11 @@ TEST_F(LoaderTest, InsertOnlyReplacesNothingAndLooksForNothing) {
 
 TEST_F(LoaderTest, InsertsWhoseReplyWasLostAreNoFailures) {
   options_.insert_only = true;
-  server_.LoseReplies(1);
+  server_.BreakIngestAfter(3);
   const LoadReport report = Run(Numbered(5));
   EXPECT_EQ(report.failed, 0);
-  EXPECT_EQ(report.skipped, 5);
-  EXPECT_EQ(server_.Documents().size(), 5U);
+  EXPECT_EQ(report.loaded, 5);
+  EXPECT_EQ(server_.ingested(), 5);
   // The same where the client itself tries again.
   Client client({.server = server_.address(), .max_attempts = 3});
   server_.LoseReplies(1);
@@ -104,12 +107,13 @@ TEST_F(LoaderTest, LoadsEverythingOnceAndSkipsItTheSecondTime) {
   EXPECT_EQ(report.skipped, 0);
   EXPECT_EQ(report.last_line, 105);
   EXPECT_EQ(server_.Documents().size(), 105U);
-  EXPECT_EQ(server_.Calls("BatchUpsertDocuments"), 11);
+  EXPECT_EQ(server_.Calls("BatchGetDocuments"), 11);
+  EXPECT_EQ(server_.finished(), 1);
 
   report = Run(Numbered(108));
   EXPECT_EQ(report.loaded, 3);
   EXPECT_EQ(report.skipped, 105);
-  EXPECT_EQ(server_.Calls("BatchUpsertDocuments"), 12);  // only the last batch held anything new
+  EXPECT_EQ(server_.ingested(), 108);
 
   options_.overwrite = true;
   report = Run(Numbered(108));
@@ -122,13 +126,14 @@ TEST_F(LoaderTest, BatchesAreCutByBytesToo) {
   std::vector<Record> records = Numbered(6);
   for (Record& record : records) record.document.text.assign(600, 'x');
   EXPECT_EQ(Run(records).loaded, 6);
-  EXPECT_EQ(server_.Calls("BatchUpsertDocuments"), 3);
+  EXPECT_EQ(server_.Calls("BatchGetDocuments"), 3);
 }
 
 TEST_F(LoaderTest, BadRecordsAreToldByLineAndTheRestIsLoaded) {
   std::vector<Record> records = Numbered(30);
   records[4].error = "parse error at column 3";
-  server_.FailDocument("17", BadField("documents[7].vector", "documents[7].vector[2] is NaN"));
+  server_.FailDocument("17", BadField("items.items[7].document.document.vector",
+                                      "items.items[7].document.document.vector[2] is NaN"));
   const LoadReport report = Run(records);
   EXPECT_EQ(report.loaded, 28);
   EXPECT_EQ(report.failed, 2);
@@ -189,11 +194,7 @@ TEST_F(LoaderTest, TheSameIdTwiceKeepsTheFirstOrWithOverwriteTheLast) {
 }
 
 TEST_F(LoaderTest, WaitsForAServerThatIsAway) {
-  server_.FailNext(grpc::Status(grpc::StatusCode::UNAVAILABLE, "going away"), 6);
-  google::rpc::Status busy;
-  busy.set_code(8);
-  busy.set_message("encoder queue full");
-  server_.FailDocument("3", busy);
+  server_.FailNext(grpc::Status(grpc::StatusCode::UNAVAILABLE, "going away"), 4);
   const LoadReport report = Run(Numbered(40));
   EXPECT_TRUE(report.status.ok()) << report.status.ToString();
   EXPECT_EQ(report.loaded, 40);
@@ -203,10 +204,10 @@ TEST_F(LoaderTest, WaitsForAServerThatIsAway) {
 
 TEST_F(LoaderTest, GivesUpAfterTheTimeGivenAndSaysHowFarItCame) {
   options_.retry_for = std::chrono::milliseconds(300);
-  options_.concurrency = 1;
   server_.OnCall([this](const std::string& method) {
-    if (method != "BatchUpsertDocuments" || server_.Calls(method) != 3) return;
-    server_.FailNext(grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone"), 1'000);
+    if (method != "BatchGetDocuments" || server_.Calls(method) != 3) return;
+    while (server_.Documents().size() < 20) std::this_thread::yield();
+    server_.FailNext(grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone"), 1'000'000);
   });
   const LoadReport report = Run(Numbered(500));
   EXPECT_EQ(report.status.code(), Code::kUnavailable);
@@ -223,16 +224,16 @@ TEST_F(LoaderTest, StopsAtOnceWhenTheCollectionIsGone) {
 }
 
 TEST_F(LoaderTest, AnInterruptFinishesWhatIsInFlightAndASecondRunGoesOn) {
-  options_.concurrency = 2;
   ListReader reader(Numbered(5'000));
   server_.OnCall([this](const std::string& method) {
-    if (method == "BatchUpsertDocuments") interrupted_ = true;  // while a batch is in flight
+    if (method == "IngestItems") interrupted_ = true;  // while items are in flight
   });
   LoadReport report = Run(reader);
   EXPECT_TRUE(report.interrupted);
   EXPECT_TRUE(report.status.ok());
-  EXPECT_GE(report.loaded, 10);
-  EXPECT_LE(report.loaded, 10 * options_.concurrency);
+  EXPECT_GE(report.loaded, 1);
+  EXPECT_LE(report.loaded, 200);
+  EXPECT_EQ(server_.finished(), 0);
   EXPECT_EQ(report.loaded, report.last_line);
   EXPECT_EQ(server_.Documents().size(), static_cast<size_t>(report.loaded));
 
@@ -242,6 +243,46 @@ TEST_F(LoaderTest, AnInterruptFinishesWhatIsInFlightAndASecondRunGoesOn) {
   report = Run(Numbered(5'000));
   EXPECT_EQ(report.skipped, before);
   EXPECT_EQ(report.loaded, 5'000 - before);
+}
+
+TEST_F(LoaderTest, ARunWithTheSameTokenGoesOnWhereTheLastWasBrokenOff) {
+  options_.resume_token = "my load";
+  options_.overwrite = true;
+  server_.OnCall([this](const std::string& method) {
+    if (method == "IngestItems" && server_.ingested() >= 300) interrupted_ = true;
+  });
+  LoadReport report = Run(Numbered(5'000));
+  EXPECT_TRUE(report.interrupted);
+  const int64_t before = report.loaded;
+  EXPECT_EQ(report.last_line, before);
+  EXPECT_LT(before, 5'000);
+
+  server_.OnCall(nullptr);
+  interrupted_ = false;
+  report = Run(Numbered(5'000));
+  EXPECT_TRUE(report.status.ok()) << report.status.ToString();
+  EXPECT_EQ(server_.last_start().resume_token(), "my load");
+  EXPECT_EQ(report.resumed, before);
+  EXPECT_EQ(report.loaded, 5'000 - before);
+  EXPECT_EQ(server_.ingested(), 5'000);  // each once
+  EXPECT_THAT(errors_, ::testing::HasSubstr("going on with a load of docs.jsonl"));
+
+  // It came to its end, so the next begins anew.
+  report = Run(Numbered(10));
+  EXPECT_EQ(report.resumed, 0);
+  EXPECT_EQ(report.loaded, 10);
+}
+
+TEST_F(LoaderTest, ABrokenConnectionLosesNothingAndRepeatsNothing) {
+  for (const bool overwrite : {false, true}) {
+    options_.overwrite = overwrite;
+    const int before = server_.ingested();
+    server_.BreakIngestAfter(25);
+    const LoadReport report = Run(Numbered(400));
+    EXPECT_TRUE(report.status.ok()) << report.status.ToString();
+    EXPECT_EQ(report.loaded, 400);
+    EXPECT_EQ(server_.ingested() - before, 400);
+  }
 }
 
 }  // namespace

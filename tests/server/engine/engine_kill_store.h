@@ -44,6 +44,28 @@ class WatchedStore : public storage::Store {
     SetManifest({uid, shard}, *manifest);
     return std::make_unique<Log>(this, std::pair(uid, shard), *std::move(log));
   }
+  absl::Status PutAlias(const storage::AliasRecord& record) override {
+    return store_->PutAlias(record);
+  }
+  absl::Status DeleteAlias(std::string_view id) override { return store_->DeleteAlias(id); }
+  absl::StatusOr<std::vector<storage::AliasRecord>> ListAliases() const override {
+    return store_->ListAliases();
+  }
+  absl::Status PutOperation(const storage::OperationRecord& record) override {
+    return store_->PutOperation(record);
+  }
+  absl::Status DeleteOperation(uint32_t uid, uint64_t number) override {
+    return store_->DeleteOperation(uid, number);
+  }
+  absl::StatusOr<std::vector<storage::OperationRecord>> ListOperations() const override {
+    return store_->ListOperations();
+  }
+  std::unique_ptr<storage::Snapshot> TakeSnapshot() const override {
+    return store_->TakeSnapshot();
+  }
+  absl::Status DropMark(uint32_t uid, std::string_view token) override {
+    return store_->DropMark(uid, token);
+  }
   absl::Status Flush() override { return store_->Flush(); }
 
   // What is stored now, by uid and shard.
@@ -61,9 +83,10 @@ class WatchedStore : public storage::Store {
         : store_(store), key_(key), log_(std::move(log)) {}
 
     uint64_t LastSequence() const override { return log_->LastSequence(); }
-    absl::Status Append(std::span<const storage::Mutation> mutations) override {
+    absl::Status Append(std::span<const storage::Mutation> mutations,
+                        std::span<const storage::Mark> marks) override {
       const WatchedStep step(kAppend);
-      absl::Status status = log_->Append(mutations);
+      absl::Status status = log_->Append(mutations, marks);
       step.After();
       return status;
     }
@@ -82,6 +105,15 @@ class WatchedStore : public storage::Store {
     absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const storage::DocumentParts& parts,
                                const DocumentFn& fn) const override {
       return log_->ScanDocuments(after, up_to, parts, fn);
+    }
+    absl::StatusOr<std::vector<std::pair<std::string, storage::IdEntry>>> ListIdsAt(
+        const storage::Snapshot& snapshot, std::string_view after, size_t limit) const override {
+      return log_->ListIdsAt(snapshot, after, limit);
+    }
+    absl::StatusOr<std::vector<std::optional<storage::Document>>> GetDocumentsAt(
+        const storage::Snapshot& snapshot, std::span<const uint64_t> sequences,
+        const storage::DocumentParts& parts) const override {
+      return log_->GetDocumentsAt(snapshot, sequences, parts);
     }
     absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override {
       return log_->ScanVectors(after, up_to, fn);
@@ -102,6 +134,9 @@ class WatchedStore : public storage::Store {
       step.After();
       if (status.ok()) store_->SetManifest(key_, std::string(bytes));
       return status;
+    }
+    absl::StatusOr<std::vector<storage::Mark>> GetMarks() const override {
+      return log_->GetMarks();
     }
     absl::StatusOr<uint64_t> CountIds() const override { return log_->CountIds(); }
     absl::Status ScanExpiries(const ExpiryFn& fn) const override { return log_->ScanExpiries(fn); }

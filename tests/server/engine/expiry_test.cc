@@ -112,6 +112,25 @@ class ExpiryTest : public EngineTest {
   std::atomic<int64_t> now_{kStart};
 };
 
+TEST_F(ExpiryTest, StreamsLeaveOutWhatHadExpiredWhenTheyWereOpened) {
+  Create("c", 1);
+  Put("c", "stays", "text");
+  ASSERT_TRUE(Write("c", Ttl("goes", "text", 10 * kSecond)).status.ok());
+  ASSERT_TRUE(Write("c", Ttl("later", "text", 20 * kSecond)).status.ok());
+  now_ += 10 * kSecond;
+  auto stream = engine_->OpenDocumentStream("c", {});
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  now_ += 10 * kSecond;
+  std::set<std::string> ids;
+  while (true) {
+    const auto chunk = (*stream)->Next(1000, {});
+    ASSERT_TRUE(chunk.ok()) << chunk.status();
+    for (const StreamedDocument& one : chunk->documents) ids.insert(one.document.id);
+    if (chunk->end) break;
+  }
+  EXPECT_EQ(ids, (std::set<std::string>{"later", "stays"}));
+}
+
 TEST_F(ExpiryTest, GoneFromItsTimeOnForEveryRead) {
   Create("c", 1);
   Put("c", "stays", "text");

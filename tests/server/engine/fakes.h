@@ -72,6 +72,12 @@ class FakeEncoder : public encoder::Encoder {
     }
     return results;
   }
+  // One for each byte, as Embed.
+  absl::StatusOr<int> CountTokens(std::string_view model, std::string_view text) const override {
+    const auto info = Model(model);
+    if (!info.ok()) return info.status();
+    return static_cast<int>(text.size());
+  }
   encoder::EncoderStats Stats() const override { return {.texts = embedded.load()}; }
   void Shutdown() override {}
 

@@ -8,6 +8,24 @@
 namespace vecino::engine {
 namespace {
 
+// A copy of every shard.
+class MemorySnapshot : public storage::Snapshot {
+ public:
+  explicit MemorySnapshot(std::shared_ptr<std::atomic<int>> count) : count_(std::move(count)) {
+    ++*count_;
+  }
+  ~MemorySnapshot() override { --*count_; }
+
+  struct Shard {
+    std::map<uint64_t, storage::Document> documents;
+    std::map<std::string, storage::IdEntry> ids;
+  };
+  std::map<const MemoryStore::Shard*, Shard> shards;
+
+ private:
+  const std::shared_ptr<std::atomic<int>> count_;
+};
+
 class MemoryLog : public storage::ShardLog {
  public:
   MemoryLog(MemoryStore* store, std::shared_ptr<MemoryStore::Shard> data, uint32_t uid,
@@ -19,7 +37,8 @@ class MemoryLog : public storage::ShardLog {
     return data_->last;
   }
 
-  absl::Status Append(std::span<const storage::Mutation> mutations) override {
+  absl::Status Append(std::span<const storage::Mutation> mutations,
+                      std::span<const storage::Mark> marks) override {
     if (absl::Status status = store_->Fail("Append"); !status.ok()) return status;
     {
       std::lock_guard lock(data_->mu);
@@ -54,6 +73,7 @@ class MemoryLog : public storage::ShardLog {
         data_->changes[m.sequence] = {m.kind, m.sequence, m.replaces};
         data_->last = m.sequence;
       }
+      for (const storage::Mark& mark : marks) data_->marks[mark.token] = mark;
       data_->appends.push_back(mutations.size());
     }
     if (store_->after_append) store_->after_append();
@@ -99,6 +119,38 @@ class MemoryLog : public storage::ShardLog {
       ids.emplace_back(*it);
     }
     return ids;
+  }
+
+  absl::StatusOr<std::vector<std::pair<std::string, storage::IdEntry>>> ListIdsAt(
+      const storage::Snapshot& snapshot, std::string_view after, size_t limit) const override {
+    if (absl::Status status = store_->Fail("ListIdsAt"); !status.ok()) return status;
+    const auto* shard = ShardAt(snapshot);
+    if (shard == nullptr) return absl::NotFoundError("was dropped");
+    std::vector<std::pair<std::string, storage::IdEntry>> ids;
+    for (auto it = shard->ids.upper_bound(std::string(after));
+         it != shard->ids.end() && ids.size() < limit; ++it) {
+      ids.emplace_back(*it);
+    }
+    return ids;
+  }
+
+  absl::StatusOr<std::vector<std::optional<storage::Document>>> GetDocumentsAt(
+      const storage::Snapshot& snapshot, std::span<const uint64_t> sequences,
+      const storage::DocumentParts& parts) const override {
+    if (absl::Status status = store_->Fail("GetDocumentsAt"); !status.ok()) return status;
+    const auto* shard = ShardAt(snapshot);
+    if (shard == nullptr) return absl::NotFoundError("was dropped");
+    std::vector<std::optional<storage::Document>> documents;
+    for (const uint64_t sequence : sequences) {
+      auto& document = documents.emplace_back();
+      const auto it = shard->documents.find(sequence);
+      if (it == shard->documents.end()) continue;
+      document = it->second;
+      if (!parts.text) document->text.clear();
+      if (!parts.metadata) document->metadata.clear();
+      if (!parts.vector) document->vector.clear();
+    }
+    return documents;
   }
 
   absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const override {
@@ -165,6 +217,14 @@ class MemoryLog : public storage::ShardLog {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<storage::Mark>> GetMarks() const override {
+    if (absl::Status status = store_->Fail("GetMarks"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::vector<storage::Mark> marks;
+    for (const auto& [token, mark] : data_->marks) marks.push_back(mark);
+    return marks;
+  }
+
   absl::StatusOr<uint64_t> CountIds() const override {
     std::lock_guard lock(data_->mu);
     return data_->ids.size();
@@ -184,6 +244,17 @@ class MemoryLog : public storage::ShardLog {
   }
 
  private:
+  const MemorySnapshot::Shard* ShardAt(const storage::Snapshot& snapshot) const {
+    {
+      std::lock_guard lock(data_->mu);
+      if (data_->dropped) return nullptr;
+    }
+    static const MemorySnapshot::Shard empty;
+    const auto& shards = static_cast<const MemorySnapshot&>(snapshot).shards;
+    const auto it = shards.find(data_.get());
+    return it == shards.end() ? &empty : &it->second;
+  }
+
   MemoryStore* const store_;
   const std::shared_ptr<MemoryStore::Shard> data_;
   const uint32_t uid_;
@@ -198,6 +269,7 @@ absl::StatusOr<uint32_t> MemoryStore::AddCollection(storage::CollectionRecord re
   for (const auto& [uid, other] : collections_) {
     if (other.id == record.id) return absl::AlreadyExistsError(record.id);
   }
+  if (aliases_.contains(record.id)) return absl::AlreadyExistsError(record.id);
   record.uid = ++last_uid_;
   collections_[record.uid] = record;
   return record.uid;
@@ -215,7 +287,11 @@ absl::StatusOr<std::vector<storage::CollectionRecord>> MemoryStore::ListCollecti
 absl::Status MemoryStore::DropCollection(uint32_t uid) {
   if (absl::Status status = Fail("DropCollection"); !status.ok()) return status;
   std::lock_guard lock(mu_);
+  for (const auto& [id, alias] : aliases_) {
+    if (alias.uid == uid) return absl::FailedPreconditionError("has an alias");
+  }
   if (collections_.erase(uid) == 0) return absl::NotFoundError("no such uid");
+  std::erase_if(operations_, [&](const auto& entry) { return entry.first.first == uid; });
   for (auto it = shards_.begin(); it != shards_.end();) {
     if (it->first.first != uid) {
       ++it;
@@ -226,7 +302,76 @@ absl::Status MemoryStore::DropCollection(uint32_t uid) {
     it->second->ids.clear();
     it->second->changes.clear();
     it->second->manifest.clear();
+    it->second->dropped = true;
+    it->second->marks.clear();
     ++it;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::PutAlias(const storage::AliasRecord& record) {
+  if (absl::Status status = Fail("PutAlias"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  if (!collections_.contains(record.uid)) return absl::NotFoundError("no such uid");
+  for (const auto& [uid, other] : collections_) {
+    if (other.id == record.id) return absl::AlreadyExistsError(record.id);
+  }
+  aliases_[record.id] = record;
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::DeleteAlias(std::string_view id) {
+  if (absl::Status status = Fail("DeleteAlias"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  return aliases_.erase(std::string(id)) == 1 ? absl::OkStatus() : absl::NotFoundError("no alias");
+}
+
+absl::StatusOr<std::vector<storage::AliasRecord>> MemoryStore::ListAliases() const {
+  std::lock_guard lock(mu_);
+  std::vector<storage::AliasRecord> records;
+  for (const auto& [id, record] : aliases_) records.push_back(record);
+  return records;
+}
+
+absl::Status MemoryStore::PutOperation(const storage::OperationRecord& record) {
+  if (absl::Status status = Fail("PutOperation"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  if (!collections_.contains(record.uid)) return absl::NotFoundError("no such uid");
+  operations_[{record.uid, record.number}] = record.bytes;
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::DeleteOperation(uint32_t uid, uint64_t number) {
+  if (absl::Status status = Fail("DeleteOperation"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  operations_.erase({uid, number});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<storage::OperationRecord>> MemoryStore::ListOperations() const {
+  std::lock_guard lock(mu_);
+  std::vector<storage::OperationRecord> records;
+  for (const auto& [key, bytes] : operations_) records.push_back({key.first, key.second, bytes});
+  return records;
+}
+
+std::unique_ptr<storage::Snapshot> MemoryStore::TakeSnapshot() const {
+  auto snapshot = std::make_unique<MemorySnapshot>(snapshots_);
+  std::lock_guard lock(mu_);
+  for (const auto& [key, shard] : shards_) {
+    std::lock_guard shard_lock(shard->mu);
+    snapshot->shards[shard.get()] = {shard->documents, shard->ids};
+  }
+  return snapshot;
+}
+
+absl::Status MemoryStore::DropMark(uint32_t uid, std::string_view token) {
+  if (absl::Status status = Fail("DropMark"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  for (const auto& [key, shard] : shards_) {
+    if (key.first != uid) continue;
+    std::lock_guard shard_lock(shard->mu);
+    shard->marks.erase(std::string(token));
   }
   return absl::OkStatus();
 }

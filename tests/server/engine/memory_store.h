@@ -1,6 +1,7 @@
 // A store in memory, with faults to order.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -26,7 +27,9 @@ class MemoryStore : public storage::Store {
     std::map<std::string, storage::IdEntry> ids;
     std::map<uint64_t, storage::Change> changes;
     std::string manifest;
+    std::map<std::string, storage::Mark> marks;
     std::vector<size_t> appends;  // mutations in each
+    bool dropped = false;
   };
 
   absl::StatusOr<uint32_t> AddCollection(storage::CollectionRecord record) override;
@@ -34,7 +37,20 @@ class MemoryStore : public storage::Store {
   absl::Status DropCollection(uint32_t uid) override;
   absl::StatusOr<std::unique_ptr<storage::ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
                                                                uint32_t dimension) override;
+  absl::Status PutAlias(const storage::AliasRecord& record) override;
+  absl::Status DeleteAlias(std::string_view id) override;
+  absl::StatusOr<std::vector<storage::AliasRecord>> ListAliases() const override;
+  absl::Status PutOperation(const storage::OperationRecord& record) override;
+  absl::Status DeleteOperation(uint32_t uid, uint64_t number) override;
+  absl::StatusOr<std::vector<storage::OperationRecord>> ListOperations() const override;
+  std::unique_ptr<storage::Snapshot> TakeSnapshot() const override;
+  absl::Status DropMark(uint32_t uid, std::string_view token) override;
   absl::Status Flush() override { return Fail("Flush"); }
+
+  // Snapshots that live.
+  int snapshots() const { return snapshots_->load(); }
+  // What is stored of operations, for changing it.
+  std::map<std::pair<uint32_t, uint64_t>, std::string>& operations() { return operations_; }
 
   // Asked before every operation, by the name of its method; not OK: the operation fails with it.
   // May be set at any time: maintenance calls the store too. Calls under way keep the one they had.
@@ -71,6 +87,9 @@ class MemoryStore : public storage::Store {
   uint32_t last_uid_ = 0;
   std::map<uint32_t, storage::CollectionRecord> collections_;
   std::map<std::pair<uint32_t, uint32_t>, std::shared_ptr<Shard>> shards_;
+  std::map<std::string, storage::AliasRecord> aliases_;
+  std::map<std::pair<uint32_t, uint64_t>, std::string> operations_;
+  const std::shared_ptr<std::atomic<int>> snapshots_ = std::make_shared<std::atomic<int>>(0);
 };
 
 }  // namespace vecino::engine

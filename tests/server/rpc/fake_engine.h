@@ -1,6 +1,7 @@
 // An engine whose answers a test sets, and which remembers what it was asked.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,6 +29,9 @@ class FakeEngine final : public engine::Engine {
   std::vector<engine::Operation::Info> operations;                           // in order of creation
   engine::OperationEstimate estimate;
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
+  std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
+      std::string_view collection, std::string_view resume_token, engine::Truncate truncate)>
+      open_ingest;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
   encoder::EmbedTimings timings;
@@ -57,6 +61,34 @@ class FakeEngine final : public engine::Engine {
   std::string operation;
   absl::Duration timeout;
   engine::ExportRequest export_request;
+  engine::AliasUpdate alias_update;
+  std::atomic<int> alias_lookups = 0;
+  engine::DocumentStreamRequest stream_request;
+
+  std::vector<engine::AliasInfo> aliases;  // in order of id
+  engine::EventBus events;
+  size_t stream_step = 2;
+  absl::Status stream_end;  // after the last document, instead of the end
+
+  struct Stream final : public engine::DocumentStream {
+    const engine::CollectionInfo& info() const override { return collection_info; }
+    absl::StatusOr<engine::DocumentChunk> Next(size_t, const engine::CallContext&) override {
+      engine::DocumentChunk chunk;
+      auto at = engine->documents.upper_bound(after);
+      for (size_t i = 0; at != engine->documents.end() && i < engine->stream_step; ++at, ++i) {
+        if (at->second.text != "hidden") chunk.documents.push_back({0, at->second});
+        chunk.after_id = after = at->first;
+      }
+      chunk.end = at == engine->documents.end() && engine->stream_end.ok();
+      if (chunk.documents.empty() && chunk.after_id.empty() && !chunk.end) {
+        return engine->stream_end;
+      }
+      return chunk;
+    }
+    FakeEngine* engine = nullptr;
+    engine::CollectionInfo collection_info;
+    std::string after;
+  };
 
   absl::StatusOr<engine::CollectionInfo> CreateCollection(const engine::CollectionSpec& s,
                                                           bool v) override {
@@ -140,6 +172,53 @@ class FakeEngine final : public engine::Engine {
                                                         const engine::CallContext&) const override {
     const_cast<FakeEngine*>(this)->timeout = t;
     return GetOperation(c, id);
+  }
+  absl::StatusOr<engine::AliasInfo> CreateAlias(std::string_view id,
+                                                std::string_view target) override {
+    alias_update = {.id = std::string(id), .target = std::string(target), .expected_target = ""};
+    if (!failure.ok()) return failure;
+    return engine::AliasInfo{.id = std::string(id), .target = std::string(target)};
+  }
+  absl::StatusOr<engine::AliasInfo> UpdateAlias(const engine::AliasUpdate& update) override {
+    alias_update = update;
+    if (!failure.ok()) return failure;
+    return engine::AliasInfo{.id = update.id, .target = update.target};
+  }
+  absl::StatusOr<engine::AliasInfo> GetAlias(std::string_view id) const override {
+    for (const auto& info : aliases) {
+      if (info.id == id) return info;
+    }
+    return absl::NotFoundError("no such alias");
+  }
+  std::vector<engine::AliasInfo> ListAliases() const override { return aliases; }
+  absl::Status DeleteAlias(std::string_view id) override {
+    alias_update.id = std::string(id);
+    return failure;
+  }
+  std::optional<std::string> AliasTarget(std::string_view id) const override {
+    ++const_cast<FakeEngine*>(this)->alias_lookups;
+    const auto info = GetAlias(id);
+    return info.ok() ? std::optional(info->target) : std::nullopt;
+  }
+  // The documents in one shard after request.after_id, `stream_step` at a time.
+  absl::StatusOr<std::unique_ptr<engine::DocumentStream>> OpenDocumentStream(
+      std::string_view c, const engine::DocumentStreamRequest& request) override {
+    collection = std::string(c);
+    stream_request = request;
+    if (!failure.ok()) return failure;
+    auto info = GetCollection(c);
+    if (!info.ok()) return info.status();
+    auto stream = std::make_unique<Stream>();
+    stream->engine = this;
+    stream->collection_info = *info;
+    stream->after = request.after_id;
+    return stream;
+  }
+  absl::StatusOr<std::unique_ptr<engine::EventBus::Watcher>> WatchEvents(
+      std::string_view c) override {
+    collection = std::string(c);
+    if (!failure.ok()) return failure;
+    return events.Watch(c);
   }
   absl::StatusOr<std::vector<engine::WriteResult>> Upsert(std::string_view c,
                                                           std::vector<engine::DocumentWrite> w,
@@ -257,6 +336,12 @@ class FakeEngine final : public engine::Engine {
     }
     return results;
   }
+  absl::StatusOr<std::unique_ptr<engine::IngestStream>> OpenIngest(std::string_view c,
+                                                                   std::string_view resume_token,
+                                                                   engine::Truncate t) override {
+    if (open_ingest == nullptr) return absl::NotFoundError("no such collection");
+    return open_ingest(c, resume_token, t);
+  }
   absl::StatusOr<engine::Embedded> Embed(const engine::EmbedRequest& request,
                                          const engine::CallContext& context) override {
     if (while_embedding) while_embedding(context);
@@ -275,6 +360,16 @@ class FakeEngine final : public engine::Engine {
     export_request = request;
     if (!failure.ok()) return failure;
     return make_export();
+  }
+  // One for each word.
+  absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {
+    if (!failure.ok()) return failure;
+    int words = 0;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const auto space = [](char c) { return c == ' ' || c == '\n'; };
+      words += !space(text[i]) && (i == 0 || space(text[i - 1]));
+    }
+    return words;
   }
   std::vector<encoder::ModelInfo> Models() const override { return models; }
   encoder::EncoderStats EncoderStats() const override { return encoder_stats; }

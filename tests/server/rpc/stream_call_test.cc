@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <future>
+#include <mutex>
 #include <thread>
 
 #include "tests/server/rpc/server_fixture.h"
@@ -25,6 +26,7 @@ struct Script {
   size_t bytes = 10;
   absl::Status open, end;  // instead of a stream, after the messages
   std::function<void(int number, const engine::CallContext& context)> before;  // in Next
+  std::function<bool(int number, const std::function<void()>& wake)> ready;    // null: always
   std::atomic<int> asked{0}, opened{0}, closed{0};
 
   void WaitUntilClosed(int count) const {
@@ -39,6 +41,10 @@ class ScriptedStream final : public TypedStream<v1::ExportIndexResponse> {
     ++script_.opened;
   }
   ~ScriptedStream() override { ++script_.closed; }
+
+  bool Ready(const std::function<void()>& wake) override {
+    return number_ >= script_.messages || !script_.ready || script_.ready(number_, wake);
+  }
 
  private:
   absl::StatusOr<bool> Fill(v1::ExportIndexResponse* response) override {
@@ -274,6 +280,166 @@ TEST_F(StreamCallTest, DrainDoesNotWaitForCallersThatDoNotRead) {
     ReadAll(*reader);
     EXPECT_FALSE(reader->Finish().ok());
   }
+}
+
+// Lets streams wait, and keeps what wakes them.
+class Gate {
+ public:
+  bool Ready(const std::function<void()>& wake) {
+    const std::lock_guard lock(mutex_);
+    if (open_ > 0) {
+      --open_;
+      return true;
+    }
+    wakes_.push_back(wake);
+    return false;
+  }
+  // Lets one message pass, of whichever stream asks first.
+  void Open() {
+    std::vector<std::function<void()>> wakes;
+    {
+      const std::lock_guard lock(mutex_);
+      ++open_;
+      wakes.swap(wakes_);
+    }
+    for (const auto& wake : wakes) wake();
+  }
+  void WaitFor(size_t waiting) {
+    while (true) {
+      const std::lock_guard lock(mutex_);
+      if (wakes_.size() >= waiting) return;
+      std::this_thread::yield();
+    }
+  }
+  std::vector<std::function<void()>> wakes() {
+    const std::lock_guard lock(mutex_);
+    return wakes_;
+  }
+
+ private:
+  std::mutex mutex_;
+  int open_ = 0;
+  std::vector<std::function<void()>> wakes_;
+};
+
+TEST_F(StreamCallTest, StreamsThatWaitHoldNoWorker) {
+  Gate gate;
+  script_.messages = 2;
+  script_.ready = [&](int, const std::function<void()>& wake) { return gate.Ready(wake); };
+  Start({.workers = 1});
+  Serve();
+  constexpr int kStreams = 5;
+  Unread streams(kStreams);
+  Open(&streams);
+  gate.WaitFor(kStreams);
+  EXPECT_TRUE(UnaryCallWorks());
+  EXPECT_EQ(script_.asked, 0);
+  for (int i = 0; i < 2 * kStreams; ++i) gate.Open();
+  for (const auto& reader : streams.readers) {
+    EXPECT_EQ(ReadAll(*reader), "ab");
+    EXPECT_TRUE(reader->Finish().ok());
+  }
+  for (const auto& wake : gate.wakes()) wake();  // the streams are gone: nothing happens
+}
+
+TEST_F(StreamCallTest, AWakeBeforeTheWaitIsNotLost) {
+  std::atomic<int> asked = 0;
+  // Woken while it says that it is not ready; then from another thread at about that time.
+  script_.messages = 200;
+  script_.ready = [&](int number, const std::function<void()>& wake) {
+    if (++asked % 2 == 0) return true;
+    if (number % 2 == 0) {
+      wake();
+      wake();
+    } else {
+      std::thread([wake] { wake(); }).detach();
+    }
+    return false;
+  };
+  Start();
+  Serve();
+  grpc::ClientContext context;
+  const auto reader = Call(&context);
+  EXPECT_EQ(ReadAll(*reader).size(), 200u);
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+TEST_F(StreamCallTest, CancellingAndDeadlinesEndAWait) {
+  Gate gate;
+  script_.ready = [&](int, const std::function<void()>& wake) { return gate.Ready(wake); };
+  Start({.workers = 1});
+  Serve();
+  {
+    grpc::ClientContext context;
+    const auto reader = Call(&context);
+    gate.WaitFor(1);
+    context.TryCancel();
+    script_.WaitUntilClosed(1);
+    EXPECT_EQ(ReadAll(*reader), "");
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
+  const auto reader = Call(&context);
+  script_.WaitUntilClosed(2);
+  EXPECT_EQ(ReadAll(*reader), "");
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(script_.asked, 0);
+  for (const auto& wake : gate.wakes()) wake();
+}
+
+TEST_F(StreamCallTest, DrainEndsAWait) {
+  Gate gate;
+  script_.ready = [&](int, const std::function<void()>& wake) { return gate.Ready(wake); };
+  Start();
+  Serve();
+  grpc::ClientContext context;
+  const auto reader = Call(&context);
+  gate.WaitFor(1);
+  const absl::Time begin = absl::Now();
+  EXPECT_TRUE(server_->Drain(absl::Hours(1)));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  EXPECT_EQ(ReadAll(*reader), "");
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("stopping"));
+  EXPECT_EQ(script_.closed, 1);
+  for (const auto& wake : gate.wakes()) wake();
+}
+
+TEST_F(StreamCallTest, WakesAndCancelsAtOnce) {
+  Gate gate;
+  script_.messages = 50;
+  script_.ready = [&](int, const std::function<void()>& wake) { return gate.Ready(wake); };
+  Start({.workers = 2});
+  Serve();
+  std::atomic<bool> done = false;
+  std::thread opener([&] {
+    while (!done) {
+      if (gate.wakes().empty()) {
+        std::this_thread::yield();
+      } else {
+        gate.Open();
+      }
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    grpc::ClientContext context;
+    const auto reader = Call(&context);
+    v1::ExportIndexResponse response;
+    for (int read = 0; read < i % 7 && reader->Read(&response); ++read) {
+    }
+    context.TryCancel();
+    while (reader->Read(&response)) {
+    }
+    reader->Finish();
+  }
+  // Whoever was cancelled before it reached the server was never opened.
+  while (script_.closed < script_.opened) std::this_thread::yield();
+  done = true;
+  opener.join();
+  EXPECT_TRUE(server_->Drain(absl::Seconds(10)));
+  EXPECT_EQ(script_.closed, script_.opened);
 }
 
 TEST_F(StreamCallTest, ManyStreamsBesideFullQueues) {

@@ -1,0 +1,116 @@
+#include "server/engine/operation_record.h"
+
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "storage/codec.h"
+
+namespace vecino::engine {
+namespace {
+
+// On disk: never renumber.
+constexpr uint64_t kRetrain = 1, kCompact = 2;
+constexpr uint8_t kDone = 1, kCancelRequested = 2;  // flags
+
+uint64_t ToStored(Operation::Type type) {
+  switch (type) {
+    case Operation::Type::kRetrain:
+      return kRetrain;
+    case Operation::Type::kCompact:
+      return kCompact;
+  }
+  return 0;
+}
+
+bool FromStored(uint64_t stored, Operation::Type* type) {
+  if (stored != kRetrain && stored != kCompact) return false;
+  *type = stored == kRetrain ? Operation::Type::kRetrain : Operation::Type::kCompact;
+  return true;
+}
+
+bool ReadString(storage::ByteReader& reader, std::string* out) {
+  std::string_view bytes;
+  if (!reader.ReadBytes(&bytes)) return false;
+  *out = std::string(bytes);
+  return true;
+}
+
+bool ReadTime(storage::ByteReader& reader, absl::Time* out) {
+  int64_t micros = 0;
+  if (!reader.ReadSignedVarint(&micros)) return false;
+  *out = absl::FromUnixMicros(micros);
+  return true;
+}
+
+bool ReadPart(storage::ByteReader& reader, Operation::Part* part) {
+  uint64_t shard = 0, code = 0;
+  uint8_t done = 0;
+  std::string message;
+  if (!reader.ReadVarint(&shard) || shard > std::numeric_limits<uint16_t>::max() ||
+      !ReadString(reader, &part->stage) || !reader.ReadSignedVarint(&part->rows_done) ||
+      !reader.ReadSignedVarint(&part->rows_total) || !reader.ReadByte(&done) || done > 1 ||
+      !reader.ReadVarint(&code) || code > 16 || !ReadString(reader, &message)) {
+    return false;
+  }
+  part->shard = static_cast<int>(shard);
+  part->done = done == 1;
+  part->status =
+      absl::Status(static_cast<absl::StatusCode>(code), {message.data(), message.size()});
+  return true;
+}
+
+}  // namespace
+
+std::string EncodeOperation(const Operation::Info& info) {
+  std::string bytes;
+  storage::AppendBytes(info.id, &bytes);
+  storage::AppendVarint(ToStored(info.type), &bytes);
+  storage::AppendByte(static_cast<uint8_t>((info.done ? kDone : 0) |
+                                           (info.cancel_requested ? kCancelRequested : 0)),
+                      &bytes);
+  storage::AppendSignedVarint(absl::ToUnixMicros(info.create_time), &bytes);
+  storage::AppendSignedVarint(info.done ? absl::ToUnixMicros(info.end_time) : 0, &bytes);
+  storage::AppendVarint(info.parts.size(), &bytes);
+  for (const Operation::Part& part : info.parts) {
+    storage::AppendVarint(static_cast<uint64_t>(part.shard), &bytes);
+    storage::AppendBytes(part.stage, &bytes);
+    storage::AppendSignedVarint(part.rows_done, &bytes);
+    storage::AppendSignedVarint(part.rows_total, &bytes);
+    storage::AppendByte(part.done ? 1 : 0, &bytes);
+    storage::AppendVarint(static_cast<uint64_t>(part.status.code()), &bytes);
+    const absl::string_view message = part.status.message();
+    storage::AppendBytes({message.data(), message.size()}, &bytes);
+  }
+  return bytes;
+}
+
+absl::StatusOr<Operation::Info> DecodeOperation(std::string_view collection, uint64_t number,
+                                                std::string_view bytes) {
+  Operation::Info info;
+  info.collection = std::string(collection);
+  info.number = number;
+  storage::ByteReader reader(bytes);
+  uint64_t type = 0, parts = 0;
+  uint8_t flags = 0;
+  bool good = ReadString(reader, &info.id) && reader.ReadVarint(&type) &&
+              FromStored(type, &info.type) && reader.ReadByte(&flags) &&
+              flags <= (kDone | kCancelRequested) && ReadTime(reader, &info.create_time) &&
+              ReadTime(reader, &info.end_time) && reader.ReadVarint(&parts) &&
+              parts <= Limits::kMaxShards;
+  for (uint64_t i = 0; good && i < parts; ++i) {
+    good = ReadPart(reader, &info.parts.emplace_back());
+  }
+  if (!good || !reader.done()) {
+    return absl::DataLossError(
+        absl::StrCat("the record of operation ", number, " of collection `",
+                     absl::string_view(collection.data(), collection.size()),
+                     "` cannot be read: it is damaged or from a newer version"));
+  }
+  info.done = (flags & kDone) != 0;
+  info.cancel_requested = (flags & kCancelRequested) != 0;
+  if (!info.done) info.end_time = absl::InfiniteFuture();
+  return info;
+}
+
+}  // namespace vecino::engine

@@ -1,0 +1,79 @@
+#include "server/engine/operation_record.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vecino::engine {
+namespace {
+
+Operation::Info Example() {
+  Operation::Info info;
+  info.id = "18c-7";
+  info.number = 7;
+  info.collection = "c";
+  info.type = Operation::Type::kCompact;
+  info.create_time = absl::FromUnixMicros(1'700'000'000'000'001);
+  info.end_time = absl::FromUnixMicros(1'700'000'000'500'000);
+  info.done = true;
+  info.cancel_requested = true;
+  info.parts.push_back(
+      {.shard = 0, .stage = "done", .rows_done = 5, .rows_total = 9, .done = true});
+  info.parts.push_back({.shard = 63,
+                        .stage = "cancelled",
+                        .rows_done = 0,
+                        .rows_total = 0,
+                        .done = true,
+                        .status = absl::CancelledError("was cancelled")});
+  return info;
+}
+
+TEST(OperationRecord, ReadsWhatWasWritten) {
+  const Operation::Info info = Example();
+  const auto read = DecodeOperation("c", 7, EncodeOperation(info));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->id, info.id);
+  EXPECT_EQ(read->number, 7u);
+  EXPECT_EQ(read->collection, "c");
+  EXPECT_EQ(read->type, info.type);
+  EXPECT_EQ(read->create_time, info.create_time);
+  EXPECT_EQ(read->end_time, info.end_time);
+  EXPECT_TRUE(read->done);
+  EXPECT_TRUE(read->cancel_requested);
+  ASSERT_EQ(read->parts.size(), 2u);
+  EXPECT_EQ(read->parts[0].rows_done, 5);
+  EXPECT_EQ(read->parts[0].rows_total, 9);
+  EXPECT_TRUE(read->parts[0].status.ok());
+  EXPECT_EQ(read->parts[1].shard, 63);
+  EXPECT_EQ(read->parts[1].stage, "cancelled");
+  EXPECT_EQ(read->parts[1].status, absl::CancelledError("was cancelled"));
+
+  Operation::Info running = info;
+  running.done = running.cancel_requested = false;
+  running.type = Operation::Type::kRetrain;
+  running.end_time = absl::InfiniteFuture();
+  running.parts[1].done = false;
+  running.parts[1].status = absl::OkStatus();
+  const auto again = DecodeOperation("c", 7, EncodeOperation(running));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_FALSE(again->done || again->cancel_requested || again->parts[1].done);
+  EXPECT_EQ(again->type, Operation::Type::kRetrain);
+  EXPECT_EQ(again->end_time, absl::InfiniteFuture());
+}
+
+TEST(OperationRecord, DamageIsToldApart) {
+  const std::string good = EncodeOperation(Example());
+  for (size_t size = 0; size < good.size(); ++size) {
+    EXPECT_EQ(DecodeOperation("c", 7, good.substr(0, size)).status().code(),
+              absl::StatusCode::kDataLoss)
+        << size;
+  }
+  EXPECT_FALSE(DecodeOperation("c", 7, good + "x").ok());
+  std::string type = good;
+  type[6] = 9;  // behind the id of 5 bytes and its length
+  const absl::Status status = DecodeOperation("c", 7, type).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("operation 7 of collection `c`"));
+}
+
+}  // namespace
+}  // namespace vecino::engine
