@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
 #include "server/engine/collection.h"
+#include "server/engine/document_jobs.h"
 #include "server/engine/document_streams.h"
 #include "server/engine/embed_texts.h"
 #include "server/engine/engine_metrics.h"
@@ -175,6 +176,9 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
                                                   std::span<const std::string> ids,
                                                   const CallContext& context) override;
+  absl::StatusOr<Operation::Info> ChangeDocuments(std::string_view collection,
+                                                  std::string_view filter,
+                                                  PatchFn patch) override;
   absl::StatusOr<WriteResult> DeleteVersion(std::string_view collection, const std::string& id,
                                             const std::string& etag,
                                             const CallContext& context) override {
@@ -283,6 +287,7 @@ class EngineImpl final : public Engine {
   EngineOperations operations_;
   Aliases aliases_;
   DocumentStreams streams_;
+  DocumentJobs jobs_;
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
 };
 
@@ -491,6 +496,21 @@ absl::StatusOr<Operation::Info> EngineImpl::StartOperation(std::string_view coll
   return operations_.Start(*found, type, shards);
 }
 
+absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view collection,
+                                                            std::string_view filter,
+                                                            PatchFn patch) {
+  absl::MutexLock lock(&definitions_mu_);
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  if (const auto read = (*found)->ReadFilter(filter); !read.ok()) return read.status();
+  const auto type = patch == nullptr ? Operation::Type::kPurge : Operation::Type::kPatch;
+  auto operation = operations_.Create(**found, type, {});
+  if (!operation.ok()) return operation.status();
+  absl::Status status = jobs_.Add({*found, *operation, std::string(filter), std::move(patch)});
+  if (!status.ok()) (*operation)->End(status);
+  return status.ok() ? absl::StatusOr<Operation::Info>((*operation)->Snapshot()) : status;
+}
+
 absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view collection,
                                                             std::vector<DocumentWrite> writes,
                                                             Truncate truncate,
@@ -548,6 +568,7 @@ void EngineImpl::Shutdown() {
   BeginShutdown();
   if (stopping_.exchange(true)) return;
   if (reaper_.has_value()) reaper_->Stop();
+  jobs_.Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {
     collection->Close(absl::UnavailableError("the server is stopping; try again"));
