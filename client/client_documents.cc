@@ -5,6 +5,7 @@
 
 #include "client/conversions.h"
 #include "client/impl.h"
+#include "client/metadata_json.h"
 #include "client/vecino/client.h"
 
 namespace vecino {
@@ -232,13 +233,16 @@ Result<std::vector<WriteResult>> Client::DeleteBatch(const std::string& collecti
 }
 
 Result<DocumentPage> Client::List(const std::string& collection, int page_size,
-                                  const std::string& page_token, const ReadMask& mask) {
+                                  const std::string& page_token, const ReadMask& mask,
+                                  const std::string& filter) {
   if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
   if (Status status = CheckUtf8(page_token, "page_token"); !status.ok()) return status;
+  if (Status status = CheckUtf8(filter, "filter"); !status.ok()) return status;
   v1::ListDocumentsRequest request;
   request.set_parent(CollectionName(collection));
   request.set_page_size(page_size);
   request.set_page_token(page_token);
+  request.set_filter(filter);
   *request.mutable_read_mask() = ToProto(mask);
   v1::ListDocumentsResponse response;
   const Status status =
@@ -253,10 +257,43 @@ Result<DocumentPage> Client::List(const std::string& collection, int page_size,
   return page;
 }
 
-Result<int64_t> Client::Count(const std::string& collection) {
+Result<std::vector<Facet>> Client::CountValues(const std::string& collection,
+                                               const std::vector<std::string>& fields,
+                                               const std::string& filter, int limit) {
   if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  if (Status status = CheckUtf8(filter, "filter"); !status.ok()) return status;
+  v1::FacetDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const Status status = CheckUtf8(fields[i], "fields[" + std::to_string(i) + "]");
+    if (!status.ok()) return status;
+    request.add_fields(fields[i]);
+  }
+  request.set_filter(filter);
+  request.set_limit(limit);
+  v1::FacetDocumentsResponse response;
+  const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::FacetDocuments,
+                                    request, &response);
+  if (!status.ok()) return status;
+  std::vector<Facet> facets;
+  for (const v1::Facet& facet : response.facets()) {
+    Facet& out = facets.emplace_back();
+    out.field = facet.field();
+    out.distinct_values = facet.distinct_values();
+    out.documents = facet.documents();
+    for (const v1::FacetValue& value : facet.values()) {
+      out.values.push_back({internal::ToJson(value.value()), value.count()});
+    }
+  }
+  return facets;
+}
+
+Result<int64_t> Client::Count(const std::string& collection, const std::string& filter) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  if (Status status = CheckUtf8(filter, "filter"); !status.ok()) return status;
   v1::CountDocumentsRequest request;
   request.set_parent(CollectionName(collection));
+  request.set_filter(filter);
   v1::CountDocumentsResponse response;
   const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::CountDocuments,
                                     request, &response);

@@ -36,6 +36,8 @@ Status ToProto(const HybridQuery& query, const SearchOptions& options,
   request->set_lexical_text(query.words);
   request->set_top_k(options.top_k);
   *request->mutable_read_mask() = ToProto(options.read_mask);
+  if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
+  request->set_filter(options.filter);
   v1::Fusion* fusion = request->mutable_fusion();
   fusion->set_method(query.fusion == FusionMethod::kRrf ? v1::Fusion::METHOD_RRF
                                                         : v1::Fusion::METHOD_WEIGHTED_SCORES);

@@ -75,6 +75,8 @@ Status ToProto(const Query& query, const SearchOptions& options,
   }
   request->set_truncate(ToProto(options.truncate));
   if (Status status = EffortToProto(options, request); !status.ok()) return status;
+  if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
+  request->set_filter(options.filter);
   if (options.min_score.has_value()) request->set_min_score(*options.min_score);
   if (options.group_by.has_value()) {
     if (Status status = CheckUtf8(options.group_by->field, "group_by.field"); !status.ok()) {

@@ -19,7 +19,13 @@ struct Arguments {
   std::vector<std::string> ids;
   bool with_vector = false;
   int64_t limit = 20;
+  std::string filter;
+  std::vector<std::string> fields;
+  int values = 10;
 };
+
+constexpr const char* kFilter =
+    "Only documents whose metadata it lets pass, such as \"year >= 2020\"";
 
 void PrintDocument(const Document& document) {
   std::cout << Printable(document.id) << '\n';
@@ -93,13 +99,38 @@ int Delete(Context& context, const Arguments& arguments) {
 }
 
 int Count(Context& context, const Arguments& arguments) {
-  const Result<int64_t> count = context.client().Count(arguments.collection);
+  const Result<int64_t> count = context.client().Count(arguments.collection, arguments.filter);
   if (!count.ok()) return context.Fail("count " + arguments.collection, count.status());
   if (context.json) {
     std::cout << OneLine({{"collection", arguments.collection}, {"count", *count}}) << '\n';
   } else {
     std::cout << *count << '\n';
   }
+  return 0;
+}
+
+int Facets(Context& context, const Arguments& arguments) {
+  const auto facets = context.client().CountValues(arguments.collection, arguments.fields,
+                                                   arguments.filter, arguments.values);
+  if (!facets.ok()) return context.Fail("facet " + arguments.collection, facets.status());
+  Table table({{"FIELD"}, {"VALUE"}, {"DOCUMENTS", Table::Align::kRight}});
+  for (const Facet& facet : *facets) {
+    Json values = Json::array();
+    for (const Facet::Value& value : facet.values) {
+      const Json json = Json::parse(value.json, nullptr, /*allow_exceptions=*/false);
+      values.push_back({{"value", json}, {"count", value.count}});
+      table.AddRow({facet.field, json.is_string() ? json.get<std::string>() : value.json,
+                    std::to_string(value.count)});
+    }
+    if (context.json) {
+      std::cout << OneLine({{"field", facet.field},
+                            {"values", values},
+                            {"distinct_values", facet.distinct_values},
+                            {"documents", facet.documents}})
+                << '\n';
+    }
+  }
+  if (!context.json) table.Print(std::cout, TableWidth());
   return 0;
 }
 
@@ -112,7 +143,7 @@ Status ForEach(Context& context, const Arguments& arguments, const ReadMask& mas
   do {
     const int page_size = static_cast<int>(std::min<int64_t>(kPage, left));
     Result<DocumentPage> page =
-        context.client().List(arguments.collection, page_size, page_token, mask);
+        context.client().List(arguments.collection, page_size, page_token, mask, arguments.filter);
     if (!page.ok()) return page.status();
     for (const Document& document : page->documents) visit(document);
     left -= static_cast<int64_t>(page->documents.size());
@@ -159,9 +190,18 @@ void AddDocumentCommands(CLI::App& app, Context& context) {
       ->add_flag("--with-vector", arguments->with_vector, kWithVector);
   AddCommand(app, context, "delete", "Delete documents by id", arguments, Delete, true);
   AddCommand(app, context, "count", "Print how many documents a collection holds", arguments, Count,
-             false);
+             false)
+      ->add_option("--filter", arguments->filter, kFilter);
+  CLI::App* facet = AddCommand(app, context, "facet", "Count documents by the values of fields",
+                               arguments, Facets, false);
+  facet->add_option("FIELD", arguments->fields, "Metadata fields, such as lang or author.name")
+      ->required();
+  facet->add_option("--values,-n", arguments->values, "Most values of each field (default 10)")
+      ->check(CLI::Range(1, 1000));
+  facet->add_option("--filter", arguments->filter, kFilter);
   CLI::App* list =
       AddCommand(app, context, "list", "Print some documents", arguments, ListSome, false);
+  list->add_option("--filter", arguments->filter, kFilter);
   list->add_option("--limit,-n", arguments->limit, "Most documents to print (default 20)");
   list->add_flag("--with-vector", arguments->with_vector, kWithVector);
 }

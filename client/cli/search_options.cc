@@ -44,6 +44,8 @@ void AddTermOptions(CLI::App* command, TermArguments* terms) {
 }
 
 void AddShapeOptions(CLI::App* command, ShapeArguments* shape) {
+  command->add_option("--filter", shape->filter,
+                      "Only documents whose metadata it lets pass, such as \"year >= 2020\"");
   command->add_option("--min-score", shape->min_score, "Only hits with this score or a better one");
   CLI::Option* group_by = command->add_option(
       "--group-by", shape->group_by.field,
@@ -122,6 +124,7 @@ std::string ScoreText(std::optional<float> score) {
 }
 
 void ShapeArguments::Set(SearchOptions* options) const {
+  options->filter = filter;
   options->min_score = min_score;
   if (grouped()) options->group_by = group_by;
   if (diversify.has_value()) {

@@ -32,6 +32,7 @@ struct WordArguments {
 void AddWordOptions(CLI::App* command, WordArguments* words);
 
 struct ShapeArguments {
+  std::string filter;
   std::optional<float> min_score;
   GroupBy group_by;
   std::optional<float> diversify;  // lambda

@@ -358,11 +358,24 @@ struct SearchOptions {
   int nprobe = 0;                      // lists to scan
   int ef_search = 0;                   // breadth of a graph search
   int rerank = 0;                      // candidates scored again
+  std::string filter;                  // docs/filters.md; empty: every document
   std::optional<float> min_score;      // only hits with this score or a better one
   std::optional<GroupBy> group_by;     // not with the two below
   std::optional<Diversify> diversify;  // not with page_token
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
+};
+
+// How often the values of one metadata field occur.
+struct Facet {
+  std::string field;
+  struct Value {
+    std::string json;  // a string, number or boolean, as JSON text
+    int64_t count = 0;
+  };
+  std::vector<Value> values;    // most frequent first
+  int64_t distinct_values = 0;  // those beyond the limit included
+  int64_t documents = 0;        // that have the field with a value other than null
 };
 
 struct SearchHit {
@@ -568,8 +581,14 @@ class Client {
   Result<std::vector<WriteResult>> DeleteBatch(const std::string& collection,
                                                const std::vector<std::string>& ids);
   Result<DocumentPage> List(const std::string& collection, int page_size,
-                            const std::string& page_token = {}, const ReadMask& mask = {});
-  Result<int64_t> Count(const std::string& collection);
+                            const std::string& page_token = {}, const ReadMask& mask = {},
+                            const std::string& filter = {});
+  // filter: docs/filters.md; empty: every document. So above and below.
+  Result<int64_t> Count(const std::string& collection, const std::string& filter = {});
+  // How often the values of metadata fields (1 to 16) occur, the most frequent `limit` of each.
+  Result<std::vector<Facet>> CountValues(const std::string& collection,
+                                         const std::vector<std::string>& fields,
+                                         const std::string& filter = {}, int limit = 10);
   // Every document there is at the moment of the call, by shard, then id. The client's timeout is
   // for each message. When the connection breaks or the server restarts the stream is taken up
   // behind what came, for as long as the timeout without a message: see StreamOptions::on_resume.

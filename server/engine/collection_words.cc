@@ -1,6 +1,7 @@
 // How a search for words, alone or beside one for meaning, finds its candidates.
 #include <deque>
 
+#include "absl/container/flat_hash_set.h"
 #include "server/engine/collection_query.h"
 #include "server/engine/fusion.h"
 #include "server/fields/words_view.h"
@@ -14,14 +15,20 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanWords(
   std::deque<fields::WordsView> views;
   std::vector<fields::LexicalPart> parts;
   std::vector<size_t> firsts;  // of each shard's parts
+  // Labels of what has expired; before the views, which may have more of it than is known here.
+  std::vector<absl::flat_hash_set<uint64_t>> expired;
+  size_t expired_count = 0;
   for (const auto& shard : shards_) {
+    const std::vector<uint64_t> due = shard->Expired();
+    expired.emplace_back(due.begin(), due.end());
+    expired_count += due.size();
     const fields::WordsView& view = views.emplace_back(shard->fields(), query.filter.get());
     firsts.push_back(parts.size());
     const auto own = view.Parts(static_cast<uint32_t>(views.size() - 1));
     parts.insert(parts.end(), own.begin(), own.end());
   }
   fields::Bm25 options;
-  options.k = k;
+  options.k = k + static_cast<int>(expired_count);
   const auto hits = fields::SearchBm25(query.words, parts, options,
                                        [&] { return CheckCall(context, "searching for words"); });
   if (!hits.ok()) return hits.status();
@@ -29,6 +36,7 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanWords(
   for (const fields::LexicalHit& hit : *hits) {
     const uint32_t shard = parts[hit.part].group;
     const uint64_t label = views[shard].Label(hit.part - firsts[shard], hit.slot);
+    if (expired[shard].contains(label)) continue;
     candidates.push_back({shards_[shard]->number(), -1, {label, hit.score}});
   }
   return candidates;

@@ -40,8 +40,8 @@ class Segment {
   Segment();
   virtual ~Segment() = default;
 
-  // The same for two segments of this process only when they have the same rows in the same slots; for
-  // caches.
+  // The same for two segments of this process only when they have the same rows in the same slots;
+  // for caches.
   uint64_t id() const { return id_; }
 
   virtual SegmentKind kind() const = 0;

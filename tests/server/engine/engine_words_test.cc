@@ -99,7 +99,7 @@ class EngineWordsTest : public EngineTest {
     for (const SearchHit& hit : all->hits) {
       ids.push_back(hit.document.id);
       ASSERT_GT(hit.score, 0);
-      if (before != nullptr) ASSERT_LE(hit.score, before->score);
+      ASSERT_LE(hit.score, before == nullptr ? hit.score : before->score);
       before = &hit;
     }
     std::sort(ids.begin(), ids.end());
