@@ -68,6 +68,13 @@ class Client {
   // timeout is not for it.
   Status WatchEvents(const std::string& collection, const EventFn& take);
 
+  // Deletes, or changes the metadata of, every document that `filter` lets pass (`*`: all), in the
+  // background; see docs/documents.md. patch_json: an object, merged into the metadata (RFC 7396).
+  // Without `force` nothing is changed, and the result says what would be.
+  Result<DocumentChange> PurgeDocuments(const std::string& collection, const std::string& filter,
+                                        bool force);
+  Result<DocumentChange> PatchDocuments(const std::string& collection, const std::string& filter,
+                                        const std::string& patch_json, bool force);
   // Retrain: new centroids and codebooks from the rows that are there now, and all rows encoded
   // anew. Compact: the segments of each shard become one, without deleted rows. Both run in the
   // background; the operation that is returned runs already when one of the same kind over the same

@@ -191,7 +191,7 @@ struct OperationEstimate {
 };
 
 struct Operation {
-  enum class Type { kRetrain, kCompact };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch };
   std::string id;  // empty: nothing was started
   std::string collection;
   Type type = Type::kRetrain;
@@ -200,6 +200,13 @@ struct Operation {
   Status status;  // when done
   std::vector<OperationShard> shards;
   std::optional<OperationEstimate> estimate;  // with validate_only
+};
+
+// What a purge or a patch by filter would do, or has begun to.
+struct DocumentChange {
+  Operation operation;  // its id is empty when nothing was begun
+  int64_t count = 0;    // documents that the filter lets pass, when nothing was begun
+  std::vector<std::string> sample_ids;  // of some of them
 };
 
 // What ExportIndex sends of a shard.

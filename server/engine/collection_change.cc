@@ -45,7 +45,8 @@ absl::Status Collection::ChangeShard(int number, std::string_view text, const Pa
     operation.Report(number, stage, done, total);
     if (absl::Status status = CheckStopped(operation, stop); !status.ok()) return status;
     index::YieldToSearches();
-    const auto batch = std::span(sequences).subspan(begin, std::min(kBatch, sequences.size() - begin));
+    const auto batch =
+        std::span(sequences).subspan(begin, std::min(kBatch, sequences.size() - begin));
     const auto changed = patch == nullptr ? DeleteVersions(number, batch, stop)
                                           : PatchVersions(number, batch, text, patch, stop);
     if (!changed.ok()) return changed.status();
@@ -96,8 +97,9 @@ absl::StatusOr<int64_t> Collection::PatchVersions(int number, std::span<const ui
   const auto next = [&](const storage::Document& current) -> absl::StatusOr<DocumentWrite> {
     auto metadata = patch(current.metadata);
     if (!metadata.ok()) {
-      return absl::Status(metadata.status().code(), absl::StrCat("document `", current.id, "`: ",
-                                                                 metadata.status().message()));
+      return absl::Status(
+          metadata.status().code(),
+          absl::StrCat("document `", current.id, "`: ", metadata.status().message()));
     }
     DocumentWrite write;
     write.document = current;

@@ -16,8 +16,8 @@
 
 namespace vecino::engine {
 
-// A thread of low priority that does what is handed in, in order. Thread safety: all methods are safe
-// from any thread.
+// A thread of low priority that does what is handed in, in order. Thread safety: all methods are
+// safe from any thread.
 class DocumentJobs {
  public:
   static constexpr size_t kMaxWaiting = 64;
@@ -35,7 +35,8 @@ class DocumentJobs {
   // Does not block. RESOURCE_EXHAUSTED when kMaxWaiting wait.
   absl::Status Add(Job job);
 
-  // Ends what runs at its next batch and what waits, with UNAVAILABLE. Idempotent. Blocks until then.
+  // Ends what runs at its next batch and what waits, with UNAVAILABLE. Idempotent. Blocks until
+  // then.
   void Stop();
 
  private:

@@ -66,9 +66,10 @@ absl::Status DocumentHandlers::PurgeDocuments(const v1::PurgeDocumentsRequest& r
     return engine::InvalidField("filter", "is empty; `*` stands for every document");
   }
   if (!request.force()) {
-    return Preview<v1::PurgeDocumentsResponse>(
-        *collection, request.filter(), &v1::PurgeDocumentsResponse::set_purge_count,
-        &v1::PurgeDocumentsResponse::add_purge_sample, v1::IndexOperationMetadata::TYPE_PURGE, response);
+    return Preview<v1::PurgeDocumentsResponse>(*collection, request.filter(),
+                                               &v1::PurgeDocumentsResponse::set_purge_count,
+                                               &v1::PurgeDocumentsResponse::add_purge_sample,
+                                               v1::IndexOperationMetadata::TYPE_PURGE, response);
   }
   auto info = engine_.ChangeDocuments(*collection, request.filter(), nullptr);
   if (!info.ok()) return info.status();
@@ -88,9 +89,10 @@ absl::Status DocumentHandlers::PatchDocuments(const v1::PatchDocumentsRequest& r
     return engine::InvalidField("metadata_patch", "is empty; set the fields to change");
   }
   if (!request.force()) {
-    return Preview<v1::PatchDocumentsResponse>(
-        *collection, request.filter(), &v1::PatchDocumentsResponse::set_patch_count,
-        &v1::PatchDocumentsResponse::add_patch_sample, v1::IndexOperationMetadata::TYPE_PATCH, response);
+    return Preview<v1::PatchDocumentsResponse>(*collection, request.filter(),
+                                               &v1::PatchDocumentsResponse::set_patch_count,
+                                               &v1::PatchDocumentsResponse::add_patch_sample,
+                                               v1::IndexOperationMetadata::TYPE_PATCH, response);
   }
   // So that a patch which no document can take is refused before one is looked at.
   google::protobuf::Struct alone;

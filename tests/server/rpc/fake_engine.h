@@ -50,7 +50,7 @@ class FakeEngine final : public engine::Engine {
   engine::SearchRequest search;
   std::string filter;
   engine::PatchFn patch;
-  engine::Operation::Info operation;
+  engine::Operation::Info change;
   std::vector<std::string> facet_fields;
   int facet_limit = 0;
   std::vector<engine::Facet> facets;
@@ -285,7 +285,7 @@ class FakeEngine final : public engine::Engine {
     filter = std::string(f);
     patch = std::move(p);
     if (!failure.ok()) return failure;
-    return operation;
+    return change;
   }
   // One shard, in order of id.
   absl::StatusOr<engine::IdPage> List(std::string_view, const engine::IdPage::Position& from,
