@@ -4,6 +4,7 @@
 #include "client/conversions.h"
 #include "client/impl.h"
 #include "client/index_conversions.h"
+#include "client/metadata_json.h"
 #include "client/vecino/client.h"
 
 namespace vecino {
@@ -49,6 +50,63 @@ Result<Operation> Client::CompactIndex(const std::string& collection,
                                     request, &response);
   if (!status.ok()) return status;
   return FromProto(response);
+}
+
+namespace {
+
+// Of an operation that began, or else of what it would do.
+template <typename Response>
+DocumentChange Change(const longrunning::Operation& message, int64_t (Response::*count)() const,
+                      const google::protobuf::RepeatedPtrField<std::string>& (Response::*sample)()
+                          const) {
+  DocumentChange change;
+  change.operation = FromProto(message);
+  Response response;
+  if (!message.name().empty() || !message.response().UnpackTo(&response)) return change;
+  change.count = (response.*count)();
+  for (const std::string& name : (response.*sample)()) {
+    constexpr std::string_view kDocuments = "/documents/";
+    change.sample_ids.push_back(name.substr(name.find(kDocuments) + kDocuments.size()));
+  }
+  return change;
+}
+
+}  // namespace
+
+Result<DocumentChange> Client::PurgeDocuments(const std::string& collection,
+                                              const std::string& filter, bool force) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  if (Status status = CheckUtf8(filter, "filter"); !status.ok()) return status;
+  v1::PurgeDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  request.set_filter(filter);
+  request.set_force(force);
+  longrunning::Operation response;
+  const Status status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::PurgeDocuments,
+                                    request, &response);
+  if (!status.ok()) return status;
+  return Change(response, &v1::PurgeDocumentsResponse::purge_count,
+                &v1::PurgeDocumentsResponse::purge_sample);
+}
+
+Result<DocumentChange> Client::PatchDocuments(const std::string& collection,
+                                              const std::string& filter,
+                                              const std::string& patch_json, bool force) {
+  if (Status status = CheckUtf8(collection, "parent"); !status.ok()) return status;
+  if (Status status = CheckUtf8(filter, "filter"); !status.ok()) return status;
+  v1::PatchDocumentsRequest request;
+  request.set_parent(CollectionName(collection));
+  request.set_filter(filter);
+  request.set_force(force);
+  Status status =
+      internal::FromJson(patch_json, "metadata_patch", request.mutable_metadata_patch());
+  if (!status.ok()) return status;
+  longrunning::Operation response;
+  status = impl_->Call(*impl_->documents, &v1::DocumentService::Stub::PatchDocuments, request,
+                       &response);
+  if (!status.ok()) return status;
+  return Change(response, &v1::PatchDocumentsResponse::patch_count,
+                &v1::PatchDocumentsResponse::patch_sample);
 }
 
 Result<Operation> Client::GetOperation(const std::string& collection, const std::string& id) {

@@ -126,6 +126,23 @@ CollectionStats FromProto(const v1::CollectionStats& message) {
   return stats;
 }
 
+namespace {
+
+Operation::Type TypeFromProto(v1::IndexOperationMetadata::Type type) {
+  switch (type) {
+    case v1::IndexOperationMetadata::TYPE_COMPACT:
+      return Operation::Type::kCompact;
+    case v1::IndexOperationMetadata::TYPE_PURGE:
+      return Operation::Type::kPurge;
+    case v1::IndexOperationMetadata::TYPE_PATCH:
+      return Operation::Type::kPatch;
+    default:
+      return Operation::Type::kRetrain;
+  }
+}
+
+}  // namespace
+
 Operation FromProto(const google::longrunning::Operation& message) {
   Operation operation;
   if (!message.name().empty()) operation.id = LastPart(message.name());
@@ -134,9 +151,7 @@ Operation FromProto(const google::longrunning::Operation& message) {
   v1::IndexOperationMetadata metadata;
   if (!message.metadata().UnpackTo(&metadata)) return operation;
   operation.collection = LastPart(metadata.collection());
-  operation.type = metadata.type() == v1::IndexOperationMetadata::TYPE_COMPACT
-                       ? Operation::Type::kCompact
-                       : Operation::Type::kRetrain;
+  operation.type = TypeFromProto(metadata.type());
   operation.create_time = FromProto(metadata.create_time());
   operation.end_time = FromProto(metadata.end_time());
   operation.cancel_requested = metadata.cancel_requested();

@@ -50,6 +50,7 @@ int main(int argc, char** argv) {
   vecino::cli::AddOperationCommands(app, context);
   vecino::cli::AddDocumentCommands(app, context);
   vecino::cli::AddUpdateCommand(app, context);
+  vecino::cli::AddChangeCommands(app, context);
   vecino::cli::AddExportCommand(app, context);
   vecino::cli::AddBenchCommand(app, context);
   vecino::cli::AddServerCommands(app, context);

@@ -10,6 +10,10 @@ std::string_view OperationTypeName(Operation::Type type) {
       return "retrain";
     case Operation::Type::kCompact:
       return "compact";
+    case Operation::Type::kPurge:
+      return "purge";
+    case Operation::Type::kPatch:
+      return "patch";
   }
   return "unknown";
 }

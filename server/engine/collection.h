@@ -74,6 +74,9 @@ class Collection {
                                                   const CallContext& context);
   absl::StatusOr<WriteResult> DeleteVersion(const std::string& id, const std::string& etag,
                                             const CallContext& context);
+  // A shard's part of Engine::ChangeDocuments; reports to `operation`, whose cancelling ends it.
+  absl::Status ChangeShard(int number, std::string_view filter, const PatchFn& patch,
+                           Operation& operation, std::stop_token stop);
   absl::StatusOr<WriteResult> Modify(const std::string& id, const ModifyFn& fn, Truncate truncate,
                                      const CallContext& context);
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
@@ -119,6 +122,14 @@ class Collection {
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
+
+  // collection_change.cc
+  // What became of these versions of one shard: how many were deleted, patched.
+  absl::StatusOr<int64_t> DeleteVersions(int number, std::span<const uint64_t> sequences,
+                                         std::stop_token stop);
+  absl::StatusOr<int64_t> PatchVersions(int number, std::span<const uint64_t> sequences,
+                                        std::string_view filter, const PatchFn& patch,
+                                        std::stop_token stop);
 
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,

@@ -14,12 +14,14 @@
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
 #include "server/engine/collection.h"
+#include "server/engine/document_jobs.h"
 #include "server/engine/document_streams.h"
 #include "server/engine/embed_texts.h"
 #include "server/engine/engine_metrics.h"
 #include "server/engine/engine_operations.h"
 #include "server/engine/expiry_reaper.h"
 #include "server/engine/index_folders.h"
+#include "server/engine/load_shards.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/registry.h"
@@ -30,38 +32,6 @@
 
 namespace vecino::engine {
 namespace {
-
-// Runs every job on up to `threads` threads; the first error, by order of jobs.
-absl::Status RunAll(const std::vector<std::function<absl::Status()>>& jobs, int threads) {
-  std::vector<absl::Status> statuses(jobs.size());
-  std::atomic<size_t> next{0};
-  std::atomic<bool> failed{false};
-  const auto work = [&] {
-    for (size_t i = next++; i < jobs.size() && !failed; i = next++) {
-      statuses[i] = jobs[i]();
-      if (!statuses[i].ok()) failed = true;
-    }
-  };
-  if (threads <= 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::vector<std::thread> pool;
-  for (size_t i = 1; i < std::min<size_t>(threads, jobs.size()); ++i) pool.emplace_back(work);
-  work();
-  for (std::thread& thread : pool) thread.join();
-  for (const absl::Status& status : statuses) {
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status LoadShards(const std::vector<std::shared_ptr<Collection>>& collections, int threads) {
-  std::vector<std::function<absl::Status()>> jobs;
-  for (const auto& collection : collections) {
-    for (int shard = 0; shard < collection->shard_count(); ++shard) {
-      jobs.push_back([collection, shard] { return collection->LoadShard(shard); });
-    }
-  }
-  return RunAll(jobs, threads);
-}
 
 class EngineImpl final : public Engine {
  public:
@@ -175,6 +145,8 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
                                                   std::span<const std::string> ids,
                                                   const CallContext& context) override;
+  absl::StatusOr<Operation::Info> ChangeDocuments(std::string_view collection,
+                                                  std::string_view filter, PatchFn patch) override;
   absl::StatusOr<WriteResult> DeleteVersion(std::string_view collection, const std::string& id,
                                             const std::string& etag,
                                             const CallContext& context) override {
@@ -283,6 +255,7 @@ class EngineImpl final : public Engine {
   EngineOperations operations_;
   Aliases aliases_;
   DocumentStreams streams_;
+  DocumentJobs jobs_;
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
 };
 
@@ -491,6 +464,21 @@ absl::StatusOr<Operation::Info> EngineImpl::StartOperation(std::string_view coll
   return operations_.Start(*found, type, shards);
 }
 
+absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view collection,
+                                                            std::string_view filter,
+                                                            PatchFn patch) {
+  absl::MutexLock lock(&definitions_mu_);
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  if (const auto read = (*found)->ReadFilter(filter); !read.ok()) return read.status();
+  const auto type = patch == nullptr ? Operation::Type::kPurge : Operation::Type::kPatch;
+  auto operation = operations_.Create(**found, type, {});
+  if (!operation.ok()) return operation.status();
+  absl::Status status = jobs_.Add({*found, *operation, std::string(filter), std::move(patch)});
+  if (!status.ok()) (*operation)->End(status);
+  return status.ok() ? absl::StatusOr<Operation::Info>((*operation)->Snapshot()) : status;
+}
+
 absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view collection,
                                                             std::vector<DocumentWrite> writes,
                                                             Truncate truncate,
@@ -548,6 +536,7 @@ void EngineImpl::Shutdown() {
   BeginShutdown();
   if (stopping_.exchange(true)) return;
   if (reaper_.has_value()) reaper_->Stop();
+  jobs_.Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {
     collection->Close(absl::UnavailableError("the server is stopping; try again"));

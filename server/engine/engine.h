@@ -183,6 +183,13 @@ class Engine {
   virtual absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(std::string_view collection,
                                                                    std::string_view resume_token,
                                                                    Truncate truncate) = 0;
+  // Deletes (patch null) or patches the documents that `filter` lets pass when the work begins, in
+  // the background, one such operation after another. A document that is written anew meanwhile
+  // stays, or is patched if its new version passes, too. INVALID_ARGUMENT naming `filter`;
+  // RESOURCE_EXHAUSTED when many wait.
+  virtual absl::StatusOr<Operation::Info> ChangeDocuments(std::string_view collection,
+                                                          std::string_view filter,
+                                                          PatchFn patch) = 0;
   // nullopt where an id does not exist or has expired, as of all reads. Same length and order as
   // `ids`; an id that stands several times is read once. max_bytes: the caller's limit on its
   // reply. When the documents take more, copies included, reading stops with RESOURCE_EXHAUSTED

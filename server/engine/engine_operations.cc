@@ -21,6 +21,10 @@ const char* NameOf(Operation::Type type) {
       return "retrain";
     case Operation::Type::kCompact:
       return "compact";
+    case Operation::Type::kPurge:
+      return "purge";
+    case Operation::Type::kPatch:
+      return "patch";
   }
   return "unknown";
 }
@@ -120,21 +124,37 @@ absl::Status EngineOperations::Load() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Operation::Info> EngineOperations::Start(
-    const std::shared_ptr<Collection>& collection, Operation::Type type,
-    std::span<const int> shards) {
-  const auto numbers = ReadShards(*collection, type, shards);
+absl::StatusOr<OperationRegistry::Created> EngineOperations::Make(const Collection& collection,
+                                                                  Operation::Type type,
+                                                                  std::span<const int> shards) {
+  const auto numbers = ReadShards(collection, type, shards);
   if (!numbers.ok()) return numbers.status();
-  const auto created = kept_.Create(collection->info().spec.id, type, *numbers);
-  if (!created.ok()) return created.status();
-  Operation::Info info = created->operation->Snapshot();
-  if (created->made) {
+  auto created = kept_.Create(collection.info().spec.id, type, *numbers);
+  if (created.ok() && created->made) {
+    const Operation::Info info = created->operation->Snapshot();
     Tell(Event::Kind::kOperationStarted, info,
          absl::StrCat(NameOf(type), " (operation ", info.id, ") was asked for, over ",
                       numbers->size(), numbers->size() == 1 ? " shard" : " shards"));
-    collection->Request(created->operation);
   }
+  return created;
+}
+
+absl::StatusOr<Operation::Info> EngineOperations::Start(
+    const std::shared_ptr<Collection>& collection, Operation::Type type,
+    std::span<const int> shards) {
+  const auto created = Make(*collection, type, shards);
+  if (!created.ok()) return created.status();
+  Operation::Info info = created->operation->Snapshot();
+  if (created->made) collection->Request(created->operation);
   return info;
+}
+
+absl::StatusOr<std::shared_ptr<Operation>> EngineOperations::Create(const Collection& collection,
+                                                                    Operation::Type type,
+                                                                    std::span<const int> shards) {
+  auto created = Make(collection, type, shards);
+  if (!created.ok()) return created.status();
+  return std::move(created->operation);
 }
 
 absl::StatusOr<OperationEstimate> EngineOperations::Estimate(

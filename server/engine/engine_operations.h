@@ -33,6 +33,10 @@ class EngineOperations {
   // These do what those of Engine with the same names say.
   absl::StatusOr<Operation::Info> Start(const std::shared_ptr<Collection>& collection,
                                         Operation::Type type, std::span<const int> shards);
+  // An operation that its caller does the work of.
+  absl::StatusOr<std::shared_ptr<Operation>> Create(const Collection& collection,
+                                                    Operation::Type type,
+                                                    std::span<const int> shards);
   absl::StatusOr<OperationEstimate> Estimate(const Collection& collection, Operation::Type type,
                                              std::span<const int> shards, int threads,
                                              const MaintenancePolicy& policy) const;
@@ -50,6 +54,9 @@ class EngineOperations {
   void StopWaits() { waits_.Stop(); }
 
  private:
+  absl::StatusOr<OperationRegistry::Created> Make(const Collection& collection,
+                                                  Operation::Type type,
+                                                  std::span<const int> shards);
   absl::Status Put(const Operation::Info& info) const;
   void Erase(const Operation::Info& info) const;
   void Tell(Event::Kind kind, const Operation::Info& info, std::string message) const;

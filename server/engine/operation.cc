@@ -239,6 +239,7 @@ absl::StatusOr<OperationRegistry::Map::const_iterator> OperationRegistry::Place(
 
 absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     std::string_view collection, Operation::Type type, const std::vector<int>& shards) {
+  const bool by_filter = type == Operation::Type::kPurge || type == Operation::Type::kPatch;
   std::vector<std::shared_ptr<Operation>> dropped;
   std::shared_ptr<Operation> made;
   {
@@ -247,7 +248,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     for (const auto& [number, operation] : operations_) {
       if (operation->done()) continue;
       ++running;
-      if (operation->collection() == collection && operation->type() == type &&
+      if (!by_filter && operation->collection() == collection && operation->type() == type &&
           operation->shards() == shards && operation->working() &&
           operation->CheckCancelled().ok()) {
         return Created{operation, false};

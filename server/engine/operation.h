@@ -23,7 +23,7 @@ namespace vecino::engine {
 // any thread.
 class Operation {
  public:
-  enum class Type { kRetrain, kCompact };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch };
 
   struct Part {
     int shard = 0;
@@ -128,9 +128,9 @@ class OperationRegistry {
     bool made = false;  // otherwise it ran already
   };
   // The operation that runs already with the same type and shards, unless it was cancelled; so a
-  // request that is sent twice is done once. Otherwise a new one with an id of its own.
-  // RESOURCE_EXHAUSTED when kMaxRunning run; what the journal says when it refuses. shards:
-  // ascending. One call at a time.
+  // request that is sent twice is done once. (kPurge and kPatch say more than that: always a new
+  // one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when kMaxRunning run; what
+  // the journal says when it refuses. shards: ascending. One call at a time.
   absl::StatusOr<Created> Create(std::string_view collection, Operation::Type type,
                                  const std::vector<int>& shards);
   // NOT_FOUND, naming both.

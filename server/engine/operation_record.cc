@@ -10,7 +10,7 @@ namespace vecino::engine {
 namespace {
 
 // On disk: never renumber.
-constexpr uint64_t kRetrain = 1, kCompact = 2;
+constexpr uint64_t kRetrain = 1, kCompact = 2, kPurge = 3, kPatch = 4;
 constexpr uint8_t kDone = 1, kCancelRequested = 2;  // flags
 
 uint64_t ToStored(Operation::Type type) {
@@ -19,14 +19,22 @@ uint64_t ToStored(Operation::Type type) {
       return kRetrain;
     case Operation::Type::kCompact:
       return kCompact;
+    case Operation::Type::kPurge:
+      return kPurge;
+    case Operation::Type::kPatch:
+      return kPatch;
   }
   return 0;
 }
 
 bool FromStored(uint64_t stored, Operation::Type* type) {
-  if (stored != kRetrain && stored != kCompact) return false;
-  *type = stored == kRetrain ? Operation::Type::kRetrain : Operation::Type::kCompact;
-  return true;
+  using Type = Operation::Type;
+  for (const Type known : {Type::kRetrain, Type::kCompact, Type::kPurge, Type::kPatch}) {
+    if (ToStored(known) != stored) continue;
+    *type = known;
+    return true;
+  }
+  return false;
 }
 
 bool ReadString(storage::ByteReader& reader, std::string* out) {

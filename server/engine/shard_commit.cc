@@ -157,9 +157,9 @@ void Shard::Commit(WriteQueue::Batches batches) {
       for (ShardWrite& write : batch) write.result.status = status;
     }
   }
-  if (plan.mutations.empty()) {
-    // Marks that tell of failures only go into the store with the next write: before that, an item
-    // that failed may be tried again.
+  // Marks that tell of failures only are stored, too: the mark of another shard may say that all
+  // items up to theirs are done, and nobody would know how they ended.
+  if (plan.mutations.empty() && plan.marks.empty()) {
     Settle(&plan);
     return;
   }

@@ -169,6 +169,10 @@ struct WriteResult {
 // are not looked at.
 using ModifyFn = std::function<absl::StatusOr<DocumentWrite>(const storage::Document* current)>;
 
+// Makes a document's next metadata (JSON text of one object, or empty) from the current; an error
+// ends the work and names the document.
+using PatchFn = std::function<absl::StatusOr<std::string>(const std::string& metadata)>;
+
 // The type URL of the payload in which a status carries the name of a field.
 inline constexpr std::string_view kFieldPayload = "type.googleapis.com/vecino.engine.Field";
 

@@ -11,6 +11,7 @@
 #include "server/rpc/resource_names.h"
 #include "server/rpc/update_mask.h"
 #include "vecino/v1/document_service.pb.h"
+#include "vecino/v1/index_operation.pb.h"
 
 namespace vecino::rpc {
 
@@ -53,6 +54,12 @@ class DocumentHandlers {
   absl::Status CountDocuments(const v1::CountDocumentsRequest& request,
                               v1::CountDocumentsResponse* response,
                               const engine::CallContext& context);
+  absl::Status PurgeDocuments(const v1::PurgeDocumentsRequest& request,
+                              google::longrunning::Operation* response,
+                              const engine::CallContext& context);
+  absl::Status PatchDocuments(const v1::PatchDocumentsRequest& request,
+                              google::longrunning::Operation* response,
+                              const engine::CallContext& context);
   absl::Status FacetDocuments(const v1::FacetDocumentsRequest& request,
                               v1::FacetDocumentsResponse* response,
                               const engine::CallContext& context);
@@ -60,6 +67,13 @@ class DocumentHandlers {
       const v1::StreamDocumentsRequest& request, const engine::CallContext& context);
 
  private:
+  template <class Response>
+  absl::Status Preview(const std::string& collection, const std::string& filter,
+                       void (Response::*set_count)(int64_t),
+                       void (Response::*add_sample)(const std::string&),
+                       v1::IndexOperationMetadata::Type type,
+                       google::longrunning::Operation* operation) const;
+
   // UpdateDocument with a mask.
   absl::StatusOr<engine::WriteResult> UpdateFields(const v1::UpdateDocumentRequest& request,
                                                    const DocumentName& name,

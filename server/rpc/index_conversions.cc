@@ -7,6 +7,7 @@
 #include "server/rpc/status.h"
 #include "server/rpc/text.h"
 #include "vecino/v1/collection_service.pb.h"
+#include "vecino/v1/document_service.pb.h"
 #include "vecino/v1/index_operation.pb.h"
 
 namespace vecino::rpc {
@@ -103,11 +104,16 @@ v1::IndexOperationMetadata::Type WriteType(Operation::Type type) {
       return v1::IndexOperationMetadata::TYPE_RETRAIN;
     case Operation::Type::kCompact:
       return v1::IndexOperationMetadata::TYPE_COMPACT;
+    case Operation::Type::kPurge:
+      return v1::IndexOperationMetadata::TYPE_PURGE;
+    case Operation::Type::kPatch:
+      return v1::IndexOperationMetadata::TYPE_PATCH;
   }
   return v1::IndexOperationMetadata::TYPE_UNSPECIFIED;
 }
 
-void WriteResponse(Operation::Type type, google::protobuf::Any* out) {
+// documents: that a purge or a patch dealt with.
+void WriteResponse(Operation::Type type, int64_t documents, google::protobuf::Any* out) {
   switch (type) {
     case Operation::Type::kRetrain:
       out->PackFrom(v1::RetrainIndexResponse());
@@ -115,6 +121,18 @@ void WriteResponse(Operation::Type type, google::protobuf::Any* out) {
     case Operation::Type::kCompact:
       out->PackFrom(v1::CompactIndexResponse());
       return;
+    case Operation::Type::kPurge: {
+      v1::PurgeDocumentsResponse response;
+      response.set_purge_count(documents);
+      out->PackFrom(response);
+      return;
+    }
+    case Operation::Type::kPatch: {
+      v1::PatchDocumentsResponse response;
+      response.set_patch_count(documents);
+      out->PackFrom(response);
+      return;
+    }
   }
 }
 
@@ -192,7 +210,9 @@ void WriteOperation(const Operation::Info& info, google::longrunning::Operation*
   out->mutable_metadata()->PackFrom(metadata);
   if (!info.done) return;
   if (info.status.ok()) {
-    WriteResponse(info.type, out->mutable_response());
+    int64_t rows = 0;
+    for (const Operation::Part& part : info.parts) rows += part.rows_done;
+    WriteResponse(info.type, rows, out->mutable_response());
   } else {
     ToRpcStatus(info.status, out->mutable_error());
   }
@@ -211,7 +231,7 @@ void WriteEstimate(std::string_view collection, Operation::Type type,
   one->set_peak_bytes(estimate.peak_bytes);
   one->set_index_bytes(estimate.index_bytes);
   out->mutable_metadata()->PackFrom(metadata);
-  WriteResponse(type, out->mutable_response());
+  WriteResponse(type, 0, out->mutable_response());
 }
 
 }  // namespace vecino::rpc

@@ -166,6 +166,8 @@ MethodTable Handlers::Methods() {
       {document + "ListDocuments",
        Bind(&documents_, &DocumentHandlers::ListDocuments, max, "lower page_size")},
       {document + "CountDocuments", Bind(&documents_, &DocumentHandlers::CountDocuments, max)},
+      {document + "PurgeDocuments", Bind(&documents_, &DocumentHandlers::PurgeDocuments, max)},
+      {document + "PatchDocuments", Bind(&documents_, &DocumentHandlers::PatchDocuments, max)},
       {document + "FacetDocuments",
        Bind(&documents_, &DocumentHandlers::FacetDocuments, max, "lower limit")},
       {"/vecino.v1.SearchService/SearchDocuments",

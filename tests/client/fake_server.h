@@ -3,7 +3,6 @@
 #pragma once
 
 #include <google/longrunning/operations.grpc.pb.h>
-#include <google/rpc/error_details.pb.h>
 #include <google/rpc/status.pb.h>
 #include <grpcpp/grpcpp.h>
 #include <vecino/v1/admin_service.grpc.pb.h>
@@ -22,34 +21,9 @@
 #include <utility>
 #include <vector>
 
+#include "tests/client/fake_statuses.h"
+
 namespace vecino::testing {
-
-// INVALID_ARGUMENT with a BadRequest that names `field`.
-inline google::rpc::Status BadField(const std::string& field, const std::string& message) {
-  google::rpc::BadRequest bad_request;
-  bad_request.add_field_violations()->set_field(field);
-  google::rpc::Status status;
-  status.set_code(3);
-  status.set_message(message);
-  status.add_details()->PackFrom(bad_request);
-  return status;
-}
-
-inline grpc::Status ToGrpc(const google::rpc::Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), status.message(),
-                      status.SerializeAsString());
-}
-
-// RESOURCE_EXHAUSTED that says when to come back.
-inline grpc::Status RetryLater(int milliseconds) {
-  google::rpc::RetryInfo info;
-  info.mutable_retry_delay()->set_nanos(milliseconds * 1'000'000);
-  google::rpc::Status status;
-  status.set_code(8);
-  status.set_message("queue full");
-  status.add_details()->PackFrom(info);
-  return ToGrpc(status);
-}
 
 class FakeServer : public v1::CollectionService::Service,
                    public v1::DocumentService::Service,

@@ -160,6 +160,30 @@ TEST_F(IngestTest, WhatWasDoneIsAnsweredAndNotDoneAgain) {
   EXPECT_EQ(TextOf(IdOf(0, 1)), "six");
 }
 
+TEST_F(IngestTest, FailuresAloneAreRememberedOverARestart) {
+  Create("c");
+  const std::string there = IdOf(0, 0), other = IdOf(1, 0);
+  Put("c", there, "before");
+  {
+    const auto stream = OpenStream("t");
+    std::vector<IngestWrite> first = {Write(1, there, "again")};
+    first[0].write.mode = WriteMode::kInsert;
+    first = Done(*stream, std::move(first));
+    EXPECT_EQ(first[0].result.status.code(), absl::StatusCode::kAlreadyExists);
+    // The other shard's mark says that item 1 is done.
+    Done(*stream, {Write(2, other, "text")}, 1);
+  }
+  Reopen();
+  Delete("c", there);
+  const auto stream = OpenStream("t");
+  EXPECT_GE(stream->done_through(), 1u);
+  std::vector<IngestWrite> again = {Write(1, there, "again")};
+  again[0].write.mode = WriteMode::kInsert;
+  again = Done(*stream, std::move(again));
+  EXPECT_EQ(again[0].result.status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(TextOf(there), "(none)");
+}
+
 TEST_F(IngestTest, DoneThroughKnowsWhatWasAnsweredThoughAShardGotNothingSince) {
   Create("c");
   {

@@ -49,6 +49,8 @@ class FakeEngine final : public engine::Engine {
   size_t max_bytes = 0;
   engine::SearchRequest search;
   std::string filter;
+  engine::PatchFn patch;
+  engine::Operation::Info change;
   std::vector<std::string> facet_fields;
   int facet_limit = 0;
   std::vector<engine::Facet> facets;
@@ -276,6 +278,14 @@ class FakeEngine final : public engine::Engine {
       found.push_back(at == documents.end() ? std::nullopt : std::optional(at->second));
     }
     return found;
+  }
+  absl::StatusOr<engine::Operation::Info> ChangeDocuments(std::string_view c, std::string_view f,
+                                                          engine::PatchFn p) override {
+    collection = std::string(c);
+    filter = std::string(f);
+    patch = std::move(p);
+    if (!failure.ok()) return failure;
+    return change;
   }
   // One shard, in order of id.
   absl::StatusOr<engine::IdPage> List(std::string_view, const engine::IdPage::Position& from,

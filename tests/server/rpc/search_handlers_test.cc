@@ -363,12 +363,12 @@ class BatchSearchTest : public SearchHandlersTest {
 };
 
 TEST_F(BatchSearchTest, EachSearchHasItsOwnStatus) {
-  v1::BatchSearchDocumentsRequest request = Requests(6);
+  v1::BatchSearchDocumentsRequest request = Requests(5);
   request.mutable_requests(1)->set_top_k(0);
   request.mutable_requests(2)->set_parent("collections/c");
   request.mutable_requests(3)->set_parent("collections/other");
   request.mutable_requests(4)->mutable_vector()->add_values(1);
-  request.mutable_requests(5)->set_filter("a = 1");
+  request.mutable_requests(0)->set_filter("a = 1");
   engine_.batch_result = [&](size_t i) -> absl::StatusOr<engine::SearchResult> {
     if (i == 2) return engine::InvalidField("vector", "has 1 values");
     engine::SearchResult result;
@@ -381,7 +381,8 @@ TEST_F(BatchSearchTest, EachSearchHasItsOwnStatus) {
   EXPECT_EQ(engine_.collection, "c");
   ASSERT_EQ(engine_.searches.size(), 3u);
   EXPECT_EQ(std::get<engine::TextQuery>(engine_.searches[1].query).text, "t2");
-  ASSERT_EQ(batch_.results_size(), 6);
+  EXPECT_EQ(engine_.searches[0].filter, "a = 1");
+  ASSERT_EQ(batch_.results_size(), 5);
   for (const auto& [place, id] : {std::pair(0, "d0"), {2, "d1"}}) {
     EXPECT_EQ(batch_.results(place).status().code(), 0);
     EXPECT_EQ(batch_.results(place).response().hits(0).document().id(), id);
@@ -393,10 +394,10 @@ TEST_F(BatchSearchTest, EachSearchHasItsOwnStatus) {
     EXPECT_FALSE(batch_.results(place).has_response());
     EXPECT_EQ(FieldIn(batch_.results(place).status()), field);
   }
-  EXPECT_EQ(batch_.results(5).status().code(), 12);
   // A page of a search in a batch goes on outside of it.
   v1::SearchDocumentsRequest next = TextRequest();
   next.set_text("t0");
+  next.set_filter("a = 1");
   next.set_page_token(batch_.results(0).response().next_page_token());
   EXPECT_TRUE(Search(next).ok());
 }
