@@ -144,9 +144,9 @@ class Api:
     """Calls by name, with dicts for requests, over one connection."""
 
     def __init__(self, address, contract=None):
-        self.channel = grpc.insecure_channel(
-            address, options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-        )
+        # Windows of 64 KiB: a stream that is not read from soon holds up the server.
+        options = {"grpc.use_local_subchannel_pool": 1, "grpc.http2.bdp_probe": 0, "grpc.http2.lookahead_bytes": 65535}
+        self.channel = grpc.insecure_channel(address, options=list(options.items()))
         self.contract = contract or Contract(self.channel)
 
     def start(self, rpc, request=None, timeout=60, raw=None):

@@ -100,15 +100,18 @@ class World:
             equal(0, result.status.code, result.status.message)
         return [result.write_token for result in results]
 
+    def fill(self, name, rows, dimension):
+        """Upserts `rows` documents of random vectors."""
+        chance = random.Random(1)
+        for begin in range(0, rows, 1000):
+            self.upsert(name, [{"id": f"r{i}", "vector": vector(*[round(chance.random(), 3) for _ in range(dimension)])}
+                               for i in range(begin, min(rows, begin + 1000))])  # fmt: skip
+
     def slow(self):
         """The id of a collection whose index takes seconds to build anew: a graph over 12,000 rows."""
         if self._slow is None:
-            self._slow = self.fresh(
-                dimension=96, shard_count=1,
-                index_policy={"kind": "KIND_HNSW", "parameters": {"hnsw_m": 48, "ef_construction": 1000}},
-            )  # fmt: skip
-            chance = random.Random(1)
-            for begin in range(0, 12_000, 1000):
-                self.upsert(self._slow, [{"id": f"s{i}", "vector": vector(*[round(chance.random(), 3) for _ in range(96)])}
-                                         for i in range(begin, begin + 1000)])  # fmt: skip
+            parameters = {"hnsw_m": 48, "ef_construction": 1000}
+            policy = {"kind": "KIND_HNSW", "parameters": parameters}
+            self._slow = self.fresh(dimension=96, shard_count=1, index_policy=policy)
+            self.fill(self._slow, 12_000, 96)
         return self._slow

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The contract against the real vecinod: every RPC that the server has by reflection, and every error that the .proto
+files document, has a test here or a reason why not. See registry.py for how a case is written, README.md for the rest.
+
+conformance_test.py [--list] [PART OF A CASE'S NAME]...
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "integration"))
+import client_support  # noqa: E402
+
+try:
+    import grpc  # noqa: F401
+except ImportError as error:
+    client_support.skip(f"{error}; set VECINO_TEST_PYTHON to a Python with tests/requirements.txt")
+
+import bad_input  # noqa: E402
+import cases_collections  # noqa: E402, F401
+import cases_documents  # noqa: E402, F401
+import cases_search  # noqa: E402, F401
+import contract  # noqa: E402
+import registry  # noqa: E402
+import strain  # noqa: E402
+import world  # noqa: E402
+
+
+def gaps(methods, documented, cases):
+    """What is missing: RPCs without a test, documented errors with neither test nor reason, reasons that are out of date."""
+    tested = {(case.rpc, case.code) for case in cases}
+    missing = [f"{rpc} has no test: write one with @covers(\"{rpc}\")" for rpc in sorted(methods) if (rpc, None) not in tested]
+    missing += [f"a test covers {rpc}, which the server does not have" for rpc in sorted({c.rpc for c in cases} - set(methods))]
+    missing += [f"the server has {rpc}, which no .proto file has" for rpc in sorted(set(methods) - set(documented))]
+    missing += [f"{rpc} is in the .proto files and not in the server" for rpc in sorted(set(documented) - set(methods))]
+    for rpc in sorted(set(methods) & set(documented)):
+        for code in sorted(documented[rpc]):
+            if (rpc, code) not in tested and not registry.excused(rpc, code):
+                missing.append(f"{rpc} documents {code}: write a case of it, or excuse() it with a reason")
+    for (rpc, code), reason in registry.EXCEPTIONS.items():
+        if (rpc, code) in tested:
+            missing.append(f"{rpc} {code} is excused ({reason}) and has a test")
+        elif not rpc.endswith("/*") and code not in documented.get(rpc, ()):
+            missing.append(f"{rpc} {code} is excused ({reason}) and not documented")
+    return missing
+
+
+def run(cases, argument, wanted):
+    """Runs each case with `argument`; returns how many passed, the names of those that failed, and how many were left
+    out: for want of a model, or as known to fail."""
+    passed, failed, left_out = 0, [], 0
+    for case in cases:
+        if wanted and not any(part in str(case) for part in wanted):
+            continue
+        if case.needs_model and not argument.models:
+            left_out += 1
+            continue
+        try:
+            case.run(argument)
+        except Exception as error:
+            if str(case) in registry.KNOWN:
+                print(f"KNOWN {case}: {registry.KNOWN[str(case)]}", flush=True)
+                left_out += 1
+                continue
+            failed.append(str(case))
+            place = traceback.extract_tb(error.__traceback__)[1:]
+            where = " < ".join(f"{pathlib.Path(one.filename).name}:{one.lineno}" for one in reversed(place[-3:]))
+            print(f"FAILED {case}\n    {type(error).__name__}: {str(error)[:1500]}\n    at {where}", flush=True)
+        else:
+            if str(case) in registry.KNOWN:
+                failed.append(str(case))
+                print(f"FAILED {case}\n    it passes: take it out of the known bugs", flush=True)
+            else:
+                passed += 1
+    return passed, failed, left_out
+
+
+def main():
+    parser = argparse.ArgumentParser(description="every RPC and every documented error")
+    parser.add_argument("--list", action="store_true", help="print all cases and what is excused, run nothing")
+    parser.add_argument("part", nargs="*", help="run only cases with this in their name")
+    options = parser.parse_args()
+    begin = time.monotonic()
+    documented = contract.Documented(client_support.SOURCE / "proto").codes
+    models = client_support.model_root()
+    if not models:
+        print("no model (VECINO_MODEL_ROOT): cases that need one are left out", flush=True)
+    with client_support.Workspace(models) as workspace:
+        made = world.World(workspace.server, models)
+        cases = registry.CASES + bad_input.cases(made.contract)
+        strained = strain.cases(made.contract)
+        missing = gaps(made.contract.methods, documented, cases + strained)
+        if options.list:
+            for case in cases + strained:
+                print(case)
+            for (rpc, code), reason in registry.EXCEPTIONS.items():
+                print(f"excused: {rpc} {code}: {reason}")
+        for line in missing:
+            print(f"MISSING {line}", flush=True)
+        if options.list:
+            return 1 if missing else 0
+        passed, failed, left_out = run(cases, made, options.part)
+        true_to_the_end = workspace.server.process.poll() is None
+        if not true_to_the_end:
+            failed.append("the server is still there at the end")
+            print(f"FAILED the server ended with {workspace.server.process.returncode}; {workspace.server.log_path}")
+    more = strain.run(strained, models, options.part, run)
+    passed, failed, left_out = passed + more[0], failed + more[1], left_out + more[2]
+    pairs = {(case.rpc, case.code) for case in cases + strained if case.code}
+    print(
+        f"{len(made.contract.methods)} RPCs, {len(pairs)} pairs of RPC and error, {len(registry.EXCEPTIONS)} excused; "
+        f"{passed} cases passed, {len(failed)} failed, {left_out} left out, {len(missing)} missing "
+        f"({time.monotonic() - begin:.0f} s)"
+    )
+    return 1 if failed or missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
