@@ -49,6 +49,17 @@ def gaps(methods, documented, cases):
     return missing
 
 
+def check_gaps(methods, documented, cases):
+    """That gaps() sees an RPC without a test and an error without one."""
+    rpc = "vecino.v1.DocumentService/CreateDocument"
+    for code, expected in ((None, f"{rpc} has no test"), ("ALREADY_EXISTS", f"{rpc} documents ALREADY_EXISTS")):
+        found = gaps(methods, documented, [case for case in cases if (case.rpc, case.code) != (rpc, code)])
+        assert any(line.startswith(expected) for line in found), f"a missing test of {rpc} {code} is not noticed"
+    new = "vecino.v1.DocumentService/NewMethod"
+    found = gaps({*methods, new}, {**documented, new: {"DATA_LOSS"}}, cases)
+    assert [line for line in found if new in line][:2], "a new RPC without tests is not noticed"
+
+
 def run(cases, argument, wanted):
     """Runs each case with `argument`; returns how many passed, the names of those that failed, and how many were left
     out: for want of a model, or as known to fail."""
@@ -94,6 +105,7 @@ def main():
         cases = registry.CASES + bad_input.cases(made.contract)
         strained = strain.cases(made.contract)
         missing = gaps(made.contract.methods, documented, cases + strained)
+        check_gaps(made.contract.methods, documented, cases + strained)
         if options.list:
             for case in cases + strained:
                 print(case)
@@ -104,8 +116,7 @@ def main():
         if options.list:
             return 1 if missing else 0
         passed, failed, left_out = run(cases, made, options.part)
-        true_to_the_end = workspace.server.process.poll() is None
-        if not true_to_the_end:
+        if workspace.server.process.poll() is not None:
             failed.append("the server is still there at the end")
             print(f"FAILED the server ended with {workspace.server.process.returncode}; {workspace.server.log_path}")
     more = strain.run(strained, models, options.part, run)
