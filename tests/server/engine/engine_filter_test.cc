@@ -218,5 +218,59 @@ TEST_F(EngineFilterTest, CountsValues) {
   EXPECT_EQ(FieldOf(engine_->CountValues("v", {}, "", 1).status()), "fields");
 }
 
+TEST_F(EngineFilterTest, PurgesAndPatchesWhatPasses) {
+  Write(2000);
+  const auto wait = [&](const absl::StatusOr<Operation::Info>& started) {
+    EXPECT_TRUE(started.ok()) << started.status();
+    if (!started.ok()) return int64_t{-1};
+    for (int i = 0; i < 100; ++i) {
+      const auto now = engine_->WaitOperation("c", started->id, absl::Seconds(1), {});
+      EXPECT_TRUE(now.ok()) << now.status();
+      if (!now.ok()) return int64_t{-1};
+      if (!now->done) continue;
+      EXPECT_TRUE(now->status.ok()) << now->status;
+      int64_t documents = 0;
+      for (const Operation::Part& part : now->parts) documents += part.rows_done;
+      return documents;
+    }
+    return int64_t{-1};
+  };
+  const std::string old = "year < 2008", rest = "NOT year < 2008";
+  const auto purged = static_cast<int64_t>(Expected(old).size());
+  ASSERT_GT(purged, 0);
+  EXPECT_EQ(wait(engine_->ChangeDocuments("c", old, nullptr)), purged);
+  for (const std::string& id : Expected(old)) oracle_.erase(id);
+  EXPECT_EQ(*engine_->Count("c", old), 0);
+  EXPECT_EQ(*engine_->Count("c"), static_cast<int64_t>(oracle_.size()));
+  CheckSome(5);
+
+  const auto patched = static_cast<int64_t>(Expected("lang = \"a\"").size());
+  ASSERT_GT(patched, 0);
+  const auto patch = [](const std::string& json) -> absl::StatusOr<std::string> {
+    return absl::StrCat(json.substr(0, json.size() - 1), ",\"patched\":true}");
+  };
+  EXPECT_EQ(wait(engine_->ChangeDocuments("c", "lang = \"a\"", patch)), patched);
+  for (const std::string& id : Expected("lang = \"a\"")) {
+    oracle_[id].json = *patch(oracle_[id].json);
+  }
+  EXPECT_EQ(*engine_->Count("c", "patched = true"), patched);
+  CheckSome(5);
+  EXPECT_EQ(wait(engine_->ChangeDocuments("c", "patched = true", patch)), patched);
+
+  const auto failing = engine_->ChangeDocuments(
+      "c", "*", [](const std::string&) { return absl::InvalidArgumentError("no room"); });
+  ASSERT_TRUE(failing.ok());
+  const auto failed = engine_->WaitOperation("c", failing->id, absl::Seconds(20), {});
+  ASSERT_TRUE(failed.ok() && failed->done);
+  EXPECT_THAT(std::string(failed->status.message()), HasSubstr("no room"));
+  EXPECT_EQ(FieldOf(engine_->ChangeDocuments("c", "((", nullptr).status()), "filter");
+  EXPECT_EQ(wait(engine_->ChangeDocuments("c", "*", nullptr)),
+            static_cast<int64_t>(oracle_.size()));
+  EXPECT_EQ(*engine_->Count("c"), 0);
+  engine_->Shutdown();
+  EXPECT_EQ(engine_->ChangeDocuments("c", "*", nullptr).status().code(),
+            absl::StatusCode::kUnavailable);
+}
+
 }  // namespace
 }  // namespace vecino::engine
