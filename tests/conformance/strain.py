@@ -88,8 +88,8 @@ class Strain:
             waiting = figure(world, "vecino_rpc_in_flight")
             opened[SEARCH + "SearchDocuments"] = start(SEARCH + "SearchDocuments", searched)
             request = {"parent": "collections/texts", "documents": LONG_TEXTS}
-            self._held_up = [start(DOCUMENTS + "BatchUpsertDocuments", request, timeout=300) for _ in range(2)]
-            until(lambda: figure(world, "vecino_rpc_in_flight") >= waiting + 3, "the search and the batches run")
+            self._held_up = [start(DOCUMENTS + "BatchUpsertDocuments", request, timeout=300) for _ in range(6)]
+            until(lambda: figure(world, "vecino_rpc_in_flight") >= waiting + 7, "the search and the batches run")
             # They read on as soon as the server stops, not before, so that they have not ended, and not later, since who
             # does not read is given up on after a second.
             begin = threading.Event()
