@@ -4,10 +4,13 @@ in as soon as it is there."""
 import re
 
 from cases_documents import altered, start
+from contract import Refusal
+import grpc
 from registry import COLLECTIONS, DOCUMENTS, OPERATIONS, SEARCH, Case
 from world import equal, true, vector
 
 SHOP = "collections/shop"
+ANY = "any"  # for cases that every method gets: they do not stand for a test of a documented error
 # What else a request must have to be about its name or filter, and not about something that is missing.
 REQUIRED = {
     DOCUMENTS + "CreateDocument": {"document": {"id": "x"}},
@@ -128,14 +131,106 @@ def bad_bytes(rpc, method):
     return run
 
 
+# Values at the ends of what a field may hold and beyond, by type.
+EXTREMES = {
+    "int32": [-1, 2**31 - 1, -(2**31)], "int64": [-1, 2**63 - 1, -(2**63)], "float": ["NaN", "Infinity", -1, 1e38],
+    "double": ["NaN", "-Infinity", -1, 1e300], "bool": [True], "bytes": ["", "AAAA"], "enum": [1, 2, 77, -1],
+    "string": ["", "\0", "x" * 100_000, "a/b", "collections/victim/documents/d", "*"],
+}  # fmt: skip
+CALLERS_ERRORS = {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "ABORTED", "RESOURCE_EXHAUSTED",
+                  "OUT_OF_RANGE"}  # fmt: skip
+NAMED = {
+    "GetDocument": "collections/victim/documents/d", "DeleteDocument": "collections/victim/documents/d",
+    "GetModel": "models/x", "GetAlias": "aliases/x", "DeleteAlias": "aliases/x",
+}  # fmt: skip
+
+
+def values(field, depth):
+    """Values for a field, of fields of messages each alone; in the form of proto3 JSON."""
+    kind = next(name[5:].lower() for name in dir(field) if name.startswith("TYPE_") and getattr(field, name) == field.type)
+    if kind == "message":
+        full_name = field.message_type.full_name
+        if full_name == "google.protobuf.Struct":
+            found = [{}, {"": None}, {"a": {"b": [1, None, {}]}}, {"x": "y" * 70_000}]
+        elif full_name == "google.protobuf.FieldMask":
+            found = ["", "nothing", "id", "text,vector,metadata", "*", "a" * 10_000]
+        elif full_name == "google.protobuf.Timestamp":
+            found = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+        elif full_name == "google.protobuf.Duration":
+            found = ["-1s", "0s", "0.001s"] if field.name == "timeout" else ["-1s", "0s", "315576000000s"]
+        elif depth == 0:
+            found = [{}]
+        else:
+            found = [{}] + [{one.name: value} for one in field.message_type.fields for value in values(one, depth - 1)]
+    else:
+        found = EXTREMES.get(kind, [])
+    return [[], [found[0]] * 1001, *([value] * 2 for value in found)] if field.is_repeated and found else found
+
+
+def merged(base, more):
+    """`more` over `base`, object by object, so that the rest of the request is in order."""
+    if not (isinstance(base, dict) and isinstance(more, dict)):
+        return more
+    return {**base, **{key: merged(base.get(key), value) for key, value in more.items()}}
+
+
+def extremes(rpc, method):
+    """Whatever one field holds, the call is OK or the caller's error: no INTERNAL, no UNKNOWN, no server that is gone."""
+
+    def run(world):
+        if world.api.refusal(COLLECTIONS + "GetCollection", {"name": "collections/victim"}):
+            world.create("victim")
+        base = dict(REQUIRED.get(rpc, {}))
+        for field in ("name", "parent"):
+            if has(method, field):
+                base[field] = NAMED.get(method.name, "collections/victim")
+        if method.name == "CreateCollection":
+            base = {"collection_id": "victim", "collection": {"dimension": 3}, "validate_only": True}
+        for field in method.input_type.fields:
+            for value in values(field, 3):
+                others = {one.name for one in field.containing_oneof.fields} if field.containing_oneof else set()
+                rest = {key: one for key, one in base.items() if key == field.name or key not in others}
+                request = merged(rest, {field.name: value})
+                if method.name == "DeleteCollection" and request["name"] != "collections/victim":
+                    continue
+                if any(token.get("sequence_number", 0) > 0 for token in request.get("write_tokens", [])):
+                    continue  # waits for its deadline, rightly
+                made = world.contract.make(method.input_type, request)
+                refusal = first_answer(world, rpc, method, made.SerializeToString())
+                true(refusal is None or refusal.code.name in CALLERS_ERRORS,
+                     f"{str(request)[:300]} is OK or the caller's error: {refusal}")  # fmt: skip
+                if refusal is not None:
+                    true(refusal.message, f"{str(request)[:300]}: the error has a message")
+                elif method.name in ("DeleteCollection", "CreateCollection"):
+                    world.call(COLLECTIONS + "DeleteCollection", {"name": "collections/victim", "allow_missing": True})
+                    world.create("victim")
+
+    return run
+
+
+def first_answer(world, rpc, method, raw):
+    """How a call fails before its first answer, or None. Streams are given up on then: some never end."""
+    call = world.api.start(rpc, raw=[raw] if method.client_streaming else raw)
+    try:
+        if method.server_streaming:
+            next(call, None)
+            call.cancel()
+        else:
+            call.result()
+    except grpc.RpcError as error:
+        return Refusal(world.contract, error)
+    return None
+
+
 def cases(contract):
     """Cases for all methods that the server has. An RPC with page tokens that PAGED does not know raises KeyError."""
     found = []
     for rpc, method in contract.methods.items():
-        found.append(Case(rpc, "INVALID_ARGUMENT", "bytes that are no message", bad_bytes(rpc, method)))
+        found.append(Case(rpc, ANY, "bytes that are no message", bad_bytes(rpc, method)))
+        found.append(Case(rpc, ANY, "extreme values", extremes(rpc, method)))
         for field in ("name", "parent"):
             if has(method, field):
-                found.append(Case(rpc, "INVALID_ARGUMENT", "bad names", bad_names(rpc, field)))
+                found.append(Case(rpc, ANY, "bad names", bad_names(rpc, field)))
         if has(method, "filter") and rpc != OPERATIONS + "ListOperations":
             model = rpc.endswith("/AnswerQuestion")
             found.append(Case(rpc, "INVALID_ARGUMENT", "bad filters", bad_filters(rpc), model))
