@@ -177,7 +177,7 @@ class AdminTest(unittest.TestCase):
     def test_an_export_goes_on_after_a_restart(self):
         self.start()
         self.create("c")
-        documents = self.fill("c", 6000, text_bytes=3000)
+        documents = self.fill("c", 6000, text_bytes=12_000)  # more than gRPC and pipes hold
         for how in ("kill", "stop"):
             process, first = self.stalled_export("c")
             self.restart(how)
@@ -190,7 +190,7 @@ class AdminTest(unittest.TestCase):
     def test_few_exports_at_once_and_none_for_ever(self):
         self.start("--storage-document-streams", "1", "--storage-document-stream-age", "2s")
         self.create("c")
-        documents = self.fill("c", 6000, text_bytes=3000)
+        documents = self.fill("c", 6000, text_bytes=12_000)  # more than gRPC and pipes hold
         process, _ = self.stalled_export("c")
         self.refused("export", "c", "--digest", code="RESOURCE_EXHAUSTED")
         process.kill()  # a caller that vanishes gives its place back

@@ -149,7 +149,7 @@ class SearchFeaturesTest(unittest.TestCase):
         other = self.vecino("search", "words", "noise", "-k", 2, "--page-token", token)
         self.assertEqual(other.returncode, 1)
         self.assertIn("page_token", other.stderr)
-        human = self.vecino("search", "words", "music", "-k", 1, "--min-score", everything[0]["score"], "--page-token")
+        human = self.vecino("search", "words", "music", "-k", 2, "--min-score", everything[0]["score"], "--page-token")
         self.assertIn("that was the last page", human.stderr)
 
     def test_usage(self):

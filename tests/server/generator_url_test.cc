@@ -52,7 +52,7 @@ TEST(GeneratorUrlTest, WhatIsWrongIsSaid) {
   refused("http://h:8x", "port");
   refused("http://[::1", "]");
   refused("http://[::1]8", "port");
-  refused("http://::1", "port");
+  refused("http://::1", "names no host");
   refused("http://user:secret@h", "password");
   refused("http://h/?key=secret", "?");
   refused("http://h/\r\nX: y", "control");

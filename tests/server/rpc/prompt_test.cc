@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "server/engine/types.h"
 #include "server/engine/utf8.h"
 
@@ -137,7 +138,7 @@ TEST(BuildPromptTest, OnlyTheFirstIsCut) {
   const std::string text = "A sentence. " + Repeat("word ", 30);
   EXPECT_EQ(Build({"a", text}, 20).text, "S: [1] a Q: why?");
   // Where nothing of it fits, the others go in.
-  EXPECT_EQ(Build({std::string(63, 'x') + " " + text, "b"}, 8).text, "S: [1] b Q: why?");
+  EXPECT_EQ(Build({absl::StrCat(std::string(63, 'x'), " ", text), "b"}, 8).text, "S: [1] b Q: why?");
 }
 
 TEST(BuildPromptTest, CharactersStayWhole) {
@@ -148,7 +149,8 @@ TEST(BuildPromptTest, CharactersStayWhole) {
     const std::string text = Repeat(unit, 100);
     for (int budget = 30; budget < 200; ++budget) {
       const Prompt prompt = Build({text}, budget, kManyBytes, bytes);  // checks UTF-8
-      if (budget > 60) EXPECT_THAT(prompt.sources, SizeIs(1)) << unit << " " << budget;
+      if (budget <= 60) continue;
+      EXPECT_THAT(prompt.sources, SizeIs(1)) << unit << " " << budget;
     }
   }
   const Prompt sentences = Build({Repeat("我喜欢猫。", 100)}, 100, kManyBytes, bytes);
