@@ -38,7 +38,7 @@ class WordsTest(unittest.TestCase):
     @classmethod
     def load(cls, collection, documents):
         lines = "".join(json.dumps(document) + "\n" for document in documents)
-        loaded = cls.vecino("load", collection, "-", stdin=lines)
+        loaded = cls.vecino("load", collection, "-", "--overwrite", stdin=lines)
         assert loaded.returncode == 0, loaded.stderr
 
     def rows(self, *arguments):
