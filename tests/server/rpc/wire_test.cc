@@ -77,16 +77,19 @@ TEST(MethodsTest, EveryMethodOfTheContractIsThere) {
   Handlers handlers(&engine, &workers, {}, 4 << 20);
   const MethodTable methods = handlers.Methods();
   const StreamTable streams = handlers.Streams();
+  const BidiTable bidis = handlers.Bidis();
   size_t count = 0;
   for (const auto* service : Services()) {
     for (int i = 0; i < service->method_count(); ++i, ++count) {
       const std::string path = MethodPath(*service->method(i));
-      const bool stream = service->method(i)->server_streaming();
-      EXPECT_EQ(methods.contains(path), !stream) << path;
+      const bool bidi = service->method(i)->client_streaming();
+      const bool stream = service->method(i)->server_streaming() && !bidi;
+      EXPECT_EQ(methods.contains(path), !stream && !bidi) << path;
       EXPECT_EQ(streams.contains(path), stream) << path;
+      EXPECT_EQ(bidis.contains(path), bidi) << path;
     }
   }
-  EXPECT_EQ(methods.size() + streams.size(), count);
+  EXPECT_EQ(methods.size() + streams.size() + bidis.size(), count);
 }
 
 TEST(MethodsTest, GarbageNeverCrashes) {
