@@ -166,9 +166,8 @@ Status Client::StreamDocuments(const std::string& collection, const StreamOption
                                           internal::Backoff(impl_->options, std::max(attempt, 1));
     // A server that restarts takes longer than one that a call finds busy. A call that brought
     // something is always taken up once.
-    const bool give_up =
-        begun ? attempt > 0 && Clock::now() + wait >= last + impl_->options.timeout
-              : attempt >= impl_->options.max_attempts;
+    const bool give_up = begun ? attempt > 0 && Clock::now() + wait >= last + impl_->options.timeout
+                               : attempt >= impl_->options.max_attempts;
     if (give_up) return status;
     if (begun && attempt == 0 && options.on_resume) options.on_resume(status);
     std::this_thread::sleep_for(wait);

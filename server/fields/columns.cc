@@ -171,7 +171,8 @@ std::shared_ptr<const Columns> Columns::Merge(std::span<const Source> sources, u
     };
     std::vector<Entry> entries;
     for (uint32_t p = 0; p < parts.size(); ++p) {
-      const auto& [source, column] = parts[p];
+      const Source* const source = parts[p].first;
+      const Column* const column = parts[p].second;
       merged.types |= column->types;
       map(*source, column->present, &merged.present);
       map(*source, column->yes, &merged.yes);
@@ -198,7 +199,8 @@ std::shared_ptr<const Columns> Columns::Merge(std::span<const Source> sources, u
       const std::string_view text = entries[i].text;
       slots.clear();
       for (; i < entries.size() && entries[i].text == text; ++i) {
-        const auto& [source, column] = parts[entries[i].part];
+        const Source* const source = parts[entries[i].part].first;
+        const Column* const column = parts[entries[i].part].second;
         const Text& place = column->text_places[entries[i].index];
         const auto add = [&](uint32_t slot) {
           if (source->slots[slot] != kGone) slots.push_back(source->slots[slot]);

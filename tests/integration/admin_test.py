@@ -182,13 +182,14 @@ class AdminTest(unittest.TestCase):
             process, first = self.stalled_export("c")
             self.restart(how)
             lines = [first] + process.stdout.readlines()
-            self.assertEqual(process.wait(), 0, process.stderr.read())
-            self.assertIn("going on", process.stderr.read())
+            told = process.stderr.read()
+            self.assertEqual(process.wait(), 0, told)
+            self.assertIn("going on", told)
             self.assertEqual(len(lines), len(documents))
             self.assertEqual({json.loads(line)["id"] for line in lines}, {one["id"] for one in documents})
 
     def test_few_exports_at_once_and_none_for_ever(self):
-        self.start("--storage-document-streams", "1", "--storage-document-stream-age", "2s")
+        self.start("--storage-document-streams", "1", "--storage-document-stream-age", "10s")
         self.create("c")
         documents = self.fill("c", 6000, text_bytes=12_000)  # more than gRPC and pipes hold
         process, _ = self.stalled_export("c")
@@ -198,7 +199,7 @@ class AdminTest(unittest.TestCase):
         self.ok("export", "c", "--digest")
         # One that does not read loses its snapshot and not its place in the documents.
         process, first = self.stalled_export("c")
-        time.sleep(3)
+        time.sleep(11)
         self.ok("export", "c", "--digest")
         lines = [first] + process.stdout.readlines()
         self.assertEqual(process.wait(), 0)

@@ -220,7 +220,7 @@ class CommandLineTest(unittest.TestCase):
             '{"id": "c", "vector": [1, 2, 3]}',
             '{"id": "", "vector": [1, 2]}',
             '{"id": "d", "vector": [3, 4]}',
-            '{"id": "e"}',
+            '{"id": "e", "vector": "none"}',
             '{"id": "' + "x" * 600 + '", "vector": [1, 2]}',
             '{"id": "f", "vector": [1e39, 0]}',
             '{"id": "g", "vector": [5, 6], "metadata": {"big": 12345678901234567}}',

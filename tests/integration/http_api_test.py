@@ -54,7 +54,7 @@ class HttpApiTest(unittest.TestCase):
         cls.models = client_support.model_root()
         grpc_stubs.generate()
         cls.modules = {}
-        for name in ("collection_service", "document_service", "search_service", "embedding_service", "admin_service"):
+        for name in ("collection_service", "document_service", "search_service", "embedding_service", "admin_service", "index_operation"):
             cls.modules[name] = grpc_stubs.load(name + "_pb2")
         cls.workspace = client_support.Workspace(cls.models, ["--grpc-max-message-bytes", "1MiB"])
         cls.server = cls.workspace.__enter__().server

@@ -138,7 +138,8 @@ TEST(BuildPromptTest, OnlyTheFirstIsCut) {
   const std::string text = "A sentence. " + Repeat("word ", 30);
   EXPECT_EQ(Build({"a", text}, 20).text, "S: [1] a Q: why?");
   // Where nothing of it fits, the others go in.
-  EXPECT_EQ(Build({absl::StrCat(std::string(63, 'x'), " ", text), "b"}, 8).text, "S: [1] b Q: why?");
+  EXPECT_EQ(Build({absl::StrCat(std::string(63, 'x'), " ", text), "b"}, 8).text,
+            "S: [1] b Q: why?");
 }
 
 TEST(BuildPromptTest, CharactersStayWhole) {
