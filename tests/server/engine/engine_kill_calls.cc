@@ -17,7 +17,8 @@
 namespace vecino::engine {
 namespace {
 
-constexpr std::array<const char*, kFileKinds> kFileNames = {"generation", "segment", "graph"};
+constexpr std::array<const char*, kFileKinds> kFileNames = {"generation", "segment", "graph",
+                                                            "fields"};
 constexpr std::array<const char*, kFileCalls> kCallNames = {"open", "write", "fsync", "rename",
                                                             "remove"};
 constexpr std::array<const char*, kSteps - kMakeFolder> kOtherNames = {

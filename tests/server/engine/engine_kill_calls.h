@@ -7,11 +7,11 @@
 
 namespace vecino::engine {
 
-// Steps are numbered: calls on files of each kind (generation, segment, graph), calls on folders,
-// writes of the store.
+// Steps are numbered: calls on files of each kind (generation, segment, graph, fields), calls on
+// folders, writes of the store.
 enum FileKind { kGeneration, kSegment, kGraph };
 enum FileCall { kOpen, kWrite, kSync, kRename, kRemove };
-inline constexpr int kFileKinds = 3;
+inline constexpr int kFileKinds = 4;
 inline constexpr int kFileCalls = 5;
 enum OtherStep {
   kMakeFolder = kFileKinds * kFileCalls,

@@ -363,6 +363,7 @@ class Child {
         add("graph", segment.graph);
         add("generation", segment.generation);
       }
+      for (const Manifest::Fields& fields : manifest->fields) add("fields", fields.file);
     }
     std::error_code error;  // files come and go
     for (std::filesystem::recursive_directory_iterator it(options_.index_folder, error), end;
