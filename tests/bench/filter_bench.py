@@ -139,7 +139,7 @@ class Chroma:
 
         self.folder = tempfile.TemporaryDirectory(prefix="chroma-filter-")
         self.client = chromadb.PersistentClient(self.folder.name)
-        self.collection = self.client.create_collection("f", metadata={"hnsw:space": "ip"})
+        self.collection = self.client.create_collection("filters", metadata={"hnsw:space": "ip"})
         begin = time.monotonic()
         for start in range(0, len(base), 5000):
             rows = range(start, min(start + 5000, len(base)))
