@@ -128,7 +128,7 @@ class Collection {
   absl::StatusOr<int64_t> DeleteVersions(int number, std::span<const uint64_t> sequences,
                                          std::stop_token stop);
   absl::StatusOr<int64_t> PatchVersions(int number, std::span<const uint64_t> sequences,
-                                        std::string_view filter, const PatchFn& patch,
+                                        const fields::Filter& filter, const PatchFn& patch,
                                         std::stop_token stop);
 
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.

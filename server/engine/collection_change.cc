@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/engine/collection.h"
-#include "server/fields/passing.h"
+#include "server/engine/live_passing.h"
 #include "server/index/give_way.h"
 
 namespace vecino::engine {
@@ -31,14 +31,9 @@ absl::Status Collection::ChangeShard(int number, std::string_view text, const Pa
   const char* const stage = patch == nullptr ? "deleting" : "patching";
   const Shard& shard = *shards_[static_cast<size_t>(number)];
   std::vector<uint64_t> sequences;
-  {
-    const auto filter = fields::Filter::Parse(text);
-    if (!filter.ok()) return filter.status();
-    const std::vector<uint64_t> expired = shard.Expired();
-    fields::Passing passing(shard.fields().Pin(), **filter);
-    passing.Exclude(expired);
-    passing.ForEach([&](uint64_t label) { sequences.push_back(label); });
-  }
+  const auto filter = fields::Filter::Parse(text);
+  if (!filter.ok()) return filter.status();
+  LivePassing(shard, **filter).ForEach([&](uint64_t label) { sequences.push_back(label); });
   const auto total = static_cast<int64_t>(sequences.size());
   int64_t done = 0;
   for (size_t begin = 0; begin < sequences.size(); begin += kBatch) {
@@ -48,7 +43,7 @@ absl::Status Collection::ChangeShard(int number, std::string_view text, const Pa
     const auto batch =
         std::span(sequences).subspan(begin, std::min(kBatch, sequences.size() - begin));
     const auto changed = patch == nullptr ? DeleteVersions(number, batch, stop)
-                                          : PatchVersions(number, batch, text, patch, stop);
+                                          : PatchVersions(number, batch, **filter, patch, stop);
     if (!changed.ok()) return changed.status();
     done += *changed;
   }
@@ -85,10 +80,8 @@ absl::StatusOr<int64_t> Collection::DeleteVersions(int number, std::span<const u
 }
 
 absl::StatusOr<int64_t> Collection::PatchVersions(int number, std::span<const uint64_t> sequences,
-                                                  std::string_view text, const PatchFn& patch,
-                                                  std::stop_token stop) {
-  const auto filter = fields::Filter::Parse(text);
-  if (!filter.ok()) return filter.status();
+                                                  const fields::Filter& filter,
+                                                  const PatchFn& patch, std::stop_token stop) {
   CallContext context;
   context.stop = stop;
   auto documents = shards_[static_cast<size_t>(number)]->log().GetDocuments(
@@ -130,7 +123,7 @@ absl::StatusOr<int64_t> Collection::PatchVersions(int number, std::span<const ui
           [&](const storage::Document* current) -> absl::StatusOr<DocumentWrite> {
             if (current == nullptr) return absl::NotFoundError("it was deleted");
             const auto row = fields::ReadMetadata(current->metadata);
-            if (!row.ok() || !(*filter)->Passes(*row)) {
+            if (!row.ok() || !filter.Passes(*row)) {
               return absl::NotFoundError("it does not pass any more");
             }
             return next(*current);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/engine/collection.h"
+#include "server/engine/live_passing.h"
 #include "server/engine/validation.h"
 #include "server/fields/passing.h"
 
@@ -59,10 +60,7 @@ absl::StatusOr<int64_t> Collection::Count(std::string_view text) const {
   if (*filter == nullptr) return LiveDocuments();
   int64_t count = 0;
   for (const auto& shard : shards_) {
-    const std::vector<uint64_t> expired = shard->Expired();
-    fields::Passing passing(shard->fields().Pin(), **filter);
-    passing.Exclude(expired);
-    count += passing.CountLive();
+    count += LivePassing(*shard, **filter).CountLive();
   }
   return count;
 }
@@ -89,9 +87,7 @@ absl::StatusOr<std::vector<Facet>> Collection::CountValues(std::span<const std::
   std::vector<Facet> facets(names.size());
   std::vector<std::map<FieldValue, int64_t>> counts(names.size());
   for (const auto& shard : shards_) {
-    const std::vector<uint64_t> expired = shard->Expired();
-    fields::Passing passing(shard->fields().Pin(), **filter);
-    passing.Exclude(expired);
+    const fields::Passing passing = LivePassing(*shard, **filter);
     for (size_t i = 0; i < paths.size(); ++i) {
       passing.ForEachValue(
           paths[i],
