@@ -158,7 +158,8 @@ Status Client::StreamDocuments(const std::string& collection, const StreamOption
     if (reply.ok()) return Status();
     Status status = internal::FromGrpc(reply);
     const auto server_delay = internal::RetryDelay(reply);
-    if (status.code() != Code::kUnavailable &&
+    // Nobody here cancelled it: a server that stops cuts a stream off whose reader is behind.
+    if (status.code() != Code::kUnavailable && status.code() != Code::kCancelled &&
         !(status.code() == Code::kResourceExhausted && server_delay.has_value())) {
       return status;
     }
