@@ -99,7 +99,8 @@ class Client {
 
   // One shard's index as a file that stock FAISS opens, and the ids of its rows. OK only when the
   // sink got all of it. The server makes the index before anything is sent, which can take minutes,
-  // and the client's timeout is for the whole call. Tried again only before Begin. vectors: false
+  // and the client's timeout is for the whole call. Tried again before Begin, and after it when the
+  // sink can begin anew (IndexExportSink::Restart), max_attempts - 1 times at most. vectors: false
   // leaves the full vectors out where the kind does without. RESOURCE_EXHAUSTED while another
   // export of the collection runs.
   Status ExportIndex(const std::string& collection, int shard, bool vectors, IndexExportSink& sink);

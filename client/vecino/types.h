@@ -220,15 +220,22 @@ struct IndexExportInfo {
   Metric metric = Metric::kCosine;
 };
 
-// Takes what ExportIndex sends: Begin once, then the file's bytes in order, then the document ids
-// in order of FAISS's ids (0, 1, …), all on the caller's thread. An error ends the call and is its
-// result.
+// Takes what ExportIndex sends: Begin, then the file's bytes in order, then the document ids in
+// order of FAISS's ids (0, 1, …), all on the caller's thread. An error ends the call and is its
+// result. All of it comes once, unless Restart says true.
 class IndexExportSink {
  public:
   virtual ~IndexExportSink() = default;
   virtual Status Begin(const IndexExportInfo& info) = 0;
   virtual Status IndexData(std::string_view bytes) = 0;
   virtual Status DocumentIds(const std::vector<std::string>& ids) = 0;
+  // The stream broke off after Begin, for `why`: the server stops, or the connection is lost. True:
+  // what came is forgotten and the server asked for the index anew, as it is then; Begin comes
+  // again. False: the call ends with `why`.
+  virtual bool Restart(const Status& why) {
+    static_cast<void>(why);
+    return false;
+  }
 };
 
 struct Document {

@@ -310,6 +310,24 @@ TEST_F(HandlersTest, DeleteDocuments) {
   ASSERT_TRUE(documents_.BatchDeleteDocuments(batch, &results, context_).ok());
   EXPECT_EQ(results.results(0).status().code(), grpc::StatusCode::NOT_FOUND);
   EXPECT_EQ(results.results(1).status().code(), 0);
+
+  // Ids at fault go to the engine, which gives each its status.
+  const auto there = engine_.erase;
+  engine_.erase = [&](const std::string& id) {
+    if (!id.empty()) return there(id);
+    engine::WriteResult result;
+    result.status = engine::InvalidField("ids[2]", "is empty");
+    return result;
+  };
+  batch.add_ids("");
+  results.Clear();
+  ASSERT_TRUE(documents_.BatchDeleteDocuments(batch, &results, context_).ok());
+  EXPECT_THAT(engine_.ids, ElementsAre("missing", "there", ""));
+  EXPECT_EQ(results.results(1).status().code(), 0);
+  EXPECT_EQ(results.results(2).status().code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(results.results(2).status().details_size(), 1);
+  for (int i = 0; i < 1000; ++i) batch.add_ids("x");
+  ExpectField(documents_.BatchDeleteDocuments(batch, &results, context_), "ids", "1003");
 }
 
 TEST_F(HandlersTest, ListDocumentsSeesEachOnceHoweverPagesAreCut) {
