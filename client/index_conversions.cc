@@ -38,6 +38,7 @@ ShardStats FromProto(const v1::ShardStats& message) {
   shard.segments = message.segments();
   shard.deleted_rows = message.deleted_rows();
   shard.tail_bytes = message.tail_bytes();
+  shard.field_bytes = message.field_bytes();
   shard.memory = FromProto(message.segment_memory());
   for (const v1::SegmentStats& segment : message.segment_stats()) {
     shard.segment_stats.push_back({.kind = segment.kind(),
@@ -120,6 +121,7 @@ CollectionStats FromProto(const v1::CollectionStats& message) {
   stats.tail_rows = message.tail_rows();
   stats.tail_bytes = message.tail_bytes();
   stats.segment_bytes = message.segment_bytes();
+  stats.field_bytes = message.field_bytes();
   stats.segments = message.segments();
   stats.memory = FromProto(message.segment_memory());
   for (const v1::ShardStats& shard : message.shards()) stats.shards.push_back(FromProto(shard));

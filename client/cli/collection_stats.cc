@@ -23,6 +23,7 @@ Json ShardJson(const ShardStats& shard) {
             {"last_sequence_number", shard.last_sequence_number},
             {"tail_rows", shard.tail_rows},
             {"tail_bytes", shard.tail_bytes},
+            {"field_bytes", shard.field_bytes},
             {"deleted_rows", shard.deleted_rows},
             {"segments", shard.segments},
             {"segment_memory", MemoryJson(shard.memory)},
@@ -75,6 +76,7 @@ Json StatsJson(const std::string& id, const CollectionStats& stats) {
             {"segments", stats.segments},
             {"tail_bytes", stats.tail_bytes},
             {"segment_bytes", stats.segment_bytes},
+            {"field_bytes", stats.field_bytes},
             {"segment_memory", MemoryJson(stats.memory)},
             {"shards", Json::array()}};
   for (const ShardStats& shard : stats.shards) json["shards"].push_back(ShardJson(shard));
@@ -96,6 +98,7 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
         << "    labels      " << Bytes(stats.memory.labels) << '\n'
         << "    of these in mapped files " << Bytes(stats.memory.mapped) << '\n';
   }
+  out << "  fields        " << Bytes(stats.field_bytes) << '\n';
   out << '\n';
   Table table({{"SHARD", Table::Align::kRight},
                {"DOCUMENTS", Table::Align::kRight},

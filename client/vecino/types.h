@@ -139,7 +139,8 @@ struct ShardStats {
   int64_t live_documents = 0, last_sequence_number = 0, tail_rows = 0;
   int segments = 0;
   int64_t deleted_rows = 0, tail_bytes = 0;
-  SegmentMemory memory;  // of its segments
+  int64_t field_bytes = 0;  // of metadata and words: rows, columns, bitmaps, postings
+  SegmentMemory memory;     // of its segments
   std::vector<SegmentStats> segment_stats;
   std::optional<GenerationStats> generation;  // the newest
   std::string last_choice;                    // what maintenance did last, and why
@@ -147,6 +148,7 @@ struct ShardStats {
 
 struct CollectionStats {
   int64_t live_documents = 0, deleted_rows = 0, tail_rows = 0, tail_bytes = 0, segment_bytes = 0;
+  int64_t field_bytes = 0;  // as ShardStats::field_bytes
   int segments = 0;
   SegmentMemory memory;  // of the segments; its parts but `mapped` add up to segment_bytes
   std::vector<ShardStats> shards;

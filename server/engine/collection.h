@@ -140,12 +140,15 @@ class Collection {
               std::vector<WriteResult>* results);
 
   // collection_search.cc
-  // The rest of a search whose texts are embedded: one result for each, in order of AppendTexts.
+  // The rest of a search whose filter is read and whose texts are embedded: one result for each, in
+  // order of AppendTexts.
   absl::StatusOr<SearchResult> SearchEmbedded(const SearchRequest& request,
+                                              std::shared_ptr<const fields::Filter> filter,
                                               std::span<encoder::EmbedResult> embedded,
                                               absl::Duration embed_time, size_t max_bytes,
                                               const CallContext& context) const;
   absl::StatusOr<Query> MakeQuery(const SearchRequest& request,
+                                  std::shared_ptr<const fields::Filter> filter,
                                   std::span<encoder::EmbedResult> embedded) const;
   absl::Status WaitForTokens(const std::vector<WriteToken>& tokens,
                              const CallContext& context) const;

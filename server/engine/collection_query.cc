@@ -56,7 +56,8 @@ absl::StatusOr<std::vector<encoder::EmbedResult>> Collection::EmbedQueries(
 }
 
 absl::StatusOr<Collection::Query> Collection::MakeQuery(
-    const SearchRequest& request, std::span<encoder::EmbedResult> embedded) const {
+    const SearchRequest& request, std::shared_ptr<const fields::Filter> filter,
+    std::span<encoder::EmbedResult> embedded) const {
   Query query;
   query.top_k = query.wanted = request.top_k;
   if (request.group_by.has_value()) {
@@ -65,9 +66,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
   }
   if (request.diversify.has_value()) query.diversify = &*request.diversify;
   query.min_score = request.min_score;
-  auto filter = ReadFilter(request.filter);
-  if (!filter.ok()) return filter.status();
-  query.filter = *std::move(filter);
+  query.filter = std::move(filter);
   query.after = request.after;
   query.parts = request.parts;
   query.max_bytes = request.max_bytes;

@@ -13,7 +13,6 @@
 #include "server/engine/shard_filter.h"
 #include "server/engine/shard_of.h"
 #include "server/engine/validation.h"
-#include "server/fields/passing.h"
 
 namespace vecino::engine {
 namespace {
@@ -68,8 +67,8 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
     // An approximate search may have looked where few rows pass. There are as many as were asked
     // for, if so many exist.
     if (hits.ok() && filter.has_value() && !params.exact && hits->size() < static_cast<size_t>(k) &&
-        fields::Passing(shard->fields().Pin(), *query.filter).CountLive() >
-            static_cast<int64_t>(hits->size())) {
+        shard->MorePass(*filter, hits->size())) {
+      context_.metrics->filter_rescans.Add();
       index::SearchParams exact = params;
       exact.exact = true;
       hits = shard->Search(query.vector.data(), exact, check);
@@ -248,16 +247,21 @@ absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
   if (absl::Status status = CheckSearch(request); !status.ok()) return status;
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   if (absl::Status status = WaitForTokens(request.tokens, context); !status.ok()) return status;
+  // After the writes that are waited for, which may bring the field; before anything is embedded.
+  auto filter = ReadFilter(request.filter);
+  if (!filter.ok()) return filter.status();
   std::vector<const TextQuery*> texts;
   AppendTexts(request, &texts);
   if (texts.empty()) {
-    return SearchEmbedded(request, {}, absl::ZeroDuration(), request.max_bytes, context);
+    return SearchEmbedded(request, *std::move(filter), {}, absl::ZeroDuration(), request.max_bytes,
+                          context);
   }
   if (absl::Status status = CheckModel(); !status.ok()) return status;
   const absl::Time start = absl::Now();
   auto embedded = EmbedQueries(texts, context);
   if (!embedded.ok()) return embedded.status();
-  return SearchEmbedded(request, *embedded, absl::Now() - start, request.max_bytes, context);
+  return SearchEmbedded(request, *std::move(filter), *embedded, absl::Now() - start,
+                        request.max_bytes, context);
 }
 
 absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const SearchRequest> requests,
@@ -271,11 +275,31 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   std::vector<absl::Status> checks;
   std::vector<const TextQuery*> texts;
+  for (const SearchRequest& request : requests) {
+    if (checks.emplace_back(CheckSearch(request)).ok()) AppendTexts(request, &texts);
+  }
+  if (texts.size() > kMaxBatchTexts) {
+    return InvalidField("requests", absl::StrCat("holds ", texts.size(), " texts, may hold ",
+                                                 kMaxBatchTexts, " at most; split the call"));
+  }
+  // All that may refuse a search comes before its texts are embedded, which costs most.
+  CallContext patience = context;  // for the write tokens of all of them together
+  patience.deadline = std::min(context.deadline, absl::Now() + kMaxTokenWait);
+  std::vector<std::shared_ptr<const fields::Filter>> filters(requests.size());
   std::vector<size_t> ends;  // of each search's texts
   absl::Status model;        // asked for once
-  for (const SearchRequest& request : requests) {
+  texts.clear();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (absl::Status late = CheckCall(context, "the next search"); !late.ok()) return late;
+    const SearchRequest& request = requests[i];
     const size_t begin = texts.size();
-    absl::Status& status = checks.emplace_back(CheckSearch(request));
+    absl::Status& status = checks[i];
+    if (status.ok()) status = WaitForTokens(request.tokens, patience);
+    if (status.ok()) {
+      auto filter = ReadFilter(request.filter);
+      status = filter.status();
+      if (filter.ok()) filters[i] = *std::move(filter);
+    }
     if (status.ok()) AppendTexts(request, &texts);
     if (begin == 0 && !texts.empty()) model = CheckModel();
     if (texts.size() > begin && !model.ok()) {
@@ -284,29 +308,22 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
     }
     ends.push_back(texts.size());
   }
-  if (texts.size() > kMaxBatchTexts) {
-    return InvalidField("requests", absl::StrCat("holds ", texts.size(), " texts, may hold ",
-                                                 kMaxBatchTexts, " at most; split the call"));
-  }
   const absl::Time start = absl::Now();
   auto embedded = EmbedQueries(texts, context);
   if (!embedded.ok()) return embedded.status();
   const absl::Duration embed_time = absl::Now() - start;
-  CallContext patience = context;  // for the write tokens of all of them together
-  patience.deadline = std::min(context.deadline, absl::Now() + kMaxTokenWait);
   SearchBatchResult results;
   for (size_t i = 0; i < requests.size(); ++i) {
     if (absl::Status status = CheckCall(context, "the next search"); !status.ok()) return status;
-    if (checks[i].ok()) checks[i] = WaitForTokens(requests[i].tokens, patience);
     if (!checks[i].ok()) {
       results.emplace_back(checks[i]);
       continue;
     }
     const size_t begin = i == 0 ? 0 : ends[i - 1], count = ends[i] - begin;
-    const auto& result =
-        results.emplace_back(SearchEmbedded(requests[i], std::span(*embedded).subspan(begin, count),
-                                            count > 0 ? embed_time : absl::ZeroDuration(),
-                                            std::min(max_bytes, requests[i].max_bytes), context));
+    const auto& result = results.emplace_back(SearchEmbedded(
+        requests[i], std::move(filters[i]), std::span(*embedded).subspan(begin, count),
+        count > 0 ? embed_time : absl::ZeroDuration(), std::min(max_bytes, requests[i].max_bytes),
+        context));
     if (!result.ok()) continue;
     for (const SearchHit& hit : result->hits) {
       max_bytes -= std::min(max_bytes, ReplyBytes(hit.document));
@@ -315,13 +332,13 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
   return results;
 }
 
-absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& request,
-                                                        std::span<encoder::EmbedResult> embedded,
-                                                        absl::Duration embed_time, size_t max_bytes,
-                                                        const CallContext& context) const {
+absl::StatusOr<SearchResult> Collection::SearchEmbedded(
+    const SearchRequest& request, std::shared_ptr<const fields::Filter> filter,
+    std::span<encoder::EmbedResult> embedded, absl::Duration embed_time, size_t max_bytes,
+    const CallContext& context) const {
   SearchResult result;
   result.metric = info_.spec.metric;
-  absl::StatusOr<Query> query = MakeQuery(request, embedded);
+  absl::StatusOr<Query> query = MakeQuery(request, std::move(filter), embedded);
   if (!query.ok()) return query.status();
   query->max_bytes = max_bytes;
   result.embed_time = embed_time;

@@ -36,6 +36,10 @@ EngineMetrics::EngineMetrics(Metrics* metrics)
       search_reruns(metrics->counter(
           "vecino_search_reruns_total",
           "Scans done again because a hit was replaced or deleted before it was fetched.")),
+      filter_rescans(metrics->counter(
+          "vecino_search_filter_rescans_total",
+          "Searches of a shard with a filter that were done again over all rows that pass, because "
+          "too few of them were found.")),
       search_embed(SearchStage(metrics, "embed")),
       search_scan(SearchStage(metrics, "scan")),
       search_fetch(SearchStage(metrics, "fetch")),
@@ -84,6 +88,8 @@ void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metr
         [](const Totals& t) { return t.sums.deleted_rows; });
   gauge("vecino_index_bytes", "Memory of tails and segments.",
         [](const Totals& t) { return t.sums.tail_bytes + t.sums.segment_bytes; });
+  gauge("vecino_field_bytes", "Memory of the indexes of fields: metadata and words.",
+        [](const Totals& t) { return t.sums.field_bytes; });
   metrics->gauge("vecino_index_locked_bytes", "Index files that are kept in memory.", {},
                  [] { return static_cast<double>(index::SegmentFile::BytesKept()); });
 }

@@ -15,7 +15,8 @@ struct EngineMetrics {
   explicit EngineMetrics(Metrics* metrics);
 
   Counter& searches;
-  Counter& search_reruns;  // a hit was replaced or deleted between scan and fetch
+  Counter& search_reruns;   // a hit was replaced or deleted between scan and fetch
+  Counter& filter_rescans;  // an approximate search missed rows that a filter lets pass
   Histogram& search_embed;
   Histogram& search_scan;
   Histogram& search_fetch;

@@ -92,6 +92,7 @@ Registry::Totals Registry::Sum() const {
       totals.sums.deleted_rows += shard.deleted_rows;
       totals.sums.tail_bytes += shard.tail_bytes;
       totals.sums.segment_bytes += shard.segment_bytes;
+      totals.sums.field_bytes += shard.field_bytes;
     }
   }
   return totals;

@@ -35,6 +35,21 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
       files_(options.folder),
       queue_(kMaxGroup, [this](WriteQueue::Batches batches) { Commit(batches); }) {}
 
+Shard::~Shard() {
+  if (options_.budget != nullptr) options_.budget->Release(counted_bytes_);
+}
+
+void Shard::CountMemory() {
+  if (options_.budget == nullptr) return;
+  CountMore(index_.Stats().segment_memory.total() + fields_.bytes() - counted_bytes_);
+}
+
+void Shard::CountMore(int64_t bytes) {
+  if (options_.budget == nullptr || bytes == 0) return;
+  options_.budget->Add(bytes);
+  counted_bytes_ += bytes;
+}
+
 absl::StatusOr<std::vector<index::Hit>> Shard::Search(
     const float* query, const index::SearchParams& params,
     absl::FunctionRef<absl::Status()> checkpoint) const {
@@ -76,6 +91,16 @@ absl::StatusOr<std::vector<index::Hit>> Shard::SearchAround(
     if (hits->size() > wanted) hits->resize(wanted);
     return hits;
   }
+}
+
+bool Shard::MorePass(const index::RowFilter& filter, size_t count) const {
+  const std::vector<uint64_t> due = Expired();  // before the view, as in Search
+  size_t found = 0;
+  index::ForEachPassing(*index_.Pin(), filter, [&](uint64_t label) {
+    found += !std::binary_search(due.begin(), due.end(), label);
+    return found <= count;
+  });
+  return found > count;
 }
 
 absl::Status Shard::WaitApplied(uint64_t sequence, const CallContext& context,
@@ -145,6 +170,7 @@ ShardStats Shard::Stats() const {
   result.vector_bytes = stats.segment_memory.vectors;
   result.label_bytes = stats.segment_memory.labels;
   result.mapped_bytes = stats.segment_memory.mapped;
+  result.field_bytes = fields_.bytes();
   for (const MaintenanceState::Segment& segment : State().segments) {
     std::string kind(index::SegmentKindName(segment.kind));
     if (segment.graph) kind += "+GRAPH";

@@ -84,6 +84,8 @@ class Shard {
                                                      std::unique_ptr<storage::ShardLog> log,
                                                      EngineMetrics* metrics);
 
+  ~Shard();
+
   // `fn` is called after a write that leaves work for Maintain, on the writer's thread. Call once,
   // before the first write.
   void OnMaintenanceDue(std::function<void()> fn) { maintenance_due_ = std::move(fn); }
@@ -97,6 +99,9 @@ class Shard {
   absl::StatusOr<std::vector<index::Hit>> Search(
       const float* query, const index::SearchParams& params,
       absl::FunctionRef<absl::Status()> checkpoint) const;
+
+  // Whether more than `count` documents that have a vector, live and not expired, pass `filter`.
+  bool MorePass(const index::RowFilter& filter, size_t count) const;
 
   // Whether the write `sequence` can be seen.
   bool IsApplied(uint64_t sequence) const {
@@ -207,6 +212,10 @@ class Shard {
       const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
       index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const;
   int64_t LiveLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // Tells the budget what segments and fields take now, or how much more they do. Tails are not
+  // counted.
+  void CountMemory() ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  void CountMore(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
   // The one place where a change reaches the index, live or replayed. A change that was applied
   // before does nothing. vector: empty when the version is not live any more. A new document's
@@ -279,6 +288,7 @@ class Shard {
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
   fields::FieldIndex fields_ ABSL_GUARDED_BY(index_mu_);  // but for Pin
+  int64_t counted_bytes_ ABSL_GUARDED_BY(index_mu_) = 0;  // by the budget
   ShardFiles files_;
   Expiries expiries_;  // changed with index_mu_
   // That new rows are encoded under; null: none yet.

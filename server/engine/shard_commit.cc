@@ -210,6 +210,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
   {
     absl::MutexLock lock(&index_mu_);
     const int64_t tail_rows = index_.Pin()->tail->size();
+    const int64_t field_bytes = fields_.bytes();
     for (size_t i = 0; i < plan.mutations.size(); ++i) {
       const storage::Mutation& mutation = plan.mutations[i];
       expiries_.Add(mutation.document.expire_time_us, mutation.sequence);
@@ -219,6 +220,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
       Apply({mutation.kind, mutation.sequence, mutation.replaces}, mutation.document.vector);
       expiries_.Remove(mutation.replaces_expire_time_us, mutation.replaces);
     }
+    CountMore(fields_.bytes() - field_bytes);
     last_write_ = start;
     due = TailWantsALook(tail_rows) || HasWork();
   }

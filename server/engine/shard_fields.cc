@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "server/engine/shard.h"
 #include "server/engine/shard_work.h"
@@ -12,6 +13,10 @@ namespace {
 
 // What is indexed of a document.
 constexpr storage::DocumentParts kParts = {.text = true, .metadata = true, .vector = false};
+
+// Parts of so many rows are merged whatever the memory budget says, as tails are drained: otherwise
+// parts of a chunk each would pile up, and every filter looks at all of them.
+constexpr uint64_t kSmallMergeRows = fields::FieldIndex::kFanOut * fields::OpenChunk::kRows;
 
 }  // namespace
 
@@ -71,11 +76,21 @@ absl::StatusOr<bool> Shard::MergeFields(uint64_t max_rows, const Work& work) {
       merge = fields_.BeginMerge(max_rows);
     }
     if (!merge.has_value()) return worked;
+    int64_t reserved = 0;
+    const absl::Cleanup release = [&] {
+      if (options_.budget != nullptr) options_.budget->Release(reserved);
+    };
+    if (options_.budget != nullptr && merge->rows() > kSmallMergeRows) {
+      absl::Status status = options_.budget->Reserve(merge->bytes(), "merging fields");
+      if (!status.ok()) return status;
+      reserved = merge->bytes();
+    }
     merge->Run();
     absl::MutexLock lock(&index_mu_);
     if (!fields_.Publish(*merge)) {
       return absl::InternalError("parts of fields changed while they were merged");
     }
+    CountMemory();
   }
 }
 
@@ -102,6 +117,7 @@ absl::StatusOr<bool> Shard::SaveFields() {
     if (!fields_.Publish(*save)) {
       return absl::InternalError("parts of fields changed while they were written");
     }
+    CountMemory();
     worked = true;
   }
 }

@@ -174,9 +174,7 @@ absl::Status Shard::LoadIndex() {
   files_.DeleteAllBut(saved_files_);
   loaded_generations_.clear();
   MeasureImbalance();
-  if (options_.budget != nullptr) {
-    options_.budget->Add(index_.Stats().segment_memory.total());
-  }
+  CountMemory();
 
   applied_.store(manifest->drained_through);
   saved_through_.store(manifest->drained_through);
@@ -189,6 +187,7 @@ absl::Status Shard::LoadIndex() {
   if (!status.ok()) return status;
   // Behind the parts: what is stored is live, whatever the log says of it.
   if (status = ReadFields(fields_.last_label(), last); !status.ok()) return status;
+  CountMemory();
   if (applied_.load() != last) {
     return absl::DataLossError(
         absl::StrCat("the change log ends at ", applied_.load(), ", the last write is ", last));

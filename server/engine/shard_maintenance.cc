@@ -121,15 +121,17 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
     status = Step(step, &work);
   }
   bool merged_fields = false;
+  absl::Status no_room;      // for fields to be merged: the rest is done all the same
   work.operation = nullptr;  // it is done, or cancelled
   if (status.ok()) {
     const uint64_t most =
         effort == Effort::kShort ? uint64_t{kLongMergeRows} : fields::FieldIndex::kMostRows;
     const absl::StatusOr<bool> merged = MergeFields(most, work);
-    status = merged.status();
     merged_fields = merged.ok() && *merged;
+    (absl::IsResourceExhausted(merged.status()) ? no_room : status) = merged.status();
   }
   if (status.ok()) status = SaveManifest(/*files=*/false);
+  if (status.ok()) status = no_room;
   if (!status.ok()) {
     {
       // A shard that is closed refuses to save; that is no failure to be tried again.
@@ -346,7 +348,6 @@ absl::Status Shard::PublishSegment(index::FrozenRows rows,
   {
     absl::MutexLock lock(&index_mu_);
     locked = absl::Now();
-    const int64_t before = index_.Stats().segment_memory.total();
     if (absl::Status status = index_.Publish(std::move(rows), std::move(segment)); !status.ok()) {
       return status;
     }
@@ -362,9 +363,7 @@ absl::Status Shard::PublishSegment(index::FrozenRows rows,
       recent_ = {};
     }
     MeasureImbalance();
-    if (options_.budget != nullptr) {
-      options_.budget->Add(index_.Stats().segment_memory.total() - before);
-    }
+    CountMemory();
   }
   metrics_->publish_stall.Observe(absl::ToDoubleSeconds(absl::Now() - locked));
   return SaveManifest(/*files=*/!files_.in_memory());
@@ -550,7 +549,7 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
     if (!files_.in_memory()) place.graph_file = file;
     places_.erase(segment.get());
     places_[with.get()] = place;
-    if (options_.budget != nullptr) options_.budget->Add(graph->bytes());
+    CountMemory();
     index_.Abandon(*std::move(hold));
   }
   metrics_->graphs.Add();

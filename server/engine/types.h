@@ -97,6 +97,7 @@ struct ShardStats {
   int64_t vector_bytes = 0;   // floats
   int64_t label_bytes = 0;
   int64_t mapped_bytes = 0;  // of these, in memory-mapped files
+  int64_t field_bytes = 0;   // fields::FieldIndex::bytes
   struct SegmentInfo {
     std::string kind;  // "FLAT", "IVF", "IVF+GRAPH", "IVF_SQ8", ...
     int64_t rows = 0;

@@ -77,6 +77,7 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
   out->set_segments(shard.segments);
   out->set_deleted_rows(shard.deleted_rows);
   out->set_tail_bytes(shard.tail_bytes);
+  out->set_field_bytes(shard.field_bytes);
   WriteMemory(shard, out->mutable_segment_memory());
   for (const auto& segment : shard.segment_list) {
     v1::SegmentStats* one = out->add_segment_stats();
@@ -182,6 +183,7 @@ void WriteStats(std::string_view collection, const engine::CollectionStats& stat
     out->set_segments(out->segments() + shard.segments);
     out->set_tail_bytes(out->tail_bytes() + shard.tail_bytes);
     out->set_segment_bytes(out->segment_bytes() + shard.segment_bytes);
+    out->set_field_bytes(out->field_bytes() + shard.field_bytes);
     WriteMemory(shard, out->mutable_segment_memory());
     WriteShard(shard, out->add_shards());
   }

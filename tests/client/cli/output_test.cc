@@ -104,11 +104,13 @@ CollectionStats SomeStats() {
   stats.live_documents = 1'500;
   stats.segments = 4;
   stats.segment_bytes = 4'096;
+  stats.field_bytes = 3'072;
   stats.memory = {
       .codes = 1'024, .rounded = 1'024, .vectors = 1'024, .labels = 1'024, .mapped = 2'048};
   ShardStats& trained = stats.shards.emplace_back();
   trained.live_documents = 1'500;
   trained.segments = 4;
+  trained.field_bytes = 3'072;
   trained.segment_stats = {{.kind = "IVF+GRAPH", .rows = 1'000, .generation = 3},
                            {.kind = "FLAT", .rows = 100},
                            {.kind = "FLAT", .rows = 100}};
@@ -128,7 +130,7 @@ TEST(StatsTest, ForPeople) {
   PrintStats(out, "notes", SomeStats(), 0);
   EXPECT_THAT(out.str(),
               ::testing::HasSubstr("  segments      4, 4.0 KiB\n    codes       1.0 KiB\n"));
-  EXPECT_THAT(out.str(), ::testing::HasSubstr("mapped files 2.0 KiB\n"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("mapped files 2.0 KiB\n  fields        3.0 KiB\n"));
   EXPECT_THAT(out.str(), ::testing::ContainsRegex(
                              " 0 +1,500 .* 3 +1,400 +64 +9 +1\\.33 +2 FLAT, IVF.GRAPH\n"));
   EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 .* - +- +- +- +- *\n"));
@@ -138,6 +140,8 @@ TEST(StatsTest, ForPeople) {
 TEST(StatsTest, ForPrograms) {
   const Json json = StatsJson("notes", SomeStats());
   EXPECT_EQ(json["segment_memory"]["mapped_bytes"], 2'048);
+  EXPECT_EQ(json["field_bytes"], 3'072);
+  EXPECT_EQ(json["shards"][0]["field_bytes"], 3'072);
   EXPECT_EQ(json["shards"][0]["segment_stats"][0]["kind"], "IVF+GRAPH");
   EXPECT_EQ(json["shards"][0]["generation"]["nprobe"], 9);
   EXPECT_EQ(json["shards"][0]["generation"]["calibrated_rows"], 1'500);

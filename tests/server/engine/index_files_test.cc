@@ -283,6 +283,54 @@ TEST_F(IndexFilesTest, ABudgetRefusesWithTheNumbers) {
   EXPECT_EQ(All().size(), static_cast<size_t>(kRows - kRows / 5));  // and goes on serving
 }
 
+TEST_F(IndexFilesTest, ABudgetCountsWhatIsThereAndForgetsWhatIsGone) {
+  budget_ = std::make_unique<MemoryBudget>(0);
+  Load();
+  const auto counted = [&] {
+    const ShardStats stats = shard_->Stats();
+    EXPECT_GT(stats.field_bytes, 0);
+    return stats.segment_bytes + stats.field_bytes;
+  };
+  EXPECT_EQ(budget_->used(), counted());
+  Fill();
+  EXPECT_EQ(budget_->used(), counted());
+  MaintainFully();
+  EXPECT_GT(shard_->Stats().segments, 0);
+  EXPECT_EQ(budget_->used(), counted());
+  Load();
+  EXPECT_EQ(budget_->used(), counted());
+  shard_.reset();
+  EXPECT_EQ(budget_->used(), 0);
+}
+
+TEST_F(IndexFilesTest, FieldsThatDoNotFitStayUnmergedAndAreSaved) {
+  budget_ = std::make_unique<MemoryBudget>(1 << 20);
+  Load();
+  // 64 chunks of documents without a vector: eight small merges, which are done in any case, and
+  // one of all, which is not.
+  int id = 0;
+  for (int batch = 0; batch < 16; ++batch) {
+    std::vector<ShardWrite> writes(1024);
+    for (ShardWrite& write : writes) {
+      write.document.id = std::to_string(id++);
+      write.document.metadata =
+          R"({"text":"a value of its own that takes room )" + std::to_string(id) + "\"}";
+      write.fields = *fields::ReadRow(write.document.metadata, "");
+    }
+    shard_->Write(absl::MakeSpan(writes), {});
+    for (const ShardWrite& write : writes) ASSERT_TRUE(write.result.status.ok());
+  }
+  absl::Status refused;
+  for (int i = 0; i < 50 && refused.ok(); ++i) refused = shard_->Maintain({}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  EXPECT_NE(refused.message().find("merging fields"), absl::string_view::npos) << refused;
+  EXPECT_EQ(shard_->fields().Pin()->parts.size(), 8u);
+  EXPECT_EQ(shard_->LiveDocuments(), 16 * 1024);
+  // Writes go on.
+  Put(-1);
+  budget_ = nullptr;
+}
+
 TEST_F(IndexFilesTest, AnOperationRetrainsAndSaysSo) {
   Fill();
   MaintainFully();

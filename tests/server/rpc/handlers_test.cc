@@ -161,7 +161,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
                            .segments = 1,
                            .deleted_rows = 1,
                            .tail_bytes = 10,
-                           .segment_bytes = 20},
+                           .segment_bytes = 20,
+                           .field_bytes = 7},
                           {.shard = 1,
                            .live_documents = 7,
                            .last_sequence = 9,
@@ -169,7 +170,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
                            .segments = 2,
                            .deleted_rows = 2,
                            .tail_bytes = 30,
-                           .segment_bytes = 40}};
+                           .segment_bytes = 40,
+                           .field_bytes = 8}};
   v1::GetCollectionStatsRequest request;
   v1::GetCollectionStatsResponse response;
   request.set_name("collections/c");
@@ -179,6 +181,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
   EXPECT_EQ(response.stats().segments(), 3);
   EXPECT_EQ(response.stats().tail_bytes(), 40);
   EXPECT_EQ(response.stats().segment_bytes(), 60);
+  EXPECT_EQ(response.stats().field_bytes(), 15);
+  EXPECT_EQ(response.stats().shards(1).field_bytes(), 8);
   EXPECT_EQ(response.stats().shards(1).last_sequence_number(), 9);
 }
 
