@@ -155,6 +155,14 @@ def answers_by_number(world):
     equal((INVALID_ARGUMENT, NOT_FOUND), (answers[77].status.code, answers[78].status.code))
 
 
+@provokes("vecino.v1.SearchService/StreamSearchDocuments", "INVALID_ARGUMENT")
+def a_message_that_is_malformed_ends_it(world):
+    rpc = SEARCH + "StreamSearchDocuments"
+    good = world.contract.make(world.contract.methods[rpc].input_type, {"query_id": 1, "request": near(1)}).SerializeToString()
+    refusal = world.api.refusal(rpc, raw=[good, b"\xff"])
+    equal("INVALID_ARGUMENT", refusal.code.name, refusal.message)
+
+
 @covers("vecino.v1.SearchService/AnswerQuestion", model=True)
 def sources_prompt_and_end(world):
     request = {"parent": "collections/texts", "question": "Which program plays chess?", "top_k": 2}

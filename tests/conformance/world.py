@@ -41,7 +41,7 @@ class World:
         self.api = contract.Api(server.address)
         self.contract = self.api.contract
         self._numbers = itertools.count()
-        self._slow = None
+        self._slow = self._many_fields = None
         self.create("shop")
         self.upsert("shop", [point(i) for i in range(30)])
         self.call(COLLECTIONS + "CreateAlias", {"alias_id": "window", "alias": {"target": "collections/shop"}})
@@ -106,6 +106,15 @@ class World:
         for begin in range(0, rows, 1000):
             self.upsert(name, [{"id": f"r{i}", "vector": vector(*[round(chance.random(), 3) for _ in range(dimension)])}
                                for i in range(begin, min(rows, begin + 1000))])  # fmt: skip
+
+    def many_fields(self):
+        """The id of a collection with more different fields than are indexed."""
+        if self._many_fields is None:
+            self._many_fields = self.fresh(shard_count=1)
+            fields = {f"f{i}": 1 for i in range(1001)}
+            self.upsert(self._many_fields, [{"id": f"m{i}", "vector": vector(i, 0, 1), "metadata": fields if i == 0 else {}}
+                                            for i in range(256)])  # fmt: skip
+        return self._many_fields
 
     def slow(self):
         """The id of a collection whose index takes seconds to build anew: a graph over 12,000 rows."""
