@@ -23,6 +23,7 @@
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
 #include "server/engine/shard.h"
+#include "server/engine/slot_maps.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/fields/filter.h"
@@ -45,6 +46,7 @@ struct CollectionContext {
   int build_threads = 1;  // see ShardOptions
   HeadCache* heads = nullptr;
   FilterCache* filters = nullptr;
+  SlotMaps* slot_maps = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
   EventBus* events = nullptr;
 };

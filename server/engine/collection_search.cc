@@ -60,7 +60,7 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
   for (const auto& shard : shards_) {
     std::optional<ShardFilter> filter;
     if (query.filter != nullptr) {
-      filter.emplace(shard->fields(), *query.filter, context_.filters);
+      filter.emplace(shard->fields(), *query.filter, context_.filters, context_.slot_maps);
       params.filter = &*filter;
     }
     auto hits = shard->Search(query.vector.data(), params, check);

@@ -44,6 +44,8 @@ class EngineImpl final : public Engine {
         budget_(options.index_memory_bytes),
         heads_(options.head_cache_bytes),
         filters_(options.filter_cache_bytes),
+        slot_maps_(std::make_shared<SlotMaps>(
+            std::min(options.slot_map_bytes, MachineMemory() / 16), &budget_)),
         maintenance_(options.maintenance_threads, &metrics_),
         operations_(store, registry_.get(), &events_),
         aliases_(store, registry_.get(), &events_),
@@ -57,6 +59,7 @@ class EngineImpl final : public Engine {
 
   absl::Status Load();
   std::shared_ptr<const Registry> registry() const { return registry_; }
+  std::shared_ptr<const SlotMaps> slot_maps() const { return slot_maps_; }
 
   absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec,
                                                   bool validate_only) override;
@@ -231,6 +234,7 @@ class EngineImpl final : public Engine {
             options_.maintenance_threads,
             &heads_,
             &filters_,
+            slot_maps_.get(),
             options_.clock,
             &events_};
   }
@@ -244,6 +248,7 @@ class EngineImpl final : public Engine {
   mutable MemoryBudget budget_;
   HeadCache heads_;
   FilterCache filters_;
+  const std::shared_ptr<SlotMaps> slot_maps_;  // a gauge may ask for it a little longer
   EventBus events_;
   Maintenance maintenance_;
   TokenWaits token_waits_;
@@ -565,6 +570,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   if (absl::Status status = engine->Load(); !status.ok()) return status;
   engine->StartReaper();
   RegisterIndexGauges(engine->registry(), metrics);
+  metrics->gauge("vecino_filter_map_bytes",
+                 "Memory of maps from documents to rows of segments, for filters that are new.", {},
+                 [weak = std::weak_ptr<const SlotMaps>(engine->slot_maps())] {
+                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
+                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
+                 });
   return engine;
 }
 

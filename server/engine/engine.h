@@ -40,6 +40,9 @@ struct EngineOptions {
   size_t head_cache_bytes = size_t{64} << 20;  // of ids and times of documents found lately
   size_t filter_cache_bytes = size_t{64}
                               << 20;  // of what filters let pass, for those that come again
+  // Of where documents stand in segments, for filters that are new (SlotMaps); at most a 16th of
+  // MachineMemory.
+  int64_t slot_map_bytes = int64_t{256} << 20;
   int64_t index_memory_bytes = 0;  // that indexes may take; builds beyond are refused. 0: no limit
   // Of MachineMemory, that index files are kept in (SegmentFile::KeepInMemory); 0: none are.
   int index_locked_percent = 0;

@@ -37,6 +37,9 @@ class MemoryBudget {
   // Counts what is there anyway, such as tails and segments after a start.
   void Add(int64_t bytes) { used_.fetch_add(bytes, std::memory_order_relaxed); }
 
+  // Whether so many bytes of a cache, which is not counted, fit beside what is.
+  bool HasRoomFor(int64_t bytes) const { return limit_ == 0 || used() + bytes <= limit_; }
+
   int64_t used() const { return used_.load(std::memory_order_relaxed); }
   int64_t limit() const { return limit_; }
 

@@ -11,6 +11,8 @@ namespace {
 
 // With fewer rows than one in so many passing, each is looked up; otherwise all are walked through.
 constexpr int64_t kFew = 32;
+// Parts of fewer documents are walked through each time: a map would save little.
+constexpr uint32_t kMinMapped = 4096;
 
 using Words = std::vector<uint64_t>;
 
@@ -18,29 +20,42 @@ void Set(int64_t slot, Words* words) {
   (*words)[static_cast<size_t>(slot / 64)] |= uint64_t{1} << (slot % 64);
 }
 
-Words BitsOf(const index::Segment& segment, const fields::Passing& passing) {
+Words BitsOf(const index::Segment& segment, const fields::Passing& passing, SlotMaps* maps) {
   Words words(static_cast<size_t>((segment.size() + 63) / 64));
-  if (passing.size() * kFew < segment.size()) {
-    passing.ForEach([&](uint64_t label) {
-      if (const int64_t slot = segment.FindSlot(label); slot >= 0) Set(slot, &words);
-    });
-    return words;
-  }
-  // Both go by ascending labels.
-  int64_t i = 0;
-  int64_t slot = segment.InLabelOrder(0);
-  uint64_t at = segment.label(slot);
-  passing.ForEach([&](uint64_t label) {
-    while (at < label) {
-      if (++i == segment.size()) {
-        at = std::numeric_limits<uint64_t>::max();
-        return;
-      }
-      slot = segment.InLabelOrder(i);
-      at = segment.label(slot);
+  const bool few = passing.size() * kFew < segment.size();
+  const auto find = [&](uint64_t label) {
+    if (const int64_t slot = segment.FindSlot(label); slot >= 0) Set(slot, &words);
+  };
+  // Rows and documents both go by ascending labels.
+  int64_t row = -1;  // in that order, once it is known where the part begins
+  const auto walk = [&](uint64_t label) {
+    if (row < 0) row = segment.CountBelow(label);
+    for (; row < segment.size(); ++row) {
+      const int64_t slot = segment.InLabelOrder(row);
+      const uint64_t at = segment.label(slot);
+      if (at > label) return;
+      if (at == label) Set(slot, &words);
     }
-    if (at == label) Set(slot, &words);
-  });
+  };
+  const std::vector<fields::FieldPart>& parts = passing.view().parts;
+  for (size_t part = 0; part <= parts.size(); ++part) {
+    if (part < parts.size() && passing.Slots(part).isEmpty()) continue;
+    if (maps != nullptr && part < parts.size() && parts[part].segment->size() >= kMinMapped) {
+      const fields::FieldSegment& documents = *parts[part].segment;
+      std::shared_ptr<const SlotMap> map = maps->Find(segment, documents);
+      if (map == nullptr && !few) map = maps->Make(segment, documents);
+      if (map != nullptr) {
+        map->AddRows(passing.Slots(part), &words);
+        continue;
+      }
+    }
+    if (few) {
+      passing.ForEachIn(part, find);
+    } else {
+      row = -1;
+      passing.ForEachIn(part, walk);
+    }
+  }
   return words;
 }
 
@@ -56,7 +71,7 @@ index::SlotBits ShardFilter::OfSegment(const index::Segment& segment) const {
   if (bits == nullptr) {
     const fields::Passing passing(fields_.Pin(), filter_, segment.first_label(),
                                   segment.last_label());
-    bits = std::make_shared<const Words>(BitsOf(segment, passing));
+    bits = std::make_shared<const Words>(BitsOf(segment, passing, maps_));
     if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), bits);
   }
   return Hold(std::move(bits), segment.size());
