@@ -29,7 +29,7 @@ Words BitsOf(const index::Segment& segment, const fields::Passing& passing, Slot
   // Rows and documents both go by ascending labels.
   int64_t row = -1;  // in that order, once it is known where the part begins
   const auto walk = [&](uint64_t label) {
-    if (row < 0) row = segment.CountBelow(label);
+    if (row < 0) row = CountBelow(segment, label);
     for (; row < segment.size(); ++row) {
       const int64_t slot = segment.InLabelOrder(row);
       const uint64_t at = segment.label(slot);

@@ -17,6 +17,19 @@ void SetBit(uint32_t slot, std::vector<uint64_t>* words) {
 
 }  // namespace
 
+int64_t CountBelow(const index::Segment& segment, uint64_t label) {
+  int64_t low = 0;
+  for (int64_t high = segment.size(); low < high;) {
+    const int64_t middle = low + (high - low) / 2;
+    if (segment.label(segment.InLabelOrder(middle)) < label) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 SlotMap::SlotMap(const index::Segment& vectors, const fields::FieldSegment& documents) {
   const std::vector<uint64_t>& labels = documents.labels();
   const auto begin =
@@ -25,7 +38,7 @@ SlotMap::SlotMap(const index::Segment& vectors, const fields::FieldSegment& docu
   if (begin == end) return;
   first_ = static_cast<uint32_t>(begin - labels.begin());
   count_ = static_cast<uint32_t>(end - begin);
-  int64_t row = vectors.CountBelow(FirstLabelOf(*begin));
+  int64_t row = CountBelow(vectors, FirstLabelOf(*begin));
   rows_.reserve(count_);
   begins_.reserve(size_t{count_} + 1);
   bool one_each = true;

@@ -18,6 +18,9 @@
 
 namespace vecino::engine {
 
+// How many rows have a lower label than this: the first other one's place in label order.
+int64_t CountBelow(const index::Segment& segment, uint64_t label);
+
 // Immutable; thread safe.
 class SlotMap {
  public:

@@ -60,19 +60,6 @@ class Segment {
   virtual int64_t FindSlot(uint64_t label) const = 0;
   // The slot of the i-th lowest label, i from 0 to size() - 1.
   virtual int64_t InLabelOrder(int64_t i) const { return i; }
-  // How many rows have a lower label than this.
-  int64_t CountBelow(uint64_t label) const {
-    int64_t low = 0;
-    for (int64_t high = size(); low < high;) {
-      const int64_t middle = low + (high - low) / 2;
-      if (this->label(InLabelOrder(middle)) < label) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    return low;
-  }
   uint64_t first_label() const { return label(InLabelOrder(0)); }
   uint64_t last_label() const { return label(InLabelOrder(size() - 1)); }
 
