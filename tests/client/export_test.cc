@@ -114,8 +114,7 @@ TEST_F(ExportTest, RetriesOnlyBeforeItBegan) {
 
 TEST_F(ExportTest, ASinkThatCanBeginAnewIsGivenAllOfItOnce) {
   sink_.restarts = true;
-  for (const grpc::StatusCode code :
-       {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::CANCELLED}) {
+  for (const grpc::StatusCode code : {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::CANCELLED}) {
     sink_.breaks.clear();
     sink_.begun = 0;
     server_.BreakExports(2, 2, grpc::Status(code, "stopping"));
