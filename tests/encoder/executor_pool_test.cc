@@ -23,8 +23,7 @@ class FakeExecutor : public Executor {
  public:
   explicit FakeExecutor(size_t dimension) : dimension_(dimension) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows,
-                   std::span<float> vectors) override {
+  absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) override {
     if (rows[0].front() == 98) {
       vectors[0] = static_cast<float>(getpriority(PRIO_PROCESS, static_cast<id_t>(gettid())));
       return absl::OkStatus();

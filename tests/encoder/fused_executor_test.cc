@@ -141,7 +141,7 @@ Vector Expected(const BertWeights& w, const std::vector<int32_t>& row) {
 }
 
 std::vector<float> EmbedRows(const ExecutorFactory& model, const Rows& rows) {
-  const std::vector<std::span<const int32_t>> spans(rows.begin(), rows.end());
+  const std::vector<TokenRow> spans(rows.begin(), rows.end());
   std::vector<float> vectors(rows.size() * kWidth);
   const absl::Status status = model.MakeExecutor()->Run(spans, vectors);
   EXPECT_TRUE(status.ok()) << status;

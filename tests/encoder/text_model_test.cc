@@ -37,8 +37,7 @@ class FakeExecutor : public Executor {
   explicit FakeExecutor(float error, absl::Status status = absl::OkStatus())
       : error_(error), status_(std::move(status)) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows,
-                   std::span<float> vectors) override {
+  absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       vectors[2 * i] = static_cast<float>(rows[i].front());
       vectors[2 * i + 1] = static_cast<float>(rows[i].size()) + (i > 0 ? error_ : 0);

@@ -60,7 +60,7 @@ class TorchExecutorTest : public testing::Test {
 
   // One vector for each row.
   static std::vector<float> Run(Executor& executor, const std::vector<std::vector<int32_t>>& rows) {
-    const std::vector<std::span<const int32_t>> spans(rows.begin(), rows.end());
+    const std::vector<TokenRow> spans(rows.begin(), rows.end());
     std::vector<float> vectors(rows.size() * 384);
     const absl::Status status = executor.Run(spans, vectors);
     EXPECT_TRUE(status.ok()) << status;
