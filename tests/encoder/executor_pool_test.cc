@@ -116,6 +116,19 @@ TEST(ExecutorPoolTest, GoesOnAfterAFailure) {
   EXPECT_THAT((*good)[0].vector, ElementsAre(2));
 }
 
+TEST(ExecutorPoolTest, RefusesRowsOfTheOtherKind) {
+  const std::vector<int32_t> ids = {1, 2, 3};
+  std::vector<float> out(1);
+  for (const bool pairs : {false, true}) {
+    const RowLimits limits = {1, 8, 8, pairs};
+    for (const int second : {0, 1, 2, 3, -1}) {
+      const TokenRow rows[] = {{ids, second}};
+      const bool pair = second == 1 || second == 2;
+      EXPECT_EQ(CheckRows(rows, out, limits).ok(), pair == pairs) << pairs << second;
+    }
+  }
+}
+
 TEST(ExecutorPoolTest, EndsWhenTheQueueIsClosed) {
   BatchQueue queue({});
   ExecutorPool pool(queue, MakeRunners(3, {1}));
