@@ -201,10 +201,20 @@ Embedding FromProto(const v1::Embedding& message) {
           .truncated = message.truncated()};
 }
 
+EmbedTimings FromProto(const v1::EmbedTimings& message) {
+  return {.tokenize = FromProto(message.tokenize()),
+          .queue = FromProto(message.queue()),
+          .compute = FromProto(message.compute())};
+}
+
 Model FromProto(const v1::Model& message) {
   return {.name = LastPart(message.name()),
           .dimension = message.dimension(),
           .max_tokens = message.max_tokens(),
+          .task = message.task() == v1::MODEL_TASK_RERANK  ? "rerank"
+                  : message.task() == v1::MODEL_TASK_EMBED ? "embed"
+                                                           : "unknown",
+          .activation = message.activation(),
           .pooling = message.pooling(),
           .normalize = message.normalize(),
           .precision = message.precision(),

@@ -46,6 +46,7 @@ WriteToken FromProto(const v1::WriteToken& message);
 WriteResult FromProto(const v1::BatchWriteResult& message);
 Metric FromProto(v1::Metric metric);
 Embedding FromProto(const v1::Embedding& message);
+EmbedTimings FromProto(const v1::EmbedTimings& message);
 Model FromProto(const v1::Model& message);
 ServerStatus FromProto(const v1::GetServerStatusResponse& message);
 std::vector<float> FromProto(const v1::Vector& message);

@@ -22,6 +22,7 @@ struct Arguments {
   TermArguments terms;
   ShapeArguments shape;
   WordArguments words;
+  RerankArguments rerank;
   SearchOptions options;
 };
 
@@ -51,6 +52,9 @@ void Print(const SearchResponse& response, const Arguments& arguments) {
     columns.insert(columns.begin() + 1,
                    {{"MEANING", Table::Align::kRight}, {"WORDS", Table::Align::kRight}});
   }
+  if (response.reranked.has_value()) {
+    columns.insert(columns.begin(), {"RERANKED", Table::Align::kRight});
+  }
   Table table(std::move(columns));
   for (const SearchHit& hit : response.hits) {
     std::vector<std::string> row = {ScoreText(hit.score), hit.document.id, hit.document.text};
@@ -58,18 +62,25 @@ void Print(const SearchResponse& response, const Arguments& arguments) {
     if (hybrid) {
       row.insert(row.begin() + 1, {ScoreText(hit.dense_score), ScoreText(hit.lexical_score)});
     }
+    if (response.reranked.has_value()) row.insert(row.begin(), ScoreText(hit.rerank_score));
     table.AddRow(row);
   }
   table.Print(std::cout, TableWidth());
+  if (response.reranked.has_value() && !response.reranked->complete) {
+    std::cerr << "vecino: the reranker's time ran out after " << response.reranked->pairs
+              << " hits; the others come as the search ranked them\n";
+  }
   if (response.query_truncated) {
     std::cerr << "vecino: the query has " << WithCommas(response.query_token_count)
               << " tokens and was cut to the model's window\n";
   }
   if (!StdoutIsTerminal()) return;
-  const auto total = response.embed_time + response.search_time + response.fetch_time;
+  const auto total =
+      response.embed_time + response.search_time + response.fetch_time + response.rerank_time;
   std::cout << '\n'
             << Duration(total) << " (embed " << Duration(response.embed_time) << ", search "
             << Duration(response.search_time) << ", fetch " << Duration(response.fetch_time)
+            << (response.reranked.has_value() ? ", rerank " + Duration(response.rerank_time) : "")
             << "); "
             << (hybrid                    ? "merged"
                 : arguments.words.lexical ? "BM25"
@@ -82,6 +93,7 @@ void PrintJson(const SearchResponse& response, size_t rank) {
     Json json{{"rank", ++rank}, {"score", hit.score}};
     if (hit.dense_score.has_value()) json["dense_score"] = *hit.dense_score;
     if (hit.lexical_score.has_value()) json["lexical_score"] = *hit.lexical_score;
+    if (hit.rerank_score.has_value()) json["rerank_score"] = *hit.rerank_score;
     if (!hit.group_json.empty()) json["group"] = Json::parse(hit.group_json, nullptr, false);
     json.update(DocumentJson(hit.document));
     std::cout << OneLine(json) << '\n';
@@ -108,6 +120,7 @@ HybridQuery HybridOf(const Arguments& arguments) {
 int Search(Context& context, const Arguments& arguments, const Query& query) {
   SearchOptions options = arguments.options;
   arguments.shape.Set(&options);
+  options.reranking = arguments.rerank.Get();
   SearchResponse all;
   size_t printed = 0;
   do {
@@ -171,9 +184,10 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->add_option("--ef", options.ef_search, "Breadth of a graph search")
       ->excludes(recall)
       ->excludes(exact);
-  command->add_option("--rerank", options.rerank, "Candidates to score again")
+  command->add_option("--index-rerank", options.rerank, "Rows the index scores again")
       ->excludes(recall)
       ->excludes(exact);
+  AddRerankOptions(command, &arguments->rerank);
   AddWordOptions(command, &arguments->words);
   command->callback([&context, arguments, text, vector, id] {
     const bool has_text = text->count() > 0, has_vector = vector->count() > 0;

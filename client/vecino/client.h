@@ -159,8 +159,8 @@ class Client {
   Result<std::vector<Result<SearchResponse>>> SearchBatch(const std::string& collection,
                                                           const std::vector<SearchCall>& calls);
 
-  // A search for meaning and one for words, merged. Of `options` top_k, read_mask, write_tokens and
-  // truncate; INVALID_ARGUMENT when another is set.
+  // A search for meaning and one for words, merged. Of `options` top_k, read_mask, write_tokens,
+  // truncate, filter and reranking; INVALID_ARGUMENT when another is set.
   Result<SearchResponse> HybridSearch(const std::string& collection, const HybridQuery& query,
                                       const SearchOptions& options = {});
 
@@ -176,6 +176,12 @@ class Client {
                                        InputType input_type = InputType::kDocument,
                                        Truncate truncate = Truncate::kAuto,
                                        EmbedTimings* timings = nullptr);
+  // Scores how relevant each of at most 1,000 texts is to the query, in their order. model: a
+  // reranker; empty: the server's only one. timings: as in Embed.
+  Result<std::vector<RerankedText>> Rerank(const std::string& model, const std::string& query,
+                                           const std::vector<std::string>& texts,
+                                           Truncate truncate = Truncate::kAuto,
+                                           EmbedTimings* timings = nullptr);
   Result<std::vector<Model>> ListModels();
 
  private:

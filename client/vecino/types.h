@@ -361,6 +361,23 @@ struct HybridQuery {
   int candidates = 0;     // hits to take of each ranking; 0: the server's default
 };
 
+// A stage behind a search: a reranker scores the best hits against the query's text, and they come
+// by its score. Hits that are not scored keep their order behind those that are.
+struct Reranking {
+  std::string model;                    // name without `models/`; empty: the server's only reranker
+  int candidates = 0;                   // hits to score; 0: the server's, at least 50
+  std::chrono::milliseconds budget{0};  // how long it may take; 0: no limit
+  std::string query;                    // instead of the query's text, which others have not
+};
+
+// What reranking did.
+struct Reranked {
+  std::string model;
+  int pairs = 0;            // scored
+  int truncated_pairs = 0;  // of these cut to the model's window
+  bool complete = false;    // false: the budget ran out
+};
+
 struct SearchOptions {
   int top_k = 10;
   ReadMask read_mask;
@@ -379,6 +396,7 @@ struct SearchOptions {
   std::optional<Diversify> diversify;  // not with page_token
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
+  std::optional<Reranking> reranking;  // not with group_by, diversify or page_token
 };
 
 // How often the values of one metadata field occur.
@@ -401,6 +419,7 @@ struct SearchHit {
   std::string group_json;
   // Of a hybrid search: its scores in the two rankings, where it was among their candidates.
   std::optional<float> dense_score, lexical_score;
+  std::optional<float> rerank_score;  // where it was scored by a reranker
 };
 
 struct SearchResponse {
@@ -409,7 +428,8 @@ struct SearchResponse {
   bool higher_is_better = true;
   int query_token_count = 0;
   bool query_truncated = false;
-  std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0};
+  std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0}, rerank_time{0};
+  std::optional<Reranked> reranked;
   std::string next_page_token;  // empty when nothing follows
 };
 
@@ -425,8 +445,9 @@ struct AnswerOptions {
   int prompt_token_budget = 0;  // 0: the server's, 3,000
   int max_answer_tokens = 0;    // 0: the server's
   std::optional<float> temperature;
-  bool return_prompt = false;  // also when the server has a generator
-  bool hybrid = false;         // search for words, too
+  bool return_prompt = false;          // also when the server has a generator
+  bool hybrid = false;                 // search for words, too
+  std::optional<Reranking> reranking;  // of what was found
 };
 
 struct AnswerEnd {
@@ -454,6 +475,12 @@ struct Embedding {
   bool truncated = false;
 };
 
+struct RerankedText {
+  float score = 0;  // higher is more relevant
+  int token_count = 0;
+  bool truncated = false;
+};
+
 // Where the time of an Embed went in the server: making tokens, waiting for the model until the
 // last text's turn came, and the batches the texts were in, summed. What its cache knew counts as
 // zero.
@@ -463,7 +490,9 @@ struct EmbedTimings {
 
 struct Model {
   std::string name;
-  int dimension = 0, max_tokens = 0;
+  int dimension = 0, max_tokens = 0;  // a reranker's dimension is 0
+  std::string task;                   // "embed" or "rerank"; "unknown" from a newer server
+  std::string activation;             // of a reranker: "sigmoid" or "identity"
   std::string pooling;
   bool normalize = false;
   std::string precision, hash, query_prompt, document_prompt;

@@ -183,6 +183,12 @@ class Collection {
   absl::StatusOr<std::vector<Candidate>> ScanBoth(const Query& query, int k,
                                                   const CallContext& context) const;
 
+  // collection_rerank.cc
+  // The name of the model that reranks, empty without reranking.
+  absl::StatusOr<std::string> FindSearchReranker(const SearchRequest& request) const;
+  absl::Status RerankHits(const SearchRequest& request, size_t max_bytes,
+                          const CallContext& context, SearchResult* result) const;
+
   // collection_choice.cc
   absl::StatusOr<std::vector<Candidate>> Choose(const Query& query, int k, bool fill,
                                                 const CallContext& context, Fetched* fetched) const;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/engine/query_expression.h"
+#include "server/engine/search_checks.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
@@ -69,6 +70,10 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
   query.filter = std::move(filter);
   query.after = request.after;
   query.parts = request.parts;
+  if (request.reranking.has_value()) {
+    query.wanted = std::max(request.top_k, RerankCandidates(request));
+    query.parts.text = true;
+  }
   query.max_bytes = request.max_bytes;
   const IndexSpec& index = info_.spec.index;
   query.params.recall_target =

@@ -245,6 +245,7 @@ absl::Status Collection::SearchQuietly(const Query& query, int shard, const Call
 absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
                                                 const CallContext& context) const {
   if (absl::Status status = CheckSearch(request); !status.ok()) return status;
+  if (auto reranker = FindSearchReranker(request); !reranker.ok()) return reranker.status();
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   if (absl::Status status = WaitForTokens(request.tokens, context); !status.ok()) return status;
   // After the writes that are waited for, which may bring the field; before anything is embedded.
@@ -294,6 +295,7 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
     const SearchRequest& request = requests[i];
     const size_t begin = texts.size();
     absl::Status& status = checks[i];
+    if (status.ok()) status = FindSearchReranker(request).status();
     if (status.ok()) status = WaitForTokens(request.tokens, patience);
     if (status.ok()) {
       auto filter = ReadFilter(request.filter);
@@ -340,7 +342,9 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
   result.metric = info_.spec.metric;
   absl::StatusOr<Query> query = MakeQuery(request, std::move(filter), embedded);
   if (!query.ok()) return query.status();
-  query->max_bytes = max_bytes;
+  // Of what is reranked a part is in the reply.
+  const bool reranks = request.reranking.has_value();
+  query->max_bytes = reranks ? std::max(max_bytes, kMaxRerankBytes) : max_bytes;
   result.embed_time = embed_time;
   result.by_words = query->by_words;
   result.query_token_count = query->token_count;
@@ -363,7 +367,9 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
     if (!status.ok()) return status;
     if (fetched.gone == 0 || fill) {
       const absl::Time fetch_start = absl::Now();
-      if (status = Fetch(*query, *candidates, fill, &fetched); !status.ok()) return status;
+      status = Fetch(*query, *candidates, fill, &fetched);
+      if (reranks && IsOverBudget(status)) return TooMuchToRerank(request);
+      if (!status.ok()) return status;
       result.fetch_time += absl::Now() - fetch_start;
     }
     if (fetched.gone == 0 || fill) break;
@@ -379,6 +385,7 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
     Fetched quiet;
     absl::Status status = SearchQuietly(*query, 0, context, &quiet);
     // Not found: the collection was deleted meanwhile.
+    if (reranks && IsOverBudget(status)) return TooMuchToRerank(request);
     if (absl::IsNotFound(status) || IsOverBudget(status)) return status;
     if (status.ok()) fetched = std::move(quiet);
     // Otherwise the shard takes no writes, and what could be fetched is all there is.
@@ -388,7 +395,7 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
 
   result.hits = std::move(fetched.hits);
   result.groups = std::move(fetched.groups);
-  if (query->group_by == nullptr && query->diversify == nullptr &&
+  if (query->group_by == nullptr && query->diversify == nullptr && !reranks &&
       result.hits.size() == static_cast<size_t>(query->wanted) &&
       (fetched.left_over || !fetched.complete)) {
     const SearchHit& last = result.hits.back();
@@ -404,6 +411,11 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
                                                          : nullptr;
       if (score != nullptr) *score = std::clamp(*score, -1.0f, 1.0f);
     }
+  }
+  if (reranks) {
+    if (absl::Status status = CheckCall(context, "reranking"); !status.ok()) return status;
+    absl::Status status = RerankHits(request, max_bytes, context, &result);
+    if (!status.ok()) return status;
   }
   EngineMetrics& metrics = *context_.metrics;
   metrics.searches.Add();

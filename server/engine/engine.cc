@@ -25,6 +25,7 @@
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/registry.h"
+#include "server/engine/rerank_texts.h"
 #include "server/engine/stored_spec.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/validation.h"
@@ -197,6 +198,11 @@ class EngineImpl final : public Engine {
     if (absl::Status status = CheckRunning(); !status.ok()) return status;
     return EmbedTexts(*encoder_, request, context);
   }
+  absl::StatusOr<RerankedTexts> Rerank(const RerankRequest& request,
+                                       const CallContext& context) override {
+    if (absl::Status status = CheckRunning(); !status.ok()) return status;
+    return RerankTexts(*encoder_, request, context);
+  }
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
                                                            const ExportRequest& request,
                                                            const CallContext& context) override {
@@ -335,6 +341,13 @@ absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const Collectio
   if (!spec.model.empty()) {
     const auto model = encoder_->Model(spec.model);
     if (!model.ok()) return model.status();
+    if (model->task == encoder::Task::kRerank) {
+      return InvalidField(
+          "collection.embedding.model",
+          absl::StrCat("is `", spec.model,
+                       "`, a reranker, which makes no vectors; name an embedding model, and the "
+                       "reranker in `rerank` of a search"));
+    }
     if (dimension == 0) dimension = model->dimension;
     const auto& fewer = model->matryoshka;
     if (dimension != model->dimension &&

@@ -72,12 +72,25 @@ struct EmbedRequest {
   int dimensions = 0;  // see encoder::EmbedOptions
 };
 
+struct RerankRequest {
+  std::string model;  // name without `models/`; empty: the only reranker
+  std::string_view query;
+  std::span<const std::string> texts;
+  Truncate truncate = Truncate::kAuto;
+};
+
 // One for each search, in order.
 using SearchBatchResult = std::vector<absl::StatusOr<SearchResult>>;
 
 struct Embedded {
   encoder::ModelInfo model;
   std::vector<encoder::EmbedResult> results;  // one for each text, in order
+  encoder::EmbedTimings timings;
+};
+
+struct RerankedTexts {
+  encoder::ModelInfo model;
+  std::vector<encoder::RerankResult> results;  // one for each text, in order
   encoder::EmbedTimings timings;
 };
 
@@ -240,9 +253,14 @@ class Engine {
                                                                    const CallContext& context) = 0;
 
   // Embeds texts with a model by name; an empty name means the only one (INVALID_ARGUMENT when
-  // there are several).
+  // there are several, and for a reranker).
   virtual absl::StatusOr<Embedded> Embed(const EmbedRequest& request,
                                          const CallContext& context) = 0;
+  // Scores texts against a query. Of a text's own fault the result says it. INVALID_ARGUMENT
+  // (query, number of texts, an embedding model; several rerankers and none named);
+  // FAILED_PRECONDITION: no model named, and there is no reranker.
+  virtual absl::StatusOr<RerankedTexts> Rerank(const RerankRequest& request,
+                                               const CallContext& context) = 0;
   // Tokens of `text` by the tokenizer of the collection's model; see encoder::Encoder::CountTokens.
   // FAILED_PRECONDITION where a search by text has it: no model, or another than it was made with.
   virtual absl::StatusOr<int> CountTokens(std::string_view collection,

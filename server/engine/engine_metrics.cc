@@ -43,6 +43,7 @@ EngineMetrics::EngineMetrics(Metrics* metrics)
       search_embed(SearchStage(metrics, "embed")),
       search_scan(SearchStage(metrics, "scan")),
       search_fetch(SearchStage(metrics, "fetch")),
+      search_rerank(SearchStage(metrics, "rerank")),
       upserts(metrics->counter("vecino_documents_upserted_total", "Documents written.")),
       deletes(metrics->counter("vecino_documents_deleted_total", "Documents deleted.")),
       expired(metrics->counter("vecino_documents_expired_total",

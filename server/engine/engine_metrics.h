@@ -20,6 +20,7 @@ struct EngineMetrics {
   Histogram& search_embed;
   Histogram& search_scan;
   Histogram& search_fetch;
+  Histogram& search_rerank;
 
   Counter& upserts;  // documents written
   Counter& deletes;  // documents deleted

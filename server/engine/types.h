@@ -51,6 +51,7 @@ struct Limits {
   static constexpr int kMaxGroupedHits = 1000;      // top_k · group_size
   static constexpr size_t kMaxFieldPathBytes = 512;
   static constexpr int kMaxPagedHits = 10'000;  // before the last page
+  static constexpr size_t kMaxRerankQueryBytes = 64 << 10;
 };
 
 enum class Metric { kCosine, kDot, kL2 };
@@ -248,6 +249,15 @@ struct Diversify {
   int candidates = 0;  // to choose from; 0: kMaxTopK at most, five times top_k
 };
 
+// A stage behind the search that scores pairs of the query and a hit's text; see docs/rerank.md.
+struct Rerank {
+  std::string model;   // name without `models/`; empty: the only reranker, in fp32
+  int candidates = 0;  // hits to score; 0: the larger of kDefaultRerank and top_k
+  absl::Duration budget = absl::InfiniteDuration();  // of the stage
+  std::string query;                                 // empty: the query's text
+};
+inline constexpr int kDefaultRerank = 50;
+
 // Where a page of hits ends: behind the hit of this score, sequence number and shard.
 struct SearchPosition {
   float score = 0;
@@ -276,6 +286,7 @@ struct SearchRequest {
   // Alone of the three, and not with words, whose scores are no similarity of vectors.
   std::optional<Diversify> diversify;
   std::optional<SearchPosition> after;  // only hits behind it; alone of the three
+  std::optional<Rerank> reranking;      // not with any of the three
 };
 
 // A value of a metadata field.
@@ -299,14 +310,24 @@ struct SearchHit {
   int group = -1;  // place of its group's value in SearchResult::groups
   // Of a hybrid query: its scores in the two rankings, where it was among their candidates.
   std::optional<float> dense_score, lexical_score;
+  std::optional<float> rerank_score;  // of a hit that was scored
+};
+
+// What reranking did.
+struct Reranked {
+  std::string model;
+  int pairs = 0;          // scored
+  int truncated = 0;      // of these
+  bool complete = false;  // whether all candidates with text were
 };
 
 struct SearchResult {
   // Best first; equal scores by ascending sequence, then by shard. With group_by the hits of each
-  // group together, groups by their best hit; with diversify in the order they were chosen.
+  // group together, groups by their best hit; with diversify in the order they were chosen; with
+  // reranking those that were scored first, best first, then the others as they were.
   std::vector<SearchHit> hits;
   std::vector<GroupValue> groups;  // with group_by
-  // Behind the last hit, where more may follow: none with group_by and diversify.
+  // Behind the last hit, where more may follow: none with group_by, diversify and reranking.
   std::optional<SearchPosition> next;
   Metric metric = Metric::kCosine;
   // Whether scores are those of words, alone or in a hybrid query: higher is better, whatever the
@@ -314,7 +335,8 @@ struct SearchResult {
   bool by_words = false;
   int query_token_count = 0;
   bool query_truncated = false;
-  absl::Duration embed_time, search_time, fetch_time;
+  absl::Duration embed_time, search_time, fetch_time, rerank_time;
+  std::optional<Reranked> reranked;  // with reranking
 };
 
 }  // namespace vecino::engine

@@ -354,6 +354,8 @@ void WriteModel(const encoder::ModelInfo& info, v1::Model* out) {
   out->set_query_prompt(info.query_prompt);
   out->set_document_prompt(info.document_prompt);
   for (const int dimensions : info.matryoshka) out->add_matryoshka_dimensions(dimensions);
+  out->set_task(info.task == encoder::Task::kRerank ? v1::MODEL_TASK_RERANK : v1::MODEL_TASK_EMBED);
+  out->set_activation(info.activation);
 }
 
 void WriteDuration(absl::Duration duration, google::protobuf::Duration* out) {

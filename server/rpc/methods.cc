@@ -178,6 +178,8 @@ MethodTable Handlers::Methods() {
        Bind(&search_, &SearchHandlers::HybridSearchDocuments, max, kFewerHits)},
       {embedding + "EmbedText",
        Bind(&embedding_, &EmbeddingHandlers::EmbedText, max, "send fewer texts")},
+      {embedding + "RerankTexts",
+       Bind(&embedding_, &EmbeddingHandlers::RerankTexts, max, "send fewer texts")},
       {embedding + "ListModels", Bind(&embedding_, &EmbeddingHandlers::ListModels, max)},
       {embedding + "GetModel", Bind(&embedding_, &EmbeddingHandlers::GetModel, max)},
       {"/vecino.v1.AdminService/GetServerStatus",

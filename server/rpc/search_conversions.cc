@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/rerank_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/search_page_token.h"
 #include "server/rpc/text.h"
@@ -134,6 +135,9 @@ absl::Status ReadShape(std::string_view collection, const v1::SearchDocumentsReq
       }
     }
   }
+  if (request.has_rerank()) {
+    if (absl::Status status = ReadRerank(request.rerank(), out); !status.ok()) return status;
+  }
   if (!request.page_token().empty()) {
     auto position = ReadSearchPageToken(collection, request);
     if (!position.ok()) return position.status();
@@ -178,6 +182,7 @@ absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsR
   for (const engine::SearchHit& hit : result.hits) {
     auto* to = out->add_hits();
     to->set_score(hit.score);
+    if (hit.rerank_score.has_value()) to->set_rerank_score(*hit.rerank_score);
     if (hit.group >= 0) WriteGroup(result.groups.at(static_cast<size_t>(hit.group)), to);
     if (absl::Status status = WriteDocument(collection, hit.document, to->mutable_document());
         !status.ok()) {
@@ -192,6 +197,10 @@ absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsR
   WriteDuration(result.embed_time, out->mutable_timings()->mutable_embed());
   WriteDuration(result.search_time, out->mutable_timings()->mutable_search());
   WriteDuration(result.fetch_time, out->mutable_timings()->mutable_fetch());
+  if (result.reranked.has_value()) {
+    WriteDuration(result.rerank_time, out->mutable_timings()->mutable_rerank());
+    WriteReranked(*result.reranked, out->mutable_reranked());
+  }
   if (result.next.has_value()) {
     out->set_next_page_token(MakeSearchPageToken(collection, request, *result.next));
   }

@@ -91,7 +91,7 @@ class CommandLineTest(unittest.TestCase):
                 stored = shown["recall_target"] if key == "recall" else shown["index_parameters"][key]
                 self.assertEqual(stored, float(value))
             self.ok("load", name, "-", stdin=self.jsonl([{"id": f"p{i}", "vector": [i, 1, 2, 3]} for i in range(50)]))
-            for effort in [[], ["--recall", ".99"], ["--exact"], ["--nprobe", 4, "--rerank", 20], ["--ef", 30]]:
+            for effort in [[], ["--recall", ".99"], ["--exact"], ["--nprobe", 4, "--index-rerank", 20], ["--ef", 30]]:
                 found = self.rows("search", name, "--id", "p7", "-k", 3, *effort)
                 self.assertEqual(len(found), 3, (kind, effort))
         self.assertFalse(self.rows("collection", "show", "kind-auto")[0]["index_parameters"]["graph"])

@@ -1,6 +1,7 @@
 // Stand-ins for the encoder and the metrics.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -72,6 +73,33 @@ class FakeEncoder : public encoder::Encoder {
     }
     return results;
   }
+  // The score of a text is the share of the query's bytes that it begins with.
+  absl::StatusOr<std::vector<encoder::RerankResult>> Rerank(
+      std::string_view model, std::string_view query, std::span<const std::string_view> texts,
+      const encoder::RerankOptions& options) override {
+    const auto info = Model(model);
+    if (!info.ok()) return info.status();
+    if (!fail.ok()) return fail;
+    last_rerank = options;
+    last_query = std::string(query);
+    std::vector<encoder::RerankResult> results;
+    for (const std::string_view text : texts) {
+      encoder::RerankResult& result = results.emplace_back();
+      if (results.size() > rerank_in_time) {
+        result.status = absl::DeadlineExceededError("no time");
+        continue;
+      }
+      size_t same = 0;
+      while (same < std::min(text.size(), query.size()) && text[same] == query[same]) ++same;
+      result.score = static_cast<float>(same) / static_cast<float>(query.size());
+      result.token_count = static_cast<int>(text.size() + query.size());
+      result.truncated = result.token_count > info->max_tokens;
+      if (result.truncated && options.truncate == encoder::Truncate::kError) {
+        result.status = absl::InvalidArgumentError("too long");
+      }
+    }
+    return results;
+  }
   // One for each byte, as Embed.
   absl::StatusOr<int> CountTokens(std::string_view model, std::string_view text) const override {
     const auto info = Model(model);
@@ -84,6 +112,9 @@ class FakeEncoder : public encoder::Encoder {
   std::vector<encoder::ModelInfo> models;
   absl::Status fail;
   std::function<void()> before_embed;
+  size_t rerank_in_time = static_cast<size_t>(-1);  // texts of a call that are scored
+  encoder::RerankOptions last_rerank;
+  std::string last_query;
   std::atomic<int64_t> embedded{0};
   std::atomic<encoder::Lane> last_lane{encoder::Lane::kBulk};
 };

@@ -34,6 +34,7 @@ class FakeEngine final : public engine::Engine {
       open_ingest;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
+  std::vector<encoder::RerankResult> rerankings;
   encoder::EmbedTimings timings;
   std::function<void(const engine::CallContext&)> while_embedding;
   encoder::EncoderStats encoder_stats;
@@ -41,7 +42,7 @@ class FakeEngine final : public engine::Engine {
   // What it was asked last.
   engine::CollectionSpec spec;
   bool validate_only = false;
-  std::string collection, etag, model;
+  std::string collection, etag, model, query;
   std::vector<engine::DocumentWrite> writes;
   engine::Truncate truncate = engine::Truncate::kAuto;
   std::vector<std::string> ids, texts;
@@ -362,6 +363,16 @@ class FakeEngine final : public engine::Engine {
     dimensions = request.dimensions;
     if (!failure.ok()) return failure;
     return engine::Embedded{models.empty() ? encoder::ModelInfo{} : models[0], embeddings, timings};
+  }
+  absl::StatusOr<engine::RerankedTexts> Rerank(const engine::RerankRequest& request,
+                                               const engine::CallContext&) override {
+    model = request.model;
+    query = std::string(request.query);
+    texts.assign(request.texts.begin(), request.texts.end());
+    truncate = request.truncate;
+    if (!failure.ok()) return failure;
+    return engine::RerankedTexts{models.empty() ? encoder::ModelInfo{} : models[0], rerankings,
+                                 timings};
   }
   absl::StatusOr<std::unique_ptr<engine::IndexExport>> ExportIndex(
       std::string_view c, const engine::ExportRequest& request,
