@@ -103,6 +103,7 @@ SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
     response.hits.push_back({.document = FromProto(hit.document()),
                              .score = hit.score(),
                              .group_json = hit.has_group() ? ToJson(hit.group()) : ""});
+    if (hit.has_passage()) response.hits.back().passage = FromProto(hit.passage());
   }
   response.metric = FromProto(message.metric());
   response.higher_is_better = message.higher_is_better();

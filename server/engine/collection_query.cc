@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/chunking.h"
 #include "server/engine/query_expression.h"
 #include "server/engine/validation.h"
 
@@ -69,7 +70,8 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
   if (!filter.ok()) return filter.status();
   query.filter = *std::move(filter);
   query.after = request.after;
-  query.parts = request.parts;
+  query.parts = query.asked = request.parts;
+  query.parts.passages = query.parts.passages || info_.spec.chunking.has_value();
   query.max_bytes = request.max_bytes;
   const IndexSpec& index = info_.spec.index;
   query.params.recall_target =
@@ -110,7 +112,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
       return absl::NotFoundError(
           absl::StrCat("document `", document->id, "` does not exist in `", info_.spec.id, "`"));
     }
-    query.vector = std::move(documents->front()->vector);
+    query.vector = MeanVector(info_.spec.dimension, std::move(documents->front()->vector));
     if (query.vector.empty()) return NoVectorError(document->id, info_.spec.id);
   } else {
     field = "expression";
@@ -163,7 +165,7 @@ absl::Status Collection::ReadExpression(const ExpressionQuery& expression,
         return absl::NotFoundError(absl::StrCat(field, ": document `", ids[next_document - 1],
                                                 "` does not exist in `", info_.spec.id, "`"));
       }
-      vector = std::move(document->vector);
+      vector = MeanVector(info_.spec.dimension, std::move(document->vector));
       if (vector.empty()) return NoVectorError(document->id, info_.spec.id);
     }
     absl::Status status = PrepareVector(field, info_.spec.metric, info_.spec.dimension, &vector);

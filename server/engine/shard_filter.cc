@@ -1,5 +1,7 @@
 #include "server/engine/shard_filter.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "server/fields/passing.h"
@@ -18,28 +20,37 @@ void Set(int64_t slot, Words* words) {
   (*words)[static_cast<size_t>(slot / 64)] |= uint64_t{1} << (slot % 64);
 }
 
-Words BitsOf(const index::Segment& segment, const fields::Passing& passing) {
+// passing: by sequence numbers.
+Words BitsOf(const index::Segment& segment, LabelScheme labels, const fields::Passing& passing) {
   Words words(static_cast<size_t>((segment.size() + 63) / 64));
+  const uint64_t first = segment.first_label();
   if (passing.size() * kFew < segment.size()) {
-    passing.ForEach([&](uint64_t label) {
-      if (const int64_t slot = segment.FindSlot(label); slot >= 0) Set(slot, &words);
+    passing.ForEach([&](uint64_t sequence) {
+      // The passages of a live version that a segment has follow each other.
+      for (uint64_t label = std::max(first, labels.First(sequence)); label <= labels.Last(sequence);
+           ++label) {
+        const int64_t slot = segment.FindSlot(label);
+        if (slot < 0) break;
+        Set(slot, &words);
+      }
     });
     return words;
   }
   // Both go by ascending labels.
   int64_t i = 0;
   int64_t slot = segment.InLabelOrder(0);
-  uint64_t at = segment.label(slot);
-  passing.ForEach([&](uint64_t label) {
-    while (at < label) {
-      if (++i == segment.size()) {
-        at = std::numeric_limits<uint64_t>::max();
-        return;
-      }
-      slot = segment.InLabelOrder(i);
-      at = segment.label(slot);
+  uint64_t at = labels.SequenceOf(first);
+  const auto next = [&] {
+    if (++i == segment.size()) {
+      at = std::numeric_limits<uint64_t>::max();
+      return;
     }
-    if (at == label) Set(slot, &words);
+    slot = segment.InLabelOrder(i);
+    at = labels.SequenceOf(segment.label(slot));
+  };
+  passing.ForEach([&](uint64_t sequence) {
+    while (at < sequence) next();
+    for (; at == sequence; next()) Set(slot, &words);
   });
   return words;
 }
@@ -54,9 +65,9 @@ index::SlotBits ShardFilter::Hold(FilterCache::Bits bits, int64_t slots) const {
 index::SlotBits ShardFilter::OfSegment(const index::Segment& segment) const {
   FilterCache::Bits bits = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
   if (bits == nullptr) {
-    const fields::Passing passing(fields_.Pin(), filter_, segment.first_label(),
-                                  segment.last_label());
-    bits = std::make_shared<const Words>(BitsOf(segment, passing));
+    const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(segment.first_label()),
+                                  labels_.SequenceOf(segment.last_label()));
+    bits = std::make_shared<const Words>(BitsOf(segment, labels_, passing));
     if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), bits);
   }
   return Hold(std::move(bits), segment.size());
@@ -66,11 +77,13 @@ index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
   const int rows = tail.size();  // before the fields are looked at, which have them all then
   Words words(static_cast<size_t>((rows + 63) / 64) + 1);  // never null
   if (rows > 0) {
-    const fields::Passing passing(fields_.Pin(), filter_, tail.label(0), tail.label(rows - 1));
+    const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(tail.label(0)),
+                                  labels_.SequenceOf(tail.label(rows - 1)));
     int slot = 0;
-    passing.ForEach([&](uint64_t label) {
-      while (slot < rows && tail.label(slot) < label) ++slot;
-      if (slot < rows && tail.label(slot) == label) Set(slot, &words);
+    const auto at = [&] { return labels_.SequenceOf(tail.label(slot)); };
+    passing.ForEach([&](uint64_t sequence) {
+      while (slot < rows && at() < sequence) ++slot;
+      for (; slot < rows && at() == sequence; ++slot) Set(slot, &words);
     });
   }
   return Hold(std::make_shared<const Words>(std::move(words)), rows);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/engine/filter_cache.h"
+#include "server/engine/label_scheme.h"
 #include "server/fields/field_index.h"
 #include "server/fields/filter.h"
 #include "server/index/search_params.h"
@@ -17,8 +18,9 @@ namespace vecino::engine {
 class ShardFilter final : public index::RowFilter {
  public:
   // All outlive it. cache: null for none.
-  ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, FilterCache* cache)
-      : fields_(fields), filter_(filter), cache_(cache) {}
+  ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, LabelScheme labels,
+              FilterCache* cache)
+      : fields_(fields), filter_(filter), labels_(labels), cache_(cache) {}
 
   index::SlotBits OfSegment(const index::Segment& segment) const override;
   index::SlotBits OfTail(const index::Tail& tail) const override;
@@ -28,6 +30,7 @@ class ShardFilter final : public index::RowFilter {
 
   const fields::FieldIndex& fields_;
   const fields::Filter& filter_;
+  const LabelScheme labels_;
   FilterCache* const cache_;
   mutable std::vector<FilterCache::Bits> held_;  // until the search ends
 };

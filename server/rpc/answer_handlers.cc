@@ -11,6 +11,7 @@
 #include "server/rpc/prompt.h"
 #include "server/rpc/reply_budget.h"
 #include "server/rpc/resource_names.h"
+#include "server/rpc/search_conversions.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
@@ -94,10 +95,12 @@ absl::StatusOr<std::unique_ptr<MessageStream>> AnswerHandlers::AnswerQuestion(
   std::vector<std::string_view> texts;
   for (size_t i = 0; i < hits.size(); ++i) {
     hits[i].set_score(found->hits[i].score);
+    const std::optional<engine::HitPassage>& passage = found->hits[i].passage;
+    if (passage.has_value()) WriteHitPassage(*passage, hits[i].mutable_passage());
     status = WriteDocument(*collection, found->hits[i].document, hits[i].mutable_document());
     if (!status.ok()) return status;
     if (status = reply_budget.Add(hits[i]); !status.ok()) return status;
-    texts.push_back(found->hits[i].document.text);
+    texts.push_back(passage.has_value() ? passage->text : found->hits[i].document.text);
   }
 
   const auto count = [&](std::string_view text) -> absl::StatusOr<int> {

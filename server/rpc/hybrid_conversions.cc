@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/search_conversions.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
@@ -91,6 +92,7 @@ absl::Status WriteHybrid(std::string_view collection, const engine::SearchResult
     to->set_score(hit.score);
     if (hit.dense_score.has_value()) to->set_dense_score(*hit.dense_score);
     if (hit.lexical_score.has_value()) to->set_lexical_score(*hit.lexical_score);
+    if (hit.passage.has_value()) WriteHitPassage(*hit.passage, to->mutable_passage());
     if (absl::Status status = WriteDocument(collection, hit.document, to->mutable_document());
         !status.ok()) {
       return status;
