@@ -193,8 +193,8 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
 void AddDocumentCommands(CLI::App& app, Context& context) {
   const auto arguments = std::make_shared<Arguments>();
   constexpr const char* kWithVector = "Also the vectors";
-  AddCommand(app, context, "get", "Print documents by id", arguments, Get, true)
-      ->add_flag("--with-vector", arguments->with_vector, kWithVector);
+  CLI::App* get = AddCommand(app, context, "get", "Print documents by id", arguments, Get, true);
+  get->add_flag("--with-vector", arguments->with_vector, kWithVector);
   get->add_flag("--with-passages", arguments->with_passages, "Where its passages are in the text");
   AddCommand(app, context, "delete", "Delete documents by id", arguments, Delete, true);
   AddCommand(app, context, "count", "Print how many documents a collection holds", arguments, Count,
