@@ -1,5 +1,6 @@
 #include "client/conversions.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -102,6 +103,12 @@ v1::Collection ToProto(const Collection& collection) {
   }
   message.set_shard_count(collection.shard_count);
   IndexToProto(collection, message.mutable_index_policy());
+  if (collection.chunking.has_value()) {
+    message.mutable_chunking()->set_max_tokens(collection.chunking->max_tokens);
+    if (collection.chunking->overlap_tokens.has_value()) {
+      message.mutable_chunking()->set_overlap_tokens(*collection.chunking->overlap_tokens);
+    }
+  }
   return message;
 }
 
@@ -126,6 +133,7 @@ google::protobuf::FieldMask ToProto(const ReadMask& mask) {
   if (mask.text) message.add_paths("text");
   if (mask.metadata) message.add_paths("metadata");
   if (mask.vector) message.add_paths("vector");
+  if (mask.passages) message.add_paths("passages");
   if (message.paths_size() == 0) message.add_paths("id");  // an empty mask stands for the default
   return message;
 }
@@ -154,12 +162,23 @@ std::chrono::microseconds FromProto(const google::protobuf::Duration& message) {
       std::chrono::seconds(message.seconds()) + std::chrono::nanoseconds(message.nanos()));
 }
 
+Passage FromProto(const v1::Passage& message) {
+  return {.index = message.index(),
+          .start = static_cast<size_t>(std::max(message.start(), 0)),
+          .end = static_cast<size_t>(std::max(message.end(), 0)),
+          .text = message.text(),
+          .vector = FromProto(message.vector())};
+}
+
 Document FromProto(const v1::Document& message) {
   Document document;
   document.id = message.id();
   document.text = message.text();
   document.metadata_json = ToJson(message.metadata());
   document.vector = FromProto(message.vector());
+  for (const v1::Passage& passage : message.passages()) {
+    document.passages.push_back(FromProto(passage));
+  }
   document.version = message.version();
   document.create_time = FromProto(message.create_time());
   document.update_time = FromProto(message.update_time());
@@ -177,6 +196,10 @@ Collection FromProto(const v1::Collection& message) {
   collection.model_hash = message.embedding().model_hash();
   collection.shard_count = message.shard_count();
   IndexFromProto(message.index_policy(), &collection);
+  if (message.has_chunking()) {
+    collection.chunking = Chunking{.max_tokens = message.chunking().max_tokens(),
+                                   .overlap_tokens = message.chunking().overlap_tokens()};
+  }
   collection.etag = message.etag();
   collection.create_time = FromProto(message.create_time());
   return collection;

@@ -40,6 +40,7 @@ v1::WriteMode ToProto(WriteMode mode);
 google::protobuf::FieldMask ToProto(const ReadMask& mask);
 void ToProto(const std::vector<float>& vector, v1::Vector* message);
 
+Passage FromProto(const v1::Passage& message);
 Document FromProto(const v1::Document& message);
 Collection FromProto(const v1::Collection& message);
 WriteToken FromProto(const v1::WriteToken& message);

@@ -66,6 +66,7 @@ SearchResponse FromProto(const v1::HybridSearchDocumentsResponse& message) {
     if (hit.has_dense_score()) one.dense_score = hit.dense_score();
     if (hit.has_lexical_score()) one.lexical_score = hit.lexical_score();
     if (hit.has_rerank_score()) one.rerank_score = hit.rerank_score();
+    if (hit.has_passage()) one.passage = FromProto(hit.passage());
   }
   response.query_truncated = message.query_truncated();
   response.embed_time = FromProto(message.timings().embed());

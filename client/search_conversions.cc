@@ -109,6 +109,7 @@ SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
                              .score = hit.score(),
                              .group_json = hit.has_group() ? ToJson(hit.group()) : ""});
     if (hit.has_rerank_score()) response.hits.back().rerank_score = hit.rerank_score();
+    if (hit.has_passage()) response.hits.back().passage = FromProto(hit.passage());
   }
   response.metric = FromProto(message.metric());
   response.higher_is_better = message.higher_is_better();

@@ -35,6 +35,7 @@ struct ModelInfo {
   std::string hash;
   std::string query_prompt;     // put before queries
   std::string document_prompt;  // put before documents
+  int document_tokens = 0;  // that a document has beside its text's: special ones and the prompt's
   // Fewer dimensions that its vectors may be cut to (Kusupati et al. 2022), ascending; often none.
   std::vector<int> matryoshka;
   Task task = Task::kEmbed;

@@ -12,7 +12,7 @@
 namespace vecino::storage {
 
 // Version of everything on disk; in meta under kFormatKey. A store with a higher one is not opened.
-inline constexpr uint32_t kFormatVersion = 2;
+inline constexpr uint32_t kFormatVersion = 3;
 
 // First byte of every key but kFormatKey, which must stay readable to every version.
 inline constexpr uint8_t kKeyVersion = 1;

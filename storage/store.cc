@@ -364,7 +364,8 @@ absl::StatusOr<std::unique_ptr<ShardLog>> LocalStore::OpenShard(uint32_t uid, ui
         "shard ", shard, " with dimension ", dimension, " of collection uid ", uid, ", which has ",
         found->record.shard_count, " shards of dimension ", found->record.dimension));
   }
-  return LocalLog::Open(database_.get(), found->gate, uid, static_cast<uint16_t>(shard), dimension);
+  return LocalLog::Open(database_.get(), found->gate, uid, static_cast<uint16_t>(shard), dimension,
+                        found->record.chunk_tokens > 0 ? kMaxPassages : 1);
 }
 
 absl::Status LocalStore::DropMark(uint32_t uid, std::string_view token) {

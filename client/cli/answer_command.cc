@@ -45,7 +45,7 @@ class Printer final : public AnswerSink {
       char score[32];
       std::snprintf(score, sizeof(score), "%.3f", sources[i].score);
       table.AddRow({"[" + std::to_string(i + 1) + "]", score, sources[i].document.id,
-                    sources[i].document.text});
+                    sources[i].passage ? sources[i].passage->text : sources[i].document.text});
     }
     table.Print(std::cout, TableWidth());
     if (sources.empty()) std::cout << "no sources\n";
@@ -80,6 +80,7 @@ class JsonPrinter final : public AnswerSink {
     for (const SearchHit& source : sources) {
       Json json{{"number", list.size() + 1}, {"score", source.score}};
       if (source.rerank_score.has_value()) json["rerank_score"] = *source.rerank_score;
+      if (source.passage.has_value()) json["passage"] = PassageJson(*source.passage);
       json.update(DocumentJson(source.document));
       list.push_back(std::move(json));
     }

@@ -57,7 +57,8 @@ void Print(const SearchResponse& response, const Arguments& arguments) {
   }
   Table table(std::move(columns));
   for (const SearchHit& hit : response.hits) {
-    std::vector<std::string> row = {ScoreText(hit.score), hit.document.id, hit.document.text};
+    std::vector<std::string> row = {ScoreText(hit.score), hit.document.id,
+                                    hit.passage ? hit.passage->text : hit.document.text};
     if (grouped) row.insert(row.begin() + 1, GroupText(hit));
     if (hybrid) {
       row.insert(row.begin() + 1, {ScoreText(hit.dense_score), ScoreText(hit.lexical_score)});
@@ -95,6 +96,7 @@ void PrintJson(const SearchResponse& response, size_t rank) {
     if (hit.lexical_score.has_value()) json["lexical_score"] = *hit.lexical_score;
     if (hit.rerank_score.has_value()) json["rerank_score"] = *hit.rerank_score;
     if (!hit.group_json.empty()) json["group"] = Json::parse(hit.group_json, nullptr, false);
+    if (hit.passage.has_value()) json["passage"] = PassageJson(*hit.passage);
     json.update(DocumentJson(hit.document));
     std::cout << OneLine(json) << '\n';
   }

@@ -97,6 +97,14 @@ struct IndexParameters {
   friend bool operator==(const IndexParameters&, const IndexParameters&) = default;
 };
 
+// How the texts of documents are split into passages, each with a vector of its own.
+struct Chunking {
+  int max_tokens = 0;                 // of a passage; 0 on creation: the model's window
+  std::optional<int> overlap_tokens;  // with the next passage, at most; unset on creation: 32
+
+  friend bool operator==(const Chunking&, const Chunking&) = default;
+};
+
 struct Collection {
   std::string id;
   int dimension = 0;  // 0 on creation: the model's
@@ -108,6 +116,7 @@ struct Collection {
   std::string index_kind;
   double recall_target = 0;  // of searches that name none; 0 on creation: the server's, 0.95
   IndexParameters index_parameters;
+  std::optional<Chunking> chunking;  // none: a document has one vector
   std::string etag;
   std::chrono::system_clock::time_point create_time;
 };
@@ -240,11 +249,21 @@ class IndexExportSink {
   }
 };
 
+// A part of a document's text.
+struct Passage {
+  int index = 0;              // among the document's passages
+  size_t start = 0, end = 0;  // bytes [start, end) of the text
+  std::string text;           // of a hit's passage, when the search returns texts
+  std::vector<float> vector;  // of a document's passages, when vectors were asked for
+};
+
 struct Document {
   std::string id;
   std::string text;
   std::string metadata_json;  // one JSON object, or empty
-  std::vector<float> vector;  // empty: made from the text, or not asked for
+  std::vector<float> vector;  // empty: made from the text, not asked for, or there are several
+  std::vector<Passage>
+      passages;  // set by reads that ask for them, or for vectors where several are
   int64_t version = 0;
   std::chrono::system_clock::time_point create_time, update_time;
   // Changes with every version. Set by reads; Upsert, Update and Delete with an etag do something
@@ -265,7 +284,7 @@ enum class WriteMode {
 
 // Which parts of a document a read returns besides id, version and times.
 struct ReadMask {
-  bool text = true, metadata = true, vector = false;
+  bool text = true, metadata = true, vector = false, passages = false;
 };
 
 struct StreamOptions {
@@ -420,6 +439,7 @@ struct SearchHit {
   // Of a hybrid search: its scores in the two rankings, where it was among their candidates.
   std::optional<float> dense_score, lexical_score;
   std::optional<float> rerank_score;  // where it was scored by a reranker
+  std::optional<Passage> passage;  // of a collection with chunking: the best one
 };
 
 struct SearchResponse {

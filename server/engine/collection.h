@@ -133,9 +133,14 @@ class Collection {
                                         const fields::Filter& filter, const PatchFn& patch,
                                         std::stop_token stop);
 
+  // collection_embed.cc
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,
                            std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results);
+  absl::Status AppendPassages(std::span<const size_t> places, const CallContext& context,
+                              std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results,
+                              std::vector<std::string_view>* texts,
+                              std::vector<size_t>* owners) const;
   // Commits the writes, shard by shard. places: where in `results` each one's result belongs.
   void Commit(std::vector<std::vector<ShardWrite>> by_shard,
               const std::vector<std::vector<size_t>>& places, const CallContext& context,
@@ -188,6 +193,11 @@ class Collection {
   absl::StatusOr<std::string> FindSearchReranker(const SearchRequest& request) const;
   absl::Status RerankHits(const SearchRequest& request, size_t max_bytes,
                           const CallContext& context, SearchResult* result) const;
+  // collection_passages.cc
+  // Sets the passages of the hits of a chunked collection, and takes away what was read for them
+  // alone. passages: as Fetched has them.
+  static void SetPassages(const Query& query, std::span<const int> passages,
+                          std::vector<SearchHit>* hits);
 
   // collection_choice.cc
   absl::StatusOr<std::vector<Candidate>> Choose(const Query& query, int k, bool fill,

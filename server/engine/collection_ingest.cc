@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/engine/chunking.h"
 #include "server/engine/collection.h"
 #include "server/engine/shard_of.h"
 #include "server/engine/validation.h"
@@ -155,8 +156,8 @@ absl::Status Collection::Ingest::Prepare(absl::Span<IngestWrite> writes,
     std::vector<float>& vector = writes[i].write.document.vector;
     if (!writes[i].result.status.ok() || vector.empty()) continue;
     const CollectionSpec& spec = collection_->info_.spec;
-    writes[i].result.status =
-        PrepareVector(Item(i, ".vector"), spec.metric, spec.dimension, &vector);
+    writes[i].result.status = PrepareVectors(Item(i, ".vector"), spec.metric, spec.dimension,
+                                             writes[i].write.document.passages.size(), &vector);
   }
   return embedded;
 }

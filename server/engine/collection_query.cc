@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/chunking.h"
 #include "server/engine/query_expression.h"
 #include "server/engine/search_checks.h"
 #include "server/engine/validation.h"
@@ -69,10 +70,11 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
   query.min_score = request.min_score;
   query.filter = std::move(filter);
   query.after = request.after;
-  query.parts = request.parts;
+  query.parts = query.asked = request.parts;
+  query.parts.passages = query.parts.passages || info_.spec.chunking.has_value();
   if (request.reranking.has_value()) {
     query.wanted = std::max(request.top_k, RerankCandidates(request));
-    query.parts.text = true;
+    query.parts.text = query.asked.text = true;
   }
   query.max_bytes = request.max_bytes;
   const IndexSpec& index = info_.spec.index;
@@ -114,7 +116,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
       return absl::NotFoundError(
           absl::StrCat("document `", document->id, "` does not exist in `", info_.spec.id, "`"));
     }
-    query.vector = std::move(documents->front()->vector);
+    query.vector = MeanVector(info_.spec.dimension, std::move(documents->front()->vector));
     if (query.vector.empty()) return NoVectorError(document->id, info_.spec.id);
   } else {
     field = "expression";
@@ -167,7 +169,7 @@ absl::Status Collection::ReadExpression(const ExpressionQuery& expression,
         return absl::NotFoundError(absl::StrCat(field, ": document `", ids[next_document - 1],
                                                 "` does not exist in `", info_.spec.id, "`"));
       }
-      vector = std::move(document->vector);
+      vector = MeanVector(info_.spec.dimension, std::move(document->vector));
       if (vector.empty()) return NoVectorError(document->id, info_.spec.id);
     }
     absl::Status status = PrepareVector(field, info_.spec.metric, info_.spec.dimension, &vector);

@@ -60,7 +60,8 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
   for (const auto& shard : shards_) {
     std::optional<ShardFilter> filter;
     if (query.filter != nullptr) {
-      filter.emplace(shard->fields(), *query.filter, context_.filters, context_.slot_maps);
+      filter.emplace(shard->fields(), *query.filter, shard->labels(), context_.filters,
+                     context_.slot_maps);
       params.filter = &*filter;
     }
     auto hits = shard->Search(query.vector.data(), params, check);
@@ -74,7 +75,13 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
       hits = shard->Search(query.vector.data(), exact, check);
     }
     if (!hits.ok()) return hits.status();
-    for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), -1, hit});
+    for (const ShardHit& hit : *hits) {
+      candidates.push_back({.shard = shard->number(),
+                            .hit = {hit.sequence, hit.score},
+                            .dense = {},
+                            .lexical = {},
+                            .passage = hit.passage});
+    }
   }
   return candidates;
 }
@@ -162,8 +169,12 @@ bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& ca
       continue;
     }
     if (!budget.Add(ReplyBytes(document)).ok()) return false;
-    hits.push_back({std::move(document), candidate.hit.score, candidate.group, candidate.dense,
-                    candidate.lexical});
+    hits.push_back({std::move(document),
+                    candidate.hit.score,
+                    candidate.group,
+                    candidate.dense,
+                    candidate.lexical,
+                    {}});
     if (!ids.insert(hits.back().document.id).second) return false;
   }
   fetched->hits = std::move(hits);
@@ -217,8 +228,13 @@ absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>&
                             *document);
       }
       if (query.FindExcluded(document->id) != nullptr) continue;
-      fetched->hits.push_back({*std::move(document), candidates[i].hit.score, candidates[i].group,
-                               candidates[i].dense, candidates[i].lexical});
+      fetched->hits.push_back({*std::move(document),
+                               candidates[i].hit.score,
+                               candidates[i].group,
+                               candidates[i].dense,
+                               candidates[i].lexical,
+                               {}});
+      fetched->passages.push_back(candidates[i].passage);
     }
     next = end;
     if (fetched->gone > 0 && !fill) break;
@@ -394,6 +410,7 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
   }
 
   result.hits = std::move(fetched.hits);
+  if (info_.spec.chunking.has_value()) SetPassages(*query, fetched.passages, &result.hits);
   result.groups = std::move(fetched.groups);
   if (query->group_by == nullptr && query->diversify == nullptr && !reranks &&
       result.hits.size() == static_cast<size_t>(query->wanted) &&

@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
+#include "server/engine/chunking.h"
 #include "server/engine/collection.h"
 #include "server/engine/document_jobs.h"
 #include "server/engine/document_streams.h"
@@ -338,9 +339,11 @@ absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const Collectio
   record.metric = ToStored(spec.metric);
   record.create_time_us = absl::ToUnixMicros(absl::Now());
   int dimension = spec.dimension;
+  std::optional<encoder::ModelInfo> model;
   if (!spec.model.empty()) {
-    const auto model = encoder_->Model(spec.model);
-    if (!model.ok()) return model.status();
+    auto found = encoder_->Model(spec.model);
+    if (!found.ok()) return found.status();
+    model = *std::move(found);
     if (model->task == encoder::Task::kRerank) {
       return InvalidField(
           "collection.embedding.model",
@@ -368,6 +371,12 @@ absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const Collectio
                                      ", or 0 with an embedding model"));
   }
   record.dimension = static_cast<uint32_t>(dimension);
+  if (spec.chunking.has_value()) {
+    auto chunking = CheckChunking(*spec.chunking, model);
+    if (!chunking.ok()) return chunking.status();
+    record.chunk_tokens = static_cast<uint32_t>(chunking->max_tokens);
+    record.chunk_overlap = static_cast<uint32_t>(chunking->overlap_tokens);
+  }
   if (absl::Status status = CheckIndexSpec(spec.index, dimension); !status.ok()) return status;
   record.index = ToStored(spec.index);
   return record;

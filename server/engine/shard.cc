@@ -5,15 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/index/give_way.h"
 
 namespace vecino::engine {
 namespace {
 
 constexpr size_t kMaxTailBytes = 64 << 20;
-
-// Hits beyond what was asked for, to take the places of rows that have expired.
-constexpr size_t kFirstSlack = 64;
 
 // Writes in one group commit.
 constexpr size_t kMaxGroup = 4096;
@@ -48,59 +44,6 @@ void Shard::CountMore(int64_t bytes) {
   if (options_.budget == nullptr || bytes == 0) return;
   options_.budget->Add(bytes);
   counted_bytes_ += bytes;
-}
-
-absl::StatusOr<std::vector<index::Hit>> Shard::Search(
-    const float* query, const index::SearchParams& params,
-    absl::FunctionRef<absl::Status()> checkpoint) const {
-  index::SearchParams filled = params;
-  if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
-  if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
-  if (filled.ef == 0) filled.ef = options_.index.ef_search;
-  index::NoteSearch();
-  // Before the view: what is no longer due then was tombstoned before, which the view shows.
-  const std::vector<uint64_t> due = Expired();
-  const std::shared_ptr<const index::View> view = index_.Pin();
-  if (due.empty()) return index::Search(*view, options_.metric, query, filled, checkpoint);
-  return SearchAround(due, *view, query, filled, checkpoint);
-}
-
-// As many hits beside rows that are to be left out: looks for more until enough are left.
-absl::StatusOr<std::vector<index::Hit>> Shard::SearchAround(
-    const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
-    index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const {
-  const auto wanted = static_cast<size_t>(params.k);
-  const size_t most = wanted + left_out.size();
-  const index::SearchParams asked = params;
-  size_t found_before = 0;
-  for (size_t k = std::min(most, wanted + kFirstSlack);; k = std::min(most, 2 * k)) {
-    const int slack = static_cast<int>(k - wanted);
-    params.k = static_cast<int>(k);
-    if (asked.ef > 0) params.ef = asked.ef + slack;
-    if (asked.rerank > 0) params.rerank = asked.rerank + slack;
-    auto hits = index::Search(view, options_.metric, query, params, checkpoint);
-    if (!hits.ok()) return hits.status();
-    const size_t found = hits->size();
-    std::erase_if(*hits, [&](const index::Hit& hit) {
-      return std::binary_search(left_out.begin(), left_out.end(), hit.label);
-    });
-    if (hits->size() < wanted && k < most && found > found_before) {
-      found_before = found;
-      continue;
-    }
-    if (hits->size() > wanted) hits->resize(wanted);
-    return hits;
-  }
-}
-
-bool Shard::MorePass(const index::RowFilter& filter, size_t count) const {
-  const std::vector<uint64_t> due = Expired();  // before the view, as in Search
-  size_t found = 0;
-  index::ForEachPassing(*index_.Pin(), filter, [&](uint64_t label) {
-    found += !std::binary_search(due.begin(), due.end(), label);
-    return found <= count;
-  });
-  return found > count;
 }
 
 absl::Status Shard::WaitApplied(uint64_t sequence, const CallContext& context,

@@ -25,6 +25,7 @@
 #include "server/engine/expiries.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
+#include "server/engine/label_scheme.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/manifest.h"
 #include "server/engine/memory_budget.h"
@@ -48,7 +49,8 @@ struct ShardOptions {
   int number = 0;          // 0 to shard_count - 1
   index::Metric metric = index::Metric::kInnerProduct;
   int dimension = 0;
-  bool unit = false;         // whether every vector has length 1 (COSINE)
+  bool unit = false;  // whether every vector has length 1 (COSINE)
+  LabelScheme labels;
   int tail_capacity = 8192;  // rows; lowered so that a tail of long vectors stays under 64 MiB
   index::IndexSpec index;
   MaintenancePolicy maintenance;
@@ -60,6 +62,13 @@ struct ShardOptions {
   uint32_t uid = 0;
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
   EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
+};
+
+// A document that a search for vectors found, by the nearest of its passages.
+struct ShardHit {
+  uint64_t sequence = 0;
+  float score = 0;
+  int passage = 0;
 };
 
 // Invariants:
@@ -94,11 +103,11 @@ class Shard {
   // come at once. Vectors must have the shard's dimension and be as they are to be indexed.
   void Write(absl::Span<ShardWrite> writes, const CallContext& context);
 
-  // The best params.k live rows at this moment that have not expired. query: `dimension` floats.
-  // Parameters that are 0 are those of the collection's index.
-  absl::StatusOr<std::vector<index::Hit>> Search(
-      const float* query, const index::SearchParams& params,
-      absl::FunctionRef<absl::Status()> checkpoint) const;
+  // The best params.k live documents at this moment that have not expired, best first. query:
+  // `dimension` floats. Parameters that are 0 are those of the collection's index.
+  absl::StatusOr<std::vector<ShardHit>> Search(const float* query,
+                                               const index::SearchParams& params,
+                                               absl::FunctionRef<absl::Status()> checkpoint) const;
 
   // Whether more than `count` documents that have a vector, live and not expired, pass `filter`.
   bool MorePass(const index::RowFilter& filter, size_t count) const;
@@ -124,12 +133,13 @@ class Shard {
   // For filters: Pin is safe from any thread; nothing else of it is for callers.
   const fields::FieldIndex& fields() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return fields_; }
 
-  // Labels of documents that have expired and are not deleted yet, ascending. Taken before a view
-  // is pinned: what is gone from here by then is dead in it.
+  // Sequence numbers of documents that have expired and are not deleted yet, ascending. Taken
+  // before a view is pinned: what is gone from here by then is dead in it.
   std::vector<uint64_t> Expired() const { return expiries_.Due(NowUs()); }
 
   const storage::ShardLog& log() const { return *log_; }
   int number() const { return options_.number; }
+  LabelScheme labels() const { return options_.labels; }
   ShardStats Stats() const;
   // Those with and without a vector that have not expired.
   int64_t LiveDocuments() const;
@@ -208,7 +218,11 @@ class Shard {
   void Settle(Plan* plan);
   void SetApplied(uint64_t sequence);
   int64_t NowUs() const { return absl::ToUnixMicros(options_.clock()); }
+  // shard_search.cc
   absl::StatusOr<std::vector<index::Hit>> SearchAround(
+      const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
+      index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const;
+  absl::StatusOr<std::vector<ShardHit>> SearchPassages(
       const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
       index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const;
   int64_t LiveLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
@@ -218,8 +232,8 @@ class Shard {
   void CountMore(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
   // The one place where a change reaches the index, live or replayed. A change that was applied
-  // before does nothing. vector: empty when the version is not live any more. A new document's
-  // fields are in fields_ before.
+  // before does nothing. vector: of each passage, in order; empty when the version is not live any
+  // more. A new document's fields are in fields_ before.
   void Apply(const storage::Change& change, std::span<const float> vector)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
@@ -260,6 +274,8 @@ class Shard {
 
   // shard_load.cc
   absl::StatusOr<Manifest> ReadManifest() const;
+  // The last version all of whose rows are in segments or dead.
+  uint64_t DrainedThrough() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   absl::Status LoadSegment(const Manifest::Segment& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   absl::StatusOr<std::shared_ptr<const index::Segment>> OpenSegment(const Manifest::Segment& record)
@@ -305,6 +321,9 @@ class Shard {
   double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
   std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
   bool retrain_failed_ ABSL_GUARDED_BY(index_mu_) = false;  // and nothing was merged since
+  // The highest label of the segments that were loaded. The first version behind those drained
+  // whole may have some of its passages there.
+  uint64_t loaded_through_ ABSL_GUARDED_BY(index_mu_) = 0;
   // While loading: generations that segments share.
   absl::flat_hash_map<uint64_t, std::shared_ptr<const index::Generation>> loaded_generations_
       ABSL_GUARDED_BY(index_mu_);

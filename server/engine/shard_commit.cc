@@ -238,12 +238,22 @@ void Shard::Commit(WriteQueue::Batches batches) {
 
 void Shard::Apply(const storage::Change& change, std::span<const float> vector) {
   if (change.sequence <= applied_.load(std::memory_order_relaxed)) return;  // D2
-  // First the new row, then the tombstone: no search sees neither version.
+  // First the new rows, then the tombstones: no search sees neither version.
   if (change.kind == storage::Mutation::Kind::kPut && !vector.empty()) {
-    index_.Add(change.sequence, vector.data());
+    const size_t passages = vector.size() / static_cast<size_t>(options_.dimension);
+    for (size_t passage = 0; passage < passages; ++passage) {
+      const uint64_t label = options_.labels.ToLabel(change.sequence, passage);
+      if (label <= loaded_through_) continue;
+      index_.Add(label, vector.data() + passage * static_cast<size_t>(options_.dimension));
+    }
   }
   if (change.replaces != 0) {
-    index_.Remove(change.replaces);
+    if (options_.labels.chunked()) {
+      index_.RemoveRange(options_.labels.First(change.replaces),
+                         options_.labels.Last(change.replaces));
+    } else {
+      index_.Remove(change.replaces);
+    }
     fields_.Remove(change.replaces);
   }
   applied_.store(change.sequence, std::memory_order_release);

@@ -1,5 +1,7 @@
 #include "server/engine/shard_filter.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "server/fields/passing.h"
@@ -20,21 +22,29 @@ void Set(int64_t slot, Words* words) {
   (*words)[static_cast<size_t>(slot / 64)] |= uint64_t{1} << (slot % 64);
 }
 
-Words BitsOf(const index::Segment& segment, const fields::Passing& passing, SlotMaps* maps) {
+// passing: by sequence numbers.
+Words BitsOf(const index::Segment& segment, LabelScheme labels, const fields::Passing& passing,
+             SlotMaps* maps) {
   Words words(static_cast<size_t>((segment.size() + 63) / 64));
   const bool few = passing.size() * kFew < segment.size();
-  const auto find = [&](uint64_t label) {
-    if (const int64_t slot = segment.FindSlot(label); slot >= 0) Set(slot, &words);
+  const auto find = [&](uint64_t sequence) {
+    // The passages of a live version that a segment has follow each other.
+    for (uint64_t label = std::max(segment.first_label(), labels.First(sequence));
+         label <= labels.Last(sequence); ++label) {
+      const int64_t slot = segment.FindSlot(label);
+      if (slot < 0) break;
+      Set(slot, &words);
+    }
   };
   // Rows and documents both go by ascending labels.
   int64_t row = -1;  // in that order, once it is known where the part begins
-  const auto walk = [&](uint64_t label) {
-    if (row < 0) row = CountBelow(segment, label);
+  const auto walk = [&](uint64_t sequence) {
+    if (row < 0) row = CountBelow(segment, labels.First(sequence));
     for (; row < segment.size(); ++row) {
       const int64_t slot = segment.InLabelOrder(row);
-      const uint64_t at = segment.label(slot);
-      if (at > label) return;
-      if (at == label) Set(slot, &words);
+      const uint64_t at = labels.SequenceOf(segment.label(slot));
+      if (at > sequence) return;
+      if (at == sequence) Set(slot, &words);
     }
   };
   const std::vector<fields::FieldPart>& parts = passing.view().parts;
@@ -43,7 +53,7 @@ Words BitsOf(const index::Segment& segment, const fields::Passing& passing, Slot
     if (maps != nullptr && part < parts.size() && parts[part].segment->size() >= kMinMapped) {
       const fields::FieldSegment& documents = *parts[part].segment;
       std::shared_ptr<const SlotMap> map = maps->Find(segment, documents);
-      if (map == nullptr && !few) map = maps->Make(segment, documents);
+      if (map == nullptr && !few) map = maps->Make(segment, labels, documents);
       if (map != nullptr) {
         map->AddRows(passing.Slots(part), &words);
         continue;
@@ -69,9 +79,9 @@ index::SlotBits ShardFilter::Hold(FilterCache::Bits bits, int64_t slots) const {
 index::SlotBits ShardFilter::OfSegment(const index::Segment& segment) const {
   FilterCache::Bits bits = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
   if (bits == nullptr) {
-    const fields::Passing passing(fields_.Pin(), filter_, segment.first_label(),
-                                  segment.last_label());
-    bits = std::make_shared<const Words>(BitsOf(segment, passing, maps_));
+    const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(segment.first_label()),
+                                  labels_.SequenceOf(segment.last_label()));
+    bits = std::make_shared<const Words>(BitsOf(segment, labels_, passing, maps_));
     if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), bits);
   }
   return Hold(std::move(bits), segment.size());
@@ -81,11 +91,13 @@ index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
   const int rows = tail.size();  // before the fields are looked at, which have them all then
   Words words(static_cast<size_t>((rows + 63) / 64) + 1);  // never null
   if (rows > 0) {
-    const fields::Passing passing(fields_.Pin(), filter_, tail.label(0), tail.label(rows - 1));
+    const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(tail.label(0)),
+                                  labels_.SequenceOf(tail.label(rows - 1)));
     int slot = 0;
-    passing.ForEach([&](uint64_t label) {
-      while (slot < rows && tail.label(slot) < label) ++slot;
-      if (slot < rows && tail.label(slot) == label) Set(slot, &words);
+    const auto at = [&] { return labels_.SequenceOf(tail.label(slot)); };
+    passing.ForEach([&](uint64_t sequence) {
+      while (slot < rows && at() < sequence) ++slot;
+      for (; slot < rows && at() == sequence; ++slot) Set(slot, &words);
     });
   }
   return Hold(std::make_shared<const Words>(std::move(words)), rows);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/engine/filter_cache.h"
+#include "server/engine/label_scheme.h"
 #include "server/engine/slot_maps.h"
 #include "server/fields/field_index.h"
 #include "server/fields/filter.h"
@@ -18,9 +19,9 @@ namespace vecino::engine {
 class ShardFilter final : public index::RowFilter {
  public:
   // All outlive it. cache, maps: null for none.
-  ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, FilterCache* cache,
-              SlotMaps* maps)
-      : fields_(fields), filter_(filter), cache_(cache), maps_(maps) {}
+  ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, LabelScheme labels,
+              FilterCache* cache, SlotMaps* maps)
+      : fields_(fields), filter_(filter), labels_(labels), cache_(cache), maps_(maps) {}
 
   index::SlotBits OfSegment(const index::Segment& segment) const override;
   index::SlotBits OfTail(const index::Tail& tail) const override;
@@ -30,6 +31,7 @@ class ShardFilter final : public index::RowFilter {
 
   const fields::FieldIndex& fields_;
   const fields::Filter& filter_;
+  const LabelScheme labels_;
   FilterCache* const cache_;
   SlotMaps* const maps_;
   mutable std::vector<FilterCache::Bits> held_;  // until the search ends

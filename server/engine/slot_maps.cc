@@ -6,11 +6,6 @@
 namespace vecino::engine {
 namespace {
 
-// The document that a row is of, as the index of fields knows it, and the lowest label that it has.
-// The one place here that knows.
-uint64_t DocumentOf(uint64_t label) { return label; }
-uint64_t FirstLabelOf(uint64_t document) { return document; }
-
 void SetBit(uint32_t slot, std::vector<uint64_t>* words) {
   (*words)[slot / 64] |= uint64_t{1} << (slot % 64);
 }
@@ -30,15 +25,16 @@ int64_t CountBelow(const index::Segment& segment, uint64_t label) {
   return low;
 }
 
-SlotMap::SlotMap(const index::Segment& vectors, const fields::FieldSegment& documents) {
+SlotMap::SlotMap(const index::Segment& vectors, LabelScheme scheme,
+                 const fields::FieldSegment& documents) {
   const std::vector<uint64_t>& labels = documents.labels();
   const auto begin =
-      std::lower_bound(labels.begin(), labels.end(), DocumentOf(vectors.first_label()));
-  const auto end = std::upper_bound(begin, labels.end(), DocumentOf(vectors.last_label()));
+      std::lower_bound(labels.begin(), labels.end(), scheme.SequenceOf(vectors.first_label()));
+  const auto end = std::upper_bound(begin, labels.end(), scheme.SequenceOf(vectors.last_label()));
   if (begin == end) return;
   first_ = static_cast<uint32_t>(begin - labels.begin());
   count_ = static_cast<uint32_t>(end - begin);
-  int64_t row = CountBelow(vectors, FirstLabelOf(*begin));
+  int64_t row = CountBelow(vectors, scheme.First(*begin));
   rows_.reserve(count_);
   begins_.reserve(size_t{count_} + 1);
   bool one_each = true;
@@ -46,7 +42,7 @@ SlotMap::SlotMap(const index::Segment& vectors, const fields::FieldSegment& docu
     begins_.push_back(static_cast<uint32_t>(rows_.size()));
     for (; row < vectors.size(); ++row) {
       const int64_t slot = vectors.InLabelOrder(row);
-      const uint64_t document = DocumentOf(vectors.label(slot));
+      const uint64_t document = scheme.SequenceOf(vectors.label(slot));
       if (document > *at) break;
       if (document == *at) rows_.push_back(static_cast<uint32_t>(slot));
     }
@@ -105,9 +101,10 @@ bool SlotMaps::MakeRoom(int64_t more, std::list<Entry>* gone) {
 }
 
 std::shared_ptr<const SlotMap> SlotMaps::Make(const index::Segment& vectors,
+                                              LabelScheme labels,
                                               const fields::FieldSegment& documents) {
   Entry entry{Key(vectors.id(), documents.id()),
-              std::make_shared<const SlotMap>(vectors, documents)};
+              std::make_shared<const SlotMap>(vectors, labels, documents)};
   std::shared_ptr<const SlotMap> map = entry.map;
   const int64_t bytes = BytesOf(entry);
   if (bytes > max_bytes_) return map;

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "server/engine/label_scheme.h"
 #include "server/engine/memory_budget.h"
 #include "server/fields/segment.h"
 #include "server/index/segment.h"
@@ -25,7 +26,7 @@ int64_t CountBelow(const index::Segment& segment, uint64_t label);
 class SlotMap {
  public:
   // Walks through the rows of both that have common labels; some nanoseconds a row.
-  SlotMap(const index::Segment& vectors, const fields::FieldSegment& documents);
+  SlotMap(const index::Segment& vectors, LabelScheme labels, const fields::FieldSegment& documents);
 
   // Sets the bits of the rows whose documents' slots are in `passing`: of vectors' slots, as
   // index::SlotBits. Costs the number of these documents.
@@ -54,7 +55,7 @@ class SlotMaps {
   std::shared_ptr<const SlotMap> Find(const index::Segment& vectors,
                                       const fields::FieldSegment& documents);
   // Makes it and keeps it if there is room.
-  std::shared_ptr<const SlotMap> Make(const index::Segment& vectors,
+  std::shared_ptr<const SlotMap> Make(const index::Segment& vectors, LabelScheme labels,
                                       const fields::FieldSegment& documents);
   int64_t bytes() const;
 

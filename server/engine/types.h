@@ -52,6 +52,9 @@ struct Limits {
   static constexpr size_t kMaxFieldPathBytes = 512;
   static constexpr int kMaxPagedHits = 10'000;  // before the last page
   static constexpr size_t kMaxRerankQueryBytes = 64 << 10;
+  static constexpr int kMinChunkTokens = 16;
+  static constexpr int kMinChunkText = 8;  // tokens of a passage beside the model's own
+  static constexpr int kDefaultOverlap = 32;
 };
 
 enum class Metric { kCosine, kDot, kL2 };
@@ -68,6 +71,12 @@ struct CallContext {
   std::stop_token stop;
 };
 
+// How documents are split into passages; see docs/chunking.md.
+struct Chunking {
+  int max_tokens = 0;       // of a passage, the model's own ones included; 0: the model's window
+  int overlap_tokens = -1;  // in common with the next passage, at most; -1: the default
+};
+
 struct CollectionSpec {
   std::string id;
   int dimension = 0;  // 0: the model's
@@ -75,6 +84,7 @@ struct CollectionSpec {
   std::string model;  // name without `models/`; empty: the collection takes vectors only
   int shard_count = 2;
   IndexSpec index;
+  std::optional<Chunking> chunking;  // none: a document has one vector
 };
 
 struct CollectionInfo {
@@ -304,13 +314,24 @@ struct Facet {
   int64_t documents = 0;  // that have the field with a value other than null
 };
 
+// A part of a document's text.
+struct HitPassage {
+  int index = 0;  // among the document's passages
+  storage::Passage range;
+  std::string text;  // when the search returns texts
+};
+
 struct SearchHit {
-  storage::Document document;
+  storage::Document document;  // its passages only when they were asked for
   float score = 0;
   int group = -1;  // place of its group's value in SearchResult::groups
   // Of a hybrid query: its scores in the two rankings, where it was among their candidates.
   std::optional<float> dense_score, lexical_score;
   std::optional<float> rerank_score;  // of a hit that was scored
+  // In a chunked collection: the passage nearest to the query, whose score dense_score or else
+  // score is; of what was found by words alone the one with most of them, where texts are returned
+  // and as long as that does not take too long.
+  std::optional<HitPassage> passage;
 };
 
 // What reranking did.

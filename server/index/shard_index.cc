@@ -66,6 +66,56 @@ bool ShardIndex::Remove(uint64_t label) {
   return slot >= 0 && rows.dead->Kill(slot);
 }
 
+namespace {
+
+// The number of the first of `rows` labels that is not below `label`; label_at ascends.
+template <typename LabelAt>
+int64_t FirstNotBelow(int64_t rows, uint64_t label, LabelAt label_at) {
+  int64_t low = 0;
+  for (int64_t high = rows; low < high;) {
+    const int64_t middle = low + (high - low) / 2;
+    if (label_at(middle) < label) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+}  // namespace
+
+void ShardIndex::RemoveRange(uint64_t first, uint64_t last) {
+  const View& view = *writer_view_;
+  // Newest first: what is removed is mostly new, and V2 lets the search for it end early.
+  const auto remove_from = [&](Tail& tail) {
+    const int rows = tail.size();
+    const auto label = [&](int64_t slot) { return tail.label(static_cast<int>(slot)); };
+    for (int64_t slot = FirstNotBelow(rows, first, label); slot < rows && label(slot) <= last;
+         ++slot) {
+      tail.Kill(static_cast<int>(slot));
+    }
+    return rows > 0 && label(0) <= first;
+  };
+  if (remove_from(*view.tail)) return;
+  for (auto tail = view.frozen.rbegin(); tail != view.frozen.rend(); ++tail) {
+    if (remove_from(**tail)) return;
+  }
+  auto rows =
+      std::upper_bound(view.segments.begin(), view.segments.end(), last,
+                       [](uint64_t l, const auto& one) { return l < one.segment->first_label(); });
+  while (rows != view.segments.begin()) {
+    --rows;
+    const Segment& segment = *rows->segment;
+    const auto label = [&](int64_t i) { return segment.label(segment.InLabelOrder(i)); };
+    for (int64_t i = FirstNotBelow(segment.size(), first, label);
+         i < segment.size() && label(i) <= last; ++i) {
+      rows->dead->Kill(segment.InLabelOrder(i));
+    }
+    if (label(0) <= first) return;
+  }
+}
+
 void ShardIndex::AddSegment(std::shared_ptr<const Segment> segment,
                             const std::vector<uint64_t>& dead) {
   auto view = std::make_shared<View>(*writer_view_);

@@ -12,6 +12,7 @@
 #include "server/rpc/reply_budget.h"
 #include "server/rpc/rerank_conversions.h"
 #include "server/rpc/resource_names.h"
+#include "server/rpc/search_conversions.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
@@ -101,10 +102,12 @@ absl::StatusOr<std::unique_ptr<MessageStream>> AnswerHandlers::AnswerQuestion(
     if (const auto& score = found->hits[i].rerank_score; score.has_value()) {
       hits[i].set_rerank_score(*score);
     }
+    const std::optional<engine::HitPassage>& passage = found->hits[i].passage;
+    if (passage.has_value()) WriteHitPassage(*passage, hits[i].mutable_passage());
     status = WriteDocument(*collection, found->hits[i].document, hits[i].mutable_document());
     if (!status.ok()) return status;
     if (status = reply_budget.Add(hits[i]); !status.ok()) return status;
-    texts.push_back(found->hits[i].document.text);
+    texts.push_back(passage.has_value() ? passage->text : found->hits[i].document.text);
   }
 
   const auto count = [&](std::string_view text) -> absl::StatusOr<int> {

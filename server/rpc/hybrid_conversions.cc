@@ -5,6 +5,7 @@
 
 #include "server/rpc/conversions.h"
 #include "server/rpc/rerank_conversions.h"
+#include "server/rpc/search_conversions.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
@@ -93,6 +94,7 @@ absl::Status WriteHybrid(std::string_view collection, const engine::SearchResult
     if (hit.dense_score.has_value()) to->set_dense_score(*hit.dense_score);
     if (hit.lexical_score.has_value()) to->set_lexical_score(*hit.lexical_score);
     if (hit.rerank_score.has_value()) to->set_rerank_score(*hit.rerank_score);
+    if (hit.passage.has_value()) WriteHitPassage(*hit.passage, to->mutable_passage());
     if (absl::Status status = WriteDocument(collection, hit.document, to->mutable_document());
         !status.ok()) {
       return status;

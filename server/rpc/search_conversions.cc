@@ -176,6 +176,11 @@ absl::Status ReadSearch(std::string_view collection, const v1::SearchDocumentsRe
   return ReadShape(collection, request, out);
 }
 
+void WriteHitPassage(const engine::HitPassage& passage, v1::Passage* out) {
+  WritePassage(passage.index, passage.range, out);
+  out->set_text(passage.text);
+}
+
 absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsRequest& request,
                          const engine::SearchResult& result, ReplyBudget* budget,
                          v1::SearchDocumentsResponse* out) {
@@ -183,6 +188,7 @@ absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsR
     auto* to = out->add_hits();
     to->set_score(hit.score);
     if (hit.rerank_score.has_value()) to->set_rerank_score(*hit.rerank_score);
+    if (hit.passage.has_value()) WriteHitPassage(*hit.passage, to->mutable_passage());
     if (hit.group >= 0) WriteGroup(result.groups.at(static_cast<size_t>(hit.group)), to);
     if (absl::Status status = WriteDocument(collection, hit.document, to->mutable_document());
         !status.ok()) {

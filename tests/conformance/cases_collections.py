@@ -45,6 +45,25 @@ for title, request, field in [
     refuses(CREATE, "INVALID_ARGUMENT", title, request, field)
 refuses(CREATE, "INVALID_ARGUMENT", "a dimension that the model has not", creation(dimension=7, embedding={"model": MODEL}),
         "collection.dimension", model=True)  # fmt: skip
+refuses(CREATE, "INVALID_ARGUMENT", "passages, and no model", creation(chunking={}), "collection.chunking")
+for title, chunking, field in [
+    ("passages of 15 tokens", {"max_tokens": 15}, "max_tokens"),
+    ("passages of more than the window", {"max_tokens": 257}, "max_tokens"),
+    ("an overlap of half a passage", {"max_tokens": 64, "overlap_tokens": 32}, "overlap_tokens"),
+    ("a negative overlap", {"overlap_tokens": -1}, "overlap_tokens"),
+]:
+    refuses(CREATE, "INVALID_ARGUMENT", title, creation(dimension=0, embedding={"model": MODEL}, chunking=chunking),
+            f"collection.chunking.{field}", model=True)  # fmt: skip
+
+
+@covers("vecino.v1.CollectionService/CreateCollection", model=True)
+def says_how_texts_are_split(world):
+    fields = {"dimension": 0, "metric": "METRIC_COSINE", "embedding": {"model": MODEL}}
+    chunking = world.create("made-3", **fields, chunking={}).chunking
+    equal((256, 32), (chunking.max_tokens, chunking.overlap_tokens))
+    chunking = world.create("made-4", **fields, chunking={"max_tokens": 100, "overlap_tokens": 0}).chunking
+    equal((100, 0), (chunking.max_tokens, chunking.overlap_tokens))
+    true(not world.create("made-5", **fields).HasField("chunking"), "unasked texts are not split")
 
 
 @covers("vecino.v1.CollectionService/GetCollection")

@@ -45,6 +45,39 @@ def by_meaning(world):
     true(reply.query_token_count > 2, "tokens are counted")
 
 
+@covers("vecino.v1.SearchService/SearchDocuments", model=True)
+def by_the_best_passage(world):
+    sentences = [f"Bees find home by the sun and by smell, says chapter {i} of this book about insects." for i in range(20)]
+    sentences[12] = "The prime minister resigned after the vote on the budget."
+    text = " ".join(sentences)
+    name = world.fresh(dimension=0, metric="METRIC_COSINE", embedding={"model": MODEL},
+                       chunking={"max_tokens": 64, "overlap_tokens": 24})  # fmt: skip
+    world.upsert(name, [{"id": "bees", "text": text}, {"id": "short", "text": "A recipe for apple pie."}])
+    parent = f"collections/{name}"
+    hit = world.call(SEARCH + "SearchDocuments", {"parent": parent, "text": "a politician steps down"}).hits[0]
+    equal("bees", hit.document.id)
+    passage = hit.passage
+    equal(passage.text.encode(), text.encode()[passage.start : passage.end])
+    true("minister" in passage.text and len(passage.text) < len(text) / 3, "the passage is the one asked for")
+    true(passage.index > 0 and not hit.document.passages, "it is numbered, and the others are not returned")
+    request = {"parent": parent, "text": "a politician steps down", "read_mask": "id"}
+    other = world.call(SEARCH + "SearchDocuments", request).hits[0].passage
+    equal((passage.index, passage.start, passage.end, ""), (other.index, other.start, other.end, other.text))
+    hybrid = world.call(SEARCH + "HybridSearchDocuments", {"parent": parent, "text": "minister"}).hits[0]
+    true("minister" in hybrid.passage.text, "a hybrid search has it, too")
+    words = world.call(SEARCH + "SearchDocuments", {"parent": parent, "lexical": {"text": "budget"}}).hits[0]
+    true("budget" in words.passage.text, "and one for words")
+    equal(["short"], ids(world.call(SEARCH + "SearchDocuments", {"parent": parent, "document_id": "bees"})))
+    get = {"name": f"{parent}/documents/bees", "read_mask": "vector"}
+    document = world.call("vecino.v1.DocumentService/GetDocument", get).document
+    true(not document.HasField("vector") and len(document.passages) > 4, "there are several vectors")
+    equal({MODEL_DIMENSION}, {len(one.vector.values) for one in document.passages})
+    get["read_mask"] = "passages"
+    without = world.call("vecino.v1.DocumentService/GetDocument", get).document.passages
+    equal([(one.start, one.end) for one in document.passages], [(one.start, one.end) for one in without])
+    true(not any(one.HasField("vector") for one in without), "vectors were not asked for")
+
+
 for title, request, field in [
     ("no query", {"parent": SHOP}, "query"),
     ("a vector of another dimension", {"parent": SHOP, "vector": vector(1)}, "vector"),

@@ -84,7 +84,7 @@ class IndexFilesTest : public testing::Test {
     const auto hits =
         shard_->Search(query.data(), {.k = 2 * kRows}, [] { return absl::OkStatus(); });
     std::vector<std::pair<uint64_t, float>> all;
-    for (const index::Hit& hit : *hits) all.emplace_back(hit.label, hit.score);
+    for (const ShardHit& hit : *hits) all.emplace_back(hit.sequence, hit.score);
     std::sort(all.begin(), all.end());
     return all;
   }

@@ -26,6 +26,20 @@ class MemorySnapshot : public storage::Snapshot {
   const std::shared_ptr<std::atomic<int>> count_;
 };
 
+storage::Document PartsOf(const storage::Document& stored, const storage::DocumentParts& parts) {
+  storage::Document document = stored;
+  if (document.passages.size() <= 1 || !(parts.passages || parts.vector)) {
+    document.passages.clear();
+  }
+  if (parts.passages && document.has_vector && document.passages.empty()) {
+    document.passages.push_back({0, static_cast<uint32_t>(document.text.size())});
+  }
+  if (!parts.text) document.text.clear();
+  if (!parts.metadata) document.metadata.clear();
+  if (!parts.vector) document.vector.clear();
+  return document;
+}
+
 class MemoryLog : public storage::ShardLog {
  public:
   MemoryLog(MemoryStore* store, std::shared_ptr<MemoryStore::Shard> data, uint32_t uid,
@@ -48,8 +62,9 @@ class MemoryLog : public storage::ShardLog {
           return absl::InvalidArgumentError("sequence numbers out of order");
         }
         const std::vector<float>& vector = m.document.vector;
+        const size_t rows = std::max<size_t>(1, m.document.passages.size());
         if (m.kind == storage::Mutation::Kind::kPut && !vector.empty() &&
-            vector.size() != dimension_) {
+            vector.size() != rows * dimension_) {
           return absl::InvalidArgumentError("wrong dimension");
         }
       }
@@ -101,10 +116,7 @@ class MemoryLog : public storage::ShardLog {
       auto& document = documents.emplace_back();
       const auto it = data_->documents.find(sequence);
       if (it == data_->documents.end()) continue;
-      document = it->second;
-      if (!parts.text) document->text.clear();
-      if (!parts.metadata) document->metadata.clear();
-      if (!parts.vector) document->vector.clear();
+      document = PartsOf(it->second, parts);
     }
     return documents;
   }
@@ -145,10 +157,7 @@ class MemoryLog : public storage::ShardLog {
       auto& document = documents.emplace_back();
       const auto it = shard->documents.find(sequence);
       if (it == shard->documents.end()) continue;
-      document = it->second;
-      if (!parts.text) document->text.clear();
-      if (!parts.metadata) document->metadata.clear();
-      if (!parts.vector) document->vector.clear();
+      document = PartsOf(it->second, parts);
     }
     return documents;
   }

@@ -52,7 +52,7 @@ TEST(SlotMapTest, AgreesWithLookingUpEachLabel) {
       if (row >= 0) expected[static_cast<size_t>(row / 64)] |= uint64_t{1} << (row % 64);
     }
     std::vector<uint64_t> words(expected.size());
-    const SlotMap map(*vectors, *documents);
+    const SlotMap map(*vectors, {}, *documents);
     map.AddRows(passing, &words);
     ASSERT_EQ(words, expected) << round;
     EXPECT_LE(map.bytes(), static_cast<int64_t>(sizeof(SlotMap)) + 8 * documents->size() + 8);
@@ -66,12 +66,12 @@ TEST(SlotMapsTest, KeepsWhatWasUsedLastWithinItsBytes) {
   const auto a = Vectors(labels), b = Vectors(labels), c = Vectors(labels);
   SlotMaps maps(10'000, nullptr);  // two of about 4,200 bytes
   EXPECT_EQ(maps.Find(*a, *documents), nullptr);
-  const auto made = maps.Make(*a, *documents);
+  const auto made = maps.Make(*a, {}, *documents);
   EXPECT_EQ(maps.Find(*a, *documents), made);
-  maps.Make(*b, *documents);
+  maps.Make(*b, {}, *documents);
   EXPECT_NE(maps.Find(*a, *documents), nullptr);
   EXPECT_GT(maps.bytes(), 8000);
-  EXPECT_NE(maps.Make(*c, *documents), nullptr);
+  EXPECT_NE(maps.Make(*c, {}, *documents), nullptr);
   EXPECT_LE(maps.bytes(), 10'000);
   EXPECT_NE(maps.Find(*a, *documents), nullptr);
   EXPECT_EQ(maps.Find(*b, *documents), nullptr);
@@ -79,7 +79,7 @@ TEST(SlotMapsTest, KeepsWhatWasUsedLastWithinItsBytes) {
   // Other documents with the same labels have maps of their own.
   EXPECT_EQ(maps.Find(*a, *Documents(labels)), nullptr);
   SlotMaps small(1000, nullptr);
-  EXPECT_NE(small.Make(*a, *documents), nullptr);
+  EXPECT_NE(small.Make(*a, {}, *documents), nullptr);
   EXPECT_EQ(small.bytes(), 0);
 }
 
@@ -90,8 +90,8 @@ TEST(SlotMapsTest, MakesRoomForWhatTheBudgetIsFor) {
   const auto a = Vectors(labels), b = Vectors(labels);
   MemoryBudget budget(10'000);
   SlotMaps maps(1 << 20, &budget);
-  maps.Make(*a, *documents);
-  maps.Make(*b, *documents);
+  maps.Make(*a, {}, *documents);
+  maps.Make(*b, {}, *documents);
   EXPECT_GT(maps.bytes(), 8000);
   EXPECT_EQ(budget.used(), 0);
   // A build is not refused for their sake, and they go when they are looked at next.
@@ -100,7 +100,7 @@ TEST(SlotMapsTest, MakesRoomForWhatTheBudgetIsFor) {
   EXPECT_EQ(maps.Find(*b, *documents), nullptr);
   EXPECT_LE(maps.bytes(), 5000);
   EXPECT_TRUE(budget.Reserve(4000, "another").ok());
-  EXPECT_NE(maps.Make(*b, *documents), nullptr);
+  EXPECT_NE(maps.Make(*b, {}, *documents), nullptr);
   EXPECT_EQ(maps.bytes(), 0);
 }
 

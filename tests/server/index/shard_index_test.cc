@@ -205,5 +205,28 @@ TEST_F(ShardIndexTest, CheckpointEndsTheSearch) {
   EXPECT_EQ(calls, 2);
 }
 
+TEST_F(ShardIndexTest, ARangeOfLabelsIsRemovedWhereverItsRowsAre) {
+  // In two segments, frozen tails and the tail.
+  for (uint64_t label = 1; label <= 30; ++label) Add(label * 2);
+  Drain(2);  // 2 to 16
+  Drain(2);  // 18 to 32
+  Remove(26);
+  const auto remove = [&](uint64_t first, uint64_t last) {
+    index_.RemoveRange(first, last);
+    std::erase_if(expected_,
+                  [&](const auto& row) { return row.first >= first && row.first <= last; });
+    Check();
+  };
+  remove(3, 3);      // nothing
+  remove(61, 1000);  // nothing, behind all
+  remove(1, 2);      // the first row
+  remove(15, 17);    // the end of a segment
+  remove(24, 50);    // from a segment through all frozen tails into the tail
+  remove(24, 50);    // all dead already
+  remove(59, 60);    // the last row
+  remove(1, 1000);
+  EXPECT_TRUE(expected_.empty());
+}
+
 }  // namespace
 }  // namespace vecino::index
