@@ -7,9 +7,9 @@
 #include <map>
 #include <set>
 #include <thread>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
@@ -24,6 +24,9 @@
 #include "server/engine/load_shards.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
+#include "server/engine/migrations.h"
+#include "server/engine/model_choice.h"
+#include "server/engine/moving_ingest.h"
 #include "server/engine/registry.h"
 #include "server/engine/stored_spec.h"
 #include "server/engine/token_waits.h"
@@ -47,6 +50,9 @@ class EngineImpl final : public Engine {
         maintenance_(options.maintenance_threads, &metrics_),
         operations_(store, registry_.get(), &events_),
         aliases_(store, registry_.get(), &events_),
+        migrations_(std::make_shared<Migrations>(Migrations::Parts{
+            store, encoder, registry_.get(), &aliases_, &operations_, &events_, &definitions_mu_,
+            ContextForCollections(), options.maintenance_threads})),
         streams_({.max_open = options.document_streams, .max_age = options.document_stream_age},
                  store) {}
 
@@ -57,6 +63,7 @@ class EngineImpl final : public Engine {
 
   absl::Status Load();
   std::shared_ptr<const Registry> registry() const { return registry_; }
+  std::shared_ptr<const Migrations> migrations() const { return migrations_; }
 
   absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec,
                                                   bool validate_only) override;
@@ -74,6 +81,33 @@ class EngineImpl final : public Engine {
     if (!found.ok()) return found.status();
     return operations_.Estimate(**found, type, shards, options_.maintenance_threads,
                                 options_.maintenance);
+  }
+  absl::StatusOr<Operation::Info> MigrateEmbeddings(std::string_view collection,
+                                                    const MigrationRequest& request) override {
+    absl::MutexLock lock(&definitions_mu_);
+    const auto found = Find(collection);
+    return found.ok() ? migrations_->Start(*found, request) : found.status();
+  }
+  absl::StatusOr<OperationEstimate> EstimateMigration(std::string_view collection,
+                                                      const MigrationRequest& request,
+                                                      const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? migrations_->Estimate(**found, request, context) : found.status();
+  }
+  absl::StatusOr<CollectionInfo> SwitchEmbeddings(std::string_view collection, MigrationSide to,
+                                                  const CallContext& context) override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    const absl::Status status = migrations_->Switch(**found, to, context);
+    return status.ok() ? GetCollection(collection) : status;
+  }
+  absl::StatusOr<CollectionInfo> FinishMigration(std::string_view collection,
+                                                 std::optional<MigrationSide> keep) override {
+    absl::MutexLock lock(&definitions_mu_);
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    const absl::Status status = migrations_->Finish(**found, keep);
+    return status.ok() ? GetCollection(collection) : status;
   }
   absl::StatusOr<Operation::Info> GetOperation(std::string_view collection,
                                                std::string_view id) const override {
@@ -150,21 +184,23 @@ class EngineImpl final : public Engine {
   absl::StatusOr<WriteResult> DeleteVersion(std::string_view collection, const std::string& id,
                                             const std::string& etag,
                                             const CallContext& context) override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->DeleteVersion(id, etag, context) : found.status();
+    return Write(collection, context,
+                 [&](Collection& one) { return one.DeleteVersion(id, etag, context); });
   }
   absl::StatusOr<WriteResult> Modify(std::string_view collection, const std::string& id,
                                      const ModifyFn& fn, Truncate truncate,
                                      const CallContext& context) override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->Modify(id, fn, truncate, context) : found.status();
+    return Write(collection, context,
+                 [&](Collection& one) { return one.Modify(id, fn, truncate, context); });
   }
   absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(std::string_view collection,
                                                            std::string_view resume_token,
                                                            Truncate truncate) override {
     const auto found = Find(collection);
     if (!found.ok()) return found.status();
-    return Collection::OpenIngest(*found, resume_token, truncate);
+    // By its own id: where an alias points by then does not matter.
+    return OpenMovingIngest([this, id = (*found)->info().spec.id] { return Find(id); },
+                            resume_token, truncate);
   }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
@@ -218,6 +254,24 @@ class EngineImpl final : public Engine {
  private:
   absl::Status CheckRunning() const;
   absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
+  // Calls `fn` with the collection while its embeddings are not switched; so with the side that
+  // callers see when it returns.
+  template <typename Fn>
+  std::invoke_result_t<Fn, Collection&> Write(std::string_view id, const CallContext& context,
+                                              const Fn& fn) const {
+    while (true) {
+      const auto found = Find(id);
+      if (!found.ok()) return found.status();
+      const auto pass = (*found)->gate().Enter(context);
+      if (!pass.ok()) return pass.status();
+      if (*pass) return fn(**found);
+    }
+  }
+  CollectionInfo InfoOf(const Collection& collection) const {
+    CollectionInfo info = collection.info();
+    info.migration = migrations_->Info(collection);
+    return info;
+  }
   CollectionContext ContextForCollections() {
     return {store_,
             encoder_,
@@ -254,6 +308,7 @@ class EngineImpl final : public Engine {
   const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
   EngineOperations operations_;
   Aliases aliases_;
+  const std::shared_ptr<Migrations> migrations_;
   DocumentStreams streams_;
   DocumentJobs jobs_;
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
@@ -273,12 +328,14 @@ absl::Status EngineImpl::Load() {
     }
     collections.push_back(std::make_shared<Collection>(record, ContextForCollections()));
   }
+  const auto hidden = migrations_->Open(collections);
+  if (!hidden.ok()) return hidden.status();
+  std::vector<std::shared_ptr<Collection>> all = collections;
+  all.insert(all.end(), hidden->begin(), hidden->end());
   std::set<uint32_t> uids;
-  for (const auto& collection : collections) uids.insert(collection->uid());
+  for (const auto& collection : all) uids.insert(collection->uid());
   RemoveStrayIndexFolders(options_.index_folder, uids);
-  if (absl::Status status = LoadShards(collections, options_.load_threads); !status.ok()) {
-    return status;
-  }
+  if (absl::Status status = LoadShards(all, options_.load_threads); !status.ok()) return status;
   int64_t documents = 0;
   for (auto& collection : collections) {
     const CollectionSpec& spec = collection->info().spec;
@@ -295,7 +352,9 @@ absl::Status EngineImpl::Load() {
     registry_->Insert(collection);
   }
   if (absl::Status status = aliases_.Load(); !status.ok()) return status;
-  if (absl::Status status = operations_.Load(); !status.ok()) return status;
+  if (absl::Status status = operations_.Load(migrations_->Operations()); !status.ok())
+    return status;
+  migrations_->Run();
   spdlog::info("loaded {} collections with {} documents in {}", collections.size(), documents,
                absl::FormatDuration(absl::Now() - start));
   return absl::OkStatus();
@@ -328,19 +387,9 @@ absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const Collectio
   record.create_time_us = absl::ToUnixMicros(absl::Now());
   int dimension = spec.dimension;
   if (!spec.model.empty()) {
-    const auto model = encoder_->Model(spec.model);
+    const auto model = ChooseModel(*encoder_, spec.model, dimension, "collection.dimension");
     if (!model.ok()) return model.status();
-    if (dimension == 0) dimension = model->dimension;
-    const auto& fewer = model->matryoshka;
-    if (dimension != model->dimension &&
-        std::find(fewer.begin(), fewer.end(), dimension) == fewer.end()) {
-      return InvalidField(
-          "collection.dimension",
-          absl::StrCat("is ", dimension, ", but model `", spec.model, "` makes ", model->dimension,
-                       " values",
-                       fewer.empty() ? "" : absl::StrCat(" or ", absl::StrJoin(fewer, ", ")),
-                       "; leave it 0 to take ", model->dimension));
-    }
+    dimension = model->dimension;
     record.model = spec.model;
     record.model_hash = model->hash;
   }
@@ -408,12 +457,12 @@ void EngineImpl::Tell(Event::Kind kind, const CollectionInfo& info, std::string_
 absl::StatusOr<CollectionInfo> EngineImpl::GetCollection(std::string_view id) const {
   const auto collection = Find(id);
   if (!collection.ok()) return collection.status();
-  return (*collection)->info();
+  return InfoOf(**collection);
 }
 
 std::vector<CollectionInfo> EngineImpl::ListCollections() const {
   std::vector<CollectionInfo> infos;
-  for (const auto& collection : registry_->All()) infos.push_back(collection->info());
+  for (const auto& collection : registry_->All()) infos.push_back(InfoOf(*collection));
   return infos;
 }
 
@@ -435,9 +484,14 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
   const absl::Status deleted =
       absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted"));
   (*collection)->Close(deleted);
+  migrations_->Close(**collection, deleted);
   if (absl::Status status = store_->DropCollection((*collection)->uid()); !status.ok()) {
     (*collection)->Reopen();  // nothing was removed
+    migrations_->Reopen(**collection);
     return status;
+  }
+  if (const uint32_t hidden = migrations_->Forget(**collection); hidden != 0) {
+    RemoveIndexFolder(options_.index_folder, hidden);
   }
   registry_->Erase(id);
   operations_.Drop(id, deleted);
@@ -483,17 +537,15 @@ absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view col
                                                             std::vector<DocumentWrite> writes,
                                                             Truncate truncate,
                                                             const CallContext& context) {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Upsert(std::move(writes), truncate, context);
+  return Write(collection, context, [&](Collection& one) {
+    return one.Upsert(std::move(writes), truncate, context);  // called once
+  });
 }
 
 absl::StatusOr<std::vector<WriteResult>> EngineImpl::Delete(std::string_view collection,
                                                             std::span<const std::string> ids,
                                                             const CallContext& context) {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Delete(ids, context);
+  return Write(collection, context, [&](Collection& one) { return one.Delete(ids, context); });
 }
 
 absl::StatusOr<std::vector<std::optional<storage::Document>>> EngineImpl::Get(
@@ -537,6 +589,7 @@ void EngineImpl::Shutdown() {
   if (stopping_.exchange(true)) return;
   if (reaper_.has_value()) reaper_->Stop();
   jobs_.Stop();
+  migrations_->Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {
     collection->Close(absl::UnavailableError("the server is stopping; try again"));
@@ -565,6 +618,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   if (absl::Status status = engine->Load(); !status.ok()) return status;
   engine->StartReaper();
   RegisterIndexGauges(engine->registry(), metrics);
+  RegisterMigrationGauge(engine->migrations(), metrics);
   return engine;
 }
 

@@ -1,0 +1,28 @@
+#include "server/engine/model_choice.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/engine/types.h"
+
+namespace vecino::engine {
+
+absl::StatusOr<ModelChoice> ChooseModel(const encoder::Encoder& encoder, std::string_view name,
+                                        int dimension, std::string_view field) {
+  const auto model = encoder.Model(name);
+  if (!model.ok()) return model.status();
+  if (dimension == 0) dimension = model->dimension;
+  const auto& fewer = model->matryoshka;
+  if (dimension != model->dimension &&
+      std::find(fewer.begin(), fewer.end(), dimension) == fewer.end()) {
+    return InvalidField(
+        field, absl::StrCat("is ", dimension, ", but model `", model->name, "` makes ",
+                            model->dimension, " values",
+                            fewer.empty() ? "" : absl::StrCat(" or ", absl::StrJoin(fewer, ", ")),
+                            "; leave it 0 to take ", model->dimension));
+  }
+  return ModelChoice{model->hash, dimension};
+}
+
+}  // namespace vecino::engine
