@@ -7,6 +7,7 @@
 #include "client/error_details.h"
 #include "client/index_conversions.h"
 #include "client/metadata_json.h"
+#include "client/migration_conversions.h"
 #include "client/utf8.h"
 
 namespace vecino::internal {
@@ -179,6 +180,7 @@ Collection FromProto(const v1::Collection& message) {
   IndexFromProto(message.index_policy(), &collection);
   collection.etag = message.etag();
   collection.create_time = FromProto(message.create_time());
+  if (message.has_migration()) collection.migration = FromProto(message.migration());
   return collection;
 }
 

@@ -30,5 +30,7 @@ Json DocumentJson(const Document& document);
 // The same with version, etag and times, when the server sent them.
 Json StoredDocumentJson(const Document& document);
 Json CollectionJson(const Collection& collection);
+std::string_view MigrationStateName(EmbeddingMigration::State state);  // building, ready, cut over
+Json MigrationJson(const EmbeddingMigration& migration);
 
 }  // namespace vecino::cli

@@ -70,7 +70,11 @@ class EngineImpl final : public Engine {
   absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const override;
   std::vector<CollectionInfo> ListCollections() const override;
   absl::Status DeleteCollection(std::string_view id, std::string_view etag) override;
-  absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const override;
+  absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const override {
+    const auto found = Find(id);
+    if (!found.ok()) return found.status();
+    return (*found)->Stats();
+  }
 
   absl::StatusOr<Operation::Info> StartOperation(std::string_view collection, Operation::Type type,
                                                  std::span<const int> shards) override;
@@ -175,10 +179,16 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
                                                   std::vector<DocumentWrite> writes,
                                                   Truncate truncate,
-                                                  const CallContext& context) override;
+                                                  const CallContext& context) override {
+    return Write(collection, context, [&](Collection& one) {
+      return one.Upsert(std::move(writes), truncate, context);  // called once
+    });
+  }
   absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
                                                   std::span<const std::string> ids,
-                                                  const CallContext& context) override;
+                                                  const CallContext& context) override {
+    return Write(collection, context, [&](Collection& one) { return one.Delete(ids, context); });
+  }
   absl::StatusOr<Operation::Info> ChangeDocuments(std::string_view collection,
                                                   std::string_view filter, PatchFn patch) override;
   absl::StatusOr<WriteResult> DeleteVersion(std::string_view collection, const std::string& id,
@@ -204,15 +214,26 @@ class EngineImpl final : public Engine {
   }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
-      const storage::DocumentParts& parts, size_t max_bytes) const override;
+      const storage::DocumentParts& parts, size_t max_bytes) const override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    return (*found)->Get(ids, parts, max_bytes);
+  }
   absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
                               size_t max_bytes, const storage::DocumentParts& parts,
                               std::string_view filter) const override;
   absl::StatusOr<int64_t> Count(std::string_view collection,
-                                std::string_view filter) const override;
+                                std::string_view filter) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->Count(filter) : found.status();
+  }
   absl::StatusOr<std::vector<Facet>> CountValues(std::string_view collection,
                                                  std::span<const std::string> fields,
-                                                 std::string_view filter, int limit) const override;
+                                                 std::string_view filter,
+                                                 int limit) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->CountValues(fields, filter, limit) : found.status();
+  }
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override {
     const auto found = Find(collection);
@@ -502,12 +523,6 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
   return absl::OkStatus();
 }
 
-absl::StatusOr<CollectionStats> EngineImpl::GetCollectionStats(std::string_view id) const {
-  const auto collection = Find(id);
-  if (!collection.ok()) return collection.status();
-  return (*collection)->Stats();
-}
-
 absl::StatusOr<Operation::Info> EngineImpl::StartOperation(std::string_view collection,
                                                            Operation::Type type,
                                                            std::span<const int> shards) {
@@ -533,29 +548,6 @@ absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view col
   return status.ok() ? absl::StatusOr<Operation::Info>((*operation)->Snapshot()) : status;
 }
 
-absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view collection,
-                                                            std::vector<DocumentWrite> writes,
-                                                            Truncate truncate,
-                                                            const CallContext& context) {
-  return Write(collection, context, [&](Collection& one) {
-    return one.Upsert(std::move(writes), truncate, context);  // called once
-  });
-}
-
-absl::StatusOr<std::vector<WriteResult>> EngineImpl::Delete(std::string_view collection,
-                                                            std::span<const std::string> ids,
-                                                            const CallContext& context) {
-  return Write(collection, context, [&](Collection& one) { return one.Delete(ids, context); });
-}
-
-absl::StatusOr<std::vector<std::optional<storage::Document>>> EngineImpl::Get(
-    std::string_view collection, std::span<const std::string> ids,
-    const storage::DocumentParts& parts, size_t max_bytes) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Get(ids, parts, max_bytes);
-}
-
 absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPage::Position& from,
                                         int limit, size_t max_bytes,
                                         const storage::DocumentParts& parts,
@@ -566,22 +558,6 @@ absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPag
     return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
   }
   return (*found)->List(from, limit, max_bytes, parts, filter);
-}
-
-absl::StatusOr<int64_t> EngineImpl::Count(std::string_view collection,
-                                          std::string_view filter) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Count(filter);
-}
-
-absl::StatusOr<std::vector<Facet>> EngineImpl::CountValues(std::string_view collection,
-                                                           std::span<const std::string> fields,
-                                                           std::string_view filter,
-                                                           int limit) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->CountValues(fields, filter, limit);
 }
 
 void EngineImpl::Shutdown() {
