@@ -31,8 +31,8 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
     : options_(options),
       log_(std::move(log)),
       metrics_(metrics),
-      index_(IndexOptions(options)),
       hold_(options.hold_changes ? 0 : kNoHold),
+      index_(IndexOptions(options)),
       files_(options.folder),
       queue_(kMaxGroup, [this](WriteQueue::Batches batches) { Commit(batches); }) {}
 

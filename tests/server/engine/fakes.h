@@ -76,8 +76,9 @@ class FakeEncoder : public encoder::Encoder {
         result.status = absl::InvalidArgumentError("too long");
         continue;
       }
-      const std::string seed =
-          info->name == "fake" ? std::string(text) : absl::StrCat(info->name, "/", std::string(text));
+      const std::string seed = info->name == "fake"
+                                   ? std::string(text)
+                                   : absl::StrCat(info->name, "/", std::string(text));
       result.vector = VectorOf(seed, options.dimensions > 0 ? options.dimensions : info->dimension);
     }
     return results;
