@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <map>
 #include <random>
 #include <set>
@@ -12,6 +11,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "server/engine/validation.h"
 #include "storage/migration_record.h"
 #include "tests/server/engine/engine_fixture.h"
 
@@ -96,9 +96,7 @@ class EngineMigrationTest : public EngineTest {
   // What a collection that was made with the model has for a text.
   static std::vector<float> NewVector(const std::string& text) {
     std::vector<float> vector = FakeEncoder::VectorOf("other/" + text, kNewDimension);
-    float sum = 0;
-    for (const float x : vector) sum += x * x;
-    for (float& x : vector) x /= std::sqrt(sum);
+    EXPECT_TRUE(PrepareVector("vector", Metric::kCosine, kNewDimension, &vector).ok());
     return vector;
   }
   // That searches of `c` find what those of a new collection with the same documents do.
