@@ -41,6 +41,8 @@ const char* KindName(v1::EventKind kind) {
       return "operation started";
     case v1::EVENT_KIND_OPERATION_ENDED:
       return "operation ended";
+    case v1::EVENT_KIND_MIGRATION:
+      return "migration";
     default:
       return "unknown";
   }

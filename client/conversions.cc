@@ -8,6 +8,7 @@
 #include "client/error_details.h"
 #include "client/index_conversions.h"
 #include "client/metadata_json.h"
+#include "client/migration_conversions.h"
 #include "client/utf8.h"
 
 namespace vecino::internal {
@@ -202,6 +203,7 @@ Collection FromProto(const v1::Collection& message) {
   }
   collection.etag = message.etag();
   collection.create_time = FromProto(message.create_time());
+  if (message.has_migration()) collection.migration = FromProto(message.migration());
   return collection;
 }
 

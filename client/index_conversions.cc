@@ -4,6 +4,7 @@
 
 #include "client/conversions.h"
 #include "client/error_details.h"
+#include "client/migration_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -138,6 +139,8 @@ Operation::Type TypeFromProto(v1::IndexOperationMetadata::Type type) {
       return Operation::Type::kPurge;
     case v1::IndexOperationMetadata::TYPE_PATCH:
       return Operation::Type::kPatch;
+    case v1::IndexOperationMetadata::TYPE_MIGRATE:
+      return Operation::Type::kMigrate;
     default:
       return Operation::Type::kRetrain;
   }
@@ -173,6 +176,7 @@ Operation FromProto(const google::longrunning::Operation& message) {
                           .peak_bytes = estimate.peak_bytes(),
                           .index_bytes = estimate.index_bytes()};
   }
+  if (metadata.has_migration()) operation.migration = FromProto(metadata.migration());
   return operation;
 }
 

@@ -455,6 +455,37 @@ absl::Status LocalLog::ReplayChanges(uint64_t after, const ChangeFn& fn) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<NamedChange>> LocalLog::ListChanges(uint64_t after, size_t limit) const {
+  std::vector<NamedChange> found;
+  const uint64_t last = last_sequence_.load();
+  if (after >= last || limit == 0) return found;
+  const std::string upper = PrefixEnd(ShardPrefix(uid_, shard_));
+  const rocksdb::Slice upper_bound(upper);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper_bound;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      database_->db().NewIterator(options, database_->family(Family::kChanges)));
+  uint64_t expected = after + 1;
+  const std::string start = SequenceKey(uid_, shard_, expected);
+  for (it->Seek(start); it->Valid() && found.size() < limit; it->Next(), ++expected) {
+    const std::string_view key = AsView(it->key());
+    NamedChange change;
+    if (!ParseSequence(key, &change.sequence) || change.sequence != expected) break;
+    const absl::StatusOr<ChangeRecord> record = DecodeChange(AsView(it->value()));
+    if (!record.ok()) return Damaged(Family::kChanges, key, record.status());
+    change.kind = record->kind;
+    change.id = std::string(record->id);
+    found.push_back(std::move(change));
+  }
+  if (!it->status().ok()) return ToStatus(it->status(), "reading the changes of " + Name());
+  if (found.size() < limit && expected <= last) {
+    return Damaged(Family::kChanges, SequenceKey(uid_, shard_, expected),
+                   absl::DataLossError(absl::StrCat("change record ", expected, " of ", Name(),
+                                                    " is missing; the log ends at ", last)));
+  }
+  return found;
+}
+
 absl::Status LocalLog::TrimChanges(uint64_t up_to) {
   up_to = std::min(up_to, last_sequence_.load());
   if (up_to <= trimmed_) return absl::OkStatus();

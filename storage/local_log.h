@@ -70,6 +70,7 @@ class LocalLog : public ShardLog {
   absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const DocumentParts& parts,
                              const DocumentFn& fn) const override;
   absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const override;
+  absl::StatusOr<std::vector<NamedChange>> ListChanges(uint64_t after, size_t limit) const override;
   absl::Status TrimChanges(uint64_t up_to) override;
   absl::StatusOr<std::string> GetManifest() const override;
   absl::Status PutManifest(std::string_view bytes) override;

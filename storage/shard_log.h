@@ -40,6 +40,13 @@ struct Change {
   uint64_t replaces = 0;
 };
 
+// A change with the id of its document, as those read it who carry it elsewhere.
+struct NamedChange {
+  Mutation::Kind kind = Mutation::Kind::kPut;
+  uint64_t sequence = 0;
+  std::string id;
+};
+
 // Where the current version of an id is.
 struct IdEntry {
   uint64_t sequence = 0;
@@ -119,6 +126,11 @@ class ShardLog {
   // DATA_LOSS when a record in (after, LastSequence()] is missing.
   using ChangeFn = std::function<absl::Status(const Change& change, std::span<const float> vector)>;
   virtual absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const = 0;
+
+  // Up to `limit` change records with sequence > after, ascending. DATA_LOSS when one of them is
+  // missing, as after a trim.
+  virtual absl::StatusOr<std::vector<NamedChange>> ListChanges(uint64_t after,
+                                                               size_t limit) const = 0;
 
   // Drops change records with sequence <= up_to. They are no longer needed once a manifest covers
   // them.

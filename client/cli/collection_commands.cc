@@ -1,4 +1,4 @@
-// vecino collection create|list|show|delete|stats|retrain|compact
+// vecino collection create|list|show|delete|stats, and others that are added here
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -61,6 +61,10 @@ void PrintCollection(const Context& context, const Collection& collection) {
   }
   std::cout << "  created    " << Rfc3339(collection.create_time) << '\n'
             << "  etag       " << collection.etag << '\n';
+  if (collection.migration) {
+    std::cout << "  migration  " << MigrationStateName(collection.migration->state)
+              << ": vecino collection migrate-status " << collection.id << '\n';
+  }
 }
 
 int Create(Context& context, const CreateArguments& arguments) {
@@ -223,6 +227,7 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
       [&context, id] { context.command = [&context, id] { return Stats(context, *id); }; });
 
   AddIndexWorkCommands(group, context);
+  AddMigrationCommands(group, context);
 
   CLI::App* remove = group->add_subcommand("delete", "Delete a collection and all it holds");
   const auto etag = std::make_shared<std::string>();

@@ -107,6 +107,48 @@ Json PassageJson(const Passage& passage) {
   return json;
 }
 
+std::string_view MigrationStateName(EmbeddingMigration::State state) {
+  switch (state) {
+    case EmbeddingMigration::State::kBuilding:
+      return "building";
+    case EmbeddingMigration::State::kReady:
+      return "ready";
+    case EmbeddingMigration::State::kCutOver:
+      return "cut over";
+  }
+  return "unknown";
+}
+
+Json MigrationJson(const EmbeddingMigration& migration) {
+  const auto side = [](const EmbeddingSideInfo& info) {
+    return Json{{"model", info.model},
+                {"model_hash", info.model_hash},
+                {"dimension", info.dimension},
+                {"documents_without_vector", info.documents_without_vector}};
+  };
+  Json json{{"state", MigrationStateName(migration.state)},
+            {"active", migration.active == EmbeddingSide::kOld ? "old" : "new"},
+            {"old", side(migration.old_side)},
+            {"new", side(migration.new_side)},
+            {"documents_done", migration.documents_done},
+            {"documents_total", migration.documents_total},
+            {"lag", migration.lag},
+            {"operation", migration.operation},
+            {"begin_time", Rfc3339(migration.begin_time)}};
+  if (migration.switch_time != std::chrono::system_clock::time_point()) {
+    json["switch_time"] = Rfc3339(migration.switch_time);
+  }
+  if (!migration.problem.empty()) json["problem"] = migration.problem;
+  if (migration.overlap) {
+    json["overlap"] = {{"samples", migration.overlap->samples},
+                       {"top_k", migration.overlap->top_k},
+                       {"overlap", migration.overlap->overlap},
+                       {"rank_biased_overlap", migration.overlap->rank_biased_overlap},
+                       {"own_texts", migration.overlap->own_texts}};
+  }
+  return json;
+}
+
 Json CollectionJson(const Collection& collection) {
   const IndexParameters& parameters = collection.index_parameters;
   Json json = {{"id", collection.id},
@@ -133,6 +175,7 @@ Json CollectionJson(const Collection& collection) {
     json["chunking"] = {{"max_tokens", collection.chunking->max_tokens},
                         {"overlap_tokens", collection.chunking->overlap_tokens.value_or(0)}};
   }
+  if (collection.migration) json["migration"] = MigrationJson(*collection.migration);
   return json;
 }
 

@@ -31,5 +31,7 @@ Json PassageJson(const Passage& passage);
 // The same with version, etag, times and passages, when the server sent them.
 Json StoredDocumentJson(const Document& document);
 Json CollectionJson(const Collection& collection);
+std::string_view MigrationStateName(EmbeddingMigration::State state);  // building, ready, cut over
+Json MigrationJson(const EmbeddingMigration& migration);
 
 }  // namespace vecino::cli

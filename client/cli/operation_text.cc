@@ -14,6 +14,8 @@ std::string_view OperationTypeName(Operation::Type type) {
       return "purge";
     case Operation::Type::kPatch:
       return "patch";
+    case Operation::Type::kMigrate:
+      return "migrate";
   }
   return "unknown";
 }
@@ -68,6 +70,7 @@ Json OperationJson(const Operation& operation) {
         {"peak_bytes", operation.estimate->peak_bytes},
         {"index_bytes", operation.estimate->index_bytes}};
   }
+  if (operation.migration) json["migration"] = MigrationJson(*operation.migration);
   return json;
 }
 

@@ -83,6 +83,16 @@ class Client {
                                  bool validate_only = false);
   Result<Operation> CompactIndex(const std::string& collection, const std::vector<int>& shards = {},
                                  bool validate_only = false);
+  // Makes embeddings by another model beside those there are; docs/migration.md. The operation is
+  // done when they are ready, or with options.automatic, when the collection has gone over.
+  Result<Operation> MigrateEmbeddings(const std::string& collection,
+                                      const MigrationOptions& options, bool validate_only = false);
+  // Has the collection use these embeddings from now on, and returns it. Back and forth, as often
+  // as one likes. FAILED_PRECONDITION without a migration and before the new ones are ready.
+  Result<Collection> SwitchEmbeddings(const std::string& collection, EmbeddingSide to);
+  // Removes the embeddings not in use, for good. keep: FAILED_PRECONDITION unless these are in use.
+  Result<Collection> FinishEmbeddingMigration(const std::string& collection,
+                                              std::optional<EmbeddingSide> keep = std::nullopt);
   // The server keeps the last 256 operations that are done, over restarts too; others: NOT_FOUND.
   // One that was cut short by a restart is done, with ABORTED.
   Result<Operation> GetOperation(const std::string& collection, const std::string& id);

@@ -105,6 +105,48 @@ struct Chunking {
   friend bool operator==(const Chunking&, const Chunking&) = default;
 };
 
+// One of the two sides of a migration: the embeddings there were, and those that it makes.
+enum class EmbeddingSide { kOld, kNew };
+
+struct EmbeddingSideInfo {
+  std::string model;  // empty: none
+  std::string model_hash;
+  int dimension = 0;
+  int64_t documents_without_vector = 0;
+};
+
+// How alike the answers of the two sides are, over some queries. Shares, mean.
+struct EmbeddingOverlap {
+  int samples = 0, top_k = 0;
+  double overlap = 0;              // of the old side's top_k that are among the new side's
+  double rank_biased_overlap = 0;  // p = 0.9
+  bool own_texts = false;          // whether the queries were texts of the collection
+};
+
+struct EmbeddingMigration {
+  enum class State { kBuilding, kReady, kCutOver };
+  State state = State::kBuilding;
+  EmbeddingSide active = EmbeddingSide::kOld;  // that the collection uses
+  EmbeddingSideInfo old_side, new_side;
+  int64_t documents_done = 0, documents_total = 0;
+  int64_t lag = 0;  // writes that the side not in use does not have yet
+  std::optional<EmbeddingOverlap> overlap;
+  std::string operation;  // id
+  std::chrono::system_clock::time_point begin_time,
+      switch_time;      // switch: the epoch before the first
+  std::string problem;  // why the side not in use does not catch up; empty: it does
+};
+
+struct MigrationOptions {
+  std::string model;                 // name without `models/`
+  int dimension = 0;                 // 0: the model's
+  std::vector<std::string> queries;  // for the overlap; empty: texts of the collection
+  int top_k = 0;                     // 0: 10
+  bool automatic = false;            // go over once ready, if the overlap is min_overlap at least
+  double min_overlap = 0;
+  bool allow_vectorless = false;  // go on though documents have a vector and no text
+};
+
 struct Collection {
   std::string id;
   int dimension = 0;  // 0 on creation: the model's
@@ -119,6 +161,7 @@ struct Collection {
   std::optional<Chunking> chunking;  // none: a document has one vector
   std::string etag;
   std::chrono::system_clock::time_point create_time;
+  std::optional<EmbeddingMigration> migration;  // none on creation
 };
 
 // Bytes.
@@ -202,7 +245,7 @@ struct OperationEstimate {
 };
 
 struct Operation {
-  enum class Type { kRetrain, kCompact, kPurge, kPatch };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate };
   std::string id;  // empty: nothing was started
   std::string collection;
   Type type = Type::kRetrain;
@@ -210,7 +253,8 @@ struct Operation {
   bool done = false, cancel_requested = false;
   Status status;  // when done
   std::vector<OperationShard> shards;
-  std::optional<OperationEstimate> estimate;  // with validate_only
+  std::optional<OperationEstimate> estimate;    // with validate_only
+  std::optional<EmbeddingMigration> migration;  // kMigrate, unless it ended before the last start
 };
 
 // What a purge or a patch by filter would do, or has begun to.

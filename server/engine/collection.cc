@@ -53,14 +53,21 @@ absl::Status CheckCall(const CallContext& context, std::string_view before) {
   return absl::OkStatus();
 }
 
-Collection::Collection(const storage::CollectionRecord& record, const CollectionContext& context)
-    : uid_(record.uid), info_(InfoOf(record)), context_(context), shards_(record.shard_count) {}
+Collection::Collection(const storage::CollectionRecord& record, const CollectionContext& context,
+                       const Collection* other)
+    : uid_(record.uid),
+      info_(InfoOf(record)),
+      context_(context),
+      shards_(record.shard_count),
+      ingest_tokens_(other != nullptr ? other->ingest_tokens_ : std::make_shared<IngestTokens>()) {}
 
 absl::Status Collection::LoadShard(int number) {
   auto log = context_.store->OpenShard(uid_, static_cast<uint32_t>(number),
                                        static_cast<uint32_t>(info_.spec.dimension));
   if (!log.ok()) return log.status();
+  range_.store(storage::RangeOf((*log)->LastSequence()));
   ShardOptions options;
+  options.hold_changes = hold_changes_;
   options.collection = info_.spec.id;
   options.number = number;
   options.metric =
@@ -88,7 +95,7 @@ absl::Status Collection::LoadShard(int number) {
   });
   maintenance->Notify(*shard);  // it may have work now, or at a later time
   for (const storage::Mark& mark : (*shard)->marks().All()) {
-    ingest_tokens_.Add(mark.token, mark.time_us);
+    if (mark.token != kFollowerToken) ingest_tokens_->Add(mark.token, mark.time_us);
   }
   shards_[number] = *std::move(shard);
   return absl::OkStatus();

@@ -26,6 +26,7 @@
 #include "server/engine/slot_maps.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
+#include "server/engine/write_gate.h"
 #include "server/fields/filter.h"
 #include "storage/collection_record.h"
 #include "storage/store.h"
@@ -51,12 +52,26 @@ struct CollectionContext {
   EventBus* events = nullptr;
 };
 
+// A write of the collection's other side.
+struct CarriedWrite {
+  enum class Kind {
+    kPut,
+    kDelete,
+    kNothing
+  };  // kNothing: the other side has nothing of it any more
+  Kind kind = Kind::kNothing;
+  uint64_t sequence = 0;       // on that side
+  storage::Document document;  // kPut: whole but for the vector; kDelete: its id
+};
+
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
 // those of Engine with the same names say, and return the errors named there.
 class Collection {
  public:
   // Knows its definition only; LoadShard must be called for each shard before anything else.
-  Collection(const storage::CollectionRecord& record, const CollectionContext& context);
+  // other: the other side of a migration, whose streams go on here; null: none.
+  Collection(const storage::CollectionRecord& record, const CollectionContext& context,
+             const Collection* other = nullptr);
 
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
@@ -99,6 +114,9 @@ class Collection {
   absl::StatusOr<int> CountTokens(std::string_view text) const;
   static absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(
       const std::shared_ptr<Collection>& collection, std::string_view token, Truncate truncate);
+  // Goes on with a stream, which OpenIngest or this opened on the other side and nobody uses now.
+  static std::unique_ptr<IngestStream> MoveIngest(IngestStream* stream,
+                                                  const std::shared_ptr<Collection>& collection);
   CollectionStats Stats() const;
   // Deletes what has expired, in small batches, until nothing is due or `stop` is requested. An
   // error leaves the rest for the next time.
@@ -110,6 +128,32 @@ class Collection {
   // for a write token any more.
   void Close(const absl::Status& why);
   void Reopen();
+
+  // collection_sides.cc: for migrations (docs/migration.md).
+  // Whoever writes documents holds a pass, but for Carry.
+  WriteGate& gate() { return gate_; }
+  // Before LoadShard: change logs keep all they have, until Shard::HoldChanges says otherwise.
+  void HoldChangesOnLoad() { hold_changes_ = true; }
+  // Whether this is the other side of `other`, or itself.
+  bool SharesStreams(const Collection& other) const {
+    return ingest_tokens_ == other.ingest_tokens_;
+  }
+  Shard& shard(int number) { return *shards_[static_cast<size_t>(number)]; }
+  // Documents that are stored without a vector.
+  int64_t WithoutVector() const;
+  // Write tokens of ranges up to this one that are not this side's are of a side whose writes this
+  // one has.
+  void set_last_range(uint64_t range) { last_range_.store(range); }
+  // Applies writes of the other side to a shard, in order, and remembers with them how far it came.
+  // Texts are embedded, unless the version there is has the vector of the same text; a document
+  // without text is stored without vector, or with the one there is where the other side has none
+  // either. All or nothing of it is done. Errors as of Upsert. Blocks.
+  absl::Status Carry(int number, std::vector<CarriedWrite> writes, const CallContext& context);
+  // The other side's write up to which Carry came.
+  uint64_t CarriedThrough(int number) { return shard(number).marks().Get(kFollowerToken).through; }
+  // In memory what Store::SwitchMigration did to the marks, when this side was put in the place of
+  // `other`.
+  void TakeMarks(Collection* other, std::span<const uint64_t> through);
 
  private:
   struct Query;
@@ -124,6 +168,11 @@ class Collection {
   // The model, if texts can be embedded: FAILED_PRECONDITION when there is none, when the server
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
+
+  absl::Status ReuseVectors(int number, std::span<const CarriedWrite> writes,
+                            std::vector<DocumentWrite>* documents) const;
+  // INVALID_ARGUMENT for a place in the hits of another side, whose scores are others.
+  absl::Status CheckPosition(const SearchRequest& request) const;
 
   // collection_change.cc
   // What became of these versions of one shard: how many were deleted, patched.
@@ -216,7 +265,11 @@ class Collection {
   const CollectionInfo info_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
-  IngestTokens ingest_tokens_;
+  const std::shared_ptr<IngestTokens> ingest_tokens_;  // of both sides
+  WriteGate gate_;
+  bool hold_changes_ = false;
+  std::atomic<uint64_t> range_{0};       // of this side's sequence numbers
+  std::atomic<uint64_t> last_range_{0};  // see set_last_range
   // Whether an IndexExport of this collection is made or lives; it may outlive the collection.
   const std::shared_ptr<std::atomic<bool>> exporting_ = std::make_shared<std::atomic<bool>>(false);
 };

@@ -13,7 +13,10 @@ namespace vecino::engine {
 namespace {
 
 // What of a hit is read beside the query.
-std::string_view RerankedText(const SearchHit& hit) { return hit.document.text; }
+std::string_view RerankedText(const SearchHit& hit) {
+  return hit.passage.has_value() ? std::string_view(hit.passage->text)
+                                 : std::string_view(hit.document.text);
+}
 
 }  // namespace
 
@@ -70,7 +73,10 @@ absl::Status Collection::RerankHits(const SearchRequest& request, size_t max_byt
   }
   ReadBudget budget(max_bytes);
   for (SearchHit& hit : hits) {
-    if (!request.parts.text) hit.document.text.clear();
+    if (!request.parts.text) {
+      hit.document.text.clear();
+      if (hit.passage.has_value()) hit.passage->text.clear();
+    }
     if (absl::Status status = budget.Add(ReplyBytes(hit.document)); !status.ok()) return status;
   }
   return absl::OkStatus();

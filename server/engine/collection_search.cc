@@ -43,6 +43,9 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
   for (const WriteToken& token : tokens) {
     const Shard& shard = *shards_[token.shard];
     if (shard.IsApplied(token.sequence)) continue;
+    // Of another side: it was the one that callers saw, and so all its writes were carried here.
+    const uint64_t range = storage::RangeOf(token.sequence);
+    if (range != range_.load() && range <= last_range_.load()) continue;
     if (absl::Status status = place.Take(); !status.ok()) return status;
     absl::Status status = shard.WaitApplied(token.sequence, patience, *context_.token_waits);
     if (!status.ok()) return status;
@@ -356,6 +359,7 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
     const CallContext& context) const {
   SearchResult result;
   result.metric = info_.spec.metric;
+  if (absl::Status status = CheckPosition(request); !status.ok()) return status;
   absl::StatusOr<Query> query = MakeQuery(request, std::move(filter), embedded);
   if (!query.ok()) return query.status();
   // Of what is reranked a part is in the reply.

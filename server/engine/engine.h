@@ -22,6 +22,7 @@
 #include "server/engine/index_export.h"
 #include "server/engine/ingest.h"
 #include "server/engine/maintenance_policy.h"
+#include "server/engine/migration_info.h"
 #include "server/engine/operation.h"
 #include "server/engine/operation_estimate.h"
 #include "server/engine/types.h"
@@ -151,6 +152,31 @@ class Engine {
   // What it would take. The same errors.
   virtual absl::StatusOr<OperationEstimate> EstimateOperation(
       std::string_view collection, Operation::Type type, std::span<const int> shards) const = 0;
+  // Makes embeddings by another model beside those there are; docs/migration.md. INVALID_ARGUMENT;
+  // NOT_FOUND (model); FAILED_PRECONDITION when the collection is in a migration or has these
+  // embeddings; RESOURCE_EXHAUSTED. The operation ends with FAILED_PRECONDITION when documents
+  // cannot be embedded and that is not allowed, or when the overlap is under min_overlap; cancelled
+  // it drops what was made.
+  virtual absl::StatusOr<Operation::Info> MigrateEmbeddings(std::string_view collection,
+                                                            const MigrationRequest& request) = 0;
+  // What it would take; embeds some documents with the new model to know. The same errors.
+  virtual absl::StatusOr<OperationEstimate> EstimateMigration(std::string_view collection,
+                                                              const MigrationRequest& request,
+                                                              const CallContext& context) const = 0;
+  // Has the collection use these embeddings from now on, with every write there is. Writes wait
+  // meanwhile; searches do not. No effect when it uses them already. FAILED_PRECONDITION without a
+  // migration, while the new ones are made, while a purge or a patch runs, or when documents would
+  // lose their vector; UNAVAILABLE when the writes under way take too long, or when the other side
+  // lacks too much: nothing has changed then.
+  virtual absl::StatusOr<CollectionInfo> SwitchEmbeddings(std::string_view collection,
+                                                          MigrationSide to,
+                                                          const CallContext& context) = 0;
+  // Removes the embeddings that the collection does not use. keep: those it does, or
+  // FAILED_PRECONDITION; nullopt: whichever. FAILED_PRECONDITION without a migration and while the
+  // new ones are made.
+  virtual absl::StatusOr<CollectionInfo> FinishMigration(std::string_view collection,
+                                                         std::optional<MigrationSide> keep) = 0;
+
   // The methods on operations return NOT_FOUND for an unknown collection or operation. Of
   // operations that are done the last 256 are kept, over restarts too; those of a deleted
   // collection are gone.

@@ -3,6 +3,7 @@
 #include <functional>
 #include <utility>
 
+#include "server/engine/migrations.h"
 #include "server/engine/registry.h"
 #include "server/index/segment_file.h"
 
@@ -93,6 +94,17 @@ void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metr
         [](const Totals& t) { return t.sums.field_bytes; });
   metrics->gauge("vecino_index_locked_bytes", "Index files that are kept in memory.", {},
                  [] { return static_cast<double>(index::SegmentFile::BytesKept()); });
+}
+
+void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics) {
+  metrics->gauge(
+      "vecino_migration_lag_writes",
+      "Writes of collections whose embeddings are migrated that the side not in use does "
+      "not have yet.",
+      {}, [weak = std::weak_ptr<const Migrations>(migrations)] {
+        const std::shared_ptr<const Migrations> alive = weak.lock();
+        return alive == nullptr ? 0.0 : static_cast<double>(alive->Lag());
+      });
 }
 
 }  // namespace vecino::engine

@@ -8,6 +8,7 @@
 
 namespace vecino::engine {
 
+class Migrations;
 class Registry;
 
 // References into the registry, looked up once. `metrics` must outlive it.
@@ -46,5 +47,6 @@ struct EngineMetrics {
 
 // What all collections of `registry` hold together. Gone when the registry is.
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
+void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics);
 
 }  // namespace vecino::engine

@@ -32,6 +32,7 @@ struct Event {
     kAliasChanged,
     kOperationStarted,
     kOperationEnded,
+    kMigration,
   };
 
   absl::Time time;         // set by Publish

@@ -46,16 +46,18 @@ Operation::Operation(std::string id, std::string collection, Type type, std::vec
   if (parts_.empty()) end_time_ = create_time_;
 }
 
-Operation::Operation(const Info& info)
+Operation::Operation(const Info& info, EndFn on_end)
     : id_(info.id),
       collection_(info.collection),
       number_(info.number),
       type_(info.type),
       shards_(ShardsOf(info.parts)),
       create_time_(info.create_time),
+      on_end_(std::move(on_end)),
       cancel_(info.cancel_requested),
-      open_(0),
-      done_(true),
+      open_(static_cast<size_t>(std::count_if(info.parts.begin(), info.parts.end(),
+                                              [](const Part& part) { return !part.done; }))),
+      done_(open_ == 0),
       end_time_(info.end_time),
       parts_(info.parts) {}
 
@@ -84,7 +86,8 @@ Operation::Info Operation::SnapshotLocked() const {
             .done = done_,
             .cancel_requested = cancel_,
             .status = {},
-            .parts = parts_};
+            .parts = parts_,
+            .migration = migration_};
   for (const Part& part : parts_) {
     if (info.done && info.status.ok()) info.status = part.status;
   }
@@ -125,6 +128,12 @@ void Operation::Report(int shard, std::string_view stage, int64_t rows_done, int
   part->stage = std::string(stage);
   part->rows_done = rows_done;
   part->rows_total = rows_total;
+}
+
+void Operation::Describe(MigrationInfo migration) {
+  auto next = std::make_shared<const MigrationInfo>(std::move(migration));
+  absl::MutexLock lock(&mu_);
+  migration_.swap(next);
 }
 
 void Operation::Finish(int shard, absl::Status status) {
@@ -188,13 +197,26 @@ OperationRegistry::OperationRegistry(OperationJournal journal)
     : journal_(std::move(journal)),
       prefix_(absl::StrCat(absl::Hex(absl::ToUnixMillis(absl::Now())), "-")) {}
 
-void OperationRegistry::Restore(std::vector<Operation::Info> infos) {
+Operation::EndFn OperationRegistry::OnEnd() {
+  return [this](const Operation::Info& info) {
+    // Where it is not written, the next start says that it was cut short.
+    if (journal_.put) journal_.put(info).IgnoreError();
+    if (journal_.ended) journal_.ended(info);
+  };
+}
+
+void OperationRegistry::Restore(std::vector<Operation::Info> infos,
+                                const std::function<bool(const Operation::Info&)>& goes_on) {
   std::vector<Operation::Info> cut_short;
   {
     absl::MutexLock lock(&mu_);
     for (Operation::Info& info : infos) {
       next_ = std::max(next_, info.number + 1);
       const bool was_done = info.done;
+      if (!was_done && goes_on != nullptr && goes_on(info)) {
+        operations_.emplace(info.number, std::make_shared<Operation>(info, OnEnd()));
+        continue;
+      }
       if (!was_done) {
         info.done = true;
         info.end_time = absl::Now();
@@ -239,7 +261,8 @@ absl::StatusOr<OperationRegistry::Map::const_iterator> OperationRegistry::Place(
 
 absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     std::string_view collection, Operation::Type type, const std::vector<int>& shards) {
-  const bool by_filter = type == Operation::Type::kPurge || type == Operation::Type::kPatch;
+  const bool always_new = type == Operation::Type::kPurge || type == Operation::Type::kPatch ||
+                          type == Operation::Type::kMigrate;
   std::vector<std::shared_ptr<Operation>> dropped;
   std::shared_ptr<Operation> made;
   {
@@ -248,7 +271,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     for (const auto& [number, operation] : operations_) {
       if (operation->done()) continue;
       ++running;
-      if (!by_filter && operation->collection() == collection && operation->type() == type &&
+      if (!always_new && operation->collection() == collection && operation->type() == type &&
           operation->shards() == shards && operation->working() &&
           operation->CheckCancelled().ok()) {
         return Created{operation, false};
@@ -270,12 +293,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     }
     const uint64_t number = next_++;
     made = std::make_shared<Operation>(absl::StrCat(prefix_, number), std::string(collection), type,
-                                       shards, number, [this](const Operation::Info& info) {
-                                         // Where it is not written, the next start says that it
-                                         // was cut short.
-                                         if (journal_.put) journal_.put(info).IgnoreError();
-                                         if (journal_.ended) journal_.ended(info);
-                                       });
+                                       shards, number, OnEnd());
     operations_.emplace(number, made);
   }
   if (journal_.erase) {

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/engine/migration_info.h"
 #include "server/engine/types.h"
 
 namespace vecino::engine {
@@ -23,7 +24,7 @@ namespace vecino::engine {
 // any thread.
 class Operation {
  public:
-  enum class Type { kRetrain, kCompact, kPurge, kPatch };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate };
 
   struct Part {
     int shard = 0;
@@ -43,6 +44,8 @@ class Operation {
     bool cancel_requested = false;
     absl::Status status;  // when done: the first part's that is not OK
     std::vector<Part> parts;
+    // kMigrate, of this start: how it stood when the work on it last said so. Null: not known.
+    std::shared_ptr<const MigrationInfo> migration;
   };
 
   // Told how it ended, once, before anybody sees that it is done. No lock is held.
@@ -50,8 +53,8 @@ class Operation {
 
   Operation(std::string id, std::string collection, Type type, std::vector<int> shards,
             uint64_t number = 0, EndFn on_end = nullptr);
-  // One that an earlier start left; info.done.
-  explicit Operation(const Info& info);
+  // One that an earlier start left; info.done, or the work goes on and ends with on_end.
+  explicit Operation(const Info& info, EndFn on_end = nullptr);
 
   const std::string& id() const { return id_; }
   Type type() const { return type_; }
@@ -66,6 +69,7 @@ class Operation {
   // part of it is ignored.
   void Report(int shard, std::string_view stage, int64_t rows_done, int64_t rows_total);
   void Finish(int shard, absl::Status status);
+  void Describe(MigrationInfo migration);
   // CANCELLED once Cancel was called.
   absl::Status CheckCancelled() const;
 
@@ -97,6 +101,7 @@ class Operation {
   bool done_ ABSL_GUARDED_BY(mu_);
   absl::Time end_time_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::vector<Part> parts_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<const MigrationInfo> migration_ ABSL_GUARDED_BY(mu_);
 };
 
 // Where the registry writes down what it has, so that the next start knows it. Any may be null.
@@ -119,18 +124,19 @@ class OperationRegistry {
   explicit OperationRegistry(OperationJournal journal = {});
 
   // What an earlier start left, in any order. One that was not done is now, with ABORTED: the work
-  // is safe to cut short and to repeat, but whether to repeat it is its caller's choice. Before
-  // anything else.
-  void Restore(std::vector<Operation::Info> infos);
+  // is safe to cut short and to repeat, but whether to repeat it is its caller's choice. Those that
+  // `goes_on` (null: none) says of that their work goes on do. Before anything else.
+  void Restore(std::vector<Operation::Info> infos,
+               const std::function<bool(const Operation::Info&)>& goes_on = nullptr);
 
   struct Created {
     std::shared_ptr<Operation> operation;
     bool made = false;  // otherwise it ran already
   };
   // The operation that runs already with the same type and shards, unless it was cancelled; so a
-  // request that is sent twice is done once. (kPurge and kPatch say more than that: always a new
-  // one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when kMaxRunning run; what
-  // the journal says when it refuses. shards: ascending. One call at a time.
+  // request that is sent twice is done once. (kPurge, kPatch and kMigrate say more than that:
+  // always a new one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when
+  // kMaxRunning run; what the journal says when it refuses. shards: ascending. One call at a time.
   absl::StatusOr<Created> Create(std::string_view collection, Operation::Type type,
                                  const std::vector<int>& shards);
   // NOT_FOUND, naming both.
@@ -149,6 +155,7 @@ class OperationRegistry {
 
  private:
   using Map = absl::btree_map<uint64_t, std::shared_ptr<Operation>>;
+  Operation::EndFn OnEnd();
   // The number in an id; 0: it is none.
   static uint64_t NumberOf(std::string_view id);
   absl::StatusOr<Map::const_iterator> Place(std::string_view collection, std::string_view id) const

@@ -10,7 +10,7 @@ namespace vecino::engine {
 namespace {
 
 // On disk: never renumber.
-constexpr uint64_t kRetrain = 1, kCompact = 2, kPurge = 3, kPatch = 4;
+constexpr uint64_t kRetrain = 1, kCompact = 2, kPurge = 3, kPatch = 4, kMigrate = 5;
 constexpr uint8_t kDone = 1, kCancelRequested = 2;  // flags
 
 uint64_t ToStored(Operation::Type type) {
@@ -23,13 +23,16 @@ uint64_t ToStored(Operation::Type type) {
       return kPurge;
     case Operation::Type::kPatch:
       return kPatch;
+    case Operation::Type::kMigrate:
+      return kMigrate;
   }
   return 0;
 }
 
 bool FromStored(uint64_t stored, Operation::Type* type) {
   using Type = Operation::Type;
-  for (const Type known : {Type::kRetrain, Type::kCompact, Type::kPurge, Type::kPatch}) {
+  for (const Type known :
+       {Type::kRetrain, Type::kCompact, Type::kPurge, Type::kPatch, Type::kMigrate}) {
     if (ToStored(known) != stored) continue;
     *type = known;
     return true;

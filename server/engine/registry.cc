@@ -74,6 +74,17 @@ void Registry::Erase(std::string_view id) {
   }
 }
 
+void Registry::Replace(std::shared_ptr<Collection> collection) {
+  std::shared_ptr<Collection> before;  // freed after the lock
+  absl::MutexLock lock(&mu_);
+  const auto it = collections_.find(collection->info().spec.id);
+  if (it == collections_.end()) return;
+  before = std::exchange(it->second, collection);
+  for (auto& [alias, target] : aliases_) {
+    if (target == before) target = collection;
+  }
+}
+
 void Registry::Clear() {
   absl::MutexLock lock(&mu_);
   aliases_.clear();

@@ -32,6 +32,9 @@ class Registry {
   // The id must not be there yet.
   void Insert(std::shared_ptr<Collection> collection);
   void Erase(std::string_view id);
+  // Puts the other side of a collection in its place, for its aliases too: a look-up finds the one
+  // or the other.
+  void Replace(std::shared_ptr<Collection> collection);
   // Points an alias, new or not, to a collection: a look-up finds the one or the other. No
   // collection has the alias' id, and none goes while an alias points to it.
   void SetAlias(std::string_view alias, std::shared_ptr<Collection> target);

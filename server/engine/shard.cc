@@ -27,6 +27,7 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
     : options_(options),
       log_(std::move(log)),
       metrics_(metrics),
+      hold_(options.hold_changes ? 0 : kNoHold),
       index_(IndexOptions(options)),
       files_(options.folder),
       queue_(kMaxGroup, [this](WriteQueue::Batches batches) { Commit(batches); }) {}
@@ -137,7 +138,17 @@ int64_t Shard::LiveDocuments() const {
   return LiveLocked();
 }
 
+int64_t Shard::WithoutVector() const {
+  absl::MutexLock lock(&index_mu_);
+  return fields_.live() - index_.Stats().live_rows;
+}
+
 int64_t Shard::LiveLocked() const { return fields_.live() - expiries_.CountDue(NowUs()); }
+
+void Shard::OnWritten(std::function<void()> fn) {
+  absl::MutexLock lock(&applied_mu_);
+  written_ = std::move(fn);
+}
 
 void Shard::Close(absl::Status why) {
   {

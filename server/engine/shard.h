@@ -62,6 +62,7 @@ struct ShardOptions {
   uint32_t uid = 0;
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
   EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
+  bool hold_changes = false;   // see HoldChanges
 };
 
 // A document that a search for vectors found, by the nearest of its passages.
@@ -143,10 +144,20 @@ class Shard {
   ShardStats Stats() const;
   // Those with and without a vector that have not expired.
   int64_t LiveDocuments() const;
+  // Those that are stored without a vector, expired ones included.
+  int64_t WithoutVector() const;
 
   // Deletes up to `limit` documents that have expired, as any delete, and returns how many. Blocks.
   // Errors as those of writes.
   absl::StatusOr<int> ReapExpired(int limit, const CallContext& context);
+
+  // From now on the change log keeps what comes after the write `after`. With kNoHold it need not.
+  // No trim that began before takes away what was written after this call.
+  static constexpr uint64_t kNoHold = ~uint64_t{0};
+  void HoldChanges(uint64_t after) { hold_.store(after); }
+  // `fn` is called after every write, on the writer's thread, with a lock held: it must be quick
+  // and not call the shard. Null: nobody. Once it returns, the one before is not called any more.
+  void OnWritten(std::function<void()> fn);
 
   // How far streams have come; written by commits.
   ShardMarks& marks() { return marks_; }
@@ -295,6 +306,7 @@ class Shard {
   EngineMetrics* const metrics_;
   std::function<void()> maintenance_due_;
   std::atomic<uint64_t> saved_through_{0};  // the manifest's drained_through
+  std::atomic<uint64_t> hold_;              // see HoldChanges
   std::set<std::string> saved_files_;       // that it names; for Load and Maintain only
   bool files_unsaved_ =
       false;  // files came or went and the manifest does not say so; for Maintain only
@@ -334,6 +346,7 @@ class Shard {
   mutable absl::Mutex applied_mu_;      // for waiting on the two
   mutable absl::CondVar applied_changed_;
   absl::Status closed_ ABSL_GUARDED_BY(applied_mu_);  // not OK: set by Close
+  std::function<void()> written_ ABSL_GUARDED_BY(applied_mu_);
 
   WriteQueue queue_;  // last: its commits use everything above
 };

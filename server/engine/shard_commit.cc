@@ -49,6 +49,9 @@ absl::Status Shard::CheckCondition(const ShardWrite& write,
                                    const std::optional<storage::IdEntry>& current,
                                    bool live) const {
   const bool put = write.kind == storage::Mutation::Kind::kPut;
+  if (write.carried) {
+    return put || current.has_value() ? absl::OkStatus() : absl::NotFoundError("it is gone");
+  }
   const auto document = [&] { return absl::StrCat("document `", write.document.id, "` "); };
   if (!write.etag.empty() && (live || (write.expired && current.has_value()))) {
     const std::string etag = EtagOf(options_.uid, current->sequence);
@@ -109,13 +112,17 @@ absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
     write.result.uid = options_.uid;
     write.result.create_time_us = live ? entry.current->create_time_us : plan->now_us;
     write.result.update_time_us = plan->now_us;
+    if (write.carried) {
+      write.result.create_time_us = write.document.create_time_us;
+      write.result.update_time_us = write.document.update_time_us;
+    }
     if (put) {
       mutation.document = std::move(write.document);
       storage::Document& document = mutation.document;
       if (write.ttl_us > 0) document.expire_time_us = plan->now_us + write.ttl_us;
       document.sequence = mutation.sequence;
       document.create_time_us = write.result.create_time_us;
-      document.update_time_us = plan->now_us;
+      document.update_time_us = write.result.update_time_us;
       write.result.expire_time_us = document.expire_time_us;
       entry.current =
           storage::IdEntry{mutation.sequence, document.create_time_us, document.expire_time_us};
@@ -136,7 +143,7 @@ void Shard::MarkItem(const ShardWrite& write, Plan* plan) const {
   if (is_new) mark = marks_.Get(write.stream->token);
   mark.all_through = std::max(mark.all_through, write.stream->all_through);
   mark.time_us = plan->now_us;
-  AddToMark(write.item, static_cast<int>(write.result.status.code()), &mark);
+  AddToMark(write.item, write.carried ? 0 : static_cast<int>(write.result.status.code()), &mark);
 }
 
 void Shard::Settle(Plan* plan) {
@@ -226,12 +233,13 @@ void Shard::Commit(WriteQueue::Batches batches) {
   }
   SetApplied(plan.next_sequence - 1);
   Settle(&plan);
-  int64_t puts = 0;
-  for (const storage::Mutation& mutation : plan.mutations) {
-    puts += mutation.kind == storage::Mutation::Kind::kPut;
+  int64_t puts = 0, deletes = 0;  // of callers
+  for (const ShardWrite* write : plan.writes) {
+    if (write->carried) continue;
+    (write->kind == storage::Mutation::Kind::kPut ? puts : deletes) += 1;
   }
   metrics_->upserts.Add(static_cast<double>(puts));
-  metrics_->deletes.Add(static_cast<double>(static_cast<int64_t>(plan.mutations.size()) - puts));
+  metrics_->deletes.Add(static_cast<double>(deletes));
   metrics_->commits.Add();
   if (due && maintenance_due_ != nullptr) maintenance_due_();
 }
@@ -263,6 +271,7 @@ void Shard::SetApplied(uint64_t sequence) {
   absl::MutexLock lock(&applied_mu_);
   appending_.store(sequence, std::memory_order_release);
   applied_changed_.SignalAll();
+  if (written_ != nullptr) written_();
 }
 
 }  // namespace vecino::engine

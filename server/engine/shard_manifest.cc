@@ -94,7 +94,7 @@ absl::Status Shard::SaveManifest(bool files) {
         if (!put.ok()) return put;
         saved_through_.store(manifest.drained_through);
         // Only now: until the manifest is durable, a start needs these records.
-        return log_->TrimChanges(manifest.drained_through);
+        return log_->TrimChanges(std::min(manifest.drained_through, hold_.load()));
       },
       absl::InfiniteFuture());
   if (!status.ok() || !files) return status;

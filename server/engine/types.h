@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/engine/migration_info.h"
 #include "server/index/segment_kind.h"
 #include "storage/document.h"
 
@@ -92,6 +93,7 @@ struct CollectionInfo {
   std::string model_hash;  // of the model when the collection was created, empty without one
   std::string etag;
   absl::Time create_time;
+  std::optional<MigrationInfo> migration;  // of what is read; none: no migration
 };
 
 struct ShardStats {

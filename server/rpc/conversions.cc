@@ -7,6 +7,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "server/rpc/index_conversions.h"
 #include "server/rpc/metadata.h"
+#include "server/rpc/migration_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/text.h"
 
@@ -178,6 +179,9 @@ void WriteCollection(const engine::CollectionInfo& info, v1::Collection* out) {
   }
   out->set_etag(info.etag);
   WriteTime(info.create_time, out->mutable_create_time());
+  if (info.migration.has_value()) {
+    WriteMigration(info.spec.id, *info.migration, out->mutable_migration());
+  }
 }
 
 absl::StatusOr<std::vector<float>> ReadVector(std::string_view field, const v1::Vector& vector) {

@@ -37,6 +37,8 @@ v1::EventKind WriteKind(engine::Event::Kind kind) {
       return v1::EVENT_KIND_OPERATION_STARTED;
     case engine::Event::Kind::kOperationEnded:
       return v1::EVENT_KIND_OPERATION_ENDED;
+    case engine::Event::Kind::kMigration:
+      return v1::EVENT_KIND_MIGRATION;
   }
   return v1::EVENT_KIND_UNSPECIFIED;
 }

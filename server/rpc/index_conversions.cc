@@ -3,6 +3,7 @@
 #include <string>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/migration_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/status.h"
 #include "server/rpc/text.h"
@@ -109,12 +110,15 @@ v1::IndexOperationMetadata::Type WriteType(Operation::Type type) {
       return v1::IndexOperationMetadata::TYPE_PURGE;
     case Operation::Type::kPatch:
       return v1::IndexOperationMetadata::TYPE_PATCH;
+    case Operation::Type::kMigrate:
+      return v1::IndexOperationMetadata::TYPE_MIGRATE;
   }
   return v1::IndexOperationMetadata::TYPE_UNSPECIFIED;
 }
 
-// documents: that a purge or a patch dealt with.
-void WriteResponse(Operation::Type type, int64_t documents, google::protobuf::Any* out) {
+// documents: that a purge or a patch dealt with. migration: null where it is not known.
+void WriteResponse(Operation::Type type, int64_t documents, const engine::MigrationInfo* migration,
+                   google::protobuf::Any* out) {
   switch (type) {
     case Operation::Type::kRetrain:
       out->PackFrom(v1::RetrainIndexResponse());
@@ -131,6 +135,14 @@ void WriteResponse(Operation::Type type, int64_t documents, google::protobuf::An
     case Operation::Type::kPatch: {
       v1::PatchDocumentsResponse response;
       response.set_patch_count(documents);
+      out->PackFrom(response);
+      return;
+    }
+    case Operation::Type::kMigrate: {
+      v1::MigrateEmbeddingsResponse response;
+      if (migration != nullptr && migration->overlap.has_value()) {
+        WriteOverlap(*migration->overlap, response.mutable_overlap());
+      }
       out->PackFrom(response);
       return;
     }
@@ -209,12 +221,15 @@ void WriteOperation(const Operation::Info& info, google::longrunning::Operation*
     metadata.set_shards_done(metadata.shards_done() + 1);
     ToRpcStatus(part.status, shard->mutable_status());
   }
+  if (info.migration != nullptr) {
+    WriteMigration(info.collection, *info.migration, metadata.mutable_migration());
+  }
   out->mutable_metadata()->PackFrom(metadata);
   if (!info.done) return;
   if (info.status.ok()) {
     int64_t rows = 0;
     for (const Operation::Part& part : info.parts) rows += part.rows_done;
-    WriteResponse(info.type, rows, out->mutable_response());
+    WriteResponse(info.type, rows, info.migration.get(), out->mutable_response());
   } else {
     ToRpcStatus(info.status, out->mutable_error());
   }
@@ -233,7 +248,7 @@ void WriteEstimate(std::string_view collection, Operation::Type type,
   one->set_peak_bytes(estimate.peak_bytes);
   one->set_index_bytes(estimate.index_bytes);
   out->mutable_metadata()->PackFrom(metadata);
-  WriteResponse(type, 0, out->mutable_response());
+  WriteResponse(type, 0, nullptr, out->mutable_response());
 }
 
 }  // namespace vecino::rpc

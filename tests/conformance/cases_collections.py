@@ -101,7 +101,8 @@ refuses(COLLECTIONS + "DeleteCollection", "ABORTED", "another etag",
         lambda world: {"name": f"collections/{world.fresh()}", "etag": "old"})  # fmt: skip
 refuses(COLLECTIONS + "DeleteCollection", "FAILED_PRECONDITION", "an alias points to it", {"name": SHOP})
 refuses(COLLECTIONS + "DeleteCollection", "NOT_FOUND", "an alias is no collection here", {"name": "collections/window"})
-for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "RetrainIndex", "CompactIndex", "ExportIndex"):
+for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "RetrainIndex", "CompactIndex", "ExportIndex",
+            "FinishEmbeddingMigration"):  # fmt: skip
     refuses(COLLECTIONS + rpc, "NOT_FOUND", "no such collection", {"name": NONE})
 
 

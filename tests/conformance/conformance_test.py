@@ -24,6 +24,7 @@ except ImportError as error:
 import bad_input  # noqa: E402
 import cases_collections  # noqa: E402, F401
 import cases_documents  # noqa: E402, F401
+import cases_migrations  # noqa: E402, F401
 import cases_search  # noqa: E402, F401
 import contract  # noqa: E402
 import registry  # noqa: E402

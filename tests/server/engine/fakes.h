@@ -19,7 +19,7 @@
 namespace vecino::engine {
 
 // Turns a text into a vector by a hash of it: the same text, the same vector. Queries and documents
-// alike.
+// alike. Models with another name than `fake` have vectors of their own.
 class FakeEncoder : public encoder::Encoder {
  public:
   explicit FakeEncoder(int dimension = 8) {
@@ -29,6 +29,14 @@ class FakeEncoder : public encoder::Encoder {
     info.max_tokens = 16;
     info.precision = "fp32";
     info.hash = "hash-1";
+    models.push_back(info);
+  }
+
+  void AddModel(const std::string& name, int dimension, const std::string& hash) {
+    encoder::ModelInfo info = models.front();
+    info.name = name;
+    info.dimension = dimension;
+    info.hash = hash;
     models.push_back(info);
   }
 
@@ -69,7 +77,10 @@ class FakeEncoder : public encoder::Encoder {
         result.status = absl::InvalidArgumentError("too long");
         continue;
       }
-      result.vector = VectorOf(text, options.dimensions > 0 ? options.dimensions : info->dimension);
+      const std::string seed = info->name == "fake"
+                                   ? std::string(text)
+                                   : absl::StrCat(info->name, "/", std::string(text));
+      result.vector = VectorOf(seed, options.dimensions > 0 ? options.dimensions : info->dimension);
     }
     return results;
   }

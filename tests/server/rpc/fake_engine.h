@@ -28,6 +28,8 @@ class FakeEngine final : public engine::Engine {
   std::function<absl::StatusOr<engine::SearchResult>(size_t)> batch_result;  // unset: search_result
   std::vector<engine::Operation::Info> operations;                           // in order of creation
   engine::OperationEstimate estimate;
+  engine::MigrationRequest migration;           // of the last call
+  std::optional<engine::MigrationSide> side;  // of the last call
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
       std::string_view collection, std::string_view resume_token, engine::Truncate truncate)>
@@ -138,6 +140,35 @@ class FakeEngine final : public engine::Engine {
     self->shards.assign(s.begin(), s.end());
     if (!failure.ok()) return failure;
     return estimate;
+  }
+  absl::StatusOr<engine::Operation::Info> MigrateEmbeddings(
+      std::string_view c, const engine::MigrationRequest& request) override {
+    collection = std::string(c);
+    migration = request;
+    if (!failure.ok()) return failure;
+    return operations.at(0);
+  }
+  absl::StatusOr<engine::OperationEstimate> EstimateMigration(
+      std::string_view c, const engine::MigrationRequest& request,
+      const engine::CallContext&) const override {
+    auto* self = const_cast<FakeEngine*>(this);
+    self->collection = std::string(c);
+    self->migration = request;
+    if (!failure.ok()) return failure;
+    return estimate;
+  }
+  absl::StatusOr<engine::CollectionInfo> SwitchEmbeddings(std::string_view c,
+                                                          engine::MigrationSide to,
+                                                          const engine::CallContext&) override {
+    side = to;
+    if (!failure.ok()) return failure;
+    return GetCollection(c);
+  }
+  absl::StatusOr<engine::CollectionInfo> FinishMigration(
+      std::string_view c, std::optional<engine::MigrationSide> keep) override {
+    side = keep;
+    if (!failure.ok()) return failure;
+    return GetCollection(c);
   }
   absl::StatusOr<engine::Operation::Info> GetOperation(std::string_view c,
                                                        std::string_view id) const override {
