@@ -4,6 +4,7 @@ import contextlib
 import queue
 import re
 import signal
+import tempfile
 import threading
 import time
 import urllib.request
@@ -11,6 +12,7 @@ import urllib.request
 import client_support
 import contract
 import grpc
+import rerankers
 from registry import ADMIN, COLLECTIONS, DOCUMENTS, EMBEDDING, SEARCH, Case, excuse
 from world import MODEL, World, equal, true, vector
 
@@ -46,6 +48,12 @@ class Strain:
 
     def server(self, *arguments):
         return self._stack.enter_context(client_support.Workspace(self.models, arguments)).server
+
+    def reranking(self, *arguments):
+        """A server with a reranker and no other model."""
+        models = self._stack.enter_context(tempfile.TemporaryDirectory())
+        true(rerankers.make(models) is not None, "Debian's python3-torch is there, which makes the reranker")
+        return self._stack.enter_context(client_support.Workspace(models, arguments)).server
 
     def busy(self):
         """A server whose queues are easily full."""
@@ -224,6 +232,16 @@ def full_encoder(strain):
     first.cancel()
 
 
+def full_encoder_of_pairs(strain):
+    world = World(strain.reranking("--encoder-queue-tokens", "2000", "--encoder-executors", "1"), None)
+    request = {"query": "x", "texts": ["a b c " * 100] * 1000}
+    first = world.api.start(EMBEDDING + "RerankTexts", request)
+    until(lambda: world.call(ADMIN + "GetServerStatus").encoder_queued_tokens >= 2000, "texts wait for the model")
+    refusal = world.refused(EMBEDDING + "RerankTexts", "RESOURCE_EXHAUSTED", {**request, "texts": ["a b c"] * 100})
+    true(refusal.retry, f"there is a RetryInfo beside “{refusal.message}”")
+    first.cancel()
+
+
 def cases(contract_):
     """The cases, in an order in which the servers are in one state after the other."""
     found = [Case(DOCUMENTS + "StreamDocuments", "UNAVAILABLE", "one that takes too long", old_stream)]
@@ -231,6 +249,7 @@ def cases(contract_):
               if not method.client_streaming and rpc != DOCUMENTS + "StreamDocuments"]  # fmt: skip
     found += [full_queue(rpc) for rpc in queued if rpc not in BULK] + [full_queue(rpc) for rpc in queued if rpc in BULK]
     found.append(Case(EMBEDDING + "EmbedText", "RESOURCE_EXHAUSTED", "the encoder's queue is full", full_encoder, True))
+    found.append(Case(EMBEDDING + "RerankTexts", "RESOURCE_EXHAUSTED", "the encoder's queue is full", full_encoder_of_pairs))
     opened = [ADMIN + "WatchEvents", DOCUMENTS + "StreamDocuments", DOCUMENTS + "IngestDocuments", COLLECTIONS + "ExportIndex",
               SEARCH + "SearchDocuments"]  # fmt: skip
     found += [open_call(rpc) for rpc in opened]
