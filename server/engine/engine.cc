@@ -2,11 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <atomic>
-#include <map>
 #include <set>
-#include <thread>
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"

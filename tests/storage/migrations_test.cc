@@ -143,14 +143,16 @@ TEST_F(MigrationsTest, TheSidesChangePlacesWithAllThatNamesThem) {
 TEST_F(MigrationsTest, BothSidesAreDroppedTogether) {
   const auto hidden = store_->AddMigration(Side(uid_, 1), "");
   ASSERT_OK(hidden);
-  const auto open = Shard(*hidden);
+  auto open = Shard(*hidden);
   ASSERT_OK(open->Append(std::vector<Mutation>{Put(FirstOfRange(1) + 1, "x")}));
   ASSERT_OK(store_->DropCollection(uid_));
   EXPECT_EQ(open->Append(std::vector<Mutation>{Put(FirstOfRange(1) + 2, "y")}).code(),
             absl::StatusCode::kNotFound);
   EXPECT_EQ(Migrations(), "");
+  open.reset();
   Reopen();
   EXPECT_EQ(Migrations(), "");
+  store_.reset();
   const auto raw = OpenRaw();
   for (const Family family : {Family::kDocuments, Family::kIds, Family::kChanges}) {
     std::unique_ptr<rocksdb::Iterator> it(raw->db->NewIterator({}, (*raw)[family]));

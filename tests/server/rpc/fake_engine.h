@@ -28,7 +28,7 @@ class FakeEngine final : public engine::Engine {
   std::function<absl::StatusOr<engine::SearchResult>(size_t)> batch_result;  // unset: search_result
   std::vector<engine::Operation::Info> operations;                           // in order of creation
   engine::OperationEstimate estimate;
-  engine::MigrationRequest migration;           // of the last call
+  engine::MigrationRequest migration;         // of the last call
   std::optional<engine::MigrationSide> side;  // of the last call
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
