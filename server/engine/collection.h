@@ -24,6 +24,7 @@
 #include "server/engine/operation.h"
 #include "server/engine/shard.h"
 #include "server/engine/token_waits.h"
+#include "server/engine/retrain_hooks.h"
 #include "server/engine/types.h"
 #include "server/fields/filter.h"
 #include "storage/collection_record.h"
@@ -47,6 +48,7 @@ struct CollectionContext {
   FilterCache* filters = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
   EventBus* events = nullptr;
+  RetrainHooks hooks;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what

@@ -173,7 +173,11 @@ absl::Status Shard::LoadIndex() {
   saved_files_ = NamedFiles(*manifest);
   files_.DeleteAllBut(saved_files_);
   loaded_generations_.clear();
-  MeasureImbalance();
+  std::vector<const index::Segment*> segments;
+  for (const index::SegmentRows& rows : index_.Pin()->segments) {
+    segments.push_back(rows.segment.get());
+  }
+  imbalance_ = ImbalanceOf(segments, generation_.get());
   if (options_.budget != nullptr) {
     options_.budget->Add(index_.Stats().segment_memory.total());
   }
