@@ -72,7 +72,7 @@ struct MaintenancePolicy {
 };
 
 // What was measured of a shard's live searches, run again exactly.
-struct LiveRecall {
+struct RecallFigures {
   double lower = 0, upper = 1;  // ends of the 95% interval of the mean recall
   double target = 0;            // mean recall target of these searches
   int64_t samples = 0;
@@ -106,7 +106,7 @@ struct MaintenanceState {
   double imbalance = 1;       // now
   double base_quantization = 0;    // mean squared error of product codes, at training; 0: not known
   double recent_quantization = 0;  // of a sample of the rows assigned since; 0: there is none
-  LiveRecall recall;               // of searches since the last training
+  RecallFigures recall;               // of searches since the last training
   // Before these no retrain for drift, and none for recall: the last one was rejected or did not
   // help, or took as long.
   absl::Time retrain_not_before = absl::InfinitePast();

@@ -8,9 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "server/index/calibration.h"
 #include "server/index/generation.h"
-#include "server/index/held_out.h"
 #include "server/index/int8_rows.h"
 #include "server/index/pq_scan.h"
+#include "server/index/training.h"
 #include "server/index/trial.h"
 
 namespace vecino::engine {
@@ -61,7 +61,7 @@ int64_t PredictRetrainBytes(const index::IndexSpec& spec, int64_t rows, int dime
                             int threads) {
   const int64_t d = dimension;
   const int nlist = spec.nlist > 0 ? spec.nlist : index::Generation::DefaultLists(rows);
-  const int64_t trained = rows >= index::kHoldOutRows ? rows - rows / 16 : rows;
+  const int64_t trained = rows >= index::kLeastHeldOutOf ? rows - rows / 16 : rows;
   const int64_t sample = std::min(trained, index::Generation::SampleRows(nlist));
   const auto lists = std::min<int64_t>(nlist, std::max<int64_t>(sample / 39, 1));
   const auto bytes_of_row = static_cast<int64_t>(index::Int8Stride(d));

@@ -13,6 +13,12 @@
 #include "server/index/graph.h"
 
 namespace vecino::engine {
+namespace {
+
+// Rows of a segment that a start reads to see how far they drifted.
+constexpr int64_t kDriftSample = 1024;
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<Shard>> Shard::Load(const ShardOptions& options,
                                                    std::unique_ptr<storage::ShardLog> log,
@@ -178,6 +184,15 @@ absl::Status Shard::LoadIndex() {
     segments.push_back(rows.segment.get());
   }
   imbalance_ = ImbalanceOf(segments, generation_.get());
+  // What was known of rows that came since training.
+  for (const index::Segment* segment : segments) {
+    const index::IvfSegment* ivf = index::AsIvf(*segment);
+    if (generation_ == nullptr || ivf == nullptr || ivf->generation() != generation_ ||
+        generation_->trained_through() == 0) {
+      continue;
+    }
+    recent_ += ivf->DriftSince(generation_->trained_through(), kDriftSample);
+  }
   if (options_.budget != nullptr) {
     options_.budget->Add(index_.Stats().segment_memory.total());
   }

@@ -268,10 +268,7 @@ absl::StatusOr<std::shared_ptr<const index::Segment>> Shard::BuildSegment(
                                             drain ? &drift : nullptr);
     if (!segment.ok()) return segment.status();
     absl::MutexLock lock(&index_mu_);
-    recent_.squared_distance += drift.squared_distance;
-    recent_.rows += drift.rows;
-    recent_.squared_code_error += drift.squared_code_error;
-    recent_.coded_rows += drift.coded_rows;
+    recent_ += drift;
     return std::shared_ptr<const index::Segment>(*std::move(segment));
   }
   if (!drain && index::IsFaissKind(kind) && rows.live() >= options_.maintenance.min_index_rows) {

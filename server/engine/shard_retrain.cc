@@ -250,7 +250,8 @@ absl::Status Shard::Retrain(Work* work) {
   run.generation->SetBase(
       static_cast<float>(run.base.squared_distance / rows),
       static_cast<float>(segment->Imbalance()),
-      static_cast<float>(run.base.squared_code_error / static_cast<double>(run.base.coded_rows)));
+      static_cast<float>(run.base.squared_code_error / static_cast<double>(run.base.coded_rows)),
+      segment->last_label());
   if (status = CatchUpStage(&run, work); !status.ok()) return status;
 
   BeginStage("calibrating", 0, work);

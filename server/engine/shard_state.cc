@@ -83,7 +83,7 @@ double Shard::ImbalanceOf(const std::vector<const index::Segment*>& segments,
   return sum > 0 ? static_cast<double>(lists.size()) * squares / (sum * sum) : 1;
 }
 
-void Shard::NoteRecall(const LiveRecall& recall) {
+void Shard::NoteRecall(const RecallFigures& recall) {
   bool due = false;
   {
     absl::MutexLock lock(&index_mu_);

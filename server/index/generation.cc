@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kFileType = "generation";
 constexpr std::string_view kRowsSection = "calibrated_rows";  // i64
 constexpr std::string_view kQuantizationSection = "base_quantization";  // f32
+constexpr std::string_view kThroughSection = "trained_through";         // u64
 constexpr std::string_view kRuleSection = "probe_rule";       // weight, fixed, gaps; f32
 
 // Section "meta", little-endian as every section.
@@ -189,6 +190,9 @@ absl::Status Generation::Save(const std::string& path, const Calibration& calibr
     status =
         writer.AddSection(kQuantizationSection, &base_quantization_, sizeof(base_quantization_));
   }
+  if (status.ok() && trained_through_ > 0) {
+    status = writer.AddSection(kThroughSection, &trained_through_, sizeof(trained_through_));
+  }
   if (const ProbeRule& rule = calibration.rule; status.ok() && rule.on()) {
     std::vector<float> numbers = {rule.weight(), rule.fixed()};
     numbers.insert(numbers.end(), rule.gaps().begin(), rule.gaps().end());
@@ -229,7 +233,9 @@ absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::st
   g.trained_rows_ = m.trained_rows;
   g.trained_at_us_ = m.trained_at_us;
   const auto quantization = (*file)->Array<float>(kQuantizationSection, 1);
-  g.SetBase(m.base_error, m.base_imbalance, quantization.ok() ? **quantization : 0);
+  const auto through = (*file)->Array<uint64_t>(kThroughSection, 1);
+  g.SetBase(m.base_error, m.base_imbalance, quantization.ok() ? **quantization : 0,
+            through.ok() ? **through : 0);
   g.centroids_.assign(*centroids, *centroids + size_t{m.nlist} * m.d);
   g.quantizer_ = std::make_unique<ProductQuantizer>(m.d, *codebooks);
   Calibration calibration;

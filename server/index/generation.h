@@ -79,9 +79,12 @@ class Generation {
   // Mean squared distance of a row to what its product codes say, over a sample of the same rows;
   // 0: not known (files from before it was kept).
   float base_quantization() const { return base_quantization_; }
+  // The highest label that was there when it was trained: rows above it came since. 0: not known.
+  uint64_t trained_through() const { return trained_through_; }
   // Before it is shared.
-  void SetBase(float error, float imbalance, float quantization = 0) {
+  void SetBase(float error, float imbalance, float quantization = 0, uint64_t trained_through = 0) {
     base_error_ = error, base_imbalance_ = imbalance, base_quantization_ = quantization;
+    trained_through_ = trained_through;
   }
 
   const ProductQuantizer& quantizer() const { return *quantizer_; }
@@ -132,6 +135,7 @@ class Generation {
   int64_t trained_rows_ = 0;
   int64_t trained_at_us_ = 0;
   float base_error_ = 0, base_imbalance_ = 1, base_quantization_ = 0;
+  uint64_t trained_through_ = 0;
   std::vector<float> centroids_;
   std::unique_ptr<ProductQuantizer> quantizer_;
   std::unique_ptr<CentroidAssigner> assigner_;

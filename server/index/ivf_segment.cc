@@ -490,6 +490,41 @@ absl::Status IvfSegment::Search(const float* query, const SearchParams& params,
   return SearchIvf({{this, &dead, allowed}}, query, params, top);
 }
 
+IvfSegment::Drift IvfSegment::DriftSince(uint64_t after, int64_t most) const {
+  const auto d = generation_->d();
+  const ProductQuantizer& quantizer = generation_->quantizer();
+  const int nlist = generation_->nlist();
+  const auto* first = std::upper_bound(
+      order_, order_ + rows_, after,
+      [&](uint64_t label, uint32_t slot) { return label < labels_[slot]; });
+  Drift drift;
+  drift.rows = order_ + rows_ - first;
+  const int64_t step = std::max<int64_t>(1, drift.rows / std::max<int64_t>(most, 1));
+  std::vector<uint8_t> codes(quantizer.m());
+  std::vector<float> decoded(d);
+  double distances = 0;
+  for (int64_t i = 0; i < drift.rows; i += step) {
+    const uint32_t slot = first[i];
+    const auto list =
+        std::upper_bound(list_begin_, list_begin_ + nlist + 1, slot) - list_begin_ - 1;
+    const float* row = vector(slot);
+    const float* centroid = generation_->centroids().data() + static_cast<size_t>(list) * d;
+    quantizer.Encode(row, 1, codes.data());
+    quantizer.Decode(codes.data(), decoded.data());
+    for (size_t j = 0; j < d; ++j) {
+      const double away = double{row[j]} - centroid[j], off = double{row[j]} - decoded[j];
+      distances += away * away;
+      drift.squared_code_error += off * off;
+    }
+    ++drift.coded_rows;
+  }
+  if (drift.coded_rows > 0) {
+    drift.squared_distance =
+        distances * static_cast<double>(drift.rows) / static_cast<double>(drift.coded_rows);
+  }
+  return drift;
+}
+
 double IvfSegment::Imbalance() const {
   const int nlist = generation_->nlist();
   double squares = 0;

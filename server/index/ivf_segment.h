@@ -34,6 +34,14 @@ class IvfSegment final : public Segment {
     int64_t rows = 0;
     double squared_code_error = 0;  // of each row of a sample to what its codes say, the sum
     int64_t coded_rows = 0;         // in the sample: one in kSampledRows
+
+    Drift& operator+=(const Drift& other) {
+      squared_distance += other.squared_distance;
+      rows += other.rows;
+      squared_code_error += other.squared_code_error;
+      coded_rows += other.coded_rows;
+      return *this;
+    }
   };
   static constexpr int64_t kSampledRows = 16;
   static constexpr int kSteps = 4;  // assigned, copied, rounded, coded
@@ -78,6 +86,9 @@ class IvfSegment final : public Segment {
   const Int8Rows& rounded() const { return rounded_; }
   // n·Σs²/(Σs)² of list sizes.
   double Imbalance() const;
+  // What Build would have said of the rows with labels above `after`, judged on up to `most` of
+  // them; nothing of segments whose rows are all older. Reads these rows' floats.
+  Drift DriftSince(uint64_t after, int64_t most) const;
 
  private:
   IvfSegment() = default;

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/index/held_out.h"
 
 namespace vecino::index {
 
@@ -18,7 +17,7 @@ absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& ro
   if (options.expected_rows == 0) options.expected_rows = rows.live();
   const int nlist =
       options.nlist > 0 ? options.nlist : Generation::DefaultLists(options.expected_rows);
-  const bool hold_out = rows.live() >= kHoldOutRows;
+  const bool hold_out = rows.live() >= kLeastHeldOutOf;
   int64_t left = 0;  // that may be taken and were not looked at yet
   absl::Status counted = rows.ForEachLive([&](uint64_t label, const float*) {
     left += !hold_out || !IsHeldOut(label);

@@ -10,13 +10,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/index/held_out.h"
 #include "server/index/ivf_search.h"
 #include "server/index/ivf_segment.h"
 #include "server/index/kmeans.h"
 #include "server/index/segment_kind.h"
 #include "server/index/tombstones.h"
 #include "server/index/top_k.h"
+#include "server/index/training.h"
 
 namespace vecino::index {
 namespace {
@@ -101,7 +101,7 @@ absl::StatusOr<Trial> Trial::Make(absl::Span<const FrozenRows* const> rows, Metr
     uint64_t seen = 0;  // of which others were taken
     int64_t count = 0;
     for (const FrozenRows* part : rows) count += part->live();
-    const bool none_held_out = count < kHoldOutRows;
+    const bool none_held_out = count < kLeastHeldOutOf;
     for (const FrozenRows* part : rows) {
       for (const FrozenRows::Source& source : part->sources()) {
         const auto number = static_cast<uint32_t>(trial.before_.size());

@@ -107,10 +107,10 @@ TEST_F(RetrainTest, ASpoiledBuildIsRejectedAndTheOldOneServesOn) {
   Start();
   const ShardStats before = shard_->Stats();
   const auto files = Files();
-  const int64_t used = budget_.used();
   const double recall = Recall();
   options_.hooks.spoil = Spoil;
   Load();
+  const int64_t used = budget_.used();
   stages_.clear();
   auto watcher = events_.Watch("c");
   auto operation = Request();
@@ -128,7 +128,7 @@ TEST_F(RetrainTest, ASpoiledBuildIsRejectedAndTheOldOneServesOn) {
   EXPECT_EQ(after.generation, before.generation);
   EXPECT_EQ(after.segments, before.segments);
   EXPECT_EQ(Files(), files);
-  EXPECT_EQ(budget_.used(), 2 * used);  // the shard that was loaded anew counts again
+  EXPECT_EQ(budget_.used(), used);
   EXPECT_EQ(Recall(), recall);
   EXPECT_EQ(fake_metrics_.Value("vecino_retrains_rejected_total"), 1);
   std::vector<Event::Kind> kinds;
@@ -268,11 +268,6 @@ TEST_F(RetrainTest, CancelledAtAnyStageItLeavesNothingBehind) {
         EXPECT_EQ(budget_.used(), used);
       }
       for (const std::string& file : Files()) EXPECT_THAT(file, ::testing::Not(HasSubstr("tmp")));
-      Load();
-      const auto named = Files();  // what no manifest names is gone now
-      budget_.Release(budget_.used() - used);
-      at_stage_ = nullptr;
-      EXPECT_EQ(Files(), named);
       CheckRows();
     }
   }
@@ -283,7 +278,7 @@ TEST_F(RetrainTest, LiveRecallUnderTargetBringsOneAndNoLoop) {
   Start();
   int told = 0;
   shard_->OnMaintenanceDue([&] { ++told; });
-  LiveRecall low = {.lower = 0.85, .upper = 0.90, .target = 0.95, .samples = 300,
+  RecallFigures low = {.lower = 0.85, .upper = 0.90, .target = 0.95, .samples = 300,
                     .oldest = absl::Now()};
   shard_->NoteRecall(low);
   EXPECT_EQ(told, 1);
@@ -331,6 +326,11 @@ TEST_F(RetrainTest, DriftedRowsAreSeenAndRetrained) {
   // Rows like those of training are no drift.
   EXPECT_NEAR(shard_->Stats().drift[2].value, 1, 0.15);
   EXPECT_NEAR(shard_->Stats().drift[4].value, 1, 0.15);
+  // A start finds them again.
+  const double error = shard_->Stats().drift[2].value, codes = shard_->Stats().drift[4].value;
+  Load();
+  EXPECT_NEAR(shard_->Stats().drift[2].value, error, 0.05);
+  EXPECT_NEAR(shard_->Stats().drift[4].value, codes, 0.1);
   for (int id = kRows + 1000; id < kRows + 5000; ++id) Put(id, 2.5f);
   Maintain();
   EXPECT_GT(shard_->Stats().generation, before.generation);
@@ -389,7 +389,10 @@ TEST_F(RetrainTest, WritesAndSearchesGoOnThroughout) {
     }
   });
   std::thread writer([&] {
-    for (int id = 0; !stop; id = (id + 1) % kRows) Put(id);
+    for (int id = 0; !stop; id = (id + 1) % kRows) {
+      Put(id);
+      absl::SleepFor(absl::Microseconds(200));  // or maintenance never gets to a request
+    }
   });
   for (int round = 0; round < 3; ++round) {
     auto operation = Request();
