@@ -58,6 +58,12 @@ ShardStats FromProto(const v1::ShardStats& message) {
                         .train_time = internal::FromProto(generation.train_time())};
   }
   shard.last_choice = message.last_choice();
+  for (const v1::DriftSignal& signal : message.drift()) {
+    shard.drift.push_back({.name = signal.name(),
+                           .value = signal.value(),
+                           .limit = signal.limit(),
+                           .due = signal.due()});
+  }
   return shard;
 }
 
@@ -146,6 +152,19 @@ Operation::Type TypeFromProto(v1::IndexOperationMetadata::Type type) {
   }
 }
 
+std::string OutcomeName(v1::IndexOperationShard::Outcome outcome) {
+  switch (outcome) {
+    case v1::IndexOperationShard::OUTCOME_PUBLISHED:
+      return "published";
+    case v1::IndexOperationShard::OUTCOME_REJECTED:
+      return "rejected";
+    case v1::IndexOperationShard::OUTCOME_NOT_NEEDED:
+      return "not needed";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 Operation FromProto(const google::longrunning::Operation& message) {
@@ -166,7 +185,13 @@ Operation FromProto(const google::longrunning::Operation& message) {
                                 .rows_done = shard.rows_done(),
                                 .rows_total = shard.rows_total(),
                                 .done = shard.done(),
-                                .status = FromRpc(shard.status())});
+                                .status = FromRpc(shard.status()),
+                                .outcome = OutcomeName(shard.outcome()),
+                                .reason = shard.reason(),
+                                .recall_before = shard.recall_before(),
+                                .recall_after = shard.recall_after(),
+                                .rows_scanned_before = shard.rows_scanned_before(),
+                                .rows_scanned_after = shard.rows_scanned_after()});
   }
   if (metadata.has_estimate()) {
     const v1::IndexOperationEstimate& estimate = metadata.estimate();

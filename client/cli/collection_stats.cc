@@ -44,6 +44,13 @@ Json ShardJson(const ShardStats& shard) {
                           {"train_time", Rfc3339(shard.generation->train_time)}};
   }
   json["last_choice"] = shard.last_choice;
+  json["drift"] = Json::array();
+  for (const DriftSignal& signal : shard.drift) {
+    json["drift"].push_back({{"name", signal.name},
+                             {"value", signal.value},
+                             {"limit", signal.limit},
+                             {"due", signal.due}});
+  }
   return json;
 }
 
@@ -60,10 +67,43 @@ std::string Kinds(const ShardStats& shard) {
   return text;
 }
 
+// "1.04 of 1.15", with an exclamation mark where it is beyond; "-": not known.
+std::string Drift(const ShardStats& shard, std::string_view name) {
+  for (const DriftSignal& signal : shard.drift) {
+    if (signal.name != name || (signal.value == 0 && name != "deleted_share")) continue;
+    char text[64];
+    std::snprintf(text, sizeof(text), "%.3g of %.3g%s", signal.value, signal.limit,
+                  signal.due ? "!" : "");
+    return text;
+  }
+  return "-";
+}
+
 std::string Imbalance(double imbalance) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.2f", imbalance);
   return text;
+}
+
+void PrintDrift(std::ostream& out, const CollectionStats& stats, int width) {
+  bool trained = false;
+  for (const ShardStats& shard : stats.shards) trained = trained || shard.generation.has_value();
+  if (!trained) return;
+  out << "\nDrift since training: each sign, and what it may be (recall: at least) before the shard "
+         "is retrained\n";
+  Table table({{"SHARD", Table::Align::kRight},
+               {"GROWTH", Table::Align::kRight},
+               {"IMBALANCE", Table::Align::kRight},
+               {"ASSIGNMENT", Table::Align::kRight},
+               {"QUANTIZATION", Table::Align::kRight},
+               {"DELETED", Table::Align::kRight},
+               {"RECALL", Table::Align::kRight}});
+  for (const ShardStats& shard : stats.shards) {
+    table.AddRow({std::to_string(shard.shard), Drift(shard, "growth"), Drift(shard, "imbalance"),
+                  Drift(shard, "assignment_error"), Drift(shard, "quantization_error"),
+                  Drift(shard, "deleted_share"), Drift(shard, "recall")});
+  }
+  table.Print(out, width);
 }
 
 }  // namespace
@@ -125,6 +165,7 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
     choices = choices || !shard.last_choice.empty();
   }
   table.Print(out, width);
+  PrintDrift(out, stats, width);
   if (!choices) return;
   out << "\nLast maintenance\n";
   for (const ShardStats& shard : stats.shards) {

@@ -15,14 +15,27 @@ struct StartArguments {
   std::string collection;
   std::vector<int> shards;
   bool dry_run = false;
+  double min_recall = 0;
   bool wait = false;
 };
+
+// How a retrain of each shard ended, and what was measured.
+void PrintOutcomes(const Operation& operation) {
+  for (const OperationShard& shard : operation.shards) {
+    if (shard.outcome.empty()) continue;
+    std::string line = "  shard " + std::to_string(shard.shard) + ": " + shard.outcome;
+    if (const std::string figures = OutcomeFigures(shard); !figures.empty()) line += "; " + figures;
+    if (!shard.reason.empty()) line += "; " + shard.reason;
+    std::cout << Printable(line) << '\n';
+  }
+}
 
 int Start(Context& context, const StartArguments& arguments) {
   const bool retrain = arguments.type == Operation::Type::kRetrain;
   const Result<Operation> started =
       retrain
-          ? context.client().RetrainIndex(arguments.collection, arguments.shards, arguments.dry_run)
+          ? context.client().RetrainIndex(arguments.collection, arguments.shards, arguments.dry_run,
+                                          arguments.min_recall)
           : context.client().CompactIndex(arguments.collection, arguments.shards,
                                           arguments.dry_run);
   const std::string what = std::string(OperationTypeName(arguments.type)) + " ";
@@ -44,6 +57,7 @@ int Start(Context& context, const StartArguments& arguments) {
               << WithCommas(static_cast<int64_t>(operation.shards.size())) << " shards in "
               << Duration(operation.end_time - operation.create_time) << '\n';
   }
+  if (!context.json && operation.done) PrintOutcomes(operation);
   if (operation.status.ok()) return 0;
   return context.Fail(what + arguments.collection, operation.status);
 }
@@ -75,6 +89,7 @@ void PrintOperation(const Context& context, const Operation& operation) {
                   shard.status.ok() ? shard.stage : shard.stage + ": " + shard.status.message()});
   }
   table.Print(std::cout, TableWidth());
+  PrintOutcomes(operation);
 }
 
 int ListAll(Context& context, const std::string& collection) {
@@ -128,6 +143,12 @@ void AddStart(CLI::App* group, Context& context, Operation::Type type, const cha
   command->add_option("--shards", arguments->shards, "Numbers of shards, by commas (default: all)")
       ->delimiter(',');
   command->add_flag("--dry-run", arguments->dry_run, "Say what it would take, and start nothing");
+  if (type == Operation::Type::kRetrain) {
+    command
+        ->add_option("--min-recall", arguments->min_recall,
+                     "Recall that a new build must find to go live (default: as good as the old)")
+        ->check(CLI::Range(0.0, 1.0));
+  }
   CLI::Option* wait = command->add_flag("--wait,!--no-wait", arguments->wait,
                                         "Wait until it is done (default: on a terminal)");
   command->callback([&context, arguments, wait] {

@@ -78,9 +78,11 @@ class Client {
   // Retrain: new centroids and codebooks from the rows that are there now, and all rows encoded
   // anew. Compact: the segments of each shard become one, without deleted rows. Both run in the
   // background; the operation that is returned runs already when one of the same kind over the same
-  // shards did. shards: empty for all. validate_only: the estimate, and nothing is started.
+  // shards did. shards: empty for all. validate_only: the estimate, and nothing is started. A new
+  // build that is worse than the old index, or finds less than min_recall_gate, does not go live:
+  // the shards' outcomes say so.
   Result<Operation> RetrainIndex(const std::string& collection, const std::vector<int>& shards = {},
-                                 bool validate_only = false);
+                                 bool validate_only = false, double min_recall_gate = 0);
   Result<Operation> CompactIndex(const std::string& collection, const std::vector<int>& shards = {},
                                  bool validate_only = false);
   // Makes embeddings by another model beside those there are; docs/migration.md. The operation is

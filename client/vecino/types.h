@@ -186,6 +186,14 @@ struct GenerationStats {
   std::chrono::system_clock::time_point train_time;
 };
 
+// A sign that a shard's index does not fit its rows any more.
+struct DriftSignal {
+  std::string name;  // "growth", "imbalance", "assignment_error", "deleted_share", ...
+  double value = 0;  // 0: not known yet
+  double limit = 0;  // 0: none
+  bool due = false;  // beyond the limit, judged on enough
+};
+
 struct ShardStats {
   int shard = 0;
   int64_t live_documents = 0, last_sequence_number = 0, tail_rows = 0;
@@ -196,6 +204,7 @@ struct ShardStats {
   std::vector<SegmentStats> segment_stats;
   std::optional<GenerationStats> generation;  // the newest
   std::string last_choice;                    // what maintenance did last, and why
+  std::vector<DriftSignal> drift;
 };
 
 struct CollectionStats {
@@ -234,6 +243,12 @@ struct OperationShard {
   int64_t rows_done = 0, rows_total = 0;  // of the stage; total 0: not known
   bool done = false;
   Status status;  // when done
+  // Of a retrain: "published", "rejected", "not needed"; empty before.
+  std::string outcome;
+  std::string reason;  // when it was rejected or not needed
+  // Of old index and new build, on the same queries; 0: not measured.
+  double recall_before = 0, recall_after = 0;
+  int64_t rows_scanned_before = 0, rows_scanned_after = 0;  // by a search, the mean
 };
 
 // Good to a factor of two.

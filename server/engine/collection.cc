@@ -82,6 +82,7 @@ absl::Status Collection::LoadShard(int number) {
   options.uid = uid_;
   options.clock = context_.clock;
   options.events = context_.events;
+  options.hooks = context_.hooks;
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
   if (!context_.index_folder.empty()) {

@@ -25,6 +25,7 @@
 #include "server/engine/shard.h"
 #include "server/engine/slot_maps.h"
 #include "server/engine/token_waits.h"
+#include "server/engine/retrain_hooks.h"
 #include "server/engine/types.h"
 #include "server/engine/write_gate.h"
 #include "server/fields/filter.h"
@@ -50,6 +51,7 @@ struct CollectionContext {
   SlotMaps* slot_maps = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
   EventBus* events = nullptr;
+  RetrainHooks hooks;
 };
 
 // A write of the collection's other side.

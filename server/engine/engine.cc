@@ -79,7 +79,8 @@ class EngineImpl final : public Engine {
   }
 
   absl::StatusOr<Operation::Info> StartOperation(std::string_view collection, Operation::Type type,
-                                                 std::span<const int> shards) override;
+                                                 std::span<const int> shards,
+                                                 double min_recall) override;
   absl::StatusOr<OperationEstimate> EstimateOperation(std::string_view collection,
                                                       Operation::Type type,
                                                       std::span<const int> shards) const override {
@@ -315,7 +316,8 @@ class EngineImpl final : public Engine {
             &filters_,
             slot_maps_.get(),
             options_.clock,
-            &events_};
+            &events_,
+            options_.hooks};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
@@ -542,12 +544,13 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
 
 absl::StatusOr<Operation::Info> EngineImpl::StartOperation(std::string_view collection,
                                                            Operation::Type type,
-                                                           std::span<const int> shards) {
+                                                           std::span<const int> shards,
+                                                           double min_recall) {
   // No collection goes away between the look-up and the request.
   absl::MutexLock lock(&definitions_mu_);
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
-  return operations_.Start(*found, type, shards);
+  return operations_.Start(*found, type, shards, min_recall);
 }
 
 absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view collection,

@@ -25,6 +25,7 @@
 #include "server/engine/migration_info.h"
 #include "server/engine/operation.h"
 #include "server/engine/operation_estimate.h"
+#include "server/engine/retrain_hooks.h"
 #include "server/engine/types.h"
 #include "server/metrics.h"
 #include "storage/store.h"
@@ -48,6 +49,7 @@ struct EngineOptions {
   // Of MachineMemory, that index files are kept in (SegmentFile::KeepInMemory); 0: none are.
   int index_locked_percent = 0;
   MaintenancePolicy maintenance;
+  RetrainHooks hooks;  // for tests
   // Tells update times and what has expired; tests have one of their own. Called from any thread.
   std::function<absl::Time()> clock = absl::Now;
   absl::Duration reap_interval = absl::Seconds(1);      // between looks for what has expired
@@ -143,12 +145,14 @@ class Engine {
   virtual absl::StatusOr<std::unique_ptr<EventBus::Watcher>> WatchEvents(
       std::string_view collection) = 0;
 
-  // Has maintenance retrain or compact shards of a collection; empty: all. While an operation of
-  // the same type over the same shards runs, that one is returned. INVALID_ARGUMENT for a shard
-  // that is none; FAILED_PRECONDITION: kRetrain under FLAT; RESOURCE_EXHAUSTED.
+  // Has maintenance retrain or compact shards of a collection; empty: all. min_recall: of kRetrain,
+  // 0 to 1; a build that finds less does not go live. While an operation of the same arguments
+  // runs, that one is returned. INVALID_ARGUMENT for a shard that is none or a bad min_recall;
+  // FAILED_PRECONDITION: kRetrain under FLAT; RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<Operation::Info> StartOperation(std::string_view collection,
                                                          Operation::Type type,
-                                                         std::span<const int> shards) = 0;
+                                                         std::span<const int> shards,
+                                                         double min_recall = 0) = 0;
   // What it would take. The same errors.
   virtual absl::StatusOr<OperationEstimate> EstimateOperation(
       std::string_view collection, Operation::Type type, std::span<const int> shards) const = 0;

@@ -3,6 +3,9 @@
 #include <functional>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "server/engine/drift.h"
 #include "server/engine/migrations.h"
 #include "server/engine/registry.h"
 #include "server/index/segment_file.h"
@@ -29,6 +32,29 @@ Histogram& MaintenanceTime(Metrics* metrics, const char* kind) {
   return metrics->latency("vecino_maintenance_seconds", "Time to build a segment.",
                           {{"kind", kind}});
 }
+
+// The sums over all collections, not older than a fifth of a second. Thread safe.
+class RecentTotals {
+ public:
+  explicit RecentTotals(std::weak_ptr<const Registry> registry) : registry_(std::move(registry)) {}
+
+  Registry::Totals Get() {
+    absl::MutexLock lock(&mu_);
+    const std::shared_ptr<const Registry> alive = registry_.lock();
+    if (alive == nullptr) return {};
+    if (absl::Now() - taken_ > absl::Milliseconds(200)) {
+      totals_ = alive->Sum();
+      taken_ = absl::Now();
+    }
+    return totals_;
+  }
+
+ private:
+  const std::weak_ptr<const Registry> registry_;
+  absl::Mutex mu_;
+  Registry::Totals totals_ ABSL_GUARDED_BY(mu_);
+  absl::Time taken_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+};
 
 }  // namespace
 
@@ -57,6 +83,9 @@ EngineMetrics::EngineMetrics(Metrics* metrics)
       drains(MaintenanceSteps(metrics, "drain")),
       merges(MaintenanceSteps(metrics, "merge")),
       retrains(MaintenanceSteps(metrics, "retrain")),
+      retrains_rejected(metrics->counter(
+          "vecino_retrains_rejected_total",
+          "Retrains whose build was worse than the old index, and was dropped.")),
       calibrations(MaintenanceSteps(metrics, "calibrate")),
       graphs(MaintenanceSteps(metrics, "graph")),
       maintenance_failures(metrics->counter("vecino_maintenance_failures_total",
@@ -92,6 +121,21 @@ void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metr
         [](const Totals& t) { return t.sums.tail_bytes + t.sums.segment_bytes; });
   gauge("vecino_field_bytes", "Memory of the indexes of fields: metadata and words.",
         [](const Totals& t) { return t.sums.field_bytes; });
+  // A scrape reads twelve of these: they share one look at the shards.
+  const auto totals = std::make_shared<RecentTotals>(registry);
+  const auto names = MeasureDrift({}, {});
+  for (size_t i = 0; i < names.size(); ++i) {
+    const MetricLabels labels = {{"signal", names[i].name}};
+    const auto drift = [&](const char* name, const char* help,
+                           std::function<double(const Totals&)> value) {
+      metrics->gauge(name, help, labels,
+                     [totals, value = std::move(value)] { return value(totals->Get()); });
+    };
+    drift("vecino_drift", "The worst of any shard's signs of drift (docs/recall.md); 0: none known.",
+          [i](const Totals& t) { return t.drift[i].worst; });
+    drift("vecino_drift_due_shards", "Shards whose sign of drift is beyond its limit.",
+          [i](const Totals& t) { return static_cast<double>(t.drift[i].due); });
+  }
   metrics->gauge("vecino_index_locked_bytes", "Index files that are kept in memory.", {},
                  [] { return static_cast<double>(index::SegmentFile::BytesKept()); });
 }

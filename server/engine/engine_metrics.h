@@ -34,6 +34,7 @@ struct EngineMetrics {
   Counter& drains;
   Counter& merges;
   Counter& retrains;
+  Counter& retrains_rejected;  // whose builds did not go live
   Counter& calibrations;  // those apart from a retrain
   Counter& graphs;
   Counter& maintenance_failures;

@@ -153,10 +153,12 @@ absl::Status EngineOperations::WhileQuiet(absl::FunctionRef<absl::Status()> fn) 
 
 absl::StatusOr<OperationRegistry::Created> EngineOperations::Make(const Collection& collection,
                                                                   Operation::Type type,
-                                                                  std::span<const int> shards) {
+                                                                  std::span<const int> shards,
+                                                                  double min_recall) {
+  if (absl::Status status = CheckRecallGate(min_recall); !status.ok()) return status;
   const auto numbers = ReadShards(collection, type, shards);
   if (!numbers.ok()) return numbers.status();
-  auto created = kept_.Create(collection.info().spec.id, type, *numbers);
+  auto created = kept_.Create(collection.info().spec.id, type, *numbers, min_recall);
   if (created.ok() && created->made) {
     const Operation::Info info = created->operation->Snapshot();
     Tell(Event::Kind::kOperationStarted, info,
@@ -168,8 +170,8 @@ absl::StatusOr<OperationRegistry::Created> EngineOperations::Make(const Collecti
 
 absl::StatusOr<Operation::Info> EngineOperations::Start(
     const std::shared_ptr<Collection>& collection, Operation::Type type,
-    std::span<const int> shards) {
-  const auto created = Make(*collection, type, shards);
+    std::span<const int> shards, double min_recall) {
+  const auto created = Make(*collection, type, shards, min_recall);
   if (!created.ok()) return created.status();
   Operation::Info info = created->operation->Snapshot();
   if (created->made) collection->Request(created->operation);

@@ -38,7 +38,8 @@ class EngineOperations {
 
   // These do what those of Engine with the same names say.
   absl::StatusOr<Operation::Info> Start(const std::shared_ptr<Collection>& collection,
-                                        Operation::Type type, std::span<const int> shards);
+                                        Operation::Type type, std::span<const int> shards,
+                                        double min_recall);
   // An operation that its caller does the work of.
   absl::StatusOr<std::shared_ptr<Operation>> Create(const Collection& collection,
                                                     Operation::Type type,
@@ -69,7 +70,8 @@ class EngineOperations {
  private:
   absl::StatusOr<OperationRegistry::Created> Make(const Collection& collection,
                                                   Operation::Type type,
-                                                  std::span<const int> shards);
+                                                  std::span<const int> shards,
+                                                  double min_recall = 0);
   absl::Status Put(const Operation::Info& info) const;
   void Erase(const Operation::Info& info) const;
   void Tell(Event::Kind kind, const Operation::Info& info, std::string message) const;

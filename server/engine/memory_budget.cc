@@ -6,8 +6,12 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "server/index/calibration.h"
+#include "server/index/generation.h"
 #include "server/index/int8_rows.h"
 #include "server/index/pq_scan.h"
+#include "server/index/training.h"
+#include "server/index/trial.h"
 
 namespace vecino::engine {
 
@@ -51,6 +55,29 @@ int64_t PredictBuildBytes(index::SegmentKind kind, int64_t rows, int dimension,
   // Plan, lists, order; the sample as floats and as bytes.
   return rows * (kind == index::SegmentKind::kIvf ? 24 : 8) +
          sample_rows * (4 + 1) * static_cast<int64_t>(dimension);
+}
+
+int64_t PredictRetrainBytes(const index::IndexSpec& spec, int64_t rows, int dimension,
+                            int threads) {
+  const int64_t d = dimension;
+  const int nlist = spec.nlist > 0 ? spec.nlist : index::Generation::DefaultLists(rows);
+  const int64_t trained = rows >= index::kLeastHeldOutOf ? rows - rows / 16 : rows;
+  const int64_t sample = std::min(trained, index::Generation::SampleRows(nlist));
+  const auto lists = std::min<int64_t>(nlist, std::max<int64_t>(sample / 39, 1));
+  const auto bytes_of_row = static_cast<int64_t>(index::Int8Stride(d));
+  const int64_t index = PredictIndexBytes(index::SegmentKind::kIvf, spec, rows, dimension, false);
+  // Centroids as floats, as bytes for searches and as columns for assignment, and their codes.
+  const int64_t generation = lists * (4 * d + 2 * bytes_of_row + d / 8);
+  // The sample as floats and as bytes, its numbers (twice while it is put in order), nearest lists
+  // and scores; centroids twice, and as columns.
+  const int64_t training =
+      sample * (4 * d + bytes_of_row + 20) + lists * (4 * d + bytes_of_row + 16);
+  // Row, list and place of each row; sections are made in pieces of a megabyte.
+  const int64_t encoding = rows * 20 + (int64_t{4} << 20) * std::max(threads, 1) + (1 << 20);
+  const int64_t calibration = index::CalibrationBytes(dimension, static_cast<int>(lists));
+  const int64_t trial = index::TrialBytes(rows, dimension, threads);
+  return std::max({training, generation + encoding,
+                   index + generation + std::max(calibration, trial) + rows / 4});
 }
 
 int64_t MachineMemory() {

@@ -20,6 +20,10 @@ int64_t PredictIndexBytes(index::SegmentKind kind, const index::IndexSpec& spec,
 int64_t PredictBuildBytes(index::SegmentKind kind, int64_t rows, int dimension,
                           int64_t sample_rows);
 
+// Bytes that a retrain of AUTO takes at its peak beside what is there, floats in mapped files left
+// out, with so many threads. Within 15% of what is measured (retrain_memory_test).
+int64_t PredictRetrainBytes(const index::IndexSpec& spec, int64_t rows, int dimension, int threads);
+
 // Memory that this process may use, in bytes: the machine's, or the limit of its cgroup if that is
 // lower.
 int64_t MachineMemory();

@@ -1,5 +1,7 @@
 #include "server/engine/registry.h"
 
+#include <algorithm>
+
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -104,6 +106,17 @@ Registry::Totals Registry::Sum() const {
       totals.sums.tail_bytes += shard.tail_bytes;
       totals.sums.segment_bytes += shard.segment_bytes;
       totals.sums.field_bytes += shard.field_bytes;
+      for (size_t i = 0; i < shard.drift.size() && i < totals.drift.size(); ++i) {
+        const ShardStats::DriftInfo& signal = shard.drift[i];
+        totals.drift[i].due += signal.due;
+        if (signal.limit <= 0 || signal.value <= 0) continue;
+        // Of recall the lowest is the worst, of all else the highest.
+        const bool low = i == static_cast<size_t>(Drift::kRecall);
+        double& worst = totals.drift[i].worst;
+        worst = worst == 0 ? signal.value
+                : low      ? std::min(worst, signal.value)
+                           : std::max(worst, signal.value);
+      }
     }
   }
   return totals;

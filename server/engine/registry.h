@@ -1,6 +1,7 @@
 // The collections of a server, by id.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/engine/collection.h"
+#include "server/engine/drift.h"
 
 namespace vecino::engine {
 
@@ -45,6 +47,12 @@ class Registry {
   struct Totals {
     int64_t collections = 0;
     ShardStats sums;
+    // By number of Drift: the worst of any shard (0: none is known), and shards for which it is due.
+    struct Drifted {
+      double worst = 0;
+      int64_t due = 0;
+    };
+    std::array<Drifted, kDriftSignals> drift = {};
   };
   Totals Sum() const;
 

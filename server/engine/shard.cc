@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/engine/drift.h"
 
 namespace vecino::engine {
 namespace {
@@ -115,7 +116,11 @@ ShardStats Shard::Stats() const {
   result.label_bytes = stats.segment_memory.labels;
   result.mapped_bytes = stats.segment_memory.mapped;
   result.field_bytes = fields_.bytes();
-  for (const MaintenanceState::Segment& segment : State().segments) {
+  const MaintenanceState state = State();
+  for (const DriftSignal& signal : MeasureDrift(state, options_.maintenance)) {
+    result.drift.push_back({signal.name, signal.value, signal.limit, signal.due});
+  }
+  for (const MaintenanceState::Segment& segment : state.segments) {
     std::string kind(index::SegmentKindName(segment.kind));
     if (segment.graph) kind += "+GRAPH";
     result.segment_list.push_back({kind, segment.rows, segment.dead, segment.generation});

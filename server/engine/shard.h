@@ -30,6 +30,7 @@
 #include "server/engine/manifest.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
+#include "server/engine/retrain_hooks.h"
 #include "server/engine/shard_files.h"
 #include "server/engine/shard_marks.h"
 #include "server/engine/token_waits.h"
@@ -63,6 +64,10 @@ struct ShardOptions {
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
   EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
   bool hold_changes = false;   // see HoldChanges
+  // Up to so many vectors that callers searched for lately, as they were searched for, one behind
+  // the other: queries that a new build is measured on. Called with no lock held. Null: none.
+  std::function<std::vector<float>(size_t most)> recent_queries;
+  RetrainHooks hooks;  // for tests
 };
 
 // A document that a search for vectors found, by the nearest of its passages.
@@ -182,6 +187,11 @@ class Shard {
   enum class Effort { kAny, kShort };
   absl::StatusOr<Maintained> Maintain(std::stop_token stop, Effort effort = Effort::kAny);
 
+  // What was measured of this shard's live searches. Ignored when the oldest sample is of before the
+  // last training was published: it says nothing of that one. May leave work for Maintain, which is
+  // told so.
+  void NoteRecall(const RecallFigures& recall);
+
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
   // that waits already.
   void Request(std::shared_ptr<Operation> operation);
@@ -199,6 +209,7 @@ class Shard {
 
  private:
   struct Plan;
+  struct Retraining;
   struct Work;
 
   Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log,
@@ -254,7 +265,10 @@ class Shard {
   bool TailWantsALook(int64_t rows_before) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   bool LogIsLong() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   MaintenanceState State() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
-  void MeasureImbalance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // n·Σs²/(Σs)² of the sizes of the generation's lists over those segments that are of it; 1
+  // without one.
+  static double ImbalanceOf(const std::vector<const index::Segment*>& segments,
+                            const index::Generation* generation);
 
   // shard_maintenance.cc
   absl::Status CheckStop(const Work& work) const;
@@ -264,7 +278,23 @@ class Shard {
   absl::Status Step(const MaintenanceStep& step, Work* work);
   absl::Status Drain(Work* work);
   absl::Status Merge(size_t first, size_t count, Work* work);
+  // shard_retrain.cc
   absl::Status Retrain(Work* work);
+  void BeginStage(const char* stage, int64_t total, Work* work);
+  // Pause, and a report of how far it is.
+  absl::Status PauseRetrain(Work* work);
+  absl::Status TrainStage(Retraining* run, int nlist, uint64_t id, Work* work);
+  absl::Status EncodeStage(Retraining* run, index::IvfSegment::Drift* drift, Work* work);
+  absl::Status CatchUpStage(Retraining* run, Work* work);
+  absl::Status ValidateStage(Retraining* run, uint64_t id, Work* work);
+  // Whether the build may go live. If not, all is told that is to be told.
+  bool Passes(Retraining* run, absl::Time start, Work* work);
+  absl::Status GoLive(Retraining* run, absl::Time start, Work* work);
+  absl::Status RetrainFaiss(Work* work);
+  // What was asked for.
+  absl::Status RunRetrain(Work* work);
+  // Reports the outcome, and notes when to try again.
+  void EndRetrain(const Operation::Outcome& outcome, absl::Duration took, Work* work);
   // Measures generation_ again, on the segments that are there now.
   absl::Status Calibrate(Work* work);
   // Threads that a long build may use now.
@@ -274,8 +304,16 @@ class Shard {
   absl::Status Rebuild(index::FrozenRows rows, bool drain, Work* work);
   absl::StatusOr<std::shared_ptr<const index::Segment>> BuildSegment(const index::FrozenRows& rows,
                                                                      bool drain, Work* work);
-  absl::Status PublishSegment(index::FrozenRows rows, std::shared_ptr<const index::Segment> segment,
-                              std::shared_ptr<const index::Generation> generation, Work* work);
+  // What was built, and the number of its file.
+  struct Made {
+    index::ShardIndex::Built built;
+    uint64_t file = 0;
+  };
+  // Puts it in the place of its rows; with a generation, which new rows are encoded under from then
+  // on, and what is known of the drift of rows that came since it was trained. Writers wait for the
+  // swap only. published, unless null: set once it is in place, whatever comes after.
+  absl::Status Publish(std::vector<Made> made, std::shared_ptr<const index::Generation> generation,
+                       const index::IvfSegment::Drift& recent, bool* published);
   absl::Status RunOperation(const std::shared_ptr<Operation>& operation, Work* work);
   // Lets the next start read from the change log only what is not in segments now, when that saves
   // much or `files` came or went.
@@ -336,6 +374,13 @@ class Shard {
   // The highest label of the segments that were loaded. The first version behind those drained
   // whole may have some of its passages there.
   uint64_t loaded_through_ ABSL_GUARDED_BY(index_mu_) = 0;
+  RecallFigures live_recall_ ABSL_GUARDED_BY(index_mu_);       // since the last training
+  absl::Time published_at_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();  // of that one
+  // Retrains in a row that were rejected or did not help.
+  int retrain_strikes_ ABSL_GUARDED_BY(index_mu_) = 0;
+  bool last_retrain_for_recall_ ABSL_GUARDED_BY(index_mu_) = false;  // and it was published
+  absl::Time retrain_not_before_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();
+  absl::Time recall_not_before_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();
   // While loading: generations that segments share.
   absl::flat_hash_map<uint64_t, std::shared_ptr<const index::Generation>> loaded_generations_
       ABSL_GUARDED_BY(index_mu_);

@@ -13,6 +13,12 @@
 #include "server/index/graph.h"
 
 namespace vecino::engine {
+namespace {
+
+// Rows of a segment that a start reads to see how far they drifted.
+constexpr int64_t kDriftSample = 1024;
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<Shard>> Shard::Load(const ShardOptions& options,
                                                    std::unique_ptr<storage::ShardLog> log,
@@ -186,7 +192,20 @@ absl::Status Shard::LoadIndex() {
   saved_files_ = NamedFiles(*manifest);
   files_.DeleteAllBut(saved_files_);
   loaded_generations_.clear();
-  MeasureImbalance();
+  std::vector<const index::Segment*> segments;
+  for (const index::SegmentRows& rows : index_.Pin()->segments) {
+    segments.push_back(rows.segment.get());
+  }
+  imbalance_ = ImbalanceOf(segments, generation_.get());
+  // What was known of rows that came since training.
+  for (const index::Segment* segment : segments) {
+    const index::IvfSegment* ivf = index::AsIvf(*segment);
+    if (generation_ == nullptr || ivf == nullptr || ivf->generation() != generation_ ||
+        generation_->trained_through() == 0) {
+      continue;
+    }
+    recent_ += ivf->DriftSince(generation_->trained_through(), kDriftSample);
+  }
   CountMemory();
 
   applied_.store(manifest->drained_through);

@@ -127,6 +127,13 @@ struct ShardStats {
   double imbalance = 0;     // n·Σs²/(Σs)² of the sizes of its lists
   int nprobe = 0;           // what calibration chose for the collection's recall target at k = 10
   std::string last_choice;  // what maintenance did last, and why, in a sentence
+  // Signs that the index does not fit its rows any more; see drift.h.
+  struct DriftInfo {
+    std::string name;
+    double value = 0, limit = 0;
+    bool due = false;
+  };
+  std::vector<DriftInfo> drift;
 };
 
 struct CollectionStats {

@@ -21,6 +21,10 @@ v1::EventKind WriteKind(engine::Event::Kind kind) {
       return v1::EVENT_KIND_MERGE;
     case engine::Event::Kind::kRetrain:
       return v1::EVENT_KIND_RETRAIN;
+    case engine::Event::Kind::kRetrainStage:
+      return v1::EVENT_KIND_RETRAIN_STAGE;
+    case engine::Event::Kind::kRetrainRejected:
+      return v1::EVENT_KIND_RETRAIN_REJECTED;
     case engine::Event::Kind::kCalibrate:
       return v1::EVENT_KIND_CALIBRATE;
     case engine::Event::Kind::kGraph:

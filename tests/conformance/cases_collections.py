@@ -207,7 +207,12 @@ def it_ends_in_its_response(world):
     equal(20, world.contract.unpack(estimate.metadata).estimate.rows)
     operation = wait(world, world.call(COLLECTIONS + "RetrainIndex", {"name": name}))
     equal("response", operation.WhichOneof("result"), f"{operation}")
-    equal("vecino.v1.RetrainIndexResponse", world.contract.unpack(operation.response).DESCRIPTOR.full_name)
+    response = world.contract.unpack(operation.response)
+    equal("vecino.v1.RetrainIndexResponse", response.DESCRIPTOR.full_name)
+    # 20 documents are compared one by one.
+    shards = world.contract.unpack(operation.metadata).shards
+    equal((0, 0, len(shards)), (response.shards_published, response.shards_rejected, response.shards_not_needed))
+    true(all("compared one by one" in shard.reason for shard in shards), f"{shards}")
 
 
 @covers("vecino.v1.CollectionService/CompactIndex")
@@ -221,6 +226,7 @@ def it_drops_dead_rows(world):
 
 
 refuses(COLLECTIONS + "RetrainIndex", "FAILED_PRECONDITION", "KIND_FLAT trains nothing", {"name": "collections/flat"})
+refuses(COLLECTIONS + "RetrainIndex", "INVALID_ARGUMENT", "a recall above 1", {"name": SHOP, "min_recall_gate": 1.5}, "min_recall_gate")
 for rpc in ("RetrainIndex", "CompactIndex"):
     refuses(COLLECTIONS + rpc, "INVALID_ARGUMENT", "a shard that is none", {"name": SHOP, "shards": [2]}, "shards[0]")
 excuse(COLLECTIONS + "CompactIndex", "FAILED_PRECONDITION",

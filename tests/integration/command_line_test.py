@@ -112,7 +112,10 @@ class CommandLineTest(unittest.TestCase):
         estimate = self.rows("collection", "retrain", name, "--dry-run")[0]["estimate"]
         self.assertEqual(estimate["rows"], 400)
         self.assertEqual(self.rows("operation", "list", name), [])
-        self.assertRegex(self.ok("collection", "retrain", name, "--wait"), r"retrained worked-on: 2 shards in ")
+        retrained = self.ok("collection", "retrain", name, "--wait", "--min-recall", "0.5")
+        self.assertRegex(retrained, r"retrained worked-on: 2 shards in ")
+        self.assertRegex(retrained, r"shard 1: not needed; its \d+ rows are compared one by one, which is exact")
+        self.assertEqual(self.vecino("collection", "retrain", name, "--min-recall", "1.5").returncode, 2)
         self.assertRegex(self.ok("collection", "compact", name, "--wait", "--shards", "1"), r": 1 shards in ")
         started = self.rows("collection", "compact", name)[0]
         done = self.rows("collection", "compact", name, "--wait")[0]

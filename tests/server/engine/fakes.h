@@ -160,6 +160,13 @@ class FakeMetrics : public Metrics {
     if (gauges_.contains(key)) return gauges_[key]();
     return counters_[key].value.load();
   }
+  // What a histogram was given.
+  std::vector<double> Observed(const std::string& key) {
+    std::lock_guard lock(mu_);
+    FakeHistogram& histogram = histograms_[key];
+    std::lock_guard of_histogram(histogram.mu);
+    return histogram.values;
+  }
 
  private:
   struct FakeCounter : Counter {
@@ -167,8 +174,12 @@ class FakeMetrics : public Metrics {
     std::atomic<double> value{0};
   };
   struct FakeHistogram : Histogram {
-    void Observe(double value) override { ++count; }
-    std::atomic<int64_t> count{0};
+    void Observe(double value) override {
+      std::lock_guard lock(mu);
+      values.push_back(value);
+    }
+    std::mutex mu;
+    std::vector<double> values;
   };
   static std::string Key(std::string_view name, const MetricLabels& labels) {
     std::string key(name);

@@ -142,6 +142,51 @@ TEST_F(ShardIndexTest, OneBuildAtATimeAndAbandonChangesNothing) {
   Check();
 }
 
+TEST_F(ShardIndexTest, WhatDrainsPutBehindTakesPartInAReplacement) {
+  for (uint64_t label = 1; label <= 5; ++label) Add(label);
+  Drain();
+  auto first = index_.FreezeForMerge(0, 1);
+  ASSERT_TRUE(first.has_value());
+  EXPECT_FALSE(index_.FreezeBehind(*first).has_value());
+  for (uint64_t label = 6; label <= 13; ++label) Add(label);
+  Drain(1);
+  Drain(1);
+  auto more = index_.FreezeBehind(*first);
+  ASSERT_TRUE(more.has_value());
+  EXPECT_EQ(more->live(), 8);
+  EXPECT_FALSE(index_.FreezeBehind(*more).has_value());
+  EXPECT_FALSE(index_.FreezeForMerge(0, 1).has_value());
+
+  Remove(2);  // known to neither build
+  std::vector<ShardIndex::Built> built;
+  auto of_first = BuildFrom(*first, options_), of_more = BuildFrom(*more, options_);
+  built.push_back({*std::move(first), std::move(of_first)});
+  built.push_back({*std::move(more), std::move(of_more)});
+  auto replacement = index_.Prepare(std::move(built));
+  ASSERT_TRUE(replacement.ok()) << replacement.status();
+  Remove(3);
+  Remove(9);
+  ASSERT_TRUE(index_.CatchUp(&*replacement).ok());
+  Remove(10);  // left to Publish
+  Add(14);
+  Drain(1);  // stays as it is behind what is replaced
+  Check();
+  ASSERT_TRUE(index_.Publish(&*replacement).ok());
+  Check();
+  const ShardIndexStats stats = index_.Stats();
+  ASSERT_EQ(stats.segments.size(), 2u);
+  EXPECT_EQ(stats.segments[0].rows, 4);
+  EXPECT_EQ(stats.segments[0].dead, 2);
+  EXPECT_EQ(stats.segments[1].rows, 8);
+  EXPECT_EQ(stats.segments[1].dead, 2);
+  Remove(1);
+  Remove(12);
+  Check();
+  EXPECT_FALSE(index_.FreezeForMerge(0, 1).has_value());  // the replacement still holds its rows
+  replacement = absl::CancelledError("");
+  EXPECT_TRUE(index_.FreezeForMerge(0, 1).has_value());
+}
+
 TEST_F(ShardIndexTest, PublishRefusesASegmentThatLostRows) {
   for (uint64_t label = 1; label <= 5; ++label) Add(label);
   auto rows = index_.FreezeForDrain(1);

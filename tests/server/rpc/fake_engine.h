@@ -17,6 +17,7 @@ class FakeEngine final : public engine::Engine {
  public:
   // Returned by every method that can fail, unless OK.
   absl::Status failure;
+  double min_recall = -1;  // of the last StartOperation
 
   std::vector<engine::CollectionInfo> collections;  // in order of id
   engine::CollectionStats stats;
@@ -125,9 +126,11 @@ class FakeEngine final : public engine::Engine {
   }
   absl::StatusOr<engine::Operation::Info> StartOperation(std::string_view c,
                                                          engine::Operation::Type t,
-                                                         std::span<const int> s) override {
+                                                         std::span<const int> s,
+                                                         double recall) override {
     collection = std::string(c);
     type = t;
+    min_recall = recall;
     shards.assign(s.begin(), s.end());
     if (!failure.ok()) return failure;
     return operations.at(0);
