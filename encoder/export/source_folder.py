@@ -166,6 +166,8 @@ def read_source(directory):
     pooling = "cls" if reranks else _read_pooling(directory, pooling_path, prompts, config["hidden_size"])
     tokenizer = read_tokenizer(directory, config)
     max_tokens, lowers = _read_max_tokens(directory, positions)
+    if reranks and max_tokens < 6:  # two texts and four special tokens
+        raise SourceError(f"{directory}: a window of {max_tokens} tokens holds no pair of texts")
     if lowers and not tokenizer.lowercase:
         raise SourceError("sentence_bert_config.json: do_lower_case with a cased tokenizer is not supported")
     if tokenizer.size > config["vocab_size"]:

@@ -100,8 +100,7 @@ bool SlotMaps::MakeRoom(int64_t more, std::list<Entry>* gone) {
   return fits();
 }
 
-std::shared_ptr<const SlotMap> SlotMaps::Make(const index::Segment& vectors,
-                                              LabelScheme labels,
+std::shared_ptr<const SlotMap> SlotMaps::Make(const index::Segment& vectors, LabelScheme labels,
                                               const fields::FieldSegment& documents) {
   Entry entry{Key(vectors.id(), documents.id()),
               std::make_shared<const SlotMap>(vectors, labels, documents)};
