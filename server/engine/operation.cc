@@ -117,11 +117,11 @@ Operation::Part* Operation::OpenPart(int shard) {
 void Operation::FinishPart(Part* part, absl::Status status) {
   part->done = true;
   using Kind = Outcome::Kind;
-  part->stage = absl::IsCancelled(status)                   ? "cancelled"
-                : !status.ok()                              ? "failed"
-                : part->outcome.kind == Kind::kPublished    ? "published"
-                : part->outcome.kind == Kind::kRejected     ? "rejected"
-                                                            : "done";
+  part->stage = absl::IsCancelled(status)                ? "cancelled"
+                : !status.ok()                           ? "failed"
+                : part->outcome.kind == Kind::kPublished ? "published"
+                : part->outcome.kind == Kind::kRejected  ? "rejected"
+                                                         : "done";
   part->status = std::move(status);
   if (--open_ == 0) end_time_ = absl::Now();
 }
@@ -261,9 +261,10 @@ absl::StatusOr<OperationRegistry::Map::const_iterator> OperationRegistry::Place(
                    "`; of operations that are done the last ", kKeptDone, " are kept"));
 }
 
-absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
-    std::string_view collection, Operation::Type type, const std::vector<int>& shards,
-    double min_recall) {
+absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(std::string_view collection,
+                                                                     Operation::Type type,
+                                                                     const std::vector<int>& shards,
+                                                                     double min_recall) {
   const bool by_filter = type == Operation::Type::kPurge || type == Operation::Type::kPatch;
   std::vector<std::shared_ptr<Operation>> dropped;
   std::shared_ptr<Operation> made;
@@ -275,8 +276,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
       ++running;
       if (!by_filter && operation->collection() == collection && operation->type() == type &&
           operation->shards() == shards && operation->min_recall() == min_recall &&
-          operation->working() &&
-          operation->CheckCancelled().ok()) {
+          operation->working() && operation->CheckCancelled().ok()) {
         return Created{operation, false};
       }
     }
@@ -295,13 +295,15 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
       --surplus;
     }
     const uint64_t number = next_++;
-    made = std::make_shared<Operation>(absl::StrCat(prefix_, number), std::string(collection), type,
-                                       shards, number, [this](const Operation::Info& info) {
-                                         // Where it is not written, the next start says that it
-                                         // was cut short.
-                                         if (journal_.put) journal_.put(info).IgnoreError();
-                                         if (journal_.ended) journal_.ended(info);
-                                       }, min_recall);
+    made = std::make_shared<Operation>(
+        absl::StrCat(prefix_, number), std::string(collection), type, shards, number,
+        [this](const Operation::Info& info) {
+          // Where it is not written, the next start says that it
+          // was cut short.
+          if (journal_.put) journal_.put(info).IgnoreError();
+          if (journal_.ended) journal_.ended(info);
+        },
+        min_recall);
     operations_.emplace(number, made);
   }
   if (journal_.erase) {

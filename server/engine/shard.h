@@ -161,9 +161,9 @@ class Shard {
   enum class Effort { kAny, kShort };
   absl::StatusOr<Maintained> Maintain(std::stop_token stop, Effort effort = Effort::kAny);
 
-  // What was measured of this shard's live searches. Ignored when the oldest sample is of before the
-  // last training was published: it says nothing of that one. May leave work for Maintain, which is
-  // told so.
+  // What was measured of this shard's live searches. Ignored when the oldest sample is of before
+  // the last training was published: it says nothing of that one. May leave work for Maintain,
+  // which is told so.
   void NoteRecall(const RecallFigures& recall);
 
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
@@ -333,7 +333,7 @@ class Shard {
   double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
   std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
   bool retrain_failed_ ABSL_GUARDED_BY(index_mu_) = false;  // and nothing was merged since
-  RecallFigures live_recall_ ABSL_GUARDED_BY(index_mu_);       // since the last training
+  RecallFigures live_recall_ ABSL_GUARDED_BY(index_mu_);    // since the last training
   absl::Time published_at_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();  // of that one
   // Retrains in a row that were rejected or did not help.
   int retrain_strikes_ ABSL_GUARDED_BY(index_mu_) = 0;

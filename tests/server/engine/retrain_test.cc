@@ -45,7 +45,8 @@ TEST_F(RetrainTest, TellsItsStagesHowFarItIsAndWhatItMeasured) {
     if (part.stage == stage) progress[stage].push_back({part.rows_done, part.rows_total});
   };
   Maintain();
-  EXPECT_THAT(stages_, ElementsAre("training", "encoding", "calibrating", "validating", "published"));
+  EXPECT_THAT(stages_,
+              ElementsAre("training", "encoding", "calibrating", "validating", "published"));
   for (const std::string stage : {"training", "encoding"}) {
     const auto& steps = progress[stage];
     ASSERT_GT(steps.size(), 2u) << stage;
@@ -278,8 +279,8 @@ TEST_F(RetrainTest, LiveRecallUnderTargetBringsOneAndNoLoop) {
   Start();
   int told = 0;
   shard_->OnMaintenanceDue([&] { ++told; });
-  RecallFigures low = {.lower = 0.85, .upper = 0.90, .target = 0.95, .samples = 300,
-                    .oldest = absl::Now()};
+  RecallFigures low = {
+      .lower = 0.85, .upper = 0.90, .target = 0.95, .samples = 300, .oldest = absl::Now()};
   shard_->NoteRecall(low);
   EXPECT_EQ(told, 1);
   EXPECT_TRUE(shard_->MaintenanceDue());
@@ -381,8 +382,7 @@ TEST_F(RetrainTest, WritesAndSearchesGoOnThroughout) {
   std::thread reader([&] {
     const std::vector<float> query(kD, 0.5f);
     while (!stop) {
-      const auto hits =
-          shard_->Search(query.data(), {.k = 10}, [] { return absl::OkStatus(); });
+      const auto hits = shard_->Search(query.data(), {.k = 10}, [] { return absl::OkStatus(); });
       ASSERT_TRUE(hits.ok());
       ASSERT_EQ(hits->size(), 10u);
       ++searches;
