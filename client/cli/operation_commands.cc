@@ -33,11 +33,10 @@ void PrintOutcomes(const Operation& operation) {
 int Start(Context& context, const StartArguments& arguments) {
   const bool retrain = arguments.type == Operation::Type::kRetrain;
   const Result<Operation> started =
-      retrain
-          ? context.client().RetrainIndex(arguments.collection, arguments.shards, arguments.dry_run,
-                                          arguments.min_recall)
-          : context.client().CompactIndex(arguments.collection, arguments.shards,
-                                          arguments.dry_run);
+      retrain ? context.client().RetrainIndex(arguments.collection, arguments.shards,
+                                              arguments.dry_run, arguments.min_recall)
+              : context.client().CompactIndex(arguments.collection, arguments.shards,
+                                              arguments.dry_run);
   const std::string what = std::string(OperationTypeName(arguments.type)) + " ";
   if (!started.ok()) return context.Fail(what + arguments.collection, started.status());
   if (arguments.dry_run) return PrintEstimate(context, *started);

@@ -17,12 +17,12 @@ struct DriftSignal {
 };
 
 enum class Drift : size_t {
-  kGrowth,            // live rows, in multiples of those of the last training
-  kImbalance,         // of lists, in multiples of that at training
-  kAssignmentError,   // squared distance of new rows to their centroids, in multiples of training's
-  kDeletedShare,      // dead rows of the segment that has most of them, for its size
-  kQuantizationError, // squared error of new rows' product codes, in multiples of training's
-  kRecall,            // upper end of the live estimate's interval
+  kGrowth,           // live rows, in multiples of those of the last training
+  kImbalance,        // of lists, in multiples of that at training
+  kAssignmentError,  // squared distance of new rows to their centroids, in multiples of training's
+  kDeletedShare,     // dead rows of the segment that has most of them, for its size
+  kQuantizationError,  // squared error of new rows' product codes, in multiples of training's
+  kRecall,             // upper end of the live estimate's interval
 };
 inline constexpr size_t kDriftSignals = 6;
 

@@ -83,9 +83,9 @@ EngineMetrics::EngineMetrics(Metrics* metrics)
       drains(MaintenanceSteps(metrics, "drain")),
       merges(MaintenanceSteps(metrics, "merge")),
       retrains(MaintenanceSteps(metrics, "retrain")),
-      retrains_rejected(metrics->counter(
-          "vecino_retrains_rejected_total",
-          "Retrains whose build was worse than the old index, and was dropped.")),
+      retrains_rejected(
+          metrics->counter("vecino_retrains_rejected_total",
+                           "Retrains whose build was worse than the old index, and was dropped.")),
       calibrations(MaintenanceSteps(metrics, "calibrate")),
       graphs(MaintenanceSteps(metrics, "graph")),
       maintenance_failures(metrics->counter("vecino_maintenance_failures_total",
@@ -131,7 +131,8 @@ void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metr
       metrics->gauge(name, help, labels,
                      [totals, value = std::move(value)] { return value(totals->Get()); });
     };
-    drift("vecino_drift", "The worst of any shard's signs of drift (docs/recall.md); 0: none known.",
+    drift("vecino_drift",
+          "The worst of any shard's signs of drift (docs/recall.md); 0: none known.",
           [i](const Totals& t) { return t.drift[i].worst; });
     drift("vecino_drift_due_shards", "Shards whose sign of drift is beyond its limit.",
           [i](const Totals& t) { return static_cast<double>(t.drift[i].due); });

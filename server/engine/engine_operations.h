@@ -69,8 +69,7 @@ class EngineOperations {
 
  private:
   absl::StatusOr<OperationRegistry::Created> Make(const Collection& collection,
-                                                  Operation::Type type,
-                                                  std::span<const int> shards,
+                                                  Operation::Type type, std::span<const int> shards,
                                                   double min_recall = 0);
   absl::Status Put(const Operation::Info& info) const;
   void Erase(const Operation::Info& info) const;

@@ -91,9 +91,9 @@ MaintenanceStep Retrain(const MaintenanceState& state, const MaintenancePolicy& 
   for (const Drift drift : {Drift::kGrowth, Drift::kAssignmentError, Drift::kImbalance,
                             Drift::kQuantizationError, Drift::kRecall}) {
     if (!signals[static_cast<size_t>(drift)].due) continue;
-    const absl::Time not_before =
-        drift == Drift::kRecall ? std::max(state.retrain_not_before, state.recall_not_before)
-                                : state.retrain_not_before;
+    const absl::Time not_before = drift == Drift::kRecall
+                                      ? std::max(state.retrain_not_before, state.recall_not_before)
+                                      : state.retrain_not_before;
     MaintenanceStep step = all(not_before, [&] { return DescribeDrift(drift, state, policy); });
     step.for_recall = drift == Drift::kRecall;
     if (step.kind != Kind::kNone) return step;

@@ -120,11 +120,11 @@ Operation::Part* Operation::OpenPart(int shard) {
 void Operation::FinishPart(Part* part, absl::Status status) {
   part->done = true;
   using Kind = Outcome::Kind;
-  part->stage = absl::IsCancelled(status)                   ? "cancelled"
-                : !status.ok()                              ? "failed"
-                : part->outcome.kind == Kind::kPublished    ? "published"
-                : part->outcome.kind == Kind::kRejected     ? "rejected"
-                                                            : "done";
+  part->stage = absl::IsCancelled(status)                ? "cancelled"
+                : !status.ok()                           ? "failed"
+                : part->outcome.kind == Kind::kPublished ? "published"
+                : part->outcome.kind == Kind::kRejected  ? "rejected"
+                                                         : "done";
   part->status = std::move(status);
   if (--open_ == 0) end_time_ = absl::Now();
 }
@@ -283,9 +283,10 @@ absl::StatusOr<OperationRegistry::Map::const_iterator> OperationRegistry::Place(
                    "`; of operations that are done the last ", kKeptDone, " are kept"));
 }
 
-absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
-    std::string_view collection, Operation::Type type, const std::vector<int>& shards,
-    double min_recall) {
+absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(std::string_view collection,
+                                                                     Operation::Type type,
+                                                                     const std::vector<int>& shards,
+                                                                     double min_recall) {
   const bool always_new = type == Operation::Type::kPurge || type == Operation::Type::kPatch ||
                           type == Operation::Type::kMigrate;
   std::vector<std::shared_ptr<Operation>> dropped;
@@ -298,8 +299,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
       ++running;
       if (!always_new && operation->collection() == collection && operation->type() == type &&
           operation->shards() == shards && operation->min_recall() == min_recall &&
-          operation->working() &&
-          operation->CheckCancelled().ok()) {
+          operation->working() && operation->CheckCancelled().ok()) {
         return Created{operation, false};
       }
     }

@@ -47,7 +47,8 @@ class Registry {
   struct Totals {
     int64_t collections = 0;
     ShardStats sums;
-    // By number of Drift: the worst of any shard (0: none is known), and shards for which it is due.
+    // By number of Drift: the worst of any shard (0: none is known), and shards for which it is
+    // due.
     struct Drifted {
       double worst = 0;
       int64_t due = 0;

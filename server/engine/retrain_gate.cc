@@ -10,18 +10,20 @@ namespace vecino::engine {
 std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
   if (f.min_recall > 0 && f.recall_after < f.min_recall) {
     return f.queries == 0
-               ? absl::StrFormat("there are too few rows to measure the recall of %.3f that was "
-                                 "asked for",
-                                 f.min_recall)
+               ? absl::StrFormat(
+                     "there are too few rows to measure the recall of %.3f that was "
+                     "asked for",
+                     f.min_recall)
                : absl::StrFormat("the new build finds %.3f, less than the %.3f that was asked for",
                                  f.recall_after, f.min_recall);
   }
   if (f.queries == 0) return "";
   if (f.first) {
     if (f.recall_after >= f.target - policy.gate_first_slack) return "";
-    return absl::StrFormat("the first training finds %.3f of a target of %.3f with all it may scan: "
-                           "more than %.2f less",
-                           f.recall_after, f.target, policy.gate_first_slack);
+    return absl::StrFormat(
+        "the first training finds %.3f of a target of %.3f with all it may scan: "
+        "more than %.2f less",
+        f.recall_after, f.target, policy.gate_first_slack);
   }
   const bool kept = f.recall_after >= f.target;
   const bool near = f.recall_after >= f.target - policy.gate_target_slack &&
@@ -47,7 +49,8 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
   if (f.seconds_after > policy.gate_time * f.seconds_before &&
       f.seconds_after - f.seconds_before > policy.gate_least_seconds) {
     return absl::StrFormat(
-        "a search of the new build takes %.0f µs, one of the old %.0f: more than %.3g times as long",
+        "a search of the new build takes %.0f µs, one of the old %.0f: more than %.3g times as "
+        "long",
         1e6 * f.seconds_after, 1e6 * f.seconds_before, policy.gate_time);
   }
   return "";

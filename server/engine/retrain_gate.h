@@ -9,10 +9,10 @@ namespace vecino::engine {
 
 // Old and new build, measured on the same queries over the same rows.
 struct GateFigures {
-  bool first = false;    // no generation before: the old one compares every row
-  double target = 0;     // recall target of the collection
-  double min_recall = 0; // that the caller asks for; 0: none
-  int queries = 0;       // 0: too few rows to measure anything
+  bool first = false;     // no generation before: the old one compares every row
+  double target = 0;      // recall target of the collection
+  double min_recall = 0;  // that the caller asks for; 0: none
+  int queries = 0;        // 0: too few rows to measure anything
   double recall_before = 0, recall_after = 0;
   // Rows compared a search; 0: the kind of index does not say.
   double rows_before = 0, rows_after = 0;

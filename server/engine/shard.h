@@ -187,9 +187,9 @@ class Shard {
   enum class Effort { kAny, kShort };
   absl::StatusOr<Maintained> Maintain(std::stop_token stop, Effort effort = Effort::kAny);
 
-  // What was measured of this shard's live searches. Ignored when the oldest sample is of before the
-  // last training was published: it says nothing of that one. May leave work for Maintain, which is
-  // told so.
+  // What was measured of this shard's live searches. Ignored when the oldest sample is of before
+  // the last training was published: it says nothing of that one. May leave work for Maintain,
+  // which is told so.
   void NoteRecall(const RecallFigures& recall);
 
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
@@ -374,7 +374,7 @@ class Shard {
   // The highest label of the segments that were loaded. The first version behind those drained
   // whole may have some of its passages there.
   uint64_t loaded_through_ ABSL_GUARDED_BY(index_mu_) = 0;
-  RecallFigures live_recall_ ABSL_GUARDED_BY(index_mu_);       // since the last training
+  RecallFigures live_recall_ ABSL_GUARDED_BY(index_mu_);  // since the last training
   absl::Time published_at_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();  // of that one
   // Retrains in a row that were rejected or did not help.
   int retrain_strikes_ ABSL_GUARDED_BY(index_mu_) = 0;

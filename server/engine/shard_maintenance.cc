@@ -194,9 +194,9 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
   std::string choice = work->refused;
   if (!work->rejected.empty()) {
     kind = Event::Kind::kRetrainRejected;
-    choice = absl::StrCat("trained because ", step.why, "; rejected, the old index serves on: ",
-                          work->rejected, " (", work->figures, "); took ",
-                          absl::FormatDuration(took));
+    choice = absl::StrCat("trained because ", step.why,
+                          "; rejected, the old index serves on: ", work->rejected, " (",
+                          work->figures, "); took ", absl::FormatDuration(took));
   } else if (!choice.empty()) {
     kind = Event::Kind::kFailure;
   } else {

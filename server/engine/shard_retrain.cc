@@ -1,4 +1,5 @@
-// A new generation: trained, encoded, measured against the old one, and put in its place or dropped.
+// A new generation: trained, encoded, measured against the old one, and put in its place or
+// dropped.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -38,9 +39,9 @@ struct Shard::Retraining {
   Shard& shard;
   std::vector<Made> made;  // of the frozen segments, then of those that drains put behind
   std::shared_ptr<index::Generation> generation;
-  index::IvfSegment::Drift base;      // of the frozen rows
-  index::IvfSegment::Drift recent;    // of those that came meanwhile
-  std::vector<std::string> strays;    // paths of files that were begun
+  index::IvfSegment::Drift base;    // of the frozen rows
+  index::IvfSegment::Drift recent;  // of those that came meanwhile
+  std::vector<std::string> strays;  // paths of files that were begun
   GateFigures figures;
   Operation::Outcome outcome;
 };
@@ -62,8 +63,7 @@ void Shard::BeginStage(const char* stage, int64_t total, Work* work) {
 absl::Status Shard::PauseRetrain(Work* work) {
   if (work->operation != nullptr) {
     const int64_t done = work->done ? work->done(&work->total) : 0;
-    work->operation->Report(options_.number, work->stage, std::min(done, work->total),
-                            work->total);
+    work->operation->Report(options_.number, work->stage, std::min(done, work->total), work->total);
   }
   if (options_.hooks.at) options_.hooks.at(work->stage);
   return Pause(work);
@@ -83,15 +83,15 @@ absl::Status Shard::TrainStage(Retraining* run, int nlist, uint64_t id, Work* wo
     absl::MutexLock lock(&index_mu_);
     seed += static_cast<uint64_t>(retrain_strikes_);  // not the same build again
   }
-  auto generation = index::TrainGeneration(rows, options_.metric, options_.unit,
-                                           static_cast<size_t>(options_.dimension),
-                                           {.id = id,
-                                            .nlist = nlist,
-                                            .expected_rows = rows.live(),
-                                            .seed = seed,
-                                            .threads = BuildThreads(),
-                                            .progress = &progress},
-                                           [&] { return PauseRetrain(work); }, options_.hooks.spoil);
+  auto generation = index::TrainGeneration(
+      rows, options_.metric, options_.unit, static_cast<size_t>(options_.dimension),
+      {.id = id,
+       .nlist = nlist,
+       .expected_rows = rows.live(),
+       .seed = seed,
+       .threads = BuildThreads(),
+       .progress = &progress},
+      [&] { return PauseRetrain(work); }, options_.hooks.spoil);
   if (!generation.ok()) return generation.status();
   run->generation = *std::move(generation);
   return absl::OkStatus();
@@ -140,8 +140,8 @@ absl::Status Shard::ValidateStage(Retraining* run, uint64_t id, Work* work) {
   for (const Made& made : run->made) {
     rows.push_back(&made.built.rows);
     if (made.built.segment == nullptr) continue;
-    after.push_back({made.built.segment,
-                     std::make_shared<index::Tombstones>(made.built.segment->size())});
+    after.push_back(
+        {made.built.segment, std::make_shared<index::Tombstones>(made.built.segment->size())});
   }
   std::vector<float> live;
   if (options_.recent_queries) live = options_.recent_queries(kLiveQueries);
@@ -259,8 +259,8 @@ absl::Status Shard::Retrain(Work* work) {
   for (const Made& made : run.made) {
     if (made.built.segment != nullptr) parts.push_back({index::AsIvf(*made.built.segment)});
   }
-  auto calibration = index::CalibrateIvf(parts, index::kCalibrationQueries, id,
-                                         [&] { return PauseRetrain(work); }, BuildThreads());
+  auto calibration = index::CalibrateIvf(
+      parts, index::kCalibrationQueries, id, [&] { return PauseRetrain(work); }, BuildThreads());
   if (!calibration.ok()) return calibration.status();
   run.generation->SetCalibration(*std::move(calibration));
 
@@ -292,7 +292,14 @@ bool Shard::Passes(Retraining* run, absl::Time start, Work* work) {
   }
   run->outcome.kind = OutcomeKind::kRejected;
   work->rejected = run->outcome.reason;
-  EndRetrain(run->outcome, absl::Now() - start, work);
+  GateFigures without_caller = figures;
+  without_caller.min_recall = 0;
+  if (WhyRejected(without_caller, options_.maintenance).empty()) {
+    // It would have been good enough for everybody else: no reason to wait with the next one.
+    work->operation->ReportOutcome(options_.number, run->outcome);
+  } else {
+    EndRetrain(run->outcome, absl::Now() - start, work);
+  }
   metrics_->retrains_rejected.Add();
   if (options_.hooks.at) options_.hooks.at("rejected");
   return false;
@@ -334,9 +341,8 @@ absl::Status Shard::RetrainFaiss(Work* work) {
     if (options_.budget != nullptr) options_.budget->Release(reserved);
   };
   if (options_.budget != nullptr) {
-    const int64_t bytes =
-        PredictIndexBytes(kind, options_.index, live, options_.dimension, false) +
-        PredictBuildBytes(kind, live, options_.dimension, 0);
+    const int64_t bytes = PredictIndexBytes(kind, options_.index, live, options_.dimension, false) +
+                          PredictBuildBytes(kind, live, options_.dimension, 0);
     if (absl::Status status = options_.budget->Reserve(bytes, "training an index"); !status.ok()) {
       return status;
     }
@@ -354,7 +360,8 @@ absl::Status Shard::RetrainFaiss(Work* work) {
 absl::Status Shard::RunRetrain(Work* work) {
   const std::shared_ptr<const index::View> view = index_.Pin();
   int64_t rows = 0;
-  for (const index::SegmentRows& one : view->segments) rows += one.segment->size() - one.dead->dead();
+  for (const index::SegmentRows& one : view->segments)
+    rows += one.segment->size() - one.dead->dead();
   const bool faiss = index::IsFaissKind(options_.index.kind);
   bool few = rows < options_.maintenance.min_index_rows;
   if (!faiss) {

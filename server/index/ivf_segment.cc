@@ -96,6 +96,7 @@ absl::Status Builder::Assign(size_t source_number, IvfSegment::Drift* drift, std
                              std::vector<uint32_t>* lists) const {
   const FrozenRows::Source& source = sources_[source_number];
   const Segment* segment = source.segment.segment.get();
+  refs->reserve(static_cast<size_t>(source.size()));  // growing would take twice as much
   for (int64_t i = 0; i < source.size(); ++i) {
     const int64_t slot = segment == nullptr ? i : segment->InLabelOrder(i);
     if (!source.IsLive(slot)) continue;
@@ -152,6 +153,8 @@ absl::Status Builder::Plan(int64_t live, IvfSegment::Drift* drift) {
   std::vector<std::vector<uint32_t>> lists(sources_.size());
   for (size_t s = 0; s < sources_.size(); ++s) {
     if (same_[s]) {
+      refs[s].reserve(static_cast<size_t>(sources_[s].size()));
+      lists[s].reserve(static_cast<size_t>(sources_[s].size()));
       for (int list = 0; list < nlist; ++list) {
         for (uint32_t slot = ivf_[s]->list_begin(list); slot < ivf_[s]->list_begin(list + 1);
              ++slot) {
@@ -494,9 +497,9 @@ IvfSegment::Drift IvfSegment::DriftSince(uint64_t after, int64_t most) const {
   const auto d = generation_->d();
   const ProductQuantizer& quantizer = generation_->quantizer();
   const int nlist = generation_->nlist();
-  const auto* first = std::upper_bound(
-      order_, order_ + rows_, after,
-      [&](uint64_t label, uint32_t slot) { return label < labels_[slot]; });
+  const auto* first =
+      std::upper_bound(order_, order_ + rows_, after,
+                       [&](uint64_t label, uint32_t slot) { return label < labels_[slot]; });
   Drift drift;
   drift.rows = order_ + rows_ - first;
   const int64_t step = std::max<int64_t>(1, drift.rows / std::max<int64_t>(most, 1));

@@ -372,8 +372,8 @@ int64_t KMeansRows(int64_t n, const KMeansOptions& options) {
       int64_t{std::max(options.clusters, 0)} * std::max(options.max_rows_per_cluster, 1);
   n = std::min(n, most);
   const auto passes = [&](int64_t rows, int64_t clusters) {
-    const int coarse = rows / 4 >= clusters ? std::min(options.coarse_iterations,
-                                                       options.iterations) : 0;
+    const int coarse =
+        rows / 4 >= clusters ? std::min(options.coarse_iterations, options.iterations) : 0;
     return coarse * (rows / 4) + (options.iterations - coarse) * rows;
   };
   if (options.clusters <= options.two_level_above) return passes(n, options.clusters);

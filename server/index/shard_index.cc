@@ -186,10 +186,9 @@ absl::StatusOr<ShardIndex::Replacement> ShardIndex::Prepare(std::vector<Built> b
       return absl::InternalError("rows of another index were published");
     }
     if ((one.segment == nullptr ? 0 : one.segment->size()) != one.rows.live()) {
-      return absl::InternalError(
-          absl::StrCat("a segment of ", one.segment == nullptr ? 0 : one.segment->size(),
-                       " rows was published for ", one.rows.live(),
-                       " live rows; the build lost some"));
+      return absl::InternalError(absl::StrCat(
+          "a segment of ", one.segment == nullptr ? 0 : one.segment->size(),
+          " rows was published for ", one.rows.live(), " live rows; the build lost some"));
     }
     Replacement::Part part{std::move(one.rows), std::move(one.segment), nullptr, {}};
     if (part.segment != nullptr) part.dead = std::make_shared<Tombstones>(part.segment->size());

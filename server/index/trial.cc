@@ -166,10 +166,10 @@ absl::StatusOr<Trial> Trial::Make(absl::Span<const FrozenRows* const> rows, Metr
       for (size_t i = 0; i < chosen.size(); ++i) {
         if (chosen[i].source == source) self[i] = chosen[i].slot;
       }
-      absl::Status status = BruteForceTopK(
-          part.segment->vector(0), static_cast<size_t>(part.segment->size()), d, metric,
-          trial.queries_.data(), n, self.data(), trial.k_, best.data(), scores.data(), checkpoint,
-          threads, BestCpuLevel(), part.dead.get());
+      absl::Status status =
+          BruteForceTopK(part.segment->vector(0), static_cast<size_t>(part.segment->size()), d,
+                         metric, trial.queries_.data(), n, self.data(), trial.k_, best.data(),
+                         scores.data(), checkpoint, threads, BestCpuLevel(), part.dead.get());
       if (!status.ok()) return status;
       for (size_t i = 0; i < best.size(); ++i) {
         // Labels matter in ties only, where any will do.
@@ -202,8 +202,8 @@ absl::StatusOr<Trial::Pair> Trial::Compare(const std::vector<SegmentRows>& a,
   };
   Side sides[2] = {{a}, {b}};
   for (Side& side : sides) side.seconds.resize(side.segments.empty() ? 0 : self_.size());
-  absl::Status status = ParallelFor(
-      threads, self_.size(), checkpoint, [&](size_t i, Checkpoint) -> absl::Status {
+  absl::Status status =
+      ParallelFor(threads, self_.size(), checkpoint, [&](size_t i, Checkpoint) -> absl::Status {
         for (const size_t turn : {i % 2, 1 - i % 2}) {
           Side& side = sides[turn];
           if (side.segments.empty()) continue;

@@ -63,9 +63,9 @@ class Trial {
   size_t d_ = 0;
   int k_ = 0;
   int held_out_ = 0;
-  std::vector<float> queries_;   // × d
-  std::vector<uint64_t> self_;   // label that is left out; 0: none
-  std::vector<float> kth_;       // the worst score among the true best k_
+  std::vector<float> queries_;  // × d
+  std::vector<uint64_t> self_;  // label that is left out; 0: none
+  std::vector<float> kth_;      // the worst score among the true best k_
   std::vector<SegmentRows> before_;
 };
 

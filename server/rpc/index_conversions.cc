@@ -148,9 +148,9 @@ void WriteResponse(Operation::Type type, int64_t documents,
       v1::RetrainIndexResponse response;
       using Kind = Operation::Outcome::Kind;
       const auto count = [&](Kind kind) {
-        return static_cast<int>(
-            std::count_if(parts.begin(), parts.end(),
-                          [&](const auto& part) { return part.outcome.kind == kind; }));
+        return static_cast<int>(std::count_if(parts.begin(), parts.end(), [&](const auto& part) {
+          return part.outcome.kind == kind;
+        }));
       };
       response.set_shards_published(count(Kind::kPublished));
       response.set_shards_rejected(count(Kind::kRejected));

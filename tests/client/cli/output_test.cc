@@ -137,7 +137,8 @@ TEST(StatsTest, ForPeople) {
   EXPECT_THAT(out.str(), ::testing::ContainsRegex(
                              " 0 +1,500 .* 3 +1,400 +64 +9 +1\\.33 +2 FLAT, IVF.GRAPH\n"));
   EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 .* - +- +- +- +- *\n"));
-  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +0 +2\\.63 of 2\\.5! +- +- +- +0 of 0\\.2 +- *\n"));
+  EXPECT_THAT(out.str(),
+              ::testing::ContainsRegex("\n +0 +2\\.63 of 2\\.5! +- +- +- +0 of 0\\.2 +- *\n"));
   EXPECT_THAT(out.str(), ::testing::EndsWith("  shard 0: trained 64 lists: grown \n"));
 }
 
@@ -180,16 +181,20 @@ TEST(OperationTextTest, StatesAndProgress) {
 }
 
 TEST(OperationTextTest, RetrainsTellTheirFigures) {
-  Operation operation{.id = "7",
-                      .collection = "c",
-                      .shards = {{.shard = 0, .stage = "catching up", .rows_done = 301,
-                                  .rows_total = 1'204},
-                                 {.shard = 1, .stage = "validating", .recall_before = 0.941,
-                                  .recall_after = 0.968, .rows_scanned_before = 10'312,
-                                  .rows_scanned_after = 9'204}}};
-  EXPECT_EQ(OperationProgress(operation),
-            "0 of 2 shards, 0 catching up 1,204 25%, 1 validating (recall old 0.941 new 0.968, rows "
-            "compared old 10,312 new 9,204)");
+  Operation operation{
+      .id = "7",
+      .collection = "c",
+      .shards = {{.shard = 0, .stage = "catching up", .rows_done = 301, .rows_total = 1'204},
+                 {.shard = 1,
+                  .stage = "validating",
+                  .recall_before = 0.941,
+                  .recall_after = 0.968,
+                  .rows_scanned_before = 10'312,
+                  .rows_scanned_after = 9'204}}};
+  EXPECT_EQ(
+      OperationProgress(operation),
+      "0 of 2 shards, 0 catching up 1,204 25%, 1 validating (recall old 0.941 new 0.968, rows "
+      "compared old 10,312 new 9,204)");
   EXPECT_EQ(OutcomeFigures(operation.shards[0]), "");
   operation.shards[1].outcome = "rejected";
   operation.shards[1].reason = "worse";

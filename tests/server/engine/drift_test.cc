@@ -42,9 +42,9 @@ TEST(DriftTest, EachSignalHasANameAFigureAndALimit) {
   const char* const names[] = {"growth",        "imbalance",          "assignment_error",
                                "deleted_share", "quantization_error", "recall"};
   const double values[] = {1, 1.4 / 1.3, 0.51 / 0.5, 0, 0.21 / 0.2, 0};
-  const double limits[] = {policy.max_growth,       policy.max_imbalance_growth,
-                           policy.max_error_growth, policy.max_dead_share,
-                           policy.max_quantization_growth, 0};
+  const double limits[] = {
+      policy.max_growth,     policy.max_imbalance_growth,    policy.max_error_growth,
+      policy.max_dead_share, policy.max_quantization_growth, 0};
   for (size_t i = 0; i < kDriftSignals; ++i) {
     EXPECT_STREQ(signals[i].name, names[i]);
     EXPECT_NEAR(signals[i].value, values[i], 1e-9) << names[i];

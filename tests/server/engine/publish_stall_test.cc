@@ -14,8 +14,9 @@ class PublishStallTest : public RetrainFixture {
  protected:
   static double Share(std::vector<double> values, double share) {
     std::sort(values.begin(), values.end());
-    return values.empty() ? 0 : values[static_cast<size_t>(share * static_cast<double>(
-                                                                       values.size() - 1))];
+    return values.empty()
+               ? 0
+               : values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
   }
 };
 
@@ -60,16 +61,16 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   std::thread maintenance([&] {
     LowerPriority();
     for (int round = 0; round < 3; ++round) {
-      auto operation = std::make_shared<Operation>("o", "c", Operation::Type::kRetrain,
-                                                   std::vector<int>{0});
+      auto operation =
+          std::make_shared<Operation>("o", "c", Operation::Type::kRetrain, std::vector<int>{0});
       shard->Request(operation);
       while (!operation->done()) ASSERT_TRUE(shard->Maintain({}).ok());
     }
     // And drains, many of them.
     const absl::Time end = absl::Now() + absl::Seconds(8);
     while (absl::Now() < end) {
-      auto operation = std::make_shared<Operation>("m", "c", Operation::Type::kCompact,
-                                                   std::vector<int>{0});
+      auto operation =
+          std::make_shared<Operation>("m", "c", Operation::Type::kCompact, std::vector<int>{0});
       shard->Request(operation);
       while (!operation->done()) ASSERT_TRUE(shard->Maintain({}).ok());
     }
@@ -79,12 +80,13 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   writer.join();
   std::vector<double> stalls = fake_metrics_.Observed("vecino_publish_stall_seconds");
   stalls.erase(stalls.begin(), stalls.begin() + static_cast<ptrdiff_t>(before));
-  std::printf("  %zu publications beside updates of %d rows: p50 %.1f µs, p99 %.1f, longest %.1f; "
-              "%lld over 1 ms\n",
-              stalls.size(), kMany, 1e6 * Share(stalls, 0.5), 1e6 * Share(stalls, 0.99),
-              1e6 * Share(stalls, 1),
-              static_cast<long long>(std::count_if(stalls.begin(), stalls.end(),
-                                                   [](double s) { return s > 1e-3; })));
+  std::printf(
+      "  %zu publications beside updates of %d rows: p50 %.1f µs, p99 %.1f, longest %.1f; "
+      "%lld over 1 ms\n",
+      stalls.size(), kMany, 1e6 * Share(stalls, 0.5), 1e6 * Share(stalls, 0.99),
+      1e6 * Share(stalls, 1),
+      static_cast<long long>(
+          std::count_if(stalls.begin(), stalls.end(), [](double s) { return s > 1e-3; })));
   EXPECT_LE(Share(stalls, 0.99), 1e-3);
 }
 

@@ -94,8 +94,8 @@ class RetrainFixture : public testing::Test {
     stages_.clear();
   }
   std::shared_ptr<Operation> Request(double min_recall = 0) {
-    auto operation = std::make_shared<Operation>(
-        "o", "c", Operation::Type::kRetrain, std::vector<int>{0}, 0, nullptr, min_recall);
+    auto operation = std::make_shared<Operation>("o", "c", Operation::Type::kRetrain,
+                                                 std::vector<int>{0}, 0, nullptr, min_recall);
     shard_->Request(operation);
     return operation;
   }
@@ -124,9 +124,8 @@ class RetrainFixture : public testing::Test {
         distances.push_back(sum);
       }
       std::nth_element(distances.begin(), distances.begin() + 9, distances.end());
-      const auto hits =
-          shard_->Search(query.data(), {.k = 10, .recall_target = 0},
-                         [] { return absl::OkStatus(); });
+      const auto hits = shard_->Search(query.data(), {.k = 10, .recall_target = 0},
+                                       [] { return absl::OkStatus(); });
       EXPECT_TRUE(hits.ok()) << hits.status();
       for (const index::Hit& hit : *hits) found += hit.score <= distances[9] * 1.0001f;
     }

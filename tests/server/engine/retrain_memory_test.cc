@@ -14,9 +14,9 @@ namespace {
 std::atomic<int64_t> in_use{0}, peak{0};
 
 void* Allocate(size_t bytes, size_t alignment) {
-  void* const at = alignment > 0 ? std::aligned_alloc(alignment, (bytes + alignment - 1) /
-                                                                     alignment * alignment)
-                                 : std::malloc(bytes);
+  void* const at =
+      alignment > 0 ? std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)
+                    : std::malloc(bytes);
   if (at == nullptr) throw std::bad_alloc();
   const auto size = static_cast<int64_t>(malloc_usable_size(at));
   const int64_t now = in_use.fetch_add(size) + size;
@@ -82,8 +82,8 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
     stage = std::string(now);
     peak = in_use.load();
   };
-  auto shard = *Shard::Load(options, *store.OpenShard(1, 0, static_cast<uint32_t>(is.dimension)),
-                            &metrics);
+  auto shard =
+      *Shard::Load(options, *store.OpenShard(1, 0, static_cast<uint32_t>(is.dimension)), &metrics);
   std::mt19937 rng(1);
   std::normal_distribution<float> normal;
   std::vector<ShardWrite> writes(500);
@@ -103,12 +103,12 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
   ASSERT_GT(shard->Stats().generation, 0u);
 
   const std::vector<ShardStats> stats = {shard->Stats()};
-  const OperationEstimate estimate = EstimateOperation(
-      Operation::Type::kRetrain, options.index, is.dimension, stats, is.threads, {});
+  const OperationEstimate estimate = EstimateOperation(Operation::Type::kRetrain, options.index,
+                                                       is.dimension, stats, is.threads, {});
   stage.clear();
   peaks.clear();
-  auto operation = std::make_shared<Operation>("o", "c", Operation::Type::kRetrain,
-                                               std::vector<int>{0});
+  auto operation =
+      std::make_shared<Operation>("o", "c", Operation::Type::kRetrain, std::vector<int>{0});
   shard->Request(operation);
   while (shard->Maintain({})->worked) {
   }
@@ -124,13 +124,14 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
                 static_cast<double>(bytes) / (1 << 20), static_cast<double>(total) / (1 << 20));
     measured = std::max(measured, total);
   }
-  std::printf("  %d rows of %d dimensions, %d threads: peak %.2f MiB measured, %.2f predicted, "
-              "ratio %.3f; index %.2f, %.2f predicted\n",
-              is.rows, is.dimension, is.threads, static_cast<double>(measured) / (1 << 20),
-              static_cast<double>(estimate.peak_bytes) / (1 << 20),
-              static_cast<double>(estimate.peak_bytes) / static_cast<double>(measured),
-              static_cast<double>(index) / (1 << 20),
-              static_cast<double>(estimate.index_bytes) / (1 << 20));
+  std::printf(
+      "  %d rows of %d dimensions, %d threads: peak %.2f MiB measured, %.2f predicted, "
+      "ratio %.3f; index %.2f, %.2f predicted\n",
+      is.rows, is.dimension, is.threads, static_cast<double>(measured) / (1 << 20),
+      static_cast<double>(estimate.peak_bytes) / (1 << 20),
+      static_cast<double>(estimate.peak_bytes) / static_cast<double>(measured),
+      static_cast<double>(index) / (1 << 20),
+      static_cast<double>(estimate.index_bytes) / (1 << 20));
   EXPECT_NEAR(static_cast<double>(estimate.peak_bytes), static_cast<double>(measured),
               0.15 * static_cast<double>(measured));
   EXPECT_NEAR(static_cast<double>(estimate.index_bytes), static_cast<double>(index),

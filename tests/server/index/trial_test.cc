@@ -32,9 +32,9 @@ class TrialTest : public testing::TestWithParam<Metric> {
   void Drain() {
     auto rows = index_.FreezeForDrain(1);
     FlatSegmentBuilder builder(GetParam(), kD);
-    ASSERT_TRUE(rows->ForEachLive([&](uint64_t label, const float* v) {
-                      return builder.Add(label, v);
-                    }).ok());
+    ASSERT_TRUE(
+        rows->ForEachLive([&](uint64_t label, const float* v) { return builder.Add(label, v); })
+            .ok());
     ASSERT_TRUE(index_.Publish(*std::move(rows), *builder.Build()).ok());
   }
   std::shared_ptr<const IvfSegment> Build(const SpoilFn& spoil = nullptr, int nlist = 0) {
