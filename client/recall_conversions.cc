@@ -63,7 +63,7 @@ Status ToProto(const RecallQueries& queries, const RecallOptions& options,
                v1::EvaluateRecallRequest* message) {
   if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
   for (const std::vector<float>& vector : queries.vectors) {
-    message->add_vectors()->mutable_values()->Add(vector.begin(), vector.end());
+    ToProto(vector, message->add_vectors());
   }
   for (size_t i = 0; i < queries.texts.size(); ++i) {
     Status status = CheckUtf8(queries.texts[i], "texts[" + std::to_string(i) + "]");
@@ -77,7 +77,7 @@ Status ToProto(const RecallQueries& queries, const RecallOptions& options,
       options.exact || options.nprobe != 0 || options.ef_search != 0 || options.rerank != 0;
   if (options.recall_target != 0 && knobs) {
     return Status(Code::kInvalidArgument,
-                  "recall_target cannot stand beside exact, nprobe, ef_search or rerank",
+                  "give a recall target or exact, nprobe, ef_search and rerank, not both",
                   "recall_target");
   }
   if (options.recall_target != 0) message->set_recall_target(options.recall_target);
