@@ -5,6 +5,7 @@
 #include "client/conversions.h"
 #include "client/error_details.h"
 #include "client/migration_conversions.h"
+#include "client/recall_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -64,6 +65,7 @@ ShardStats FromProto(const v1::ShardStats& message) {
                            .limit = signal.limit(),
                            .due = signal.due()});
   }
+  shard.recall = internal::FromProto(message.recall());
   return shard;
 }
 
@@ -132,6 +134,7 @@ CollectionStats FromProto(const v1::CollectionStats& message) {
   stats.segments = message.segments();
   stats.memory = FromProto(message.segment_memory());
   for (const v1::ShardStats& shard : message.shards()) stats.shards.push_back(FromProto(shard));
+  stats.recall = FromProto(message.recall());
   return stats;
 }
 

@@ -59,7 +59,8 @@ Collection::Collection(const storage::CollectionRecord& record, const Collection
       info_(InfoOf(record)),
       context_(context),
       shards_(record.shard_count),
-      ingest_tokens_(other != nullptr ? other->ingest_tokens_ : std::make_shared<IngestTokens>()) {}
+      ingest_tokens_(other != nullptr ? other->ingest_tokens_ : std::make_shared<IngestTokens>()),
+      recall_(std::make_shared<RecallBook>(context.recall_window)) {}
 
 absl::Status Collection::LoadShard(int number) {
   auto log = context_.store->OpenShard(uid_, static_cast<uint32_t>(number),
@@ -83,8 +84,10 @@ absl::Status Collection::LoadShard(int number) {
   options.clock = context_.clock;
   options.events = context_.events;
   options.hooks = context_.hooks;
+  options.recent_queries = [book = recall_](size_t most) { return book->RecentQueries(most); };
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
+  options.recall_window = context_.recall_window;
   if (!context_.index_folder.empty()) {
     options.folder = absl::StrCat(context_.index_folder, "/", uid_, "/", number);
   }
@@ -289,6 +292,7 @@ int64_t Collection::LiveDocuments() const {
 CollectionStats Collection::Stats() const {
   CollectionStats stats;
   for (const auto& shard : shards_) stats.shards.push_back(shard->Stats());
+  stats.recall = Recall();
   return stats;
 }
 

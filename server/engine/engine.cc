@@ -25,6 +25,8 @@
 #include "server/engine/migrations.h"
 #include "server/engine/model_choice.h"
 #include "server/engine/moving_ingest.h"
+#include "server/engine/recall_probes.h"
+#include "server/engine/recall_sampler.h"
 #include "server/engine/registry.h"
 #include "server/engine/rerank_texts.h"
 #include "server/engine/stored_spec.h"
@@ -49,6 +51,7 @@ class EngineImpl final : public Engine {
         slot_maps_(std::make_shared<SlotMaps>(
             std::min(options.slot_map_bytes, MachineMemory() / 16), &budget_)),
         maintenance_(options.maintenance_threads, &metrics_),
+        sampler_(options.recall, &filters_, metrics),
         operations_(store, registry_.get(), &events_),
         aliases_(store, registry_.get(), &events_),
         migrations_(std::make_shared<Migrations>(Migrations::Parts{
@@ -265,6 +268,12 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->ExportIndex(request, context) : found.status();
   }
+  absl::StatusOr<RecallEvaluation> EvaluateRecall(std::string_view collection,
+                                                  const RecallRequest& request,
+                                                  const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->EvaluateRecall(request, context) : found.status();
+  }
   absl::StatusOr<int> CountTokens(std::string_view collection,
                                   std::string_view text) const override {
     const auto found = Find(collection);
@@ -279,6 +288,7 @@ class EngineImpl final : public Engine {
   }
   void Shutdown() override;
   void StartReaper() { reaper_.emplace(options_.reap_interval, ReapAll(registry_)); }
+  void StartSampler() { sampler_.Start(ProbeAll(registry_, &maintenance_)); }
 
  private:
   absl::Status CheckRunning() const;
@@ -317,7 +327,9 @@ class EngineImpl final : public Engine {
             slot_maps_.get(),
             options_.clock,
             &events_,
-            options_.hooks};
+            options_.hooks,
+            &sampler_,
+            options_.recall.window};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
@@ -332,6 +344,7 @@ class EngineImpl final : public Engine {
   const std::shared_ptr<SlotMaps> slot_maps_;  // a gauge may ask for it a little longer
   EventBus events_;
   Maintenance maintenance_;
+  RecallSampler sampler_;
   TokenWaits token_waits_;
   std::atomic<bool> stopping_{false};
   // Creating and deleting, one at a time. Taken before the registry's lock, which is only for
@@ -584,6 +597,7 @@ void EngineImpl::Shutdown() {
   BeginShutdown();
   if (stopping_.exchange(true)) return;
   if (reaper_.has_value()) reaper_->Stop();
+  sampler_.Stop();
   jobs_.Stop();
   migrations_->Stop();
   maintenance_.Stop();
@@ -613,6 +627,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   auto engine = std::make_unique<EngineImpl>(options, store, encoder, metrics);
   if (absl::Status status = engine->Load(); !status.ok()) return status;
   engine->StartReaper();
+  engine->StartSampler();
   RegisterIndexGauges(engine->registry(), metrics);
   metrics->gauge("vecino_filter_map_bytes",
                  "Memory of maps from documents to rows of segments, for filters that are new.", {},
@@ -621,6 +636,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
                    return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
                  });
   RegisterMigrationGauge(engine->migrations(), metrics);
+  RegisterRecallGauges(engine->registry(), metrics);
   return engine;
 }
 

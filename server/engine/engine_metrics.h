@@ -35,7 +35,7 @@ struct EngineMetrics {
   Counter& merges;
   Counter& retrains;
   Counter& retrains_rejected;  // whose builds did not go live
-  Counter& calibrations;  // those apart from a retrain
+  Counter& calibrations;       // those apart from a retrain
   Counter& graphs;
   Counter& maintenance_failures;
   Histogram& drain_time;
@@ -49,5 +49,10 @@ struct EngineMetrics {
 // What all collections of `registry` hold together. Gone when the registry is.
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
 void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics);
+
+// What is known of the recall of each collection, by where the queries came from, for the first
+// kMostRecallSeries of them; without samples there is no series. Gone when the registry is.
+inline constexpr int kMostRecallSeries = 1000;
+void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
 
 }  // namespace vecino::engine

@@ -101,11 +101,11 @@ struct MaintenanceState {
   uint64_t generation = 0;      // that new rows are encoded under; 0: none yet
   int64_t trained_rows = 0;
   int64_t calibrated_rows = 0;
-  double base_error = 0;      // mean squared distance of a row to its centroid, at training
-  double base_imbalance = 1;  // n·Σs²/(Σs)² of list sizes, at training
-  double recent_error = 0;    // of the rows assigned since
-  int64_t recent_rows = 0;    // how many they are
-  double imbalance = 1;       // now
+  double base_error = 0;           // mean squared distance of a row to its centroid, at training
+  double base_imbalance = 1;       // n·Σs²/(Σs)² of list sizes, at training
+  double recent_error = 0;         // of the rows assigned since
+  int64_t recent_rows = 0;         // how many they are
+  double imbalance = 1;            // now
   double base_quantization = 0;    // mean squared error of product codes, at training; 0: not known
   double recent_quantization = 0;  // of a sample of the rows assigned since; 0: there is none
   RecallFigures recall;            // of searches since the last training

@@ -70,19 +70,18 @@ int64_t PredictRetrainBytes(const index::IndexSpec& spec, int64_t rows, int dime
   // Centroids as floats, as bytes for searches and as columns for assignment, and their codes.
   const int64_t generation =
       lists * (4 * d + static_cast<int64_t>(index::Int8Stride(d)) + bytes_of_row + d / 8 + 20);
-  // The sample as floats and as bytes with scale and norm, its numbers, lists, scores and members of
-  // lists; centroids, and as columns.
+  // The sample as floats and as bytes with scale and norm, its numbers, lists, scores and members
+  // of lists; centroids, and as columns.
   const int64_t training =
       sample * (4 * d + bytes_of_row + 24) + lists * (4 * d + bytes_of_row + 40);
   // Where each row comes from, its list and its place, or its place, label and order; or its place
   // and scales, and a section in pieces of a megabyte.
-  const int64_t encoding =
-      std::max(rows * 24, rows * 16 + (int64_t{4} << 20) * tasks) + (1 << 20);
+  const int64_t encoding = std::max(rows * 24, rows * 16 + (int64_t{4} << 20) * tasks) + (1 << 20);
   const int64_t calibration = index::CalibrationBytes(dimension, static_cast<int>(lists)) +
                               rows * 4 + index::TrialBytes(rows, dimension, threads);
   const int64_t trial = index::TrialBytes(rows, dimension, threads) + rows / 8;
-  return std::max({training, generation + encoding,
-                   index + generation + std::max(calibration, trial)});
+  return std::max(
+      {training, generation + encoding, index + generation + std::max(calibration, trial)});
 }
 
 int64_t MachineMemory() {

@@ -28,6 +28,7 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
     : options_(options),
       log_(std::move(log)),
       metrics_(metrics),
+      recall_(options.recall_window),
       hold_(options.hold_changes ? 0 : kNoHold),
       index_(IndexOptions(options)),
       files_(options.folder),
@@ -126,6 +127,7 @@ ShardStats Shard::Stats() const {
     result.segment_list.push_back({kind, segment.rows, segment.dead, segment.generation});
   }
   result.last_choice = last_choice_;
+  result.recall = recall_.Stats(absl::Now());
   if (generation_ != nullptr) {
     result.generation = generation_->id();
     result.generation_rows = generation_->trained_rows();

@@ -339,6 +339,7 @@ absl::Status Shard::Publish(std::vector<Made> made,
   std::vector<const index::Segment*> replaced;
   std::vector<std::pair<const index::Segment*, Place>> places;
   int64_t bytes = 0;
+  bool calibrated = generation != nullptr;
   std::vector<index::ShardIndex::Built> built;
   for (Made& one : made) {
     for (const index::FrozenRows::Source& source : one.built.rows.sources()) {
@@ -355,6 +356,9 @@ absl::Status Shard::Publish(std::vector<Made> made,
                          .since = now,
                          .graph_refused = false}});
       bytes += segment->memory().total();
+      // FAISS's kinds are calibrated segment by segment.
+      calibrated = calibrated || (index::IsFaissKind(options_.index.kind) &&
+                                  segment->kind() != index::SegmentKind::kFlat);
     }
     built.push_back(std::move(one.built));
   }
@@ -382,6 +386,7 @@ absl::Status Shard::Publish(std::vector<Made> made,
   if (published != nullptr) *published = true;
   metrics_->publish_stall.Observe(absl::ToDoubleSeconds(stall));
   replacement = absl::CancelledError("done");  // frees what was replaced
+  if (calibrated) ForgetRecall();
   return SaveManifest(/*files=*/!files_.in_memory());
 }
 
@@ -428,6 +433,7 @@ absl::Status Shard::Calibrate(Work* work) {
     if (!saved.ok()) return saved;
   }
   generation->SetCalibration(*std::move(calibration));
+  ForgetRecall();
   metrics_->calibrations.Add();
   metrics_->calibrate_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return absl::OkStatus();
@@ -495,6 +501,7 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
     CountMemory();
     index_.Abandon(*std::move(hold));
   }
+  ForgetRecall();
   metrics_->graphs.Add();
   metrics_->graph_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return SaveManifest(/*files=*/!files_.in_memory());

@@ -18,20 +18,42 @@ constexpr size_t kFirstPassages = 3, kPassageGrowth = 4;
 
 }  // namespace
 
-absl::StatusOr<std::vector<ShardHit>> Shard::Search(
-    const float* query, const index::SearchParams& params,
+Shard::Pinned Shard::Pin() const {
+  Pinned pinned;
+  // Before the view, which has these writes then; and of a newer one it does not matter.
+  pinned.applied = applied_.load(std::memory_order_acquire);
+  pinned.epoch = breadth_.epoch();
+  // Before the view: what is no longer due then was tombstoned before, which the view shows.
+  pinned.expired = Expired();
+  pinned.view = index_.Pin();
+  return pinned;
+}
+
+absl::StatusOr<std::vector<ShardHit>> Shard::Search(const float* query,
+                                                    const index::SearchParams& params,
+                                                    absl::FunctionRef<absl::Status()> checkpoint,
+                                                    Pinned* pinned) const {
+  index::NoteSearch();
+  if (pinned == nullptr) return SearchPinned(Pin(), query, params, checkpoint);
+  *pinned = Pin();
+  return SearchPinned(*pinned, query, params, checkpoint);
+}
+
+absl::StatusOr<std::vector<ShardHit>> Shard::SearchPinned(
+    const Pinned& pinned, const float* query, const index::SearchParams& params,
     absl::FunctionRef<absl::Status()> checkpoint) const {
   index::SearchParams filled = params;
   if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
   if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
   if (filled.ef == 0) filled.ef = options_.index.ef_search;
-  index::NoteSearch();
-  // Before the view: what is no longer due then was tombstoned before, which the view shows.
-  const std::vector<uint64_t> due = Expired();
-  const std::shared_ptr<const index::View> view = index_.Pin();
-  if (options_.labels.chunked()) return SearchPassages(due, *view, query, filled, checkpoint);
-  const auto rows = due.empty() ? index::Search(*view, options_.metric, query, filled, checkpoint)
-                                : SearchAround(due, *view, query, filled, checkpoint);
+  filled.corrections = &breadth_.corrections();
+  const index::View& view = *pinned.view;
+  if (options_.labels.chunked()) {
+    return SearchPassages(pinned.expired, view, query, filled, checkpoint);
+  }
+  const auto rows = pinned.expired.empty()
+                        ? index::Search(view, options_.metric, query, filled, checkpoint)
+                        : SearchAround(pinned.expired, view, query, filled, checkpoint);
   if (!rows.ok()) return rows.status();
   std::vector<ShardHit> hits;
   hits.reserve(rows->size());

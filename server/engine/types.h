@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/engine/migration_info.h"
+#include "server/engine/recall_estimate.h"
 #include "server/index/segment_kind.h"
 #include "storage/document.h"
 
@@ -134,9 +135,11 @@ struct ShardStats {
     bool due = false;
   };
   std::vector<DriftInfo> drift;
+  RecallStats recall;  // of its own answers
 };
 
 struct CollectionStats {
+  RecallStats recall;              // of the answers
   std::vector<ShardStats> shards;  // in shard order; totals are their sums
 };
 

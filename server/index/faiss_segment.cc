@@ -16,10 +16,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/index/bits.h"
 #include "server/index/crc32c.h"
 #include "server/index/faiss_build.h"
 #include "server/index/faiss_search.h"
 #include "server/index/faiss_status.h"
+#include "server/index/search_kinds.h"
 
 namespace vecino::index {
 namespace {
@@ -351,13 +353,22 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
                                   TopK* top) const {
   FaissBreadth breadth = {.k = std::max(1, params.k), .exact = params.exact};
   breadth.rerank = params.rerank > 0 ? params.rerank : DefaultRerank(kind_, breadth.k);
+  const auto chosen = [&] {
+    int chosen = BreadthFor(params.recall_target, breadth.k);
+    if (params.corrections != nullptr && asked_breadth_ <= 0) {
+      const int64_t passing =
+          allowed == nullptr ? rows_ : CountBits(allowed, static_cast<size_t>(rows_ + 63) / 64);
+      const double share = static_cast<double>(passing) / static_cast<double>(rows_);
+      chosen = static_cast<int>(std::ceil(chosen * params.corrections->Of(breadth.k, share)));
+    }
+    return chosen;
+  };
   if (IsIvf(kind_)) {
-    breadth.nprobe =
-        params.nprobe > 0 ? params.nprobe : BreadthFor(params.recall_target, breadth.k);
+    breadth.nprobe = params.nprobe > 0 ? params.nprobe : chosen();
   } else if (kind_ == SegmentKind::kHnsw) {
-    breadth.ef = params.ef > 0 ? params.ef : BreadthFor(params.recall_target, breadth.k);
+    breadth.ef = params.ef > 0 ? params.ef : chosen();
   } else if (params.rerank <= 0) {
-    breadth.rerank = BreadthFor(params.recall_target, breadth.k);
+    breadth.rerank = chosen();
   }
   return SearchFaiss(View(), query, breadth, dead, allowed, top);
 }

@@ -7,6 +7,7 @@
 
 #include "server/index/bits.h"
 #include "server/index/distance.h"
+#include "server/index/search_kinds.h"
 #include "server/index/select.h"
 
 namespace vecino::index {
@@ -172,6 +173,10 @@ int IvfSearch::Breadth() const {
   double breadth = params_.nprobe > 0    ? params_.nprobe
                    : params_.breadth > 0 ? params_.breadth
                                          : generation_.BreadthFor(params_.recall_target, params_.k);
+  if (params_.nprobe == 0 && params_.breadth == 0 && params_.corrections != nullptr) {
+    breadth *= params_.corrections->Of(params_.k,
+                                       static_cast<double>(passing_) / static_cast<double>(rows_));
+  }
   if (passing_ < rows_) {
     breadth *=
         std::pow(static_cast<double>(rows_) / static_cast<double>(passing_), calibration_.widening);

@@ -6,6 +6,7 @@
 
 #include "server/rpc/conversions.h"
 #include "server/rpc/migration_conversions.h"
+#include "server/rpc/recall_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/status.h"
 #include "server/rpc/text.h"
@@ -107,6 +108,7 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
     one->set_limit(signal.limit);
     one->set_due(signal.due);
   }
+  WriteRecallStats(shard.recall, out->mutable_recall());
 }
 
 v1::IndexOperationShard::Outcome WriteOutcome(Operation::Outcome::Kind kind) {
@@ -223,6 +225,7 @@ void WriteIndexPolicy(const engine::IndexSpec& spec, v1::IndexPolicy* out) {
 void WriteStats(std::string_view collection, const engine::CollectionStats& stats,
                 v1::CollectionStats* out) {
   out->set_name(CollectionName(collection));
+  WriteRecallStats(stats.recall, out->mutable_recall());
   for (const engine::ShardStats& shard : stats.shards) {
     out->set_live_documents(out->live_documents() + shard.live_documents);
     out->set_deleted_rows(out->deleted_rows() + shard.deleted_rows);
