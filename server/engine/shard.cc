@@ -28,8 +28,8 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
     : options_(options),
       log_(std::move(log)),
       metrics_(metrics),
-      recall_(options.recall_window),
       hold_(options.hold_changes ? 0 : kNoHold),
+      recall_(options.recall_window),
       index_(IndexOptions(options)),
       files_(options.folder),
       queue_(kMaxGroup, [this](WriteQueue::Batches batches) { Commit(batches); }) {}
