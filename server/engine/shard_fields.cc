@@ -68,21 +68,29 @@ absl::Status Shard::LoadFieldParts(const Manifest& manifest) {
 }
 
 absl::StatusOr<bool> Shard::MergeFields(uint64_t max_rows, const Work& work) {
-  for (bool worked = false;; worked = true) {
+  absl::Status refused;
+  bool worked = false;
+  while (true) {
     if (absl::Status status = CheckStop(work); !status.ok()) return status;
     std::optional<fields::FieldIndex::MergeWork> merge;
     {
       absl::MutexLock lock(&index_mu_);
       merge = fields_.BeginMerge(max_rows);
     }
-    if (!merge.has_value()) return worked;
+    if (!merge.has_value()) {
+      if (!refused.ok()) return refused;
+      return worked;
+    }
     int64_t reserved = 0;
     const absl::Cleanup release = [&] {
       if (options_.budget != nullptr) options_.budget->Release(reserved);
     };
     if (options_.budget != nullptr && merge->rows() > kSmallMergeRows) {
-      absl::Status status = options_.budget->Reserve(merge->bytes(), "merging fields");
-      if (!status.ok()) return status;
+      refused = options_.budget->Reserve(merge->bytes(), "merging fields");
+      if (!refused.ok()) {
+        max_rows = kSmallMergeRows;
+        continue;
+      }
       reserved = merge->bytes();
     }
     merge->Run();
@@ -91,6 +99,7 @@ absl::StatusOr<bool> Shard::MergeFields(uint64_t max_rows, const Work& work) {
       return absl::InternalError("parts of fields changed while they were merged");
     }
     CountMemory();
+    worked = true;
   }
 }
 
