@@ -67,10 +67,6 @@ void Print(const SearchResponse& response, const Arguments& arguments) {
     table.AddRow(row);
   }
   table.Print(std::cout, TableWidth());
-  if (response.reranked.has_value() && !response.reranked->complete) {
-    std::cerr << "vecino: the reranker's time ran out after " << response.reranked->pairs
-              << " hits; the others come as the search ranked them\n";
-  }
   if (response.query_truncated) {
     std::cerr << "vecino: the query has " << WithCommas(response.query_token_count)
               << " tokens and was cut to the model's window\n";
@@ -152,6 +148,10 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
       std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
                 << "` says how many documents there are\n";
     }
+  }
+  if (all.reranked.has_value() && !all.reranked->complete) {
+    std::cerr << "vecino: the reranker's time ran out after " << all.reranked->pairs
+              << " hits; the others come as the search ranked them\n";
   }
   if (arguments.shape.paged()) PrintNextPage(context, all);
   return 0;
