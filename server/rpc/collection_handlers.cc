@@ -1,3 +1,4 @@
+#include "server/engine/validation.h"
 #include "server/rpc/collection_handlers.h"
 
 #include <algorithm>
