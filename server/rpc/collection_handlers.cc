@@ -1,9 +1,9 @@
-#include "server/engine/validation.h"
 #include "server/rpc/collection_handlers.h"
 
 #include <algorithm>
 
 #include "absl/cleanup/cleanup.h"
+#include "server/engine/validation.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/export_stream.h"
 #include "server/rpc/index_conversions.h"
