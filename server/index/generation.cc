@@ -15,10 +15,10 @@ namespace vecino::index {
 namespace {
 
 constexpr std::string_view kFileType = "generation";
-constexpr std::string_view kRowsSection = "calibrated_rows";  // i64
+constexpr std::string_view kRowsSection = "calibrated_rows";            // i64
 constexpr std::string_view kQuantizationSection = "base_quantization";  // f32
 constexpr std::string_view kThroughSection = "trained_through";         // u64
-constexpr std::string_view kRuleSection = "probe_rule";       // weight, fixed, gaps; f32
+constexpr std::string_view kRuleSection = "probe_rule";                 // weight, fixed, gaps; f32
 
 // Section "meta", little-endian as every section.
 struct Meta {
