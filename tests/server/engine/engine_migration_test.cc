@@ -120,7 +120,7 @@ TEST_F(EngineMigrationTest, NothingIsLostWhileWritersWrite) {
           EXPECT_TRUE(result.status.ok() || absl::IsNotFound(result.status)) << result.status;
           expected[writer].erase(id);
         } else if (what == 1) {
-          const std::string text = absl::StrCat("modified ", i);
+          const std::string text = absl::StrCat("modified ", writer, " ", i);
           const auto result = engine_->Modify(
               "c", id,
               [&](const storage::Document* current) -> absl::StatusOr<DocumentWrite> {
@@ -362,7 +362,9 @@ TEST_F(EngineMigrationTest, DeletedMeanwhile) {
     Fill(20);
     if (!built) encoder_.fail = absl::UnavailableError("no model now");
     const std::string operation = Migrate().id;
-    if (built) ASSERT_TRUE(Wait(operation).ok());
+    if (built) {
+      ASSERT_TRUE(Wait(operation).ok());
+    }
     ASSERT_TRUE(engine_->DeleteCollection("c", "").ok());
     EXPECT_EQ(engine_->GetCollection("c").status().code(), absl::StatusCode::kNotFound);
     EXPECT_THAT(*store_.ListMigrations(), IsEmpty());
