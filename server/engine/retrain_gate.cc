@@ -28,11 +28,11 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
   const bool kept = f.recall_after >= f.target;
   const bool near = f.recall_after >= f.target - policy.gate_target_slack &&
                     f.recall_after >= f.recall_before - policy.gate_recall_loss;
-  // Where the target cannot be had, because codes are too coarse for it, as much for less is better, too.
+  // Where the target cannot be had, because codes are too coarse for it, as much for less is
+  // better, too.
   const bool cheaper = f.recall_after >= f.recall_before - policy.gate_recall_loss &&
                        f.rows_before > 0 && f.rows_after <= f.rows_before;
-  const bool better =
-      f.recall_before < f.target && (f.recall_after > f.recall_before || cheaper);
+  const bool better = f.recall_before < f.target && (f.recall_after > f.recall_before || cheaper);
   if (!kept && !near && !better) {
     return absl::StrFormat(
         "the new build finds %.3f, the old one %.3f; it must reach the target of %.3f, or come "
