@@ -84,6 +84,7 @@ absl::Status Collection::LoadShard(int number) {
   options.clock = context_.clock;
   options.events = context_.events;
   options.hooks = context_.hooks;
+  options.swaps = context_.swaps;
   options.recent_queries = [book = recall_](size_t most) { return book->RecentQueries(most); };
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;

@@ -56,6 +56,7 @@ struct CollectionContext {
   RetrainHooks hooks;
   RecallSampler* sampler = nullptr;  // null: nothing is measured
   RecallWindowLimits recall_window;
+  SwapThread* swaps = nullptr;  // see ShardOptions
 };
 
 // A write of the collection's other side.

@@ -29,6 +29,7 @@
 #include "server/engine/registry.h"
 #include "server/engine/rerank_texts.h"
 #include "server/engine/stored_spec.h"
+#include "server/engine/swap_thread.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/validation.h"
 #include "server/index/segment_file.h"
@@ -328,7 +329,8 @@ class EngineImpl final : public Engine {
             &events_,
             options_.hooks,
             &sampler_,
-            options_.recall.window};
+            options_.recall.window,
+            &swaps_};
   }
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
 
@@ -341,6 +343,7 @@ class EngineImpl final : public Engine {
   FilterCache filters_;
   const std::shared_ptr<SlotMaps> slot_maps_;  // a gauge may ask for it a little longer
   EventBus events_;
+  SwapThread swaps_;
   Maintenance maintenance_;
   RecallSampler sampler_;
   TokenWaits token_waits_;

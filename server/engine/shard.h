@@ -35,6 +35,7 @@
 #include "server/engine/retrain_hooks.h"
 #include "server/engine/shard_files.h"
 #include "server/engine/shard_marks.h"
+#include "server/engine/swap_thread.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/engine/write_queue.h"
@@ -66,6 +67,8 @@ struct ShardOptions {
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
   EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
   bool hold_changes = false;   // see HoldChanges
+  // Does what needs the lock that writers need; null: who maintains does. Outlives the shard.
+  SwapThread* swaps = nullptr;
   // Up to so many vectors that callers searched for lately, as they were searched for, one behind
   // the other: queries that a new build is measured on. Called with no lock held. Null: none.
   std::function<std::vector<float>(size_t most)> recent_queries;
@@ -306,6 +309,8 @@ class Shard {
 
   // shard_maintenance.cc
   absl::Status CheckStop(const Work& work) const;
+  // Runs `fn`, which takes index_mu_ for microseconds, at the priority of writers.
+  void Swiftly(absl::FunctionRef<void()> fn) const;
   void Tell(Event::Kind kind, std::string message) const;
   // What long work calls between its pieces: drains what waits, so that tails stay few.
   absl::Status Pause(Work* work);

@@ -47,6 +47,10 @@ void Shard::Tell(Event::Kind kind, std::string message) const {
                             .message = std::move(message)});
 }
 
+void Shard::Swiftly(absl::FunctionRef<void()> fn) const {
+  options_.swaps != nullptr ? options_.swaps->Run(fn) : fn();
+}
+
 void Shard::Request(std::shared_ptr<Operation> operation) {
   operation->Report(options_.number, "waiting", 0, 0);
   {
@@ -214,10 +218,10 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
 absl::Status Shard::Drain(Work* work) {
   const absl::Time start = absl::Now();
   std::optional<index::FrozenRows> rows;
-  {
+  Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
     rows = index_.FreezeForDrain(kMaxTailsPerDrain);
-  }
+  });
   if (!rows.has_value()) return absl::OkStatus();
   const int64_t live = rows->live();
   if (absl::Status status = Rebuild(*std::move(rows), /*drain=*/true, work); !status.ok()) {
@@ -234,10 +238,10 @@ absl::Status Shard::Drain(Work* work) {
 absl::Status Shard::Merge(size_t first, size_t count, Work* work) {
   const absl::Time start = absl::Now();
   std::optional<index::FrozenRows> rows;
-  {
+  Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
     rows = index_.FreezeForMerge(first, count);
-  }
+  });
   if (!rows.has_value()) return absl::OkStatus();
   work->stage = "merging";
   work->total = rows->live();
@@ -367,10 +371,11 @@ absl::Status Shard::Publish(std::vector<Made> made,
   if (!replacement.ok()) return replacement.status();
   if (absl::Status status = index_.CatchUp(&*replacement); !status.ok()) return status;
   absl::Duration stall;
-  {
+  absl::Status status;
+  Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
     const absl::Time locked = absl::Now();
-    if (absl::Status status = index_.Publish(&*replacement); !status.ok()) return status;
+    if (status = index_.Publish(&*replacement); !status.ok()) return;
     for (const index::Segment* segment : replaced) places_.erase(segment);
     for (const auto& [segment, place] : places) places_[segment] = place;
     if (generation != nullptr) {
@@ -382,7 +387,8 @@ absl::Status Shard::Publish(std::vector<Made> made,
     imbalance_ = imbalance;
     CountMore(bytes);
     stall = absl::Now() - locked;
-  }
+  });
+  if (!status.ok()) return status;
   if (published != nullptr) *published = true;
   metrics_->publish_stall.Observe(absl::ToDoubleSeconds(stall));
   replacement = absl::CancelledError("done");  // frees what was replaced

@@ -82,8 +82,10 @@ absl::Status Shard::SaveManifest(bool files) {
       files = files || *saved;
       files_unsaved_ = files;
     }
-    absl::MutexLock lock(&index_mu_);
-    manifest = MakeManifest();
+    Swiftly([&] {
+      absl::MutexLock lock(&index_mu_);
+      manifest = MakeManifest();
+    });
     // Usually so: what was written since is in a tail. Otherwise it must be saved, too, since the
     // log is trimmed behind it.
     if (files_.in_memory() || manifest.fields_through >= manifest.drained_through) break;

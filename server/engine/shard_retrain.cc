@@ -118,10 +118,10 @@ absl::Status Shard::EncodeStage(Retraining* run, index::IvfSegment::Drift* drift
 absl::Status Shard::CatchUpStage(Retraining* run, Work* work) {
   for (int round = 0; round < kMostRounds; ++round) {
     std::optional<index::FrozenRows> more;
-    {
+    Swiftly([&] {
       absl::MutexLock lock(&index_mu_);
       more = index_.FreezeBehind(run->made.back().built.rows);
-    }
+    });
     if (!more.has_value()) break;
     const int64_t rows = more->live();
     BeginStage("catching up", rows, work);
@@ -210,12 +210,12 @@ void Shard::EndRetrain(const Operation::Outcome& outcome, absl::Duration took, W
 absl::Status Shard::Retrain(Work* work) {
   const absl::Time start = absl::Now();
   std::optional<index::FrozenRows> frozen;
-  bool first;
-  {
+  bool first = false;
+  Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
     frozen = index_.FreezeForMerge(0, index_.Pin()->segments.size());
     first = generation_ == nullptr;
-  }
+  });
   if (!frozen.has_value()) return absl::OkStatus();
   Retraining run(this);
   const int64_t live = frozen->live();

@@ -25,6 +25,7 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   GTEST_SKIP() << "times say nothing under a sanitizer";
 #endif
   constexpr int kMany = 304'600, kDim = 16;
+  SwapThread swaps;
   options_.dimension = kDim;
   options_.tail_capacity = 8192;
   options_.maintenance = {};
@@ -34,6 +35,7 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
   options_.budget = nullptr;
   options_.hooks = {};
+  options_.swaps = &swaps;
   auto shard = *Shard::Load(options_, *store_.OpenShard(1, 0, kDim), &metrics_);
   std::mt19937 rng(1);
   std::normal_distribution<float> normal;
@@ -51,9 +53,10 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   while (shard->Maintain({})->worked) {
   }
   ASSERT_GT(shard->Stats().generation, 0u);
-  const size_t before = fake_metrics_.Observed("vecino_publish_stall_seconds").size();
+  constexpr char kStall[] = "vecino_publish_stall_seconds";
+  const size_t before = fake_metrics_.Observed(kStall).size();
 
-  // Updates all over, so that every build misses many that died; searches, so that it makes way.
+  // Updates all over, so that every build misses many that died; maintenance has a low priority.
   std::atomic<bool> stop = false;
   std::thread writer([&] {
     std::mt19937 random(2);
@@ -64,25 +67,21 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   });
   std::thread maintenance([&] {
     LowerPriority();
-    for (int round = 0; round < 3; ++round) {
-      auto operation =
-          std::make_shared<Operation>("o", "c", Operation::Type::kRetrain, std::vector<int>{0});
+    const auto run = [&](Operation::Type type) {
+      auto operation = std::make_shared<Operation>("o", "c", type, std::vector<int>{0});
       shard->Request(operation);
       while (!operation->done()) ASSERT_TRUE(shard->Maintain({}).ok());
-    }
-    // And drains, many of them.
-    const absl::Time end = absl::Now() + absl::Seconds(8);
-    while (absl::Now() < end) {
-      auto operation =
-          std::make_shared<Operation>("m", "c", Operation::Type::kCompact, std::vector<int>{0});
-      shard->Request(operation);
-      while (!operation->done()) ASSERT_TRUE(shard->Maintain({}).ok());
+    };
+    run(Operation::Type::kRetrain);
+    const absl::Time end = absl::Now() + absl::Minutes(4);
+    while (fake_metrics_.Observed(kStall).size() < before + 120 && absl::Now() < end) {
+      run(Operation::Type::kCompact);
     }
   });
   maintenance.join();
   stop = true;
   writer.join();
-  std::vector<double> stalls = fake_metrics_.Observed("vecino_publish_stall_seconds");
+  std::vector<double> stalls = fake_metrics_.Observed(kStall);
   stalls.erase(stalls.begin(), stalls.begin() + static_cast<ptrdiff_t>(before));
   std::printf(
       "  %zu publications beside updates of %d rows: p50 %.1f µs, p99 %.1f, longest %.1f; "
@@ -91,8 +90,7 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
       1e6 * Share(stalls, 1),
       static_cast<long long>(
           std::count_if(stalls.begin(), stalls.end(), [](double s) { return s > 1e-3; })));
-  // The 99th percentile is the machine's mood, too, where other tests run beside.
-  EXPECT_LE(Share(stalls, 0.5), 1e-3);
+  EXPECT_LE(Share(stalls, 0.99), 1e-3);
 }
 
 }  // namespace
