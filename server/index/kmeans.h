@@ -64,7 +64,7 @@ class CentroidAssigner {
 };
 
 // The `k` best rows for each query by brute force: blocked 8-bit products, then exact scores of the
-// best 4 · k + 128 by these, far more than rounding moves. For calibration and for measuring
+// best k + min(3 · k, 200) + 128 by these, far more than rounding moves. For calibration and for measuring
 // recall. best: n_queries × k row numbers, best first, of equal scores the lower; −1 where there
 // are fewer rows. scores: the same, as Score (distance.h) gives them; the worst possible beside −1.
 // exclude: for each query a row number that is not to be found (itself), or null. threads: of

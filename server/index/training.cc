@@ -16,16 +16,25 @@ absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& ro
   if (options.expected_rows == 0) options.expected_rows = rows.live();
   const int nlist =
       options.nlist > 0 ? options.nlist : Generation::DefaultLists(options.expected_rows);
-  const int64_t wanted = std::min(rows.live(), Generation::SampleRows(nlist));
+  const bool hold_out = rows.live() >= kLeastHeldOutOf;
+  int64_t left = rows.live();
+  if (hold_out) {
+    absl::Status counted = rows.ForEachLive([&](uint64_t label, const float*) {
+      left -= IsHeldOut(label);
+      return absl::OkStatus();
+    });
+    if (!counted.ok()) return counted;
+  }
+  const int64_t wanted = std::min(left, Generation::SampleRows(nlist));
   std::vector<float> sample;
   try {
     sample.reserve(static_cast<size_t>(wanted) * d);
     // Knuth's selection sampling: each row is taken with the probability that makes exactly
     // `wanted` of what is left likely.
     std::mt19937_64 random(options.seed);
-    int64_t left = rows.live();
     int64_t needed = wanted;
-    absl::Status status = rows.ForEachLive([&](uint64_t, const float* vector) {
+    absl::Status status = rows.ForEachLive([&](uint64_t label, const float* vector) {
+      if (hold_out && IsHeldOut(label)) return absl::OkStatus();
       if (random() % static_cast<uint64_t>(left) < static_cast<uint64_t>(needed)) {
         sample.insert(sample.end(), vector, vector + d);
         --needed;
@@ -37,7 +46,10 @@ absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& ro
     return absl::ResourceExhaustedError(absl::StrCat("no memory for a sample of ", wanted,
                                                      " rows of ", d, " dimensions to train on"));
   }
-  return Generation::Train(metric, unit, d, sample.data(), sample.size() / d, options, checkpoint);
+  auto generation =
+      Generation::Train(metric, unit, d, sample.data(), sample.size() / d, options, checkpoint);
+  if (generation.ok()) (*generation)->SetHeldOut(hold_out);
+  return generation;
 }
 
 }  // namespace vecino::index

@@ -12,8 +12,21 @@
 
 namespace vecino::index {
 
-// Trains on a sample of the live rows (at most Generation::SampleRows, drawn evenly by
-// options.seed), for options.expected_rows = rows.live() unless set. As Generation::Train.
+// Whether training leaves the row of this label out, as it does with one in kHeldOutOf: a
+// calibration takes its queries from these.
+inline constexpr uint64_t kHeldOutOf = 16;
+constexpr bool IsHeldOut(uint64_t label) {
+  uint64_t x = label + 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return (x ^ (x >> 31)) % kHeldOutOf == 0;
+}
+// Of fewer rows none is left out.
+inline constexpr int64_t kLeastHeldOutOf = 8192;
+
+// Trains on a sample of the live rows (at most Generation::SampleRows, drawn evenly by options.seed
+// from those that are not held out), for options.expected_rows = rows.live() unless set. As
+// Generation::Train.
 absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& rows, Metric metric,
                                                             bool unit, size_t d,
                                                             Generation::TrainOptions options,
