@@ -4,6 +4,7 @@
 #include "client/conversions.h"
 #include "client/impl.h"
 #include "client/index_conversions.h"
+#include "client/recall_conversions.h"
 #include "client/vecino/client.h"
 
 namespace vecino {
@@ -107,6 +108,19 @@ Result<CollectionStats> Client::GetCollectionStats(const std::string& id) {
       *impl_->collections, &v1::CollectionService::Stub::GetCollectionStats, request, &response);
   if (!status.ok()) return status;
   return FromProto(response.stats());
+}
+
+Result<RecallEvaluation> Client::EvaluateRecall(const std::string& id, const RecallQueries& queries,
+                                                const RecallOptions& options) {
+  if (Status status = CheckUtf8(id, "name"); !status.ok()) return status;
+  v1::EvaluateRecallRequest request;
+  request.set_name(CollectionName(id));
+  if (Status status = internal::ToProto(queries, options, &request); !status.ok()) return status;
+  v1::EvaluateRecallResponse response;
+  const Status status = impl_->Call(
+      *impl_->collections, &v1::CollectionService::Stub::EvaluateRecall, request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
 }
 
 }  // namespace vecino

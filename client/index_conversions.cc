@@ -4,6 +4,7 @@
 
 #include "client/conversions.h"
 #include "client/error_details.h"
+#include "client/recall_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -56,6 +57,7 @@ ShardStats FromProto(const v1::ShardStats& message) {
                         .train_time = internal::FromProto(generation.train_time())};
   }
   shard.last_choice = message.last_choice();
+  shard.recall = internal::FromProto(message.recall());
   return shard;
 }
 
@@ -123,6 +125,7 @@ CollectionStats FromProto(const v1::CollectionStats& message) {
   stats.segments = message.segments();
   stats.memory = FromProto(message.segment_memory());
   for (const v1::ShardStats& shard : message.shards()) stats.shards.push_back(FromProto(shard));
+  stats.recall = FromProto(message.recall());
   return stats;
 }
 

@@ -203,6 +203,7 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
       [&context, id] { context.command = [&context, id] { return Stats(context, *id); }; });
 
   AddIndexWorkCommands(group, context);
+  AddRecallCommand(group, context);
 
   CLI::App* remove = group->add_subcommand("delete", "Delete a collection and all it holds");
   const auto etag = std::make_shared<std::string>();

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <map>
 
+#include "client/cli/recall_text.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
@@ -43,6 +44,7 @@ Json ShardJson(const ShardStats& shard) {
                           {"train_time", Rfc3339(shard.generation->train_time)}};
   }
   json["last_choice"] = shard.last_choice;
+  json["recall"] = RecallStatsJson(shard.recall);
   return json;
 }
 
@@ -76,6 +78,7 @@ Json StatsJson(const std::string& id, const CollectionStats& stats) {
             {"tail_bytes", stats.tail_bytes},
             {"segment_bytes", stats.segment_bytes},
             {"segment_memory", MemoryJson(stats.memory)},
+            {"recall", RecallStatsJson(stats.recall)},
             {"shards", Json::array()}};
   for (const ShardStats& shard : stats.shards) json["shards"].push_back(ShardJson(shard));
   return json;
@@ -96,6 +99,7 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
         << "    labels      " << Bytes(stats.memory.labels) << '\n'
         << "    of these in mapped files " << Bytes(stats.memory.mapped) << '\n';
   }
+  PrintRecall(out, stats.recall, width);
   out << '\n';
   Table table({{"SHARD", Table::Align::kRight},
                {"DOCUMENTS", Table::Align::kRight},
@@ -108,6 +112,7 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
                {"LISTS", Table::Align::kRight},
                {"PROBED", Table::Align::kRight},
                {"IMBALANCE", Table::Align::kRight},
+               {"RECALL", Table::Align::kRight},
                {"KINDS"}});
   bool choices = false;
   for (const ShardStats& shard : stats.shards) {
@@ -118,7 +123,8 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
          WithCommas(shard.last_sequence_number), trained ? WithCommas(trained->generation) : "-",
          trained ? WithCommas(trained->trained_rows) : "-",
          trained ? WithCommas(trained->nlist) : "-", trained ? WithCommas(trained->nprobe) : "-",
-         trained ? Imbalance(trained->imbalance) : "-", Kinds(shard)});
+         trained ? Imbalance(trained->imbalance) : "-", RecallCell(shard.recall.live),
+         Kinds(shard)});
     choices = choices || !shard.last_choice.empty();
   }
   table.Print(out, width);

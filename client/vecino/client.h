@@ -49,6 +49,11 @@ class Client {
   Result<std::vector<Collection>> ListCollections();
   Status DeleteCollection(const std::string& id, const std::string& etag = {});
   Result<CollectionStats> GetCollectionStats(const std::string& id);
+  // Measures recall now: searches as they would be answered, and exactly, and compares. Takes as
+  // long as so many exact searches, so give the client a timeout to match. RESOURCE_EXHAUSTED while
+  // two of these calls run.
+  Result<RecallEvaluation> EvaluateRecall(const std::string& id, const RecallQueries& queries = {},
+                                          const RecallOptions& options = {});
 
   // ALREADY_EXISTS when an alias or a collection has the id, NOT_FOUND when there is no such
   // target.

@@ -134,6 +134,26 @@ struct GenerationStats {
   std::chrono::system_clock::time_point train_time;
 };
 
+// What was measured of recall: the share of the true nearest documents that searches found.
+struct RecallEstimate {
+  double recall = 0;            // mean over searches; says nothing without samples
+  double lower = 0, upper = 1;  // its 95% interval
+  int64_t samples = 0;          // searches that were measured
+  bool enough = false;          // whether these are enough to speak of an estimate: 50
+  std::string source;           // of the queries: "live", "stored_documents", "given"
+  // Of searches for so many documents (0 and 0: any) ...
+  int min_k = 0, max_k = 0;
+  // ... under filters that let more than, and at most, this share pass (0 and 1: any, and none).
+  double above_share = 0, up_to_share = 1;
+  double recall_target = 0;  // that was asked for, the mean; 0: searches did not go by one
+  std::chrono::system_clock::time_point oldest_sample_time, newest_sample_time;
+};
+struct RecallStats {
+  std::optional<RecallEstimate> live;              // callers' searches
+  std::optional<RecallEstimate> stored_documents;  // stored documents as queries
+  std::vector<RecallEstimate> by_kind;             // callers' searches by documents and share
+};
+
 struct ShardStats {
   int shard = 0;
   int64_t live_documents = 0, last_sequence_number = 0, tail_rows = 0;
@@ -143,6 +163,7 @@ struct ShardStats {
   std::vector<SegmentStats> segment_stats;
   std::optional<GenerationStats> generation;  // the newest
   std::string last_choice;                    // what maintenance did last, and why
+  RecallStats recall;                         // of its own answers
 };
 
 struct CollectionStats {
@@ -150,6 +171,28 @@ struct CollectionStats {
   int segments = 0;
   SegmentMemory memory;  // of the segments; its parts but `mapped` add up to segment_bytes
   std::vector<ShardStats> shards;
+  RecallStats recall;  // of the answers: the best of all shards
+};
+
+// What EvaluateRecall measures with: vectors and texts, or stored documents where there are
+// neither.
+struct RecallQueries {
+  std::vector<std::vector<float>> vectors;
+  std::vector<std::string> texts;  // with vectors 1,000 at most
+  int samples = 0;                 // stored documents, at random: 1 to 2,000; 0: the server's 200
+};
+struct RecallOptions {
+  int top_k = 10;
+  std::string filter;  // docs/filters.md; empty: every document
+  // As in SearchOptions. All 0: as the collection says.
+  double recall_target = 0;
+  bool exact = false;
+  int nprobe = 0, ef_search = 0, rerank = 0;
+};
+struct RecallEvaluation {
+  RecallEstimate recall;                                    // of the answers
+  std::vector<RecallEstimate> shards;                       // of each shard's own, by number
+  std::chrono::microseconds search_time{0}, exact_time{0};  // means of one search
 };
 
 // A second name of a collection, which can stand for its id in every call but those that create or

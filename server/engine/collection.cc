@@ -49,7 +49,11 @@ absl::Status CheckCall(const CallContext& context, std::string_view before) {
 }
 
 Collection::Collection(const storage::CollectionRecord& record, const CollectionContext& context)
-    : uid_(record.uid), info_(InfoOf(record)), context_(context), shards_(record.shard_count) {}
+    : uid_(record.uid),
+      info_(InfoOf(record)),
+      context_(context),
+      shards_(record.shard_count),
+      recall_(std::make_shared<RecallBook>(context.recall_window)) {}
 
 absl::Status Collection::LoadShard(int number) {
   auto log = context_.store->OpenShard(uid_, static_cast<uint32_t>(number),
@@ -71,6 +75,7 @@ absl::Status Collection::LoadShard(int number) {
   options.events = context_.events;
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
+  options.recall_window = context_.recall_window;
   if (!context_.index_folder.empty()) {
     options.folder = absl::StrCat(context_.index_folder, "/", uid_, "/", number);
   }
@@ -319,6 +324,7 @@ int64_t Collection::LiveDocuments() const {
 CollectionStats Collection::Stats() const {
   CollectionStats stats;
   for (const auto& shard : shards_) stats.shards.push_back(shard->Stats());
+  stats.recall = Recall();
   return stats;
 }
 

@@ -22,6 +22,8 @@
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
+#include "server/engine/recall_evaluation.h"
+#include "server/engine/recall_sampler.h"
 #include "server/engine/shard.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
@@ -47,6 +49,8 @@ struct CollectionContext {
   FilterCache* filters = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
   EventBus* events = nullptr;
+  RecallSampler* sampler = nullptr;  // null: nothing is measured
+  RecallWindowLimits recall_window;
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -90,6 +94,12 @@ class Collection {
                                                 size_t max_bytes, const CallContext& context) const;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(const ExportRequest& request,
                                                            const CallContext& context);
+  absl::StatusOr<RecallEvaluation> EvaluateRecall(const RecallRequest& request,
+                                                  const CallContext& context) const;
+  RecallStats Recall() const { return recall_->Stats(absl::Now()); }
+  // Searches for a stored document and measures it, if there are too few measurements of callers'
+  // searches, and of probes, and if the index may miss something. Whether it did.
+  bool ProbeRecall(absl::FunctionRef<absl::Status()> checkpoint) const;
   int64_t LiveDocuments() const;
   absl::StatusOr<int64_t> Count(std::string_view filter) const;
   absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
@@ -153,6 +163,14 @@ class Collection {
                                               const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> ScanVectors(const Query& query, int k,
                                                      const CallContext& context) const;
+  // What `scan` finds in a shard with params and the filter (null: none), if need be by an exact
+  // scan: params.k rows, if so many exist.
+  using ScanFn =
+      absl::FunctionRef<absl::StatusOr<std::vector<index::Hit>>(const index::SearchParams&)>;
+  absl::StatusOr<std::vector<index::Hit>> SearchFiltered(const Shard& shard,
+                                                         const fields::Filter* filter,
+                                                         index::SearchParams params,
+                                                         const ScanFn& scan) const;
   // Sorts the candidates, best first, and keeps k.
   static void KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates);
   absl::StatusOr<std::vector<Candidate>> Rank(const Query& query, int k, const CallContext& context,
@@ -169,8 +187,24 @@ class Collection {
   // is the encoder's own.
   absl::StatusOr<std::vector<encoder::EmbedResult>> EmbedQueries(
       std::span<const TextQuery* const> texts, const CallContext& context) const;
+  // How hard the request says to look, or else the collection.
+  void SetEffort(const SearchRequest& request, Query* query) const;
   absl::Status ReadExpression(const ExpressionQuery& expression,
                               std::span<encoder::EmbedResult> embedded, Query* query) const;
+
+  // collection_recall.cc
+  void BeginSample(const Query& query, int k, RecallTask* sample) const;
+  struct StoredRow {
+    AnsweredSearch::Itself itself;
+    std::vector<float> vector;
+  };
+  // Live rows of the views, at random, `count` at most, no row twice.
+  static std::vector<StoredRow> PickRows(absl::Span<const PinnedShard> shards, size_t count);
+  // Answers the search from what is pinned, as ScanVectors would.
+  absl::Status AnswerPinned(absl::Span<const PinnedShard> shards, const Query& query,
+                            absl::FunctionRef<absl::Status()> checkpoint,
+                            AnsweredSearch* search) const;
+  std::vector<PinnedShard> PinShards() const;
 
   // collection_words.cc
   absl::StatusOr<std::vector<Candidate>> ScanWords(const Query& query, int k,
@@ -195,6 +229,7 @@ class Collection {
   const CollectionInfo info_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
+  const std::shared_ptr<RecallBook> recall_;  // of answers; tasks may outlive the collection
   IngestTokens ingest_tokens_;
   // Whether an IndexExport of this collection is made or lives; it may outlive the collection.
   const std::shared_ptr<std::atomic<bool>> exporting_ = std::make_shared<std::atomic<bool>>(false);

@@ -71,13 +71,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
   query.after = request.after;
   query.parts = request.parts;
   query.max_bytes = request.max_bytes;
-  const IndexSpec& index = info_.spec.index;
-  query.params.recall_target =
-      request.recall_target != 0 ? request.recall_target : index.recall_target;
-  query.params.exact = request.exact || index.kind == IndexKind::kFlat;
-  query.params.nprobe = request.nprobe;
-  query.params.ef = request.ef_search;
-  query.params.rerank = request.rerank;
+  SetEffort(request, &query);
   if (info_.spec.metric == Metric::kL2) query.ranking = index::Metric::kL2;
   const auto* const hybrid = std::get_if<HybridQuery>(&request.query);
   const auto* const lexical = std::get_if<LexicalQuery>(&request.query);
@@ -122,6 +116,16 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
       PrepareVector(field, info_.spec.metric, info_.spec.dimension, &query.vector);
   if (!status.ok()) return status;
   return query;
+}
+
+void Collection::SetEffort(const SearchRequest& request, Query* query) const {
+  const IndexSpec& index = info_.spec.index;
+  query->params.recall_target =
+      request.recall_target != 0 ? request.recall_target : index.recall_target;
+  query->params.exact = request.exact || index.kind == IndexKind::kFlat;
+  query->params.nprobe = request.nprobe;
+  query->params.ef = request.ef_search;
+  query->params.rerank = request.rerank;
 }
 
 // Sets vector, exclude, token_count and truncated.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/engine/collection.h"
+#include "server/engine/recall_sampler.h"
 #include "server/fields/bm25.h"
 #include "server/fields/filter.h"
 #include "server/index/hit.h"
@@ -38,6 +39,16 @@ struct Collection::Query {
   const Diversify* diversify = nullptr;
   int top_k = 0;                                         // groups, with group_by
   index::Metric ranking = index::Metric::kInnerProduct;  // how scores of candidates compare
+  RecallTask* sample = nullptr;  // set to what the next scan looks at and finds, unless null
+
+  // Whether the recall of its answer says how well the index looks: a search by meaning that leaves
+  // it to the index how widely to look. Neighbours of stored documents are easier to find than
+  // others; probes measure them.
+  bool IsMeasurable() const {
+    return !by_words && !params.exact && params.nprobe == 0 && params.ef == 0 &&
+           params.rerank == 0 && group_by == nullptr && diversify == nullptr &&
+           !after.has_value() && exclude.empty();
+  }
 
   // Whether ids and times are all that is returned.
   bool heads_only() const { return !parts.text && !parts.metadata && !parts.vector; }

@@ -51,31 +51,47 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<index::Hit>> Collection::SearchFiltered(const Shard& shard,
+                                                                   const fields::Filter* filter,
+                                                                   index::SearchParams params,
+                                                                   const ScanFn& scan) const {
+  std::optional<ShardFilter> bits;
+  if (filter != nullptr) {
+    bits.emplace(shard.fields(), *filter, context_.filters);
+    params.filter = &*bits;
+  }
+  auto hits = scan(params);
+  // An approximate search may have looked where few rows pass. There are as many as were asked
+  // for, if so many exist.
+  if (hits.ok() && filter != nullptr && !params.exact &&
+      hits->size() < static_cast<size_t>(params.k) &&
+      fields::Passing(shard.fields().Pin(), *filter).CountLive() >
+          static_cast<int64_t>(hits->size())) {
+    params.exact = true;
+    hits = scan(params);
+  }
+  return hits;
+}
+
 // The best k of each shard, in no order.
 absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
     const Query& query, int k, const CallContext& context) const {
   std::vector<Candidate> candidates;
   index::SearchParams params = query.params;
   params.k = k;
+  RecallTask* const sample = query.sample;
+  if (sample != nullptr) BeginSample(query, k, sample);
   const auto check = [&] { return CheckCall(context, "scanning"); };
   for (const auto& shard : shards_) {
-    std::optional<ShardFilter> filter;
-    if (query.filter != nullptr) {
-      filter.emplace(shard->fields(), *query.filter, context_.filters);
-      params.filter = &*filter;
-    }
-    auto hits = shard->Search(query.vector.data(), params, check);
-    // An approximate search may have looked where few rows pass. There are as many as were asked
-    // for, if so many exist.
-    if (hits.ok() && filter.has_value() && !params.exact && hits->size() < static_cast<size_t>(k) &&
-        fields::Passing(shard->fields().Pin(), *query.filter).CountLive() >
-            static_cast<int64_t>(hits->size())) {
-      index::SearchParams exact = params;
-      exact.exact = true;
-      hits = shard->Search(query.vector.data(), exact, check);
-    }
+    Shard::Pinned* const pinned =
+        sample == nullptr ? nullptr : &sample->shards.emplace_back(PinnedShard{shard, {}}).pinned;
+    auto hits =
+        SearchFiltered(*shard, query.filter.get(), params, [&](const index::SearchParams& filled) {
+          return shard->Search(query.vector.data(), filled, check, pinned);
+        });
     if (!hits.ok()) return hits.status();
     for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), -1, hit});
+    if (sample != nullptr) sample->search.hits.push_back(*std::move(hits));
   }
   return candidates;
 }
@@ -334,6 +350,11 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
   // winning that race, make them wait.
   Fetched fetched;
   int k = query->Candidates(query->wanted);
+  std::unique_ptr<RecallTask> sample;
+  if (query->IsMeasurable() && context_.sampler != nullptr && context_.sampler->Take()) {
+    sample = std::make_unique<RecallTask>();
+    query->sample = sample.get();
+  }
   for (int scan = 1;; ++scan) {
     const bool fill = scan == kMaxScans;
     fetched = {};
@@ -341,6 +362,8 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
     const auto candidates = Choose(*query, k, fill, context, &fetched);
     if (!candidates.ok()) return candidates.status();
     result.search_time += absl::Now() - scan_start;
+    query->sample = nullptr;
+    if (sample != nullptr) context_.sampler->Offer(std::move(sample));
 
     absl::Status status = CheckCall(context, "fetching");
     if (!status.ok()) return status;

@@ -24,6 +24,8 @@
 #include "server/engine/load_shards.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
+#include "server/engine/recall_probes.h"
+#include "server/engine/recall_sampler.h"
 #include "server/engine/registry.h"
 #include "server/engine/stored_spec.h"
 #include "server/engine/token_waits.h"
@@ -45,6 +47,7 @@ class EngineImpl final : public Engine {
         heads_(options.head_cache_bytes),
         filters_(options.filter_cache_bytes),
         maintenance_(options.maintenance_threads, &metrics_),
+        sampler_(options.recall, &filters_, metrics),
         operations_(store, registry_.get(), &events_),
         aliases_(store, registry_.get(), &events_),
         streams_({.max_open = options.document_streams, .max_age = options.document_stream_age},
@@ -200,6 +203,12 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->ExportIndex(request, context) : found.status();
   }
+  absl::StatusOr<RecallEvaluation> EvaluateRecall(std::string_view collection,
+                                                  const RecallRequest& request,
+                                                  const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->EvaluateRecall(request, context) : found.status();
+  }
   absl::StatusOr<int> CountTokens(std::string_view collection,
                                   std::string_view text) const override {
     const auto found = Find(collection);
@@ -214,6 +223,7 @@ class EngineImpl final : public Engine {
   }
   void Shutdown() override;
   void StartReaper() { reaper_.emplace(options_.reap_interval, ReapAll(registry_)); }
+  void StartSampler() { sampler_.Start(ProbeAll(registry_, &maintenance_)); }
 
  private:
   absl::Status CheckRunning() const;
@@ -232,7 +242,9 @@ class EngineImpl final : public Engine {
             &heads_,
             &filters_,
             options_.clock,
-            &events_};
+            &events_,
+            &sampler_,
+            options_.recall.window};
   }
   absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
@@ -246,6 +258,7 @@ class EngineImpl final : public Engine {
   FilterCache filters_;
   EventBus events_;
   Maintenance maintenance_;
+  RecallSampler sampler_;
   TokenWaits token_waits_;
   std::atomic<bool> stopping_{false};
   // Creating and deleting, one at a time. Taken before the registry's lock, which is only for
@@ -536,6 +549,7 @@ void EngineImpl::Shutdown() {
   BeginShutdown();
   if (stopping_.exchange(true)) return;
   if (reaper_.has_value()) reaper_->Stop();
+  sampler_.Stop();
   jobs_.Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {
@@ -564,7 +578,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   auto engine = std::make_unique<EngineImpl>(options, store, encoder, metrics);
   if (absl::Status status = engine->Load(); !status.ok()) return status;
   engine->StartReaper();
+  engine->StartSampler();
   RegisterIndexGauges(engine->registry(), metrics);
+  RegisterRecallGauges(engine->registry(), metrics);
   return engine;
 }
 

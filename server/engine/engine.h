@@ -24,6 +24,8 @@
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/operation.h"
 #include "server/engine/operation_estimate.h"
+#include "server/engine/recall_evaluation.h"
+#include "server/engine/recall_options.h"
 #include "server/engine/types.h"
 #include "server/metrics.h"
 #include "storage/store.h"
@@ -49,6 +51,7 @@ struct EngineOptions {
   absl::Duration reap_interval = absl::Seconds(1);      // between looks for what has expired
   int document_streams = 16;                            // that may be open at once
   absl::Duration document_stream_age = absl::Hours(1);  // at most; infinite: no limit
+  RecallOptions recall;
 };
 
 struct IdPage {
@@ -228,6 +231,13 @@ class Engine {
                                                         std::span<const SearchRequest> requests,
                                                         size_t max_bytes,
                                                         const CallContext& context) const = 0;
+
+  // Measures how much of the true nearest documents searches find, now. INVALID_ARGUMENT naming the
+  // field; FAILED_PRECONDITION: texts without a model. Blocks for as long as the exact searches
+  // take.
+  virtual absl::StatusOr<RecallEvaluation> EvaluateRecall(std::string_view collection,
+                                                          const RecallRequest& request,
+                                                          const CallContext& context) const = 0;
 
   // The index of one shard as a file for FAISS. INVALID_ARGUMENT for a shard that is none;
   // RESOURCE_EXHAUSTED while another IndexExport of the collection lives, or when memory or disk do

@@ -1,8 +1,10 @@
 #include "server/engine/engine_metrics.h"
 
 #include <functional>
+#include <memory>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "server/engine/registry.h"
 #include "server/index/segment_file.h"
 
@@ -86,6 +88,43 @@ void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metr
         [](const Totals& t) { return t.sums.tail_bytes + t.sums.segment_bytes; });
   metrics->gauge("vecino_index_locked_bytes", "Index files that are kept in memory.", {},
                  [] { return static_cast<double>(index::SegmentFile::BytesKept()); });
+}
+
+void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* metrics) {
+  // least: samples that the figure takes.
+  const auto gauges = [&](const char* name, const char* help, int64_t least,
+                          double (*value)(const RecallEstimate&)) {
+    metrics->gauges(name, help, [weak = std::weak_ptr(registry), least, value] {
+      Metrics::Series series;
+      const std::shared_ptr<const Registry> alive = weak.lock();
+      if (alive == nullptr) return series;
+      for (const auto& collection : alive->All()) {
+        if (series.size() >= size_t{2} * kMostRecallSeries) break;
+        const RecallStats recall = collection->Recall();
+        const auto add = [&](const char* source, const RecallEstimate& estimate) {
+          if (estimate.samples < least) return;
+          series.push_back(
+              {{{"collection", collection->info().spec.id}, {"source", source}}, value(estimate)});
+        };
+        add("live", recall.live);
+        add("stored_documents", recall.stored_documents);
+      }
+      return series;
+    });
+  };
+  constexpr int64_t kEnough = kEnoughRecallSamples;
+  gauges("vecino_recall_estimate", "Mean share of the true nearest documents that searches found.",
+         kEnough, [](const RecallEstimate& e) { return e.recall; });
+  gauges("vecino_recall_estimate_lower", "Lower end of the 95% interval of vecino_recall_estimate.",
+         kEnough, [](const RecallEstimate& e) { return e.lower; });
+  gauges("vecino_recall_estimate_upper", "Upper end of the 95% interval of vecino_recall_estimate.",
+         kEnough, [](const RecallEstimate& e) { return e.upper; });
+  gauges("vecino_recall_target", "Mean recall target of the searches measured.", kEnough,
+         [](const RecallEstimate& e) { return e.recall_target; });
+  gauges("vecino_recall_samples", "Searches in the window of vecino_recall_estimate.", 1,
+         [](const RecallEstimate& e) { return static_cast<double>(e.samples); });
+  gauges("vecino_recall_age_seconds", "Time since the newest of vecino_recall_samples.", 1,
+         [](const RecallEstimate& e) { return absl::ToDoubleSeconds(absl::Now() - e.newest); });
 }
 
 }  // namespace vecino::engine

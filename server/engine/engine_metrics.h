@@ -45,4 +45,9 @@ struct EngineMetrics {
 // What all collections of `registry` hold together. Gone when the registry is.
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
 
+// What is known of the recall of each collection, by where the queries came from, for the first
+// kMostRecallSeries of them; without samples there is no series. Gone when the registry is.
+inline constexpr int kMostRecallSeries = 1000;
+void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
+
 }  // namespace vecino::engine

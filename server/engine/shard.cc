@@ -31,23 +31,44 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
     : options_(options),
       log_(std::move(log)),
       metrics_(metrics),
+      recall_(options.recall_window),
       index_(IndexOptions(options)),
       files_(options.folder),
       queue_(kMaxGroup, [this](WriteQueue::Batches batches) { Commit(batches); }) {}
 
-absl::StatusOr<std::vector<index::Hit>> Shard::Search(
-    const float* query, const index::SearchParams& params,
+Shard::Pinned Shard::Pin() const {
+  Pinned pinned;
+  // Before the view, which has these writes then; and of a newer one it does not matter.
+  pinned.applied = applied_.load(std::memory_order_acquire);
+  pinned.epoch = breadth_.epoch();
+  // Before the view: what is no longer due then was tombstoned before, which the view shows.
+  pinned.expired = Expired();
+  pinned.view = index_.Pin();
+  return pinned;
+}
+
+absl::StatusOr<std::vector<index::Hit>> Shard::Search(const float* query,
+                                                      const index::SearchParams& params,
+                                                      absl::FunctionRef<absl::Status()> checkpoint,
+                                                      Pinned* pinned) const {
+  index::NoteSearch();
+  if (pinned == nullptr) return SearchPinned(Pin(), query, params, checkpoint);
+  *pinned = Pin();
+  return SearchPinned(*pinned, query, params, checkpoint);
+}
+
+absl::StatusOr<std::vector<index::Hit>> Shard::SearchPinned(
+    const Pinned& pinned, const float* query, const index::SearchParams& params,
     absl::FunctionRef<absl::Status()> checkpoint) const {
   index::SearchParams filled = params;
   if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
   if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
   if (filled.ef == 0) filled.ef = options_.index.ef_search;
-  index::NoteSearch();
-  // Before the view: what is no longer due then was tombstoned before, which the view shows.
-  const std::vector<uint64_t> due = Expired();
-  const std::shared_ptr<const index::View> view = index_.Pin();
-  if (due.empty()) return index::Search(*view, options_.metric, query, filled, checkpoint);
-  return SearchAround(due, *view, query, filled, checkpoint);
+  filled.corrections = &breadth_.corrections();
+  if (pinned.expired.empty()) {
+    return index::Search(*pinned.view, options_.metric, query, filled, checkpoint);
+  }
+  return SearchAround(pinned.expired, *pinned.view, query, filled, checkpoint);
 }
 
 // As many hits beside rows that are to be left out: looks for more until enough are left.
@@ -151,6 +172,7 @@ ShardStats Shard::Stats() const {
     result.segment_list.push_back({kind, segment.rows, segment.dead, segment.generation});
   }
   result.last_choice = last_choice_;
+  result.recall = recall_.Stats(absl::Now());
   if (generation_ != nullptr) {
     result.generation = generation_->id();
     result.generation_rows = generation_->trained_rows();

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "server/engine/breadth_control.h"
 #include "server/engine/engine_metrics.h"
 #include "server/engine/event_bus.h"
 #include "server/engine/expiries.h"
@@ -29,6 +30,7 @@
 #include "server/engine/manifest.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
+#include "server/engine/recall_window.h"
 #include "server/engine/shard_files.h"
 #include "server/engine/shard_marks.h"
 #include "server/engine/token_waits.h"
@@ -60,6 +62,7 @@ struct ShardOptions {
   uint32_t uid = 0;
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
   EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
+  RecallWindowLimits recall_window;
 };
 
 // Invariants:
@@ -92,11 +95,39 @@ class Shard {
   // come at once. Vectors must have the shard's dimension and be as they are to be indexed.
   void Write(absl::Span<ShardWrite> writes, const CallContext& context);
 
+  // What a search looked at, so that it can be made again. Keeps memory that is replaced meanwhile.
+  struct Pinned {
+    std::shared_ptr<const index::View> view;
+    std::vector<uint64_t> expired;  // labels that are left out, ascending
+    uint64_t applied = 0;           // every write up to it is in the view
+    uint64_t epoch = 0;             // of the corrections of breadth
+  };
+  Pinned Pin() const;
+
   // The best params.k live rows at this moment that have not expired. query: `dimension` floats.
-  // Parameters that are 0 are those of the collection's index.
-  absl::StatusOr<std::vector<index::Hit>> Search(
-      const float* query, const index::SearchParams& params,
+  // Parameters that are 0 are those of the collection's index. pinned: set to what was looked at,
+  // unless null.
+  absl::StatusOr<std::vector<index::Hit>> Search(const float* query,
+                                                 const index::SearchParams& params,
+                                                 absl::FunctionRef<absl::Status()> checkpoint,
+                                                 Pinned* pinned = nullptr) const;
+  // The same of what is pinned, and of rows that came since. Is not taken for a search that others
+  // must make way for.
+  absl::StatusOr<std::vector<index::Hit>> SearchPinned(
+      const Pinned& pinned, const float* query, const index::SearchParams& params,
       absl::FunctionRef<absl::Status()> checkpoint) const;
+
+  // shard_recall.cc
+  // A search of this shard that was measured; `epoch` as it was pinned. One of a caller may change
+  // how widely the next ones look.
+  void AddRecall(RecallSource source, const RecallSample& sample, uint64_t epoch);
+  // Of callers' searches of this shard since its index was last trained, calibrated or given a
+  // graph.
+  RecallEstimate LiveRecall() const { return recall_.Estimate(RecallSource::kLive, absl::Now()); }
+  // Whether some rows are found by an index that may miss some.
+  bool IsApproximate() const;
+  index::Metric metric() const { return options_.metric; }
+  int dimension() const { return options_.dimension; }
 
   // Whether the write `sequence` can be seen.
   bool IsApplied(uint64_t sequence) const {
@@ -177,6 +208,10 @@ class Shard {
 
   Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log,
         EngineMetrics* metrics);
+
+  // shard_recall.cc
+  // What was measured was of another index than there is now.
+  void ForgetRecall();
 
   // shard_load.cc
   absl::Status LoadIndex();
@@ -275,6 +310,9 @@ class Shard {
       false;  // files came or went and the manifest does not say so; for Maintain only
 
   ShardMarks marks_;
+  RecallBook recall_;
+  BreadthControl breadth_;
+  std::atomic<uint64_t> recall_since_{0};  // epoch from which on searches are of the index there is
 
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it

@@ -336,6 +336,10 @@ absl::Status Shard::PublishSegment(index::FrozenRows rows,
                                    std::shared_ptr<const index::Generation> generation,
                                    Work* work) {
   const index::Segment* const address = segment.get();
+  // FAISS's kinds are calibrated segment by segment.
+  const bool calibrated =
+      generation != nullptr || (segment != nullptr && index::IsFaissKind(options_.index.kind) &&
+                                segment->kind() != index::SegmentKind::kFlat);
   const Place place{.file = files_.in_memory() ? 0 : work->file,
                     .graph_file = 0,
                     .since = absl::Now(),
@@ -367,6 +371,7 @@ absl::Status Shard::PublishSegment(index::FrozenRows rows,
     }
   }
   metrics_->publish_stall.Observe(absl::ToDoubleSeconds(absl::Now() - locked));
+  if (calibrated) ForgetRecall();
   return SaveManifest(/*files=*/!files_.in_memory());
 }
 
@@ -486,6 +491,7 @@ absl::Status Shard::Calibrate(Work* work) {
     if (!saved.ok()) return saved;
   }
   generation->SetCalibration(*std::move(calibration));
+  ForgetRecall();
   metrics_->calibrations.Add();
   metrics_->calibrate_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return absl::OkStatus();
@@ -553,6 +559,7 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
     if (options_.budget != nullptr) options_.budget->Add(graph->bytes());
     index_.Abandon(*std::move(hold));
   }
+  ForgetRecall();
   metrics_->graphs.Add();
   metrics_->graph_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return SaveManifest(/*files=*/!files_.in_memory());

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/engine/recall_estimate.h"
 #include "server/index/segment_kind.h"
 #include "storage/document.h"
 
@@ -113,9 +114,11 @@ struct ShardStats {
   double imbalance = 0;     // n·Σs²/(Σs)² of the sizes of its lists
   int nprobe = 0;           // what calibration chose for the collection's recall target at k = 10
   std::string last_choice;  // what maintenance did last, and why, in a sentence
+  RecallStats recall;       // of its own answers
 };
 
 struct CollectionStats {
+  RecallStats recall;              // of the answers
   std::vector<ShardStats> shards;  // in shard order; totals are their sums
 };
 

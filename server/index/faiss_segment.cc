@@ -21,6 +21,7 @@
 #include "server/index/faiss_build.h"
 #include "server/index/faiss_search.h"
 #include "server/index/faiss_status.h"
+#include "server/index/search_kinds.h"
 #include "server/index/search_report.h"
 
 namespace vecino::index {
@@ -332,7 +333,7 @@ int FaissSegment::BreadthFor(double recall, int k, double share) const {
   double breadth = asked_breadth_;
   if (breadth <= 0 && !calibration_.table.empty()) {
     breadth = calibration_.table.For(RecallTable::How::kCodes, recall, k, share).breadth;
-    if (breadth == 0) return static_cast<int>(rows_);
+    if (breadth == 0) breadth = static_cast<double>(rows_);
   } else if (breadth <= 0) {
     // Where nothing was measured there are few rows: look at many of them.
     const int nlist = IsIvf(kind_) ? FaissListCount(View()) : 0;
@@ -345,7 +346,8 @@ int FaissSegment::BreadthFor(double recall, int k, double share) const {
     // rest.
     if (more > 1 && calibration_.k > 0) breadth *= IsIvf(kind_) ? std::pow(more, 0.35) : more;
   }
-  return static_cast<int>(std::clamp(std::ceil(breadth), 1.0, static_cast<double>(rows_)));
+  const double most = static_cast<double>(IsIvf(kind_) ? FaissListCount(View()) : rows_);
+  return static_cast<int>(std::clamp(std::ceil(breadth), 1.0, most));
 }
 
 FaissView FaissSegment::View() const {
@@ -388,6 +390,9 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
       recall = params.recall_target;
     } else if (params.report != nullptr) {
       recall = table.RecallOf(how, given, breadth.k, share);
+    }
+    if (given <= 0 && params.corrections != nullptr) {
+      wide = static_cast<int>(std::ceil(wide * params.corrections->Of(breadth.k, share)));
     }
     (IsIvf(kind_) ? breadth.nprobe : hnsw ? breadth.ef : breadth.rerank) = std::max(wide, 1);
   }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <new>
 #include <string>
@@ -9,6 +10,7 @@
 #include "server/index/distance.h"
 #include "server/index/graph.h"
 #include "server/index/graph_links.h"
+#include "server/index/search_kinds.h"
 #include "server/index/search_report.h"
 
 namespace vecino::index {
@@ -393,7 +395,11 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
   if (work == nullptr) work = &unwanted;
   *work = {};
   const int k = std::max(params.k, 1);
-  const int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k);
+  int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k);
+  if (params.ef <= 0 && params.corrections != nullptr) {
+    // Only searches without a filter come here.
+    ef = std::max(k, static_cast<int>(std::ceil(ef * params.corrections->Of(k, 1))));
+  }
   try {
     GraphSearch(links, rows, query, dead, allowed, hidden, top, work)
         .Run(static_cast<size_t>(k), static_cast<size_t>(std::max(ef, 1)));

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/index/bits.h"
 #include "server/index/distance.h"
+#include "server/index/search_kinds.h"
 #include "server/index/search_report.h"
 #include "server/index/select.h"
 
@@ -73,6 +74,10 @@ class IvfSearch {
   Plan MakePlan() const;
   Plan TablePlan(double share, bool sparse) const;
   double PointBreadth() const;  // of a calibration without a table
+  // What was measured of callers' searches since the calibration, as a factor.
+  double Correction(double share) const {
+    return params_.corrections == nullptr ? 1 : params_.corrections->Of(params_.k, share);
+  }
   int DefaultRerank() const;
   // Into scratch_.slots: every live row that passes, of the whole part or of the probed lists; or
   // the best of the probed lists by their codes.
@@ -172,7 +177,7 @@ IvfSearch::Plan IvfSearch::MakePlan() const {
   Plan plan = {.how = sparse ? How::kRows : How::kCodes, .rerank = DefaultRerank(), .recall = 0};
   plan.breadth = params_.nprobe > 0    ? params_.nprobe
                  : params_.breadth > 0 ? params_.breadth
-                                       : PointBreadth();
+                                       : PointBreadth() * Correction(share);
   if (passing_ < rows_) plan.breadth *= std::pow(share, -calibration_.widening);
   if (params_.nprobe == 0 && params_.breadth == 0) {
     plan.recall = params_.recall_target;
@@ -193,15 +198,18 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   const auto how = by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes;
   const RecallTable::Choice choice = table.For(how, params_.recall_target, params_.k, share);
   if (choice.breadth == 0) return {};
-  const int rerank = params_.rerank > 0
-                         ? params_.rerank
-                         : std::max(static_cast<int>(std::ceil(choice.rerank)), params_.k + 10);
-  const double scanned = choice.scanned * static_cast<double>(rows_);
+  const double correction = Correction(share);
+  const int rerank =
+      params_.rerank > 0
+          ? params_.rerank
+          : std::max(static_cast<int>(std::ceil(choice.rerank * std::max(1.0, correction))),
+                     params_.k + 10);
+  const double scanned = std::min(1.0, choice.scanned * correction) * static_cast<double>(rows_);
   const double cost = by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
                               : scanned * SearchCost::kCode + rerank * SearchCost::kRow;
   // Who says how many are to be reranked does not want them all to be.
   if (params_.rerank == 0 && cost > SearchCost::kAllRows * static_cast<double>(passing_)) return {};
-  return {by_rows ? How::kRows : How::kCodes, choice.breadth, rerank, choice.recall};
+  return {by_rows ? How::kRows : How::kCodes, choice.breadth * correction, rerank, choice.recall};
 }
 
 int IvfSearch::DefaultRerank() const {

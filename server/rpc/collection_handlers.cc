@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "absl/cleanup/cleanup.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/export_stream.h"
 #include "server/rpc/index_conversions.h"
 #include "server/rpc/page_token.h"
+#include "server/rpc/recall_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/text.h"
 
@@ -14,6 +16,9 @@ namespace {
 
 // Each keeps a worker while its index is made, and a whole index in memory.
 constexpr int kMaxExports = 4;
+
+// Each keeps a worker and a processor for as long as its exact searches take.
+constexpr int kMaxEvaluations = 2;
 
 }  // namespace
 
@@ -91,6 +96,25 @@ absl::Status CollectionHandlers::GetCollectionStats(const v1::GetCollectionStats
   auto stats = engine_.GetCollectionStats(*id);
   if (!stats.ok()) return stats.status();
   WriteStats(*id, *stats, response->mutable_stats());
+  return absl::OkStatus();
+}
+
+absl::Status CollectionHandlers::EvaluateRecall(const v1::EvaluateRecallRequest& request,
+                                                v1::EvaluateRecallResponse* response,
+                                                const engine::CallContext& context) {
+  auto id = ParseCollectionName("name", request.name());
+  if (!id.ok()) return id.status();
+  auto asked = ReadRecallRequest(request);
+  if (!asked.ok()) return asked.status();
+  const absl::Cleanup leave = [this] { evaluations_.fetch_sub(1); };
+  if (evaluations_.fetch_add(1) >= kMaxEvaluations) {
+    return absl::ResourceExhaustedError(Concat(kMaxEvaluations,
+                                               " evaluations of recall are under way, the most "
+                                               "there may be; try again later"));
+  }
+  auto evaluation = engine_.EvaluateRecall(*id, *asked, context);
+  if (!evaluation.ok()) return evaluation.status();
+  WriteEvaluation(*evaluation, response);
   return absl::OkStatus();
 }
 

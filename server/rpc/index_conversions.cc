@@ -3,6 +3,7 @@
 #include <string>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/recall_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/status.h"
 #include "server/rpc/text.h"
@@ -96,6 +97,7 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
     WriteTime(shard.trained_at, generation->mutable_train_time());
   }
   out->set_last_choice(shard.last_choice);
+  WriteRecallStats(shard.recall, out->mutable_recall());
 }
 
 v1::IndexOperationMetadata::Type WriteType(Operation::Type type) {
@@ -175,6 +177,7 @@ void WriteIndexPolicy(const engine::IndexSpec& spec, v1::IndexPolicy* out) {
 void WriteStats(std::string_view collection, const engine::CollectionStats& stats,
                 v1::CollectionStats* out) {
   out->set_name(CollectionName(collection));
+  WriteRecallStats(stats.recall, out->mutable_recall());
   for (const engine::ShardStats& shard : stats.shards) {
     out->set_live_documents(out->live_documents() + shard.live_documents);
     out->set_deleted_rows(out->deleted_rows() + shard.deleted_rows);

@@ -144,6 +144,8 @@ MethodTable Handlers::Methods() {
       {collection + "DeleteAlias", Bind(&aliases_, &AliasHandlers::DeleteAlias, max)},
       {collection + "GetCollectionStats",
        Bind(&collections_, &CollectionHandlers::GetCollectionStats, max)},
+      {collection + "EvaluateRecall",
+       Bind(&collections_, &CollectionHandlers::EvaluateRecall, max)},
       {collection + "RetrainIndex", Bind(&collections_, &CollectionHandlers::RetrainIndex, max)},
       {collection + "CompactIndex", Bind(&collections_, &CollectionHandlers::CompactIndex, max)},
       {operation + "ListOperations",

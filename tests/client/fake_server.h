@@ -141,6 +141,23 @@ class FakeServer : public v1::CollectionService::Service,
   }
 
   // What SetExport said.
+  grpc::Status EvaluateRecall(grpc::ServerContext*, const v1::EvaluateRecallRequest* request,
+                              v1::EvaluateRecallResponse* response) override {
+    if (grpc::Status status = Begin("EvaluateRecall"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    last_recall_ = *request;
+    *response = recall_;
+    return grpc::Status::OK;
+  }
+  void SetRecall(const v1::EvaluateRecallResponse& response) {
+    const std::lock_guard lock(mutex_);
+    recall_ = response;
+  }
+  v1::EvaluateRecallRequest last_recall() const {
+    const std::lock_guard lock(mutex_);
+    return last_recall_;
+  }
+
   grpc::Status ExportIndex(grpc::ServerContext*, const v1::ExportIndexRequest* request,
                            grpc::ServerWriter<v1::ExportIndexResponse>* writer) override {
     if (grpc::Status status = Begin("ExportIndex"); !status.ok()) return status;
@@ -561,6 +578,8 @@ class FakeServer : public v1::CollectionService::Service,
   v1::AnswerQuestionRequest last_question_;
   std::vector<v1::AnswerQuestionResponse> answer_;
   grpc::Status answer_end_;
+  v1::EvaluateRecallRequest last_recall_;
+  v1::EvaluateRecallResponse recall_;
   v1::ExportIndexRequest last_export_;
   std::vector<v1::ExportIndexResponse> export_;
   grpc::Status export_end_;

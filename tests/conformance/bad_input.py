@@ -55,13 +55,15 @@ def bad_names(rpc, field):
     return run
 
 
-def bad_filters(rpc):
+def bad_filters(rpc, method):
+    key = "parent" if has(method, "parent") else "name"
+
     def run(world):
         parent = "collections/texts" if rpc.endswith("/AnswerQuestion") else SHOP
         for text, column in FILTERS:
             if parent != SHOP and text in ('number = "x"', "even > true"):
                 continue  # these fields have no type there
-            request = {"parent": parent, **REQUIRED.get(rpc, {}), "filter": text}
+            request = {key: parent, **REQUIRED.get(rpc, {}), "filter": text}
             refusal = world.api.refusal(rpc, request)
             true(refusal is not None, f"{text} is refused")
             equal(("INVALID_ARGUMENT", "filter"), (refusal.code.name, refusal.field), f"{text}: {refusal.message}")
@@ -71,7 +73,7 @@ def bad_filters(rpc):
             if column is not None:
                 equal(column, int(named[1]), f"column of {text}: {refusal.message}")
         long = "number = 1 OR " * 4000 + "number = 1"  # beyond 32 KiB
-        world.refused(rpc, "INVALID_ARGUMENT", {"parent": parent, **REQUIRED.get(rpc, {}), "filter": long}, "filter")
+        world.refused(rpc, "INVALID_ARGUMENT", {key: parent, **REQUIRED.get(rpc, {}), "filter": long}, "filter")
 
     return run
 
@@ -233,7 +235,7 @@ def cases(contract):
                 found.append(Case(rpc, ANY, "bad names", bad_names(rpc, field)))
         if has(method, "filter") and rpc != OPERATIONS + "ListOperations":
             model = rpc.endswith("/AnswerQuestion")
-            found.append(Case(rpc, "INVALID_ARGUMENT", "bad filters", bad_filters(rpc), model))
+            found.append(Case(rpc, "INVALID_ARGUMENT", "bad filters", bad_filters(rpc, method), model))
         if has(method, "page_token"):
             assert rpc in PAGED, f"{rpc} has pages: give bad_input.PAGED a request with a further page"
             found.append(Case(rpc, "INVALID_ARGUMENT", "bad page tokens", bad_page_tokens(rpc)))

@@ -3,7 +3,7 @@
 import time
 
 from registry import COLLECTIONS, OPERATIONS, covers, excuse, provokes, refuses
-from world import MODEL, equal, true
+from world import MODEL, equal, true, vector
 
 NONE = "collections/none-such"
 SHOP = "collections/shop"
@@ -82,7 +82,8 @@ refuses(COLLECTIONS + "DeleteCollection", "ABORTED", "another etag",
         lambda world: {"name": f"collections/{world.fresh()}", "etag": "old"})  # fmt: skip
 refuses(COLLECTIONS + "DeleteCollection", "FAILED_PRECONDITION", "an alias points to it", {"name": SHOP})
 refuses(COLLECTIONS + "DeleteCollection", "NOT_FOUND", "an alias is no collection here", {"name": "collections/window"})
-for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "RetrainIndex", "CompactIndex", "ExportIndex"):
+for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "EvaluateRecall", "RetrainIndex", "CompactIndex",
+            "ExportIndex"):  # fmt: skip
     refuses(COLLECTIONS + rpc, "NOT_FOUND", "no such collection", {"name": NONE})
 
 
@@ -169,6 +170,60 @@ def exact_figures(world):
     stats = world.call(COLLECTIONS + "GetCollectionStats", {"name": SHOP}).stats
     equal((SHOP, 30, 2), (stats.name, stats.live_documents, len(stats.shards)))
     equal(30, sum(shard.live_documents for shard in stats.shards))
+
+
+EVALUATE = COLLECTIONS + "EvaluateRecall"
+
+
+@covers("vecino.v1.CollectionService/EvaluateRecall")
+def what_is_compared_row_by_row_is_found(world):
+    reply = world.call(EVALUATE, {"name": SHOP, "top_k": 3})
+    equal((30, 1, False, 2), (reply.recall.samples, reply.recall.recall, reply.recall.enough, reply.recall.source))
+    equal([1, 1], [shard.recall for shard in reply.shards])
+    true(0 < reply.recall.lower < 1 and reply.recall.upper == 1, "the interval")
+    request = {"name": SHOP, "vectors": [vector(i, 0, 1) for i in range(60)], "filter": "even = true", "recall_target": 0.9}
+    given = world.call(EVALUATE, request).recall
+    equal((60, 1, True, 3, 10, 0.9), (given.samples, given.recall, given.enough, given.source, given.max_k, given.recall_target))
+    true(given.newest_sample_time.seconds, "the time is told")
+    equal(0, world.call(EVALUATE, {**request, "filter": "number > 100"}).recall.samples)
+
+
+@covers("vecino.v1.CollectionService/EvaluateRecall", model=True)
+def texts_are_queries(world):
+    reply = world.call(EVALUATE, {"name": "collections/texts", "texts": ["chess", "mail"], "top_k": 2})
+    equal((2, 1), (reply.recall.samples, reply.recall.recall))
+
+
+refuses(EVALUATE, "FAILED_PRECONDITION", "texts without a model", {"name": SHOP, "texts": ["a"]})
+for title, fields, field in [
+    ("samples 0", {"samples": 0}, "samples"),
+    ("samples -1", {"samples": -1}, "samples"),
+    ("samples 2,001", {"samples": 2001}, "samples"),
+    ("samples and vectors", {"samples": 5, "vectors": [vector(1, 2, 3)]}, "samples"),
+    ("1,001 vectors", {"vectors": [vector(1, 2, 3)] * 1001}, "vectors"),
+    ("a vector of another dimension", {"vectors": [vector(1, 2, 3), vector(1)]}, "vectors[1]"),
+    ("an empty text", {"texts": [""]}, "texts[0]"),
+    ("top_k 0", {"top_k": 0}, "top_k"),
+    ("top_k 1,001", {"top_k": 1001}, "top_k"),
+    ("recall_target 0", {"recall_target": 0}, "recall_target"),
+    ("recall_target 2", {"recall_target": 2}, "recall_target"),
+    ("nprobe -1", {"parameters": {"nprobe": -1}}, "parameters.nprobe"),
+]:  # fmt: skip
+    refuses(EVALUATE, "INVALID_ARGUMENT", title, {"name": SHOP, **fields}, field)
+
+
+@provokes("vecino.v1.CollectionService/EvaluateRecall", "RESOURCE_EXHAUSTED")
+def two_others_run(world):
+    request = {"name": f"collections/{world.slow()}", "samples": 2000, "top_k": 1000}
+    running = [world.api.start(EVALUATE, request) for _ in range(2)]
+    deadline = time.monotonic() + 60
+    while not (refusal := world.api.refusal(EVALUATE, {"name": SHOP, "samples": 1})):
+        true(time.monotonic() < deadline and not any(call.done() for call in running), "two evaluations take long enough")
+    equal("RESOURCE_EXHAUSTED", refusal.code.name)
+    for call in running:
+        call.cancel()
+    while world.api.refusal(EVALUATE, {"name": SHOP, "samples": 1}):
+        true(time.monotonic() < deadline, "they end when they are cancelled")
 
 
 def wait(world, operation):

@@ -119,8 +119,54 @@ CollectionStats SomeStats() {
                         .nprobe = 9,
                         .imbalance = 1.333};
   trained.last_choice = "trained 64 lists: grown\x1b";
+  trained.recall.live = RecallEstimate{.recall = 0.953,
+                                       .lower = 0.941,
+                                       .upper = 0.962,
+                                       .samples = 1'000,
+                                       .enough = true,
+                                       .source = "live",
+                                       .recall_target = 0.95,
+                                       .newest_sample_time = std::chrono::system_clock::now()};
+  stats.recall.live = trained.recall.live;
+  RecallEstimate few = *stats.recall.live;
+  few.samples = 49;
+  few.enough = false;
+  stats.recall.stored_documents = few;
+  few.min_k = 2;
+  few.max_k = 10;
+  few.above_share = 0.001;
+  few.up_to_share = 0.01;
+  stats.recall.by_kind = {few, *stats.recall.live};
+  stats.recall.by_kind[1].min_k = stats.recall.by_kind[1].max_k = 1;
+  stats.recall.by_kind[1].above_share = 0.5;
   stats.shards.emplace_back().shard = 1;
   return stats;
+}
+
+TEST(StatsTest, RecallForPeople) {
+  std::ostringstream out;
+  PrintStats(out, "notes", SomeStats(), 0);
+  EXPECT_THAT(out.str(),
+              ::testing::ContainsRegex(
+                  "  recall        0\\.953 \\(0\\.941 to 0\\.962\\), 1,000 searches, the "
+                  "latest .* ago; the target is 0\\.950\n"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("    of stored documents not enough: 49 searches "
+                                              "measured of the 50 it takes\n"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex(" 2 to 10 +0\\.1% to 1% +49  not enough"));
+  EXPECT_THAT(out.str(),
+              ::testing::ContainsRegex(" 1 +50% to 100% +1,000  0\\.953 \\(0\\.941 to 0\\.962\\)"));
+  std::ostringstream without;
+  PrintStats(without, "notes", {}, 0);
+  EXPECT_THAT(without.str(), ::testing::HasSubstr("  recall        not enough: 0 searches"));
+}
+
+TEST(StatsTest, RecallForPrograms) {
+  const Json json = StatsJson("notes", SomeStats())["recall"];
+  EXPECT_EQ(json["live"]["recall"], 0.953);
+  EXPECT_EQ(json["live"]["samples"], 1'000);
+  EXPECT_EQ(json["stored_documents"]["enough"], false);
+  EXPECT_EQ(json["by_kind"][0]["max_k"], 10);
+  EXPECT_EQ(StatsJson("notes", {})["recall"], (Json{{"by_kind", Json::array()}}));
 }
 
 TEST(StatsTest, ForPeople) {
@@ -130,8 +176,8 @@ TEST(StatsTest, ForPeople) {
               ::testing::HasSubstr("  segments      4, 4.0 KiB\n    codes       1.0 KiB\n"));
   EXPECT_THAT(out.str(), ::testing::HasSubstr("mapped files 2.0 KiB\n"));
   EXPECT_THAT(out.str(), ::testing::ContainsRegex(
-                             " 0 +1,500 .* 3 +1,400 +64 +9 +1\\.33 +2 FLAT, IVF.GRAPH\n"));
-  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 .* - +- +- +- +- *\n"));
+                             " 0 +1,500 .* 3 +1,400 +64 +9 +1\\.33 +0\\.953 +2 FLAT, IVF.GRAPH\n"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 .* - +- +- +- +- +- *\n"));
   EXPECT_THAT(out.str(), ::testing::EndsWith("  shard 0: trained 64 lists: grown \n"));
 }
 

@@ -110,12 +110,25 @@ class FakeMetrics : public Metrics {
                     std::function<double()> read) override {
     gauge(name, help, labels, std::move(read));
   }
-  void RemoveCallbacks() override { gauges_.clear(); }
+  void gauges(std::string_view name, std::string_view help, std::function<Series()> read) override {
+    std::lock_guard lock(mu_);
+    families_[std::string(name)] = std::move(read);
+  }
+  void RemoveCallbacks() override {
+    gauges_.clear();
+    families_.clear();
+  }
   std::string Expose() const override { return ""; }
 
   double Value(const std::string& key) {
     std::lock_guard lock(mu_);
     if (gauges_.contains(key)) return gauges_[key]();
+    for (const auto& [name, read] : families_) {
+      if (!key.starts_with(name + ",")) continue;
+      for (const auto& [labels, value] : read()) {
+        if (Key(name, labels) == key) return value;
+      }
+    }
     return counters_[key].value.load();
   }
 
@@ -138,6 +151,7 @@ class FakeMetrics : public Metrics {
   std::map<std::string, FakeCounter> counters_;
   std::map<std::string, FakeHistogram> histograms_;
   std::map<std::string, std::function<double()>> gauges_;
+  std::map<std::string, std::function<Series()>> families_;
 };
 
 }  // namespace vecino::engine

@@ -28,6 +28,7 @@ class FakeEngine final : public engine::Engine {
   std::function<absl::StatusOr<engine::SearchResult>(size_t)> batch_result;  // unset: search_result
   std::vector<engine::Operation::Info> operations;                           // in order of creation
   engine::OperationEstimate estimate;
+  engine::RecallEvaluation evaluation;
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
       std::string_view collection, std::string_view resume_token, engine::Truncate truncate)>
@@ -63,6 +64,7 @@ class FakeEngine final : public engine::Engine {
   std::string operation;
   absl::Duration timeout;
   engine::ExportRequest export_request;
+  engine::RecallRequest recall_request;
   engine::AliasUpdate alias_update;
   std::atomic<int> alias_lookups = 0;
   engine::DocumentStreamRequest stream_request;
@@ -370,6 +372,19 @@ class FakeEngine final : public engine::Engine {
     export_request = request;
     if (!failure.ok()) return failure;
     return make_export();
+  }
+  absl::StatusOr<engine::RecallEvaluation> EvaluateRecall(
+      std::string_view c, const engine::RecallRequest& request,
+      const engine::CallContext& context) const override {
+    if (on_search) {
+      if (absl::Status status = on_search(context); !status.ok()) return status;
+      return evaluation;
+    }
+    auto* self = const_cast<FakeEngine*>(this);
+    self->collection = std::string(c);
+    self->recall_request = request;
+    if (!failure.ok()) return failure;
+    return evaluation;
   }
   // One for each word.
   absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {

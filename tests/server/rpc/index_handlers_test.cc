@@ -144,6 +144,127 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   EXPECT_FALSE(stats.shards(1).has_generation());
 }
 
+TEST_F(HandlersTest, StatsTellWhatIsKnownOfRecall) {
+  engine::RecallEstimate estimate{.recall = 0.9,
+                                  .lower = 0.8,
+                                  .upper = 0.95,
+                                  .samples = 60,
+                                  .source = engine::RecallSource::kLive,
+                                  .min_k = 2,
+                                  .max_k = 10,
+                                  .above_share = 0.1,
+                                  .up_to_share = 0.5,
+                                  .recall_target = 0.93,
+                                  .oldest = absl::FromUnixSeconds(100),
+                                  .newest = absl::FromUnixSeconds(200)};
+  engine_.stats.recall.live = estimate;
+  engine_.stats.recall.by_kind = {estimate};
+  engine_.stats.shards.resize(1);
+  estimate.samples = 49;
+  estimate.source = engine::RecallSource::kStoredDocuments;
+  engine_.stats.shards[0].recall.stored_documents = estimate;
+  v1::GetCollectionStatsRequest request;
+  v1::GetCollectionStatsResponse response;
+  request.set_name("collections/c");
+  ASSERT_TRUE(collections_.GetCollectionStats(request, &response, context_).ok());
+  const v1::RecallStats& stats = response.stats().recall();
+  EXPECT_FALSE(stats.has_stored_documents());  // without samples
+  ASSERT_EQ(stats.by_kind_size(), 1);
+  EXPECT_EQ(stats.by_kind(0).SerializeAsString(), stats.live().SerializeAsString());
+  EXPECT_EQ(stats.live().recall(), 0.9);
+  EXPECT_EQ(stats.live().lower(), 0.8);
+  EXPECT_EQ(stats.live().upper(), 0.95);
+  EXPECT_EQ(stats.live().samples(), 60);
+  EXPECT_TRUE(stats.live().enough());
+  EXPECT_EQ(stats.live().source(), v1::RecallEstimate::SOURCE_LIVE);
+  EXPECT_EQ(stats.live().min_k(), 2);
+  EXPECT_EQ(stats.live().max_k(), 10);
+  EXPECT_EQ(stats.live().above_share(), 0.1);
+  EXPECT_EQ(stats.live().up_to_share(), 0.5);
+  EXPECT_EQ(stats.live().recall_target(), 0.93);
+  EXPECT_EQ(stats.live().oldest_sample_time().seconds(), 100);
+  EXPECT_EQ(stats.live().newest_sample_time().seconds(), 200);
+  const v1::RecallStats& shard = response.stats().shards(0).recall();
+  EXPECT_FALSE(shard.has_live());
+  EXPECT_FALSE(shard.stored_documents().enough());
+  EXPECT_EQ(shard.stored_documents().source(), v1::RecallEstimate::SOURCE_STORED_DOCUMENTS);
+}
+
+TEST_F(HandlersTest, EvaluateRecallAsksAndTells) {
+  engine_.evaluation.recall = {
+      .recall = 0.75, .samples = 4, .source = engine::RecallSource::kGiven};
+  engine_.evaluation.shards.resize(2);
+  engine_.evaluation.search_time = absl::Microseconds(30);
+  engine_.evaluation.exact_time = absl::Microseconds(700);
+  v1::EvaluateRecallRequest request;
+  v1::EvaluateRecallResponse response;
+  request.set_name("collections/c");
+  ASSERT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(engine_.recall_request.samples, 0);
+  EXPECT_EQ(engine_.recall_request.top_k, 10);
+  EXPECT_EQ(response.recall().recall(), 0.75);
+  EXPECT_EQ(response.recall().source(), v1::RecallEstimate::SOURCE_GIVEN);
+  EXPECT_FALSE(response.recall().enough());
+  EXPECT_EQ(response.shards_size(), 2);
+  EXPECT_FALSE(response.shards(0).has_newest_sample_time());
+  EXPECT_EQ(response.search_time().nanos(), 30'000);
+  EXPECT_EQ(response.exact_time().nanos(), 700'000);
+  request.add_texts("a");
+  request.add_vectors()->add_values(2);
+  request.set_top_k(3);
+  request.set_filter("n = 1");
+  request.mutable_parameters()->set_nprobe(7);
+  request.mutable_parameters()->set_ef_search(8);
+  request.mutable_parameters()->set_rerank(9);
+  ASSERT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(engine_.collection, "c");
+  EXPECT_THAT(engine_.recall_request.texts, ElementsAre("a"));
+  ASSERT_EQ(engine_.recall_request.vectors.size(), 1u);
+  EXPECT_THAT(engine_.recall_request.vectors[0], ElementsAre(2));
+  EXPECT_EQ(engine_.recall_request.top_k, 3);
+  EXPECT_EQ(engine_.recall_request.filter, "n = 1");
+  EXPECT_EQ(engine_.recall_request.nprobe, 7);
+  EXPECT_EQ(engine_.recall_request.ef_search, 8);
+  EXPECT_EQ(engine_.recall_request.rerank, 9);
+  request.set_recall_target(0.9);
+  request.set_samples(5);
+  ASSERT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(engine_.recall_request.recall_target, 0.9);
+  EXPECT_EQ(engine_.recall_request.nprobe, 0);
+  EXPECT_EQ(engine_.recall_request.samples, 5);  // the engine refuses it
+  request.set_samples(0);
+  ExpectField(collections_.EvaluateRecall(request, &response, context_), "samples", "is 0");
+  request.clear_samples();
+  request.set_recall_target(0);
+  ExpectField(collections_.EvaluateRecall(request, &response, context_), "recall_target", "is 0");
+  request.set_name("c");
+  ExpectField(collections_.EvaluateRecall(request, &response, context_), "name", "");
+  request.set_name("collections/c");
+  request.set_recall_target(0.9);
+  engine_.failure = absl::NotFoundError("none");
+  EXPECT_EQ(collections_.EvaluateRecall(request, &response, context_).code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(HandlersTest, TwoEvaluationsMayRunAtOnce) {
+  v1::EvaluateRecallRequest request;
+  v1::EvaluateRecallResponse response;
+  request.set_name("collections/c");
+  absl::Status third;
+  int depth = 0;
+  // From within the first the second is made, and from within it the third.
+  engine_.on_search = [&](const engine::CallContext&) {
+    v1::EvaluateRecallResponse inner;
+    if (++depth == 1) return collections_.EvaluateRecall(request, &inner, context_);
+    third = collections_.EvaluateRecall(request, &inner, context_);
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(third.code(), absl::StatusCode::kResourceExhausted);
+  engine_.on_search = nullptr;
+  EXPECT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+}
+
 TEST_F(HandlersTest, RetrainAndCompactStartOperations) {
   engine_.operations = {Running("5")};
   v1::RetrainIndexRequest retrain;
