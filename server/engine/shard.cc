@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/index/give_way.h"
+#include "server/index/search_report.h"
 
 namespace vecino::engine {
 namespace {
@@ -92,6 +93,7 @@ absl::StatusOr<std::vector<index::Hit>> Shard::SearchAround(
     });
     if (hits->size() < wanted && k < most && found > found_before) {
       found_before = found;
+      if (params.report != nullptr) params.report->Again();
       continue;
     }
     if (hits->size() > wanted) hits->resize(wanted);

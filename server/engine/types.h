@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/engine/recall_estimate.h"
+#include "server/engine/search_effort.h"
 #include "server/index/segment_kind.h"
 #include "storage/document.h"
 
@@ -278,6 +279,11 @@ struct SearchRequest {
   // Alone of the three, and not with words, whose scores are no similarity of vectors.
   std::optional<Diversify> diversify;
   std::optional<SearchPosition> after;  // only hits behind it; alone of the three
+  // Tell how it was answered; verify: make it again exactly, and compare, which takes long.
+  struct Explain {
+    bool verify = false;
+  };
+  std::optional<Explain> explain;
 };
 
 // A value of a metadata field.
@@ -317,6 +323,8 @@ struct SearchResult {
   int query_token_count = 0;
   bool query_truncated = false;
   absl::Duration embed_time, search_time, fetch_time;
+  SearchEffort effort;
+  std::optional<SearchExplanation> explanation;  // where it was asked for
 };
 
 }  // namespace vecino::engine

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "server/index/recall_table.h"
 
 namespace vecino::index {
@@ -227,25 +226,31 @@ absl::StatusOr<std::vector<int64_t>> TableMaker::CountRanks(
         const std::vector<int64_t>& best = share.best[q];
         std::vector<int64_t>& count = counts[number];
         count.resize(ks_.size() * breadths.size() * places);
-        absl::flat_hash_map<uint32_t, size_t> ranks;
+        // The true ones by row, with their place among the best.
+        std::vector<std::pair<uint32_t, size_t>> by_row;
+        for (size_t j = 0; j < best.size(); ++j) {
+          by_row.push_back({static_cast<uint32_t>(best[j]), j});
+        }
+        std::sort(by_row.begin(), by_row.end());
         std::vector<uint32_t> slots;
+        std::vector<size_t> ranks(best.size());
         for (size_t b = 0; b < breadths.size(); ++b) {
           IvfCandidates(parts, all_.vector(queries_[q]), breadths_[breadths[b]], reranks.back(),
                         calibration_, &slots);
-          ranks.clear();
-          for (const int64_t row : best) ranks[static_cast<uint32_t>(row)] = slots.size();
+          std::fill(ranks.begin(), ranks.end(), slots.size());
           for (size_t rank = 0; rank < slots.size(); ++rank) {
-            if (const auto it = ranks.find(slots[rank]); it != ranks.end()) it->second = rank;
+            const auto it = std::lower_bound(by_row.begin(), by_row.end(),
+                                             std::pair<uint32_t, size_t>{slots[rank], 0});
+            if (it != by_row.end() && it->first == slots[rank]) ranks[it->second] = rank;
           }
           for (size_t j = 0; j < best.size(); ++j) {
             if (share.first[q][j] > breadths[b]) continue;
-            const size_t rank = ranks[static_cast<uint32_t>(best[j])];
             const auto place = static_cast<size_t>(
-                rank >= slots.size()
-                    ? reranks.size()
-                    : static_cast<size_t>(std::upper_bound(reranks.begin(), reranks.end(),
-                                                           static_cast<int>(rank)) -
-                                          reranks.begin()));
+                ranks[j] >= slots.size()
+                    ? static_cast<ptrdiff_t>(reranks.size())
+                    : std::upper_bound(reranks.begin(), reranks.end(),
+                                       static_cast<int>(ranks[j])) -
+                          reranks.begin());
             for (size_t k = 0; k < ks_.size(); ++k) {
               // The best row alone would tell of too few; the next two are lost a little more.
               if (j < static_cast<size_t>(std::max(ks_[k], 3))) {

@@ -398,7 +398,8 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
   int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k);
   if (params.ef <= 0 && params.corrections != nullptr) {
     // Only searches without a filter come here.
-    ef = std::max(k, static_cast<int>(std::ceil(ef * params.corrections->Of(k, 1))));
+    const double wide = std::ceil(ef * params.corrections->Of(k, 1));
+    ef = std::max(k, static_cast<int>(std::min(wide, 1e9)));
   }
   try {
     GraphSearch(links, rows, query, dead, allowed, hidden, top, work)

@@ -33,6 +33,13 @@ struct SearchReport {
     nprobe = std::max(of > nlist ? 0 : nprobe, probed);
     nlist = of;
   }
+  // The same rows are searched again: what was looked at stays, what was expected does not.
+  void Again() {
+    rows = 0;
+    found = 0;
+    nprobe = nlist = ef = 0;
+    exact = true;
+  }
   double expected_recall() const {
     return rows == 0 ? 1 : std::min(1.0, found / static_cast<double>(rows));
   }
