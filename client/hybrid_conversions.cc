@@ -3,6 +3,7 @@
 #include <string>
 
 #include "client/conversions.h"
+#include "client/recall_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -51,6 +52,7 @@ Status ToProto(const HybridQuery& query, const SearchOptions& options,
     message->set_sequence_number(token.sequence_number);
   }
   request->set_truncate(ToProto(options.truncate));
+  if (options.explain || options.verify) request->mutable_explain()->set_verify(options.verify);
   return Status();
 }
 
@@ -68,6 +70,8 @@ SearchResponse FromProto(const v1::HybridSearchDocumentsResponse& message) {
   response.embed_time = FromProto(message.timings().embed());
   response.search_time = FromProto(message.timings().search());
   response.fetch_time = FromProto(message.timings().fetch());
+  response.effort = FromProto(message.effort());
+  if (message.has_explanation()) response.explanation = FromProto(message.explanation());
   return response;
 }
 

@@ -2,6 +2,7 @@
 
 #include "client/conversions.h"
 #include "client/metadata_json.h"
+#include "client/recall_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -74,6 +75,7 @@ Status ToProto(const Query& query, const SearchOptions& options,
     message->set_sequence_number(token.sequence_number);
   }
   request->set_truncate(ToProto(options.truncate));
+  if (options.explain || options.verify) request->mutable_explain()->set_verify(options.verify);
   if (Status status = EffortToProto(options, request); !status.ok()) return status;
   if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
   request->set_filter(options.filter);
@@ -112,6 +114,8 @@ SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
   response.search_time = FromProto(message.timings().search());
   response.fetch_time = FromProto(message.timings().fetch());
   response.next_page_token = message.next_page_token();
+  response.effort = FromProto(message.effort());
+  if (message.has_explanation()) response.explanation = FromProto(message.explanation());
   return response;
 }
 

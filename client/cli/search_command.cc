@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "client/cli/context.h"
+#include "client/cli/explanation.h"
 #include "client/cli/format.h"
 #include "client/cli/search_options.h"
 #include "client/cli/table.h"
@@ -119,6 +120,9 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
     if (context.json) {
       PrintJson(*response, printed);
       printed += response->hits.size();
+      if (response->explanation.has_value()) {
+        std::cout << OneLine(ExplanationJson(*response)) << '\n';
+      }
     }
     options.page_token = response->next_page_token;
     std::vector<SearchHit> hits = std::move(all.hits);
@@ -133,6 +137,7 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
   } while (arguments.shape.all_pages && !options.page_token.empty());
   if (!context.json) {
     Print(all, arguments);
+    if (all.explanation.has_value()) PrintExplanation(all, std::cout, TableWidth());
     if (all.hits.empty()) {
       std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
                 << "` says how many documents there are\n";
@@ -174,6 +179,9 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->add_option("--rerank", options.rerank, "Candidates to score again")
       ->excludes(recall)
       ->excludes(exact);
+  command->add_flag("--explain", options.explain, "Tell how it was answered, shard by shard");
+  command->add_flag("--verify", options.verify,
+                    "Also run it again exactly, and tell its true recall");
   AddWordOptions(command, &arguments->words);
   command->callback([&context, arguments, text, vector, id] {
     const bool has_text = text->count() > 0, has_vector = vector->count() > 0;

@@ -413,6 +413,8 @@ struct SearchOptions {
   std::optional<Diversify> diversify;  // not with page_token
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
+  bool explain = false;  // tell how it was answered
+  bool verify = false;   // and run it again exactly, which takes long, and tell its true recall
 };
 
 // How often the values of one metadata field occur.
@@ -437,6 +439,40 @@ struct SearchHit {
   std::optional<float> dense_score, lexical_score;
 };
 
+// What a search looked at, over all shards.
+struct SearchEffort {
+  int effective_nprobe = 0;   // lists scanned of a shard's index, the mean
+  int effective_ef = 0;       // breadth of the graph search, the greatest
+  int64_t rows_scanned = 0;   // compared by codes or vectors
+  int64_t rows_rescored = 0;  // of these, by full vectors after that
+  double expected_recall = 0;
+  bool exact = false;  // every document that may be found was compared
+  // Why there are fewer hits than were asked for: `no_more_documents`, `parameters` (the caller's
+  // own), `candidates`; empty: there are as many.
+  std::string shortfall_reason;
+};
+
+// How a search was answered.
+struct SearchExplanation {
+  struct Shard {
+    int shard = 0;
+    std::string plan;  // in words
+    int nprobe = 0, nlist = 0, ef = 0;
+    int64_t rows_scanned = 0, rows_reranked = 0, rows_rescored = 0;
+    int64_t passing_rows = 0;  // that may be found
+    double expected_recall = 0;
+  };
+  struct Stage {
+    std::string stage;
+    std::chrono::microseconds time{0};
+  };
+  std::vector<Shard> shards;
+  double selectivity = 1;    // share of the documents that the filter lets pass
+  double recall_target = 0;  // 0: exact, or the caller's own parameters
+  std::vector<Stage> stages;
+  std::optional<double> verified_recall;  // with verify
+};
+
 struct SearchResponse {
   std::vector<SearchHit> hits;      // best first
   Metric metric = Metric::kCosine;  // says nothing of a search for words
@@ -445,6 +481,8 @@ struct SearchResponse {
   bool query_truncated = false;
   std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0};
   std::string next_page_token;  // empty when nothing follows
+  SearchEffort effort;
+  std::optional<SearchExplanation> explanation;  // with explain
 };
 
 struct SearchCall {

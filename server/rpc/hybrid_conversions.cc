@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/effort_conversions.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
@@ -81,6 +82,7 @@ absl::Status ReadHybrid(const v1::HybridSearchDocumentsRequest& request,
   if (!tokens.ok()) return tokens.status();
   out->tokens = *std::move(tokens);
   out->filter = request.filter();
+  if (request.has_explain()) out->explain = {.verify = request.explain().verify()};
   return absl::OkStatus();
 }
 
@@ -101,6 +103,10 @@ absl::Status WriteHybrid(std::string_view collection, const engine::SearchResult
   WriteDuration(result.search_time, out->mutable_timings()->mutable_search());
   WriteDuration(result.fetch_time, out->mutable_timings()->mutable_fetch());
   out->set_query_truncated(result.query_truncated);
+  WriteEffort(result.effort, out->mutable_effort());
+  if (result.explanation.has_value()) {
+    WriteExplanation(*result.explanation, out->mutable_explanation());
+  }
   return absl::OkStatus();
 }
 

@@ -77,18 +77,21 @@ Promise::Promise(PromiseData data, int threads) : data_(std::move(data)) {
   const auto frozen = index.FreezeForDrain(1);
   data_.rows = {};
   double start = CpuSeconds();
-  const auto lap = [&] { return std::exchange(start, CpuSeconds()); };
+  const auto lap = [&] {
+    const double now = CpuSeconds();
+    return now - std::exchange(start, now);
+  };
   auto generation = TrainGeneration(*frozen, Metric::kInnerProduct, true, d,
                                     {.id = 1, .threads = threads}, GoOn);
   Check(generation.status());
-  train_seconds = -lap() + start;
+  train_seconds = lap();
   auto segment = IvfSegment::Build(*frozen, *generation, "", GoOn, nullptr, threads);
   Check(segment.status());
   segment_ = *segment;
-  encode_seconds = -lap() + start;
+  encode_seconds = lap();
   auto calibration = CalibrateIvf({{segment_.get()}}, kCalibrationQueries, 1, GoOn, threads);
   Check(calibration.status());
-  calibrate_seconds = -lap() + start;
+  calibrate_seconds = lap();
   (*generation)->SetCalibration(*std::move(calibration));
   Filter(1);
 }
@@ -145,6 +148,8 @@ PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
   }
   answer.micros = 1e6 * (CpuSeconds() - start);
   const auto n = static_cast<double>(queries);
+  // Where lists are scanned, centroids were ranked, by their codes.
+  if (answer.breadth > 0) answer.cost += n * generation().nlist() * SearchCost::kCode;
   answer.recall = found / (n * k);
   for (double* x : {&answer.breadth, &answer.scanned, &answer.reranked, &answer.compared,
                     &answer.cost, &answer.micros, &answer.expected}) {
