@@ -16,13 +16,20 @@ using internal::FromProto;
 using internal::ToProto;
 
 // Whether `stored` is what `wanted` asks for, as far as `wanted` says.
+bool Agrees(const std::optional<Chunking>& wanted, const std::optional<Chunking>& stored) {
+  if (!wanted.has_value() || !stored.has_value()) return wanted.has_value() == stored.has_value();
+  return (wanted->max_tokens == 0 || wanted->max_tokens == stored->max_tokens) &&
+         (!wanted->overlap_tokens.has_value() || wanted->overlap_tokens == stored->overlap_tokens);
+}
+
 bool Agrees(const Collection& wanted, const Collection& stored) {
   return (wanted.dimension == 0 || wanted.dimension == stored.dimension) &&
          wanted.metric == stored.metric && wanted.model == stored.model &&
          (wanted.shard_count == 0 || wanted.shard_count == stored.shard_count) &&
          (wanted.index_kind.empty() || wanted.index_kind == stored.index_kind) &&
          (wanted.recall_target == 0 || wanted.recall_target == stored.recall_target) &&
-         wanted.index_parameters == stored.index_parameters;
+         wanted.index_parameters == stored.index_parameters &&
+         Agrees(wanted.chunking, stored.chunking);
 }
 
 }  // namespace

@@ -281,7 +281,8 @@ std::vector<Option> MakeOptions() {
               "Newest rows of a shard that are kept apart before they become a segment."),
       Count("index", "memory-bytes", &Config::index_memory_bytes, 0, int64_t{1} << 50,
             "none; a limit that is too low leaves shards unmerged and slow",
-            "Memory that indexes may take; builds that would pass it are refused. 0: no limit."),
+            "Memory that indexes of vectors and of fields may take; builds that would pass it are "
+            "refused. 0: no limit."),
       Integer("index", "locked-percent", &Config::index_locked_percent, 0, 90,
               "memory that other programs, and the store's files, cannot have",
               "Share of the memory this process may use that index files are locked in, so that no "

@@ -97,6 +97,56 @@ struct IndexParameters {
   friend bool operator==(const IndexParameters&, const IndexParameters&) = default;
 };
 
+// How the texts of documents are split into passages, each with a vector of its own.
+struct Chunking {
+  int max_tokens = 0;                 // of a passage; 0 on creation: the model's window
+  std::optional<int> overlap_tokens;  // with the next passage, at most; unset on creation: 32
+
+  friend bool operator==(const Chunking&, const Chunking&) = default;
+};
+
+// One of the two sides of a migration: the embeddings there were, and those that it makes.
+enum class EmbeddingSide { kOld, kNew };
+
+struct EmbeddingSideInfo {
+  std::string model;  // empty: none
+  std::string model_hash;
+  int dimension = 0;
+  int64_t documents_without_vector = 0;
+};
+
+// How alike the answers of the two sides are, over some queries. Shares, mean.
+struct EmbeddingOverlap {
+  int samples = 0, top_k = 0;
+  double overlap = 0;              // of the old side's top_k that are among the new side's
+  double rank_biased_overlap = 0;  // p = 0.9
+  bool own_texts = false;          // whether the queries were texts of the collection
+};
+
+struct EmbeddingMigration {
+  enum class State { kBuilding, kReady, kCutOver };
+  State state = State::kBuilding;
+  EmbeddingSide active = EmbeddingSide::kOld;  // that the collection uses
+  EmbeddingSideInfo old_side, new_side;
+  int64_t documents_done = 0, documents_total = 0;
+  int64_t lag = 0;  // writes that the side not in use does not have yet
+  std::optional<EmbeddingOverlap> overlap;
+  std::string operation;  // id
+  std::chrono::system_clock::time_point begin_time,
+      switch_time;      // switch: the epoch before the first
+  std::string problem;  // why the side not in use does not catch up; empty: it does
+};
+
+struct MigrationOptions {
+  std::string model;                 // name without `models/`
+  int dimension = 0;                 // 0: the model's
+  std::vector<std::string> queries;  // for the overlap; empty: texts of the collection
+  int top_k = 0;                     // 0: 10
+  bool automatic = false;            // go over once ready, if the overlap is min_overlap at least
+  double min_overlap = 0;
+  bool allow_vectorless = false;  // go on though documents have a vector and no text
+};
+
 struct Collection {
   std::string id;
   int dimension = 0;  // 0 on creation: the model's
@@ -108,8 +158,10 @@ struct Collection {
   std::string index_kind;
   double recall_target = 0;  // of searches that name none; 0 on creation: the server's, 0.95
   IndexParameters index_parameters;
+  std::optional<Chunking> chunking;  // none: a document has one vector
   std::string etag;
   std::chrono::system_clock::time_point create_time;
+  std::optional<EmbeddingMigration> migration;  // none on creation
 };
 
 // Bytes.
@@ -132,6 +184,14 @@ struct GenerationStats {
   int nprobe = 0;        // lists that reach the recall target for 10 documents, measured
   double imbalance = 0;  // of the lists: 1 when all are alike
   std::chrono::system_clock::time_point train_time;
+};
+
+// A sign that a shard's index does not fit its rows any more.
+struct DriftSignal {
+  std::string name;  // "growth", "imbalance", "assignment_error", "deleted_share", ...
+  double value = 0;  // 0: not known yet
+  double limit = 0;  // 0: none
+  bool due = false;  // beyond the limit, judged on enough
 };
 
 // What was measured of recall: the share of the true nearest documents that searches found.
@@ -159,15 +219,18 @@ struct ShardStats {
   int64_t live_documents = 0, last_sequence_number = 0, tail_rows = 0;
   int segments = 0;
   int64_t deleted_rows = 0, tail_bytes = 0;
-  SegmentMemory memory;  // of its segments
+  int64_t field_bytes = 0;  // of metadata and words: rows, columns, bitmaps, postings
+  SegmentMemory memory;     // of its segments
   std::vector<SegmentStats> segment_stats;
   std::optional<GenerationStats> generation;  // the newest
   std::string last_choice;                    // what maintenance did last, and why
-  RecallStats recall;                         // of its own answers
+  std::vector<DriftSignal> drift;
+  RecallStats recall;  // of its own answers
 };
 
 struct CollectionStats {
   int64_t live_documents = 0, deleted_rows = 0, tail_rows = 0, tail_bytes = 0, segment_bytes = 0;
+  int64_t field_bytes = 0;  // as ShardStats::field_bytes
   int segments = 0;
   SegmentMemory memory;  // of the segments; its parts but `mapped` add up to segment_bytes
   std::vector<ShardStats> shards;
@@ -223,6 +286,12 @@ struct OperationShard {
   int64_t rows_done = 0, rows_total = 0;  // of the stage; total 0: not known
   bool done = false;
   Status status;  // when done
+  // Of a retrain: "published", "rejected", "not needed"; empty before.
+  std::string outcome;
+  std::string reason;  // when it was rejected or not needed
+  // Of old index and new build, on the same queries; 0: not measured.
+  double recall_before = 0, recall_after = 0;
+  int64_t rows_scanned_before = 0, rows_scanned_after = 0;  // by a search, the mean
 };
 
 // Good to a factor of two.
@@ -234,7 +303,7 @@ struct OperationEstimate {
 };
 
 struct Operation {
-  enum class Type { kRetrain, kCompact, kPurge, kPatch };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate };
   std::string id;  // empty: nothing was started
   std::string collection;
   Type type = Type::kRetrain;
@@ -242,7 +311,8 @@ struct Operation {
   bool done = false, cancel_requested = false;
   Status status;  // when done
   std::vector<OperationShard> shards;
-  std::optional<OperationEstimate> estimate;  // with validate_only
+  std::optional<OperationEstimate> estimate;    // with validate_only
+  std::optional<EmbeddingMigration> migration;  // kMigrate, unless it ended before the last start
 };
 
 // What a purge or a patch by filter would do, or has begun to.
@@ -263,22 +333,39 @@ struct IndexExportInfo {
   Metric metric = Metric::kCosine;
 };
 
-// Takes what ExportIndex sends: Begin once, then the file's bytes in order, then the document ids
-// in order of FAISS's ids (0, 1, …), all on the caller's thread. An error ends the call and is its
-// result.
+// Takes what ExportIndex sends: Begin, then the file's bytes in order, then the document ids in
+// order of FAISS's ids (0, 1, …), all on the caller's thread. An error ends the call and is its
+// result. All of it comes once, unless Restart says true.
 class IndexExportSink {
  public:
   virtual ~IndexExportSink() = default;
   virtual Status Begin(const IndexExportInfo& info) = 0;
   virtual Status IndexData(std::string_view bytes) = 0;
   virtual Status DocumentIds(const std::vector<std::string>& ids) = 0;
+  // The stream broke off after Begin, for `why`: the server stops, or the connection is lost. True:
+  // what came is forgotten and the server asked for the index anew, as it is then; Begin comes
+  // again. False: the call ends with `why`.
+  virtual bool Restart(const Status& why) {
+    static_cast<void>(why);
+    return false;
+  }
+};
+
+// A part of a document's text.
+struct Passage {
+  int index = 0;              // among the document's passages
+  size_t start = 0, end = 0;  // bytes [start, end) of the text
+  std::string text;           // of a hit's passage, when the search returns texts
+  std::vector<float> vector;  // of a document's passages, when vectors were asked for
 };
 
 struct Document {
   std::string id;
   std::string text;
   std::string metadata_json;  // one JSON object, or empty
-  std::vector<float> vector;  // empty: made from the text, or not asked for
+  std::vector<float> vector;  // empty: made from the text, not asked for, or there are several
+  std::vector<Passage>
+      passages;  // set by reads that ask for them, or for vectors where several are
   int64_t version = 0;
   std::chrono::system_clock::time_point create_time, update_time;
   // Changes with every version. Set by reads; Upsert, Update and Delete with an etag do something
@@ -299,7 +386,7 @@ enum class WriteMode {
 
 // Which parts of a document a read returns besides id, version and times.
 struct ReadMask {
-  bool text = true, metadata = true, vector = false;
+  bool text = true, metadata = true, vector = false, passages = false;
 };
 
 struct StreamOptions {
@@ -395,6 +482,23 @@ struct HybridQuery {
   int candidates = 0;     // hits to take of each ranking; 0: the server's default
 };
 
+// A stage behind a search: a reranker scores the best hits against the query's text, and they come
+// by its score. Hits that are not scored keep their order behind those that are.
+struct Reranking {
+  std::string model;                    // name without `models/`; empty: the server's only reranker
+  int candidates = 0;                   // hits to score; 0: the server's, at least 50
+  std::chrono::milliseconds budget{0};  // how long it may take; 0: no limit
+  std::string query;                    // instead of the query's text, which others have not
+};
+
+// What reranking did.
+struct Reranked {
+  std::string model;
+  int pairs = 0;            // scored
+  int truncated_pairs = 0;  // of these cut to the model's window
+  bool complete = false;    // false: the budget ran out
+};
+
 struct SearchOptions {
   int top_k = 10;
   ReadMask read_mask;
@@ -413,6 +517,7 @@ struct SearchOptions {
   std::optional<Diversify> diversify;  // not with page_token
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
+  std::optional<Reranking> reranking;  // not with group_by, diversify or page_token
   bool explain = false;  // tell how it was answered
   bool verify = false;   // and run it again exactly, which takes long, and tell its true recall
 };
@@ -437,6 +542,8 @@ struct SearchHit {
   std::string group_json;
   // Of a hybrid search: its scores in the two rankings, where it was among their candidates.
   std::optional<float> dense_score, lexical_score;
+  std::optional<float> rerank_score;  // where it was scored by a reranker
+  std::optional<Passage> passage;     // of a collection with chunking: the best one
 };
 
 // What a search looked at, over all shards.
@@ -479,7 +586,8 @@ struct SearchResponse {
   bool higher_is_better = true;
   int query_token_count = 0;
   bool query_truncated = false;
-  std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0};
+  std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0}, rerank_time{0};
+  std::optional<Reranked> reranked;
   std::string next_page_token;  // empty when nothing follows
   SearchEffort effort;
   std::optional<SearchExplanation> explanation;  // with explain
@@ -497,8 +605,9 @@ struct AnswerOptions {
   int prompt_token_budget = 0;  // 0: the server's, 3,000
   int max_answer_tokens = 0;    // 0: the server's
   std::optional<float> temperature;
-  bool return_prompt = false;  // also when the server has a generator
-  bool hybrid = false;         // search for words, too
+  bool return_prompt = false;          // also when the server has a generator
+  bool hybrid = false;                 // search for words, too
+  std::optional<Reranking> reranking;  // of what was found
 };
 
 struct AnswerEnd {
@@ -526,6 +635,12 @@ struct Embedding {
   bool truncated = false;
 };
 
+struct RerankedText {
+  float score = 0;  // higher is more relevant
+  int token_count = 0;
+  bool truncated = false;
+};
+
 // Where the time of an Embed went in the server: making tokens, waiting for the model until the
 // last text's turn came, and the batches the texts were in, summed. What its cache knew counts as
 // zero.
@@ -535,7 +650,9 @@ struct EmbedTimings {
 
 struct Model {
   std::string name;
-  int dimension = 0, max_tokens = 0;
+  int dimension = 0, max_tokens = 0;  // a reranker's dimension is 0
+  std::string task;                   // "embed" or "rerank"; "unknown" from a newer server
+  std::string activation;             // of a reranker: "sigmoid" or "identity"
   std::string pooling;
   bool normalize = false;
   std::string precision, hash, query_prompt, document_prompt;

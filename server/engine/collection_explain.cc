@@ -29,7 +29,9 @@ void Count(const index::Tombstones& dead, int64_t rows, const uint64_t* allowed,
 
 Rows CountRows(const PinnedShard& pinned, const fields::Filter* filter, FilterCache* cache) {
   std::optional<ShardFilter> bits;
-  if (filter != nullptr) bits.emplace(pinned.shard->fields(), *filter, cache);
+  if (filter != nullptr) {
+    bits.emplace(pinned.shard->fields(), *filter, pinned.shard->labels(), cache, /*maps=*/nullptr);
+  }
   const index::View& view = *pinned.pinned.view;
   Rows rows;
   for (const index::SegmentRows& part : view.segments) {
@@ -108,8 +110,8 @@ absl::StatusOr<SearchExplanation> Collection::MakeExplanation(const SearchReques
       std::vector<uint64_t>& expired = task.shards[shard].pinned.expired;
       expired.insert(std::upper_bound(expired.begin(), expired.end(), document->sequence),
                      document->sequence);
-      std::erase_if(task.search.hits[shard], [&](const index::Hit& hit) {
-        return hit.label == document->sequence;
+      std::erase_if(task.search.hits[shard], [&](const ShardHit& hit) {
+        return hit.sequence == document->sequence;
       });
     }
     task.search.k -= static_cast<int>(query.exclude.size());

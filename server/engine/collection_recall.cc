@@ -140,15 +140,16 @@ std::vector<Collection::StoredRow> Collection::PickRows(absl::Span<const PinnedS
                                                : part->tail->tombstones().IsDead(slot);
     const uint64_t label = part->segment != nullptr ? part->segment->segment->label(slot)
                                                     : part->tail->label(static_cast<int>(slot));
+    const uint64_t sequence = shards[part->shard].shard->labels().SequenceOf(label);
     const std::vector<uint64_t>& expired = shards[part->shard].pinned.expired;
-    if (dead || label > shards[part->shard].pinned.applied ||
-        std::binary_search(expired.begin(), expired.end(), label)) {
+    if (dead || sequence > shards[part->shard].pinned.applied ||
+        std::binary_search(expired.begin(), expired.end(), sequence)) {
       return;
     }
     const float* const vector = part->segment != nullptr
                                     ? part->segment->segment->vector(slot)
                                     : part->tail->vector(static_cast<int>(slot));
-    picked.push_back({{part->shard, label}, {vector, vector + dimension}});
+    picked.push_back({{part->shard, sequence}, {vector, vector + dimension}});
   };
   // Selection sampling (Knuth 3.4.2 S) where most rows are wanted; otherwise blindly, for as long
   // as that finds what is live.

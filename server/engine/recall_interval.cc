@@ -14,11 +14,14 @@ RecallInterval IntervalOf(const RecallSums& sums) {
   // With one search of recall 0 more.
   const double mean = sums.sum / (n + 1);
   const double variance = sums.squares / (n + 1) - mean * mean;
-  const double effective = variance > 0 ? std::max(n, n * most / variance) : n;
+  // Student's t for n - 1 over z, by the first term of its expansion (Fisher 1926).
+  const double t_over_z = 1 + (kZ * kZ + 1) / (4 * std::max(1.0, n - 1));
+  const double effective =
+      variance > 0 ? std::max(n, n * most / (variance * t_over_z * t_over_z)) : n;
   const double z2 = kZ * kZ / effective;
   const double centre = (p + z2 / 2) / (1 + z2);
   const double half = kZ / (1 + z2) * std::sqrt(most / effective + z2 / (4 * effective));
-  return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
+  return {p == 0 ? 0 : std::max(0.0, centre - half), p == 1 ? 1 : std::min(1.0, centre + half)};
 }
 
 }  // namespace vecino::engine

@@ -29,14 +29,14 @@ struct RecallSums {
 // each found all or nothing, would leave the mean as uncertain as it is (the effective sample size
 // of Korn and Graubard 1998, as for a cluster sample whose clusters are searches):
 //
-//     n_eff = max(n, n · p (1 - p) / s²)
+//     n_eff = max(n, n · p (1 - p) / s² · (z / t)²)
 //
-// with s² the variance of the searches' recalls. p (1 - p) is the most that s² can be, so n_eff ≥
-// n, and n where all or nothing is found. s² is measured on few searches of which most find all:
-// the rare bad ones may all be missing. So it counts one search more, of recall 0. Without it 50
-// searches of which 3% find nothing, 17% .9 and the rest all are covered by 76% of the intervals,
-// with it by 98%; at 1,000 searches it makes the interval 1 to 20% wider. docs/recall.md has the
-// table; a test repeats it.
+// with s² the variance of the searches' recalls and t Student's for n - 1 (1.025 z for 50
+// searches), as s² is measured, too. p (1 - p) is the most that s² can be, so n_eff ≥ n, and n
+// where all or nothing is found. Few searches of which most find all say little of s²: the rare bad
+// ones may all be missing. So s² counts one search more, of recall 0. Without it 50 searches of
+// which 3% find nothing, 17% .9 and the rest all are covered by 76% of the intervals, with it by
+// 98%; at 1,000 searches it widens them by 1 to 20%. docs/recall.md has the table, a test repeats.
 //
 // Without searches: 0 to 1.
 RecallInterval IntervalOf(const RecallSums& sums);

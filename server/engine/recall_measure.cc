@@ -47,6 +47,25 @@ void Drop(uint64_t label, std::vector<Hit>* hits) {
   std::erase_if(*hits, [label](const Hit& hit) { return hit.label == label; });
 }
 
+// Documents of a chunked collection are found through their passages, so only a search for
+// documents tells which are the best.
+absl::StatusOr<std::vector<Hit>> ExactDocuments(const PinnedShard& one,
+                                                const AnsweredSearch& search,
+                                                const index::RowFilter* filter,
+                                                absl::FunctionRef<absl::Status()> checkpoint) {
+  index::SearchParams params;
+  params.k = search.k + (search.itself.has_value() ? 1 : 0);
+  params.exact = true;
+  params.filter = filter;
+  auto found = one.shard->SearchPinned(one.pinned, search.vector.data(), params, checkpoint);
+  if (!found.ok()) return found.status();
+  std::vector<Hit> hits;
+  for (const ShardHit& hit : *found) {
+    if (hit.sequence <= one.pinned.applied) hits.push_back({hit.sequence, hit.score});
+  }
+  return hits;
+}
+
 }  // namespace
 
 absl::StatusOr<MeasuredSearches> MeasureRecall(absl::Span<const PinnedShard> shards,
@@ -66,18 +85,20 @@ absl::StatusOr<MeasuredSearches> MeasureRecall(absl::Span<const PinnedShard> sha
     std::vector<index::TopK> tops;
     tops.reserve(searches.size());  // pointed into
     std::vector<index::ExactQuery> queries;
+    const bool chunked = shard.labels().chunked();
     for (const AnsweredSearch& search : searches) {
+      if (chunked) break;  // the scan below counts rows only
       queries.push_back(
           {search.vector.data(),
            &tops.emplace_back(metric, search.k + (search.itself.has_value() ? 1 : 0))});
     }
     std::optional<ShardFilter> bits;
-    if (filter != nullptr) bits.emplace(shard.fields(), *filter, cache);
+    if (filter != nullptr) bits.emplace(shard.fields(), *filter, shard.labels(), cache, nullptr);
     const auto count =
         index::ScanExactly(*pinned.view, metric, static_cast<size_t>(shard.dimension()), queries,
                            {.filter = bits.has_value() ? &*bits : nullptr,
-                            .last_label = pinned.applied,
-                            .left_out = pinned.expired},
+                            .last_label = shard.labels().Last(pinned.applied),
+                            .left_out = chunked ? absl::Span<const uint64_t>() : pinned.expired},
                            checkpoint);
     if (!count.ok()) return count.status();
     all.live += count->live;
@@ -89,12 +110,20 @@ absl::StatusOr<MeasuredSearches> MeasureRecall(absl::Span<const PinnedShard> sha
     measured.share = share(all);
     for (size_t i = 0; i < searches.size(); ++i) {
       const auto k = static_cast<size_t>(searches[i].k);
-      std::vector<Hit> truth = tops[i].Take();
-      std::vector<Hit> answer = searches[i].hits[s];
+      std::vector<Hit> truth, answer;
+      if (chunked) {
+        auto exact =
+            ExactDocuments(shards[s], searches[i], bits.has_value() ? &*bits : nullptr, checkpoint);
+        if (!exact.ok()) return exact.status();
+        truth = *std::move(exact);
+      } else {
+        truth = tops[i].Take();
+      }
+      for (const ShardHit& hit : searches[i].hits[s]) answer.push_back({hit.sequence, hit.score});
       const auto& itself = searches[i].itself;
       if (itself.has_value() && itself->shard == s) {
-        Drop(itself->label, &truth);
-        Drop(itself->label, &answer);
+        Drop(itself->sequence, &truth);
+        Drop(itself->sequence, &answer);
       }
       AddFound(answer, &truth);
       SortBest(metric, k, &truth);

@@ -19,13 +19,13 @@ namespace vecino::engine {
 
 // One search of a collection as it was answered.
 struct AnsweredSearch {
-  std::vector<float> vector;                  // as it is compared
-  int k = 0;                                  // rows asked for
-  std::vector<std::vector<index::Hit>> hits;  // of each shard, best first
+  std::vector<float> vector;                // as it is compared
+  int k = 0;                                // documents asked for
+  std::vector<std::vector<ShardHit>> hits;  // of each shard, best first
   // A stored document whose vector this is: in no answer, neither found nor true.
   struct Itself {
     size_t shard = 0;
-    uint64_t label = 0;
+    uint64_t sequence = 0;
   };
   std::optional<Itself> itself;
 };

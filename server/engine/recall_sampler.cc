@@ -105,6 +105,7 @@ void RecallSampler::Measure(const RecallTask& task, absl::FunctionRef<absl::Stat
                       .recall = *one.recall,
                       .target = task.target};
   task.book->Add(RecallSource::kLive, sample);
+  task.book->AddQuery(task.search.vector);
   for (size_t s = 0; s < task.shards.size(); ++s) {
     if (!one.shards[s].has_value()) continue;
     sample.share = measured->shard_shares[s];

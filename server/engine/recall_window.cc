@@ -1,8 +1,15 @@
 #include "server/engine/recall_window.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace vecino::engine {
+namespace {
+
+// Queries that a book keeps.
+constexpr size_t kKeptQueries = 256;
+
+}  // namespace
 
 void RecallWindow::Add(const RecallSample& sample) {
   samples_.push_back(
@@ -80,6 +87,25 @@ void RecallBook::Clear() {
   live_.Clear();
   stored_.Clear();
   for (auto& kind : kinds_) kind.reset();
+}
+
+void RecallBook::AddQuery(std::vector<float> vector) {
+  std::vector<float> dropped;  // freed without the lock
+  absl::MutexLock lock(&mu_);
+  if (queries_.size() == kKeptQueries) {
+    dropped = std::move(queries_.front());
+    queries_.pop_front();
+  }
+  queries_.push_back(std::move(vector));
+}
+
+std::vector<float> RecallBook::RecentQueries(size_t most) const {
+  std::vector<float> result;
+  absl::MutexLock lock(&mu_);
+  for (size_t i = queries_.size() - std::min(most, queries_.size()); i < queries_.size(); ++i) {
+    result.insert(result.end(), queries_[i].begin(), queries_[i].end());
+  }
+  return result;
 }
 
 }  // namespace vecino::engine

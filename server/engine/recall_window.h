@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <deque>
 #include <memory>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -58,10 +59,16 @@ class RecallBook {
   // Forgets all, since what was measured is no more.
   void Clear();
 
+  // Vectors that callers searched for, as they were compared; the last ones are kept.
+  void AddQuery(std::vector<float> vector);
+  // The latest of them, `most` at most, one behind the other.
+  std::vector<float> RecentQueries(size_t most) const;
+
  private:
   const RecallWindowLimits limits_;
   mutable absl::Mutex mu_;
   RecallWindow live_ ABSL_GUARDED_BY(mu_), stored_ ABSL_GUARDED_BY(mu_);
+  std::deque<std::vector<float>> queries_ ABSL_GUARDED_BY(mu_);  // the latest last
   // Made when the first sample of the kind comes.
   std::array<std::unique_ptr<RecallWindow>, index::kSearchKinds> kinds_ ABSL_GUARDED_BY(mu_);
 };

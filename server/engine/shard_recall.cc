@@ -13,6 +13,12 @@ void Shard::AddRecall(RecallSource source, const RecallSample& sample, uint64_t 
   if (epoch < recall_since_.load(std::memory_order_acquire)) return;
   recall_.Add(source, sample);
   if (source != RecallSource::kLive) return;
+  const RecallEstimate live = recall_.Estimate(source, sample.time);
+  NoteRecall({.lower = live.lower,
+              .upper = live.upper,
+              .target = live.recall_target,
+              .samples = live.samples,
+              .oldest = live.oldest});
   // Who said a number of lists gets that.
   if (options_.index.nprobe > 0 || options_.index.ef_search > 0) return;
   std::optional<std::string> changed = breadth_.Add(sample, epoch);

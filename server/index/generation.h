@@ -31,6 +31,12 @@ class Generation {
     int64_t expected_rows = 0;
     uint64_t seed = 1234;
     int threads = 1;  // of ParallelFor; any number gives the same generation
+    // Unless null: set to how many rows training looks at, each as often as it does, and raised as
+    // it goes on.
+    struct Progress {
+      std::atomic<int64_t> done{0}, total{0};
+    };
+    Progress* progress = nullptr;
   };
 
   // Between √rows and rows / 39 (FAISS asks for 39 rows a list to train). 8·√rows: measured, see
@@ -70,7 +76,16 @@ class Generation {
   // the rows that were there when it was trained: what later rows are compared with to see drift.
   float base_error() const { return base_error_; }
   float base_imbalance() const { return base_imbalance_; }
-  void SetBase(float error, float imbalance) { base_error_ = error, base_imbalance_ = imbalance; }
+  // Mean squared distance of a row to what its product codes say, over a sample of the same rows;
+  // 0: not known (files from before it was kept).
+  float base_quantization() const { return base_quantization_; }
+  // The highest label that was there when it was trained: rows above it came since. 0: not known.
+  uint64_t trained_through() const { return trained_through_; }
+  // Before it is shared.
+  void SetBase(float error, float imbalance, float quantization = 0, uint64_t trained_through = 0) {
+    base_error_ = error, base_imbalance_ = imbalance, base_quantization_ = quantization;
+    trained_through_ = trained_through;
+  }
   // Whether training left out the rows that IsHeldOut (training.h) says. Before it is shared.
   bool held_out() const { return held_out_; }
   void SetHeldOut(bool held_out) { held_out_ = held_out; }
@@ -123,7 +138,8 @@ class Generation {
   int nlist_ = 0;
   int64_t trained_rows_ = 0;
   int64_t trained_at_us_ = 0;
-  float base_error_ = 0, base_imbalance_ = 1;
+  float base_error_ = 0, base_imbalance_ = 1, base_quantization_ = 0;
+  uint64_t trained_through_ = 0;
   bool held_out_ = false;
   std::vector<float> centroids_;
   std::unique_ptr<ProductQuantizer> quantizer_;

@@ -1,6 +1,7 @@
 // k-means fast enough to run while serving: blocked products of 8-bit integers.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -29,7 +30,13 @@ struct KMeansOptions {
   // comes of that finds less: recall .937 against .955 with 128 of 4,400 lists.)
   int two_level_above = 10'000;
   int threads = 1;  // of ParallelFor; any number gives the same output
+  // Unless null, rows are added to it as they are compared with all clusters, each several times:
+  // KMeansRows in all, or fewer when it stops early.
+  std::atomic<int64_t>* compared = nullptr;
 };
+
+// How many rows a training of n rows compares with all clusters at most, each pass counted.
+int64_t KMeansRows(int64_t n, const KMeansOptions& options);
 
 // rows: n × d floats. Returns clusters × d floats. A cluster that loses its rows, or falls far
 // under the mean, is re-seeded by splitting a large one, so that lists stay balanced. Stops

@@ -12,19 +12,18 @@ namespace vecino::index {
 absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& rows, Metric metric,
                                                             bool unit, size_t d,
                                                             Generation::TrainOptions options,
-                                                            Checkpoint checkpoint) {
+                                                            Checkpoint checkpoint,
+                                                            const SpoilFn& spoil) {
   if (options.expected_rows == 0) options.expected_rows = rows.live();
   const int nlist =
       options.nlist > 0 ? options.nlist : Generation::DefaultLists(options.expected_rows);
   const bool hold_out = rows.live() >= kLeastHeldOutOf;
-  int64_t left = rows.live();
-  if (hold_out) {
-    absl::Status counted = rows.ForEachLive([&](uint64_t label, const float*) {
-      left -= IsHeldOut(label);
-      return absl::OkStatus();
-    });
-    if (!counted.ok()) return counted;
-  }
+  int64_t left = 0;  // that may be taken and were not looked at yet
+  absl::Status counted = rows.ForEachLive([&](uint64_t label, const float*) {
+    left += !hold_out || !IsHeldOut(label);
+    return left % 65536 == 0 ? checkpoint() : absl::OkStatus();
+  });
+  if (!counted.ok()) return counted;
   const int64_t wanted = std::min(left, Generation::SampleRows(nlist));
   std::vector<float> sample;
   try {
@@ -46,6 +45,7 @@ absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& ro
     return absl::ResourceExhaustedError(absl::StrCat("no memory for a sample of ", wanted,
                                                      " rows of ", d, " dimensions to train on"));
   }
+  if (spoil) spoil(&sample);
   auto generation =
       Generation::Train(metric, unit, d, sample.data(), sample.size() / d, options, checkpoint);
   if (generation.ok()) (*generation)->SetHeldOut(hold_out);

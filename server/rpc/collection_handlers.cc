@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/cleanup/cleanup.h"
+#include "server/engine/validation.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/export_stream.h"
 #include "server/rpc/index_conversions.h"
@@ -120,16 +121,18 @@ absl::Status CollectionHandlers::EvaluateRecall(const v1::EvaluateRecallRequest&
 
 absl::Status CollectionHandlers::Start(std::string_view name, engine::Operation::Type type,
                                        std::span<const int> shards, bool validate_only,
-                                       google::longrunning::Operation* response) {
+                                       google::longrunning::Operation* response,
+                                       double min_recall) {
   auto id = ParseCollectionName("name", name);
   if (!id.ok()) return id.status();
+  if (absl::Status status = engine::CheckRecallGate(min_recall); !status.ok()) return status;
   if (validate_only) {
     auto estimate = engine_.EstimateOperation(*id, type, shards);
     if (!estimate.ok()) return estimate.status();
     WriteEstimate(*id, type, *estimate, response);
     return absl::OkStatus();
   }
-  auto info = engine_.StartOperation(*id, type, shards);
+  auto info = engine_.StartOperation(*id, type, shards, min_recall);
   if (!info.ok()) return info.status();
   WriteOperation(*info, response);
   return absl::OkStatus();
@@ -140,7 +143,7 @@ absl::Status CollectionHandlers::RetrainIndex(const v1::RetrainIndexRequest& req
                                               const engine::CallContext&) {
   return Start(request.name(), engine::Operation::Type::kRetrain,
                {request.shards().data(), static_cast<size_t>(request.shards_size())},
-               request.validate_only(), response);
+               request.validate_only(), response, request.min_recall_gate());
 }
 
 absl::Status CollectionHandlers::CompactIndex(const v1::CompactIndexRequest& request,

@@ -52,7 +52,7 @@ class CollectionHandlers {
  private:
   absl::Status Start(std::string_view name, engine::Operation::Type type,
                      std::span<const int> shards, bool validate_only,
-                     google::longrunning::Operation* response);
+                     google::longrunning::Operation* response, double min_recall = 0);
 
   engine::Engine& engine_;
   std::atomic<int> exports_ = 0;      // under way, of all collections

@@ -6,6 +6,7 @@
 
 #include "server/rpc/conversions.h"
 #include "server/rpc/effort_conversions.h"
+#include "server/rpc/rerank_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/search_page_token.h"
 #include "server/rpc/text.h"
@@ -136,6 +137,9 @@ absl::Status ReadShape(std::string_view collection, const v1::SearchDocumentsReq
       }
     }
   }
+  if (request.has_rerank()) {
+    if (absl::Status status = ReadRerank(request.rerank(), out); !status.ok()) return status;
+  }
   if (!request.page_token().empty()) {
     auto position = ReadSearchPageToken(collection, request);
     if (!position.ok()) return position.status();
@@ -174,12 +178,19 @@ absl::Status ReadSearch(std::string_view collection, const v1::SearchDocumentsRe
   return ReadShape(collection, request, out);
 }
 
+void WriteHitPassage(const engine::HitPassage& passage, v1::Passage* out) {
+  WritePassage(passage.index, passage.range, out);
+  out->set_text(passage.text);
+}
+
 absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsRequest& request,
                          const engine::SearchResult& result, ReplyBudget* budget,
                          v1::SearchDocumentsResponse* out) {
   for (const engine::SearchHit& hit : result.hits) {
     auto* to = out->add_hits();
     to->set_score(hit.score);
+    if (hit.rerank_score.has_value()) to->set_rerank_score(*hit.rerank_score);
+    if (hit.passage.has_value()) WriteHitPassage(*hit.passage, to->mutable_passage());
     if (hit.group >= 0) WriteGroup(result.groups.at(static_cast<size_t>(hit.group)), to);
     if (absl::Status status = WriteDocument(collection, hit.document, to->mutable_document());
         !status.ok()) {
@@ -197,6 +208,10 @@ absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsR
   WriteEffort(result.effort, out->mutable_effort());
   if (result.explanation.has_value()) {
     WriteExplanation(*result.explanation, out->mutable_explanation());
+  }
+  if (result.reranked.has_value()) {
+    WriteDuration(result.rerank_time, out->mutable_timings()->mutable_rerank());
+    WriteReranked(*result.reranked, out->mutable_reranked());
   }
   if (result.next.has_value()) {
     out->set_next_page_token(MakeSearchPageToken(collection, request, *result.next));

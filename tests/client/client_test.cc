@@ -378,6 +378,9 @@ TEST_F(ClientTest, ValidateOnlyGivesAnEstimate) {
   const Result<Operation> estimated = client.RetrainIndex("c", {}, /*validate_only=*/true);
   ASSERT_TRUE(estimated.ok()) << estimated.status().ToString();
   EXPECT_TRUE(server_.last_retrain().validate_only());
+  EXPECT_EQ(server_.last_retrain().min_recall_gate(), 0);
+  ASSERT_TRUE(client.RetrainIndex("c", {}, false, 0.9).ok());
+  EXPECT_EQ(server_.last_retrain().min_recall_gate(), 0.9);
   EXPECT_EQ(estimated->id, "");
   ASSERT_TRUE(estimated->estimate.has_value());
   EXPECT_EQ(estimated->estimate->rows, 10);

@@ -12,6 +12,7 @@
 #include <vecino/v1/index_operation.pb.h>
 #include <vecino/v1/search_service.grpc.pb.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -162,16 +163,26 @@ class FakeServer : public v1::CollectionService::Service,
                            grpc::ServerWriter<v1::ExportIndexResponse>* writer) override {
     if (grpc::Status status = Begin("ExportIndex"); !status.ok()) return status;
     std::vector<v1::ExportIndexResponse> messages;
+    bool breaks = false;
     {
       const std::lock_guard lock(mutex_);
       last_export_ = *request;
       messages = export_;
+      breaks = export_breaks_ > 0 && export_breaks_-- > 0;
+      if (breaks) messages.resize(std::min(messages.size(), export_break_after_));
     }
     for (const v1::ExportIndexResponse& message : messages) {
       if (!writer->Write(message)) break;
     }
     const std::lock_guard lock(mutex_);
-    return export_end_;
+    return breaks ? export_break_ : export_end_;
+  }
+  // The next `count` exports end with `status` after so many messages.
+  void BreakExports(int count, size_t messages, const grpc::Status& status) {
+    const std::lock_guard lock(mutex_);
+    export_breaks_ = count;
+    export_break_after_ = messages;
+    export_break_ = status;
   }
   // What SetAnswer said.
   grpc::Status AnswerQuestion(grpc::ServerContext*, const v1::AnswerQuestionRequest* request,
@@ -582,7 +593,9 @@ class FakeServer : public v1::CollectionService::Service,
   v1::EvaluateRecallResponse recall_;
   v1::ExportIndexRequest last_export_;
   std::vector<v1::ExportIndexResponse> export_;
-  grpc::Status export_end_;
+  grpc::Status export_end_, export_break_;
+  int export_breaks_ = 0;
+  size_t export_break_after_ = 0;
   google::longrunning::WaitOperationRequest last_wait_;
   std::string cancelled_;
   bool deleted_ = false;

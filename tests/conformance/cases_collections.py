@@ -45,6 +45,25 @@ for title, request, field in [
     refuses(CREATE, "INVALID_ARGUMENT", title, request, field)
 refuses(CREATE, "INVALID_ARGUMENT", "a dimension that the model has not", creation(dimension=7, embedding={"model": MODEL}),
         "collection.dimension", model=True)  # fmt: skip
+refuses(CREATE, "INVALID_ARGUMENT", "passages, and no model", creation(chunking={}), "collection.chunking")
+for title, chunking, field in [
+    ("passages of 15 tokens", {"max_tokens": 15}, "max_tokens"),
+    ("passages of more than the window", {"max_tokens": 257}, "max_tokens"),
+    ("an overlap of half a passage", {"max_tokens": 64, "overlap_tokens": 32}, "overlap_tokens"),
+    ("a negative overlap", {"overlap_tokens": -1}, "overlap_tokens"),
+]:
+    refuses(CREATE, "INVALID_ARGUMENT", title, creation(dimension=0, embedding={"model": MODEL}, chunking=chunking),
+            f"collection.chunking.{field}", model=True)  # fmt: skip
+
+
+@covers("vecino.v1.CollectionService/CreateCollection", model=True)
+def says_how_texts_are_split(world):
+    fields = {"dimension": 0, "metric": "METRIC_COSINE", "embedding": {"model": MODEL}}
+    chunking = world.create("made-3", **fields, chunking={}).chunking
+    equal((256, 32), (chunking.max_tokens, chunking.overlap_tokens))
+    chunking = world.create("made-4", **fields, chunking={"max_tokens": 100, "overlap_tokens": 0}).chunking
+    equal((100, 0), (chunking.max_tokens, chunking.overlap_tokens))
+    true(not world.create("made-5", **fields).HasField("chunking"), "unasked texts are not split")
 
 
 @covers("vecino.v1.CollectionService/GetCollection")
@@ -83,7 +102,7 @@ refuses(COLLECTIONS + "DeleteCollection", "ABORTED", "another etag",
 refuses(COLLECTIONS + "DeleteCollection", "FAILED_PRECONDITION", "an alias points to it", {"name": SHOP})
 refuses(COLLECTIONS + "DeleteCollection", "NOT_FOUND", "an alias is no collection here", {"name": "collections/window"})
 for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "EvaluateRecall", "RetrainIndex", "CompactIndex",
-            "ExportIndex"):  # fmt: skip
+            "ExportIndex", "FinishEmbeddingMigration"):  # fmt: skip
     refuses(COLLECTIONS + rpc, "NOT_FOUND", "no such collection", {"name": NONE})
 
 
@@ -242,7 +261,12 @@ def it_ends_in_its_response(world):
     equal(20, world.contract.unpack(estimate.metadata).estimate.rows)
     operation = wait(world, world.call(COLLECTIONS + "RetrainIndex", {"name": name}))
     equal("response", operation.WhichOneof("result"), f"{operation}")
-    equal("vecino.v1.RetrainIndexResponse", world.contract.unpack(operation.response).DESCRIPTOR.full_name)
+    response = world.contract.unpack(operation.response)
+    equal("vecino.v1.RetrainIndexResponse", response.DESCRIPTOR.full_name)
+    # 20 documents are compared one by one.
+    shards = world.contract.unpack(operation.metadata).shards
+    equal((0, 0, len(shards)), (response.shards_published, response.shards_rejected, response.shards_not_needed))
+    true(all("compared one by one" in shard.reason for shard in shards), f"{shards}")
 
 
 @covers("vecino.v1.CollectionService/CompactIndex")
@@ -256,6 +280,7 @@ def it_drops_dead_rows(world):
 
 
 refuses(COLLECTIONS + "RetrainIndex", "FAILED_PRECONDITION", "KIND_FLAT trains nothing", {"name": "collections/flat"})
+refuses(COLLECTIONS + "RetrainIndex", "INVALID_ARGUMENT", "a recall above 1", {"name": SHOP, "min_recall_gate": 1.5}, "min_recall_gate")
 for rpc in ("RetrainIndex", "CompactIndex"):
     refuses(COLLECTIONS + rpc, "INVALID_ARGUMENT", "a shard that is none", {"name": SHOP, "shards": [2]}, "shards[0]")
 excuse(COLLECTIONS + "CompactIndex", "FAILED_PRECONDITION",

@@ -111,7 +111,7 @@ class CommandLineTest(unittest.TestCase):
                 stored = shown["recall_target"] if key == "recall" else shown["index_parameters"][key]
                 self.assertEqual(stored, float(value))
             self.ok("load", name, "-", stdin=self.jsonl([{"id": f"p{i}", "vector": [i, 1, 2, 3]} for i in range(50)]))
-            for effort in [[], ["--recall", ".99"], ["--exact"], ["--nprobe", 4, "--rerank", 20], ["--ef", 30]]:
+            for effort in [[], ["--recall", ".99"], ["--exact"], ["--nprobe", 4, "--index-rerank", 20], ["--ef", 30]]:
                 found = self.rows("search", name, "--id", "p7", "-k", 3, *effort)
                 self.assertEqual(len(found), 3, (kind, effort))
         self.assertFalse(self.rows("collection", "show", "kind-auto")[0]["index_parameters"]["graph"])
@@ -132,7 +132,10 @@ class CommandLineTest(unittest.TestCase):
         estimate = self.rows("collection", "retrain", name, "--dry-run")[0]["estimate"]
         self.assertEqual(estimate["rows"], 400)
         self.assertEqual(self.rows("operation", "list", name), [])
-        self.assertRegex(self.ok("collection", "retrain", name, "--wait"), r"retrained worked-on: 2 shards in ")
+        retrained = self.ok("collection", "retrain", name, "--wait", "--min-recall", "0.5")
+        self.assertRegex(retrained, r"retrained worked-on: 2 shards in ")
+        self.assertRegex(retrained, r"shard 1: not needed; its \d+ rows are compared one by one, which is exact")
+        self.assertEqual(self.vecino("collection", "retrain", name, "--min-recall", "1.5").returncode, 2)
         self.assertRegex(self.ok("collection", "compact", name, "--wait", "--shards", "1"), r": 1 shards in ")
         started = self.rows("collection", "compact", name)[0]
         done = self.rows("collection", "compact", name, "--wait")[0]

@@ -110,6 +110,7 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   shard.imbalance = 1.5;
   shard.trained_at = absl::FromUnixSeconds(1234);
   shard.last_choice = "trained 7 lists: grown";
+  shard.drift = {{.name = "growth", .value = 2.6, .limit = 2.5, .due = true}};
   engine::ShardStats other = shard;
   other.generation = 0;
   other.shard = 1;
@@ -141,6 +142,11 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   EXPECT_EQ(one.generation().imbalance(), 1.5);
   EXPECT_EQ(one.generation().train_time().seconds(), 1234);
   EXPECT_EQ(one.last_choice(), "trained 7 lists: grown");
+  ASSERT_EQ(one.drift_size(), 1);
+  EXPECT_EQ(one.drift(0).name(), "growth");
+  EXPECT_EQ(one.drift(0).value(), 2.6);
+  EXPECT_EQ(one.drift(0).limit(), 2.5);
+  EXPECT_TRUE(one.drift(0).due());
   EXPECT_FALSE(stats.shards(1).has_generation());
 }
 
@@ -294,6 +300,19 @@ TEST_F(HandlersTest, RetrainAndCompactStartOperations) {
   EXPECT_TRUE(metadata.shards(1).done());
   EXPECT_EQ(metadata.shards(1).status().code(), 0);
 
+  EXPECT_EQ(engine_.min_recall, 0);
+  retrain.set_min_recall_gate(0.9);
+  ASSERT_TRUE(collections_.RetrainIndex(retrain, &operation, context_).ok());
+  EXPECT_EQ(engine_.min_recall, 0.9);
+  for (const bool validate_only : {false, true}) {
+    retrain.set_min_recall_gate(1.1);
+    retrain.set_validate_only(validate_only);
+    ExpectField(collections_.RetrainIndex(retrain, &operation, context_), "min_recall_gate",
+                "is 1.1, must be 0 to 1");
+  }
+  retrain.clear_min_recall_gate();
+  retrain.clear_validate_only();
+
   v1::CompactIndexRequest compact;
   compact.set_name("collections/c");
   ASSERT_TRUE(collections_.CompactIndex(compact, &operation, context_).ok());
@@ -328,6 +347,37 @@ TEST_F(HandlersTest, ValidateOnlyEstimates) {
   EXPECT_EQ(metadata.estimate().peak_bytes(), 300);
   EXPECT_EQ(metadata.estimate().index_bytes(), 200);
   EXPECT_FALSE(metadata.has_create_time());
+}
+
+TEST_F(HandlersTest, RetrainsTellWhatWasMeasuredAndHowTheyEnded) {
+  Operation::Info info = Running("1");
+  info.done = true;
+  info.parts[0].outcome = {.kind = Operation::Outcome::Kind::kRejected,
+                           .reason = "finds less",
+                           .recall_before = 0.96,
+                           .recall_after = 0.9,
+                           .rows_before = 1000,
+                           .rows_after = 900};
+  info.parts[1].outcome.kind = Operation::Outcome::Kind::kPublished;
+  engine_.operations = {info};
+  google::longrunning::GetOperationRequest request;
+  google::longrunning::Operation operation;
+  request.set_name("collections/c/operations/1");
+  ASSERT_TRUE(operations_.GetOperation(request, &operation, context_).ok());
+  const v1::IndexOperationMetadata metadata = MetadataOf(operation);
+  const v1::IndexOperationShard& shard = metadata.shards(0);
+  EXPECT_EQ(shard.outcome(), v1::IndexOperationShard::OUTCOME_REJECTED);
+  EXPECT_EQ(shard.reason(), "finds less");
+  EXPECT_EQ(shard.recall_before(), 0.96);
+  EXPECT_EQ(shard.recall_after(), 0.9);
+  EXPECT_EQ(shard.rows_scanned_before(), 1000);
+  EXPECT_EQ(shard.rows_scanned_after(), 900);
+  EXPECT_EQ(metadata.shards(1).outcome(), v1::IndexOperationShard::OUTCOME_PUBLISHED);
+  v1::RetrainIndexResponse response;
+  ASSERT_TRUE(operation.response().UnpackTo(&response));
+  EXPECT_EQ(response.shards_published(), 1);
+  EXPECT_EQ(response.shards_rejected(), 1);
+  EXPECT_EQ(response.shards_not_needed(), 0);
 }
 
 TEST_F(HandlersTest, OperationsThatAreDoneHaveAResult) {
