@@ -25,12 +25,9 @@ std::string Percent(double share) {
 Json ExplanationJson(const SearchResponse& response) {
   const SearchExplanation& of = *response.explanation;
   const SearchEffort& effort = response.effort;
-  Json json{{"effective_nprobe", effort.effective_nprobe},
-            {"effective_ef", effort.effective_ef},
-            {"rows_scanned", effort.rows_scanned},
-            {"rows_rescored", effort.rows_rescored},
-            {"expected_recall", effort.expected_recall},
-            {"exact", effort.exact}};
+  Json json{{"effective_nprobe", effort.effective_nprobe}, {"effective_ef", effort.effective_ef},
+            {"rows_scanned", effort.rows_scanned},         {"rows_rescored", effort.rows_rescored},
+            {"expected_recall", effort.expected_recall},   {"exact", effort.exact}};
   if (!effort.shortfall_reason.empty()) json["shortfall_reason"] = effort.shortfall_reason;
   json["selectivity"] = of.selectivity;
   json["recall_target"] = of.recall_target;

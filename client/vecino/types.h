@@ -518,8 +518,8 @@ struct SearchOptions {
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
   std::optional<Reranking> reranking;  // not with group_by, diversify or page_token
-  bool explain = false;  // tell how it was answered
-  bool verify = false;   // and run it again exactly, which takes long, and tell its true recall
+  bool explain = false;                // tell how it was answered
+  bool verify = false;  // and run it again exactly, which takes long, and tell its true recall
 };
 
 // How often the values of one metadata field occur.

@@ -233,7 +233,7 @@ class Collection {
                                                        const fields::Filter* filter,
                                                        index::SearchParams params,
                                                        const ScanFn& scan,
-                                                        absl::Duration* filter_time = nullptr) const;
+                                                       absl::Duration* filter_time = nullptr) const;
   // Sorts the candidates, best first, and keeps k.
   static void KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates);
   absl::StatusOr<std::vector<Candidate>> Rank(const Query& query, int k, const CallContext& context,

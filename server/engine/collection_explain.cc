@@ -110,9 +110,8 @@ absl::StatusOr<SearchExplanation> Collection::MakeExplanation(const SearchReques
       std::vector<uint64_t>& expired = task.shards[shard].pinned.expired;
       expired.insert(std::upper_bound(expired.begin(), expired.end(), document->sequence),
                      document->sequence);
-      std::erase_if(task.search.hits[shard], [&](const ShardHit& hit) {
-        return hit.sequence == document->sequence;
-      });
+      std::erase_if(task.search.hits[shard],
+                    [&](const ShardHit& hit) { return hit.sequence == document->sequence; });
     }
     task.search.k -= static_cast<int>(query.exclude.size());
   }

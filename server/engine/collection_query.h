@@ -41,7 +41,7 @@ struct Collection::Query {
   const Diversify* diversify = nullptr;
   int top_k = 0;                                         // groups, with group_by
   index::Metric ranking = index::Metric::kInnerProduct;  // how scores of candidates compare
-  SearchTrace* trace = nullptr;  // told what scans look at, unless null
+  SearchTrace* trace = nullptr;                          // told what scans look at, unless null
   RecallTask* sample = nullptr;  // set to what the next scan looks at and finds, unless null
 
   // Whether the recall of its answer says how well the index looks: a search by meaning that leaves

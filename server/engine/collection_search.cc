@@ -53,11 +53,9 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<ShardHit>> Collection::SearchFiltered(const Shard& shard,
-                                                                 const fields::Filter* filter,
-                                                                 index::SearchParams params,
-                                                                 const ScanFn& scan,
-                                                                 absl::Duration* filter_time) const {
+absl::StatusOr<std::vector<ShardHit>> Collection::SearchFiltered(
+    const Shard& shard, const fields::Filter* filter, index::SearchParams params,
+    const ScanFn& scan, absl::Duration* filter_time) const {
   std::optional<ShardFilter> bits;
   if (filter != nullptr) {
     bits.emplace(shard.fields(), *filter, shard.labels(), context_.filters, context_.slot_maps,
@@ -405,7 +403,8 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
   SearchTrace trace(details.has_value() ? &*details : nullptr);
   query->trace = &trace;
   std::unique_ptr<RecallTask> sample;
-  if (!details.has_value() && query->IsMeasurable() && context_.sampler != nullptr && context_.sampler->Take()) {
+  if (!details.has_value() && query->IsMeasurable() && context_.sampler != nullptr &&
+      context_.sampler->Take()) {
     sample = std::make_unique<RecallTask>();
     query->sample = sample.get();
   }
@@ -452,10 +451,9 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
   }
 
   result.effort = trace.Effort();
-  result.effort.shortfall =
-      ShortfallOf(*query, fetched,
-                  query->group_by != nullptr ? fetched.groups.size() : fetched.hits.size(),
-                  result.effort.exact);
+  result.effort.shortfall = ShortfallOf(
+      *query, fetched, query->group_by != nullptr ? fetched.groups.size() : fetched.hits.size(),
+      result.effort.exact);
   if (details.has_value()) {
     auto explanation = MakeExplanation(request, *query, result, &*details, context);
     if (!explanation.ok()) return explanation.status();

@@ -19,11 +19,16 @@ namespace vecino::engine {
 // the search comes to it, so a row that the search can see is known here.
 class ShardFilter final : public index::RowFilter {
  public:
-  // All outlive it. cache, maps: null for none. spent: the time that it takes is added to it, unless
-  // null.
+  // All outlive it. cache, maps: null for none. spent: the time that it takes is added to it,
+  // unless null.
   ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, LabelScheme labels,
               FilterCache* cache, SlotMaps* maps, absl::Duration* spent = nullptr)
-      : fields_(fields), filter_(filter), labels_(labels), cache_(cache), maps_(maps), spent_(spent) {}
+      : fields_(fields),
+        filter_(filter),
+        labels_(labels),
+        cache_(cache),
+        maps_(maps),
+        spent_(spent) {}
 
   index::SlotBits OfSegment(const index::Segment& segment) const override;
   index::SlotBits OfTail(const index::Tail& tail) const override;

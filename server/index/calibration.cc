@@ -90,8 +90,8 @@ RecallTable::Curve CurveThrough(absl::Span<const MeasuredBreadth> points) {
             points[i - 1].breadth *
             std::pow(static_cast<double>(points[i].breadth) / points[i - 1].breadth, part));
         curve[aim].recall = static_cast<float>(recall_before + part * (recall - recall_before));
-        curve[aim].scanned = static_cast<float>(
-            points[i - 1].scanned + part * (points[i].scanned - points[i - 1].scanned));
+        curve[aim].scanned = static_cast<float>(points[i - 1].scanned +
+                                                part * (points[i].scanned - points[i - 1].scanned));
         break;
       }
       recall_before = recall, sure_before = sure;
@@ -126,8 +126,8 @@ absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts
     for (const size_t odd : {size_t{0}, size_t{1}}) {
       const std::vector<int64_t>& some = odd == 0 ? of_deep : of_shallow;
       if (some.empty()) continue;
-      const int k = static_cast<int>(
-          std::min<int64_t>(odd == 0 ? kDeep : kShallow, all.live() - 1));
+      const int k =
+          static_cast<int>(std::min<int64_t>(odd == 0 ? kDeep : kShallow, all.live() - 1));
       auto found = BestOfAll(all, some, k, checkpoint, threads);
       if (!found.ok()) return found.status();
       for (size_t i = 0; i < some.size(); ++i) best[2 * i + odd] = std::move((*found)[i]);

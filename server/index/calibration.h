@@ -34,8 +34,8 @@ struct Calibration {
   static constexpr double kWidening = 0.35;
 
   int k = 0;
-  int queries = 0;   // that were measured; 0: nothing was
-  int64_t rows = 0;  // live ones, among which they were searched for; 0: not known
+  int queries = 0;              // that were measured; 0: nothing was
+  int64_t rows = 0;             // live ones, among which they were searched for; 0: not known
   std::vector<Point> points;    // for k = 10 and no filter
   double widening = kWidening;  // the exponent of this data
   ProbeRule rule;               // by which `breadth` lists of an IVF are more for some queries

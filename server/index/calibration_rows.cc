@@ -123,10 +123,10 @@ absl::StatusOr<BestRows> BestOfAll(const AllRows& all, absl::Span<const int64_t>
       const AllRows::Place place = all.Find(rows[i]);
       self[i] = place.part == part ? place.slot : -1;
     }
-    absl::Status status = BruteForceTopK(segment.vector(0), static_cast<size_t>(segment.size()), d,
-                                         metric, queries.data(), count, self.data(), k, best.data(),
-                                         scores.data(), checkpoint, threads, BestCpuLevel(),
-                                         &all.dead(part));
+    absl::Status status =
+        BruteForceTopK(segment.vector(0), static_cast<size_t>(segment.size()), d, metric,
+                       queries.data(), count, self.data(), k, best.data(), scores.data(),
+                       checkpoint, threads, BestCpuLevel(), &all.dead(part));
     if (!status.ok()) return status;
     for (size_t i = 0; i < best.size(); ++i) {
       if (best[i] < 0) continue;

@@ -87,9 +87,9 @@ class TableMaker {
   Calibration& calibration_;
   const BestRows& best_;
   std::vector<int> ks_;
-  std::vector<Share> shares_;     // descending
-  std::vector<int> breadths_;     // ascending, to all lists
-  std::vector<double> scanned_;   // share of the rows in their lists, the mean
+  std::vector<Share> shares_;    // descending
+  std::vector<int> breadths_;    // ascending, to all lists
+  std::vector<double> scanned_;  // share of the rows in their lists, the mean
 };
 
 absl::Status TableMaker::MakeShares() {
@@ -248,8 +248,7 @@ absl::StatusOr<std::vector<int64_t>> TableMaker::CountRanks(
             const auto place = static_cast<size_t>(
                 ranks[j] >= slots.size()
                     ? static_cast<ptrdiff_t>(reranks.size())
-                    : std::upper_bound(reranks.begin(), reranks.end(),
-                                       static_cast<int>(ranks[j])) -
+                    : std::upper_bound(reranks.begin(), reranks.end(), static_cast<int>(ranks[j])) -
                           reranks.begin());
             for (size_t k = 0; k < ks_.size(); ++k) {
               // The best row alone would tell of too few; the next two are lost a little more.
@@ -330,8 +329,7 @@ absl::StatusOr<TableMaker::Loss> TableMaker::MeasureLoss(const Share& share) con
       int64_t found = 0;
       for (size_t i = 0; i < loss.reranks.size(); ++i) {
         found += of_k[i];
-        lost.push_back(all == 0 ? 0
-                                : 1 - static_cast<double>(found) / static_cast<double>(all));
+        lost.push_back(all == 0 ? 0 : 1 - static_cast<double>(found) / static_cast<double>(all));
       }
     }
   }

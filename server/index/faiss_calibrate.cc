@@ -116,8 +116,7 @@ absl::StatusOr<MeasuredBreadth> Measure(const FaissView& view, const Queries& qu
   }
   const auto n = static_cast<double>(queries.slots.size());
   measured.recall = sum / n;
-  measured.error =
-      std::sqrt(std::max(0.0, squares / n - measured.recall * measured.recall) / n);
+  measured.error = std::sqrt(std::max(0.0, squares / n - measured.recall * measured.recall) / n);
   measured.scanned = std::min(1.0, scanned / n / static_cast<double>(view.n));
   return measured;
 }
@@ -143,8 +142,7 @@ class FaissTableMaker {
     for (const int k : kKs) {
       for (const Truth& truth : queries_.truths) {
         RecallTable::Curve curve;
-        const bool codes =
-            view_.kind == SegmentKind::kIvfSq8 || view_.kind == SegmentKind::kIvfPq;
+        const bool codes = view_.kind == SegmentKind::kIvfSq8 || view_.kind == SegmentKind::kIvfPq;
         for (const int times : kReranks) {
           auto points = Widen(truth, k, times);
           if (!points.ok()) return points.status();

@@ -54,11 +54,11 @@ struct FaissBreadth {
 
 // What a search looked at.
 struct FaissWork {
-  int nprobe = 0;         // lists that were scanned; all kinds but IVF_*: 0
-  int ef = 0;             // of the last walk; all kinds but HNSW: 0
-  int64_t scanned = 0;    // rows whose codes or floats were compared
-  int64_t rescored = 0;   // of these by floats, after their codes
-  bool exact = false;     // whether all that pass were compared by their floats
+  int nprobe = 0;        // lists that were scanned; all kinds but IVF_*: 0
+  int ef = 0;            // of the last walk; all kinds but HNSW: 0
+  int64_t scanned = 0;   // rows whose codes or floats were compared
+  int64_t rescored = 0;  // of these by floats, after their codes
+  bool exact = false;    // whether all that pass were compared by their floats
 };
 
 int FaissListCount(const FaissView& view);  // of an IVF

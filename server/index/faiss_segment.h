@@ -65,9 +65,9 @@ class FaissSegment final : public Segment {
   std::shared_ptr<const SegmentFile> file() const override { return file_; }
 
   const Calibration& calibration() const { return calibration_; }
-  // Lists of an IVF, breadth of an HNSW or reranked rows of an LSH for the best k at a recall, where
-  // a share of the rows passes a filter (SearchFaiss looks wider itself then); all rows where no
-  // breadth that was tried finds as much.
+  // Lists of an IVF, breadth of an HNSW or reranked rows of an LSH for the best k at a recall,
+  // where a share of the rows passes a filter (SearchFaiss looks wider itself then); all rows where
+  // no breadth that was tried finds as much.
   int BreadthFor(double recall, int k, double share = 1) const;
 
   // The trained index without rows (faiss_search.h says what it then holds). For exports.

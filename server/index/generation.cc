@@ -15,12 +15,12 @@ namespace vecino::index {
 namespace {
 
 constexpr std::string_view kFileType = "generation";
-constexpr std::string_view kRowsSection = "calibrated_rows";  // i64
+constexpr std::string_view kRowsSection = "calibrated_rows";            // i64
 constexpr std::string_view kQuantizationSection = "base_quantization";  // f32
 constexpr std::string_view kThroughSection = "trained_through";         // u64
-constexpr std::string_view kRuleSection = "probe_rule";       // weight, fixed, gaps; f32
-constexpr std::string_view kTableSection = "recall_table";    // RecallTable::Bytes
-constexpr std::string_view kHeldOutSection = "held_out";      // u32: 1
+constexpr std::string_view kRuleSection = "probe_rule";                 // weight, fixed, gaps; f32
+constexpr std::string_view kTableSection = "recall_table";              // RecallTable::Bytes
+constexpr std::string_view kHeldOutSection = "held_out";                // u32: 1
 
 // Section "meta", little-endian as every section.
 struct Meta {
@@ -261,7 +261,8 @@ absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::st
         ProbeRule(numbers[0], numbers[1], {numbers + 2, numbers + rule->size() / sizeof(float)});
   }
   if (const auto table = (*file)->Section(kTableSection); table.ok()) {
-    auto read = RecallTable::FromBytes(reinterpret_cast<const uint8_t*>(table->data()), table->size());
+    auto read =
+        RecallTable::FromBytes(reinterpret_cast<const uint8_t*>(table->data()), table->size());
     // One of a later program is measured again with the next calibration; the points do until then.
     if (read.ok()) calibration.table = *std::move(read);
   }

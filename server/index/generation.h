@@ -102,8 +102,8 @@ class Generation {
   void SetCalibration(Calibration calibration) const;
   // Lists that a typical query has to scan so that a search for k rows is expected to find `recall`
   // of them, by the calibration's table; of an old file's by its points, for which a filter that
-  // lets a share s of the rows pass takes s^-widening() times as many: the best k of those are about
-  // the best k/s of all.
+  // lets a share s of the rows pass takes s^-widening() times as many: the best k of those are
+  // about the best k/s of all.
   int BreadthFor(double recall, int k) const;
   // The same where every query scans as many lists: more, if there is a probe rule.
   int NprobeFor(double recall, int k) const;

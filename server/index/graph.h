@@ -71,7 +71,8 @@ class Graph {
   // The breadth that is expected to find `recall` of the best k: the greatest that was measured
   // where none does.
   int EfFor(double recall, int k) const;
-  // What a search for the best k with this breadth is expected to find; 0 when nothing was measured.
+  // What a search for the best k with this breadth is expected to find; 0 when nothing was
+  // measured.
   double RecallOf(int ef, int k) const;
 
   // Walks the graph with a list of the `ef` best live rows (at least params.k), then scores the
@@ -105,8 +106,8 @@ class Graph {
 // Searches for rows of the graph itself at breadths from 10 to 512, each hidden while it is
 // searched for, and measures how many of the other best are found: of the best k for the points, of
 // the best 1, 10 and 100 for the table (all other live rows where they are fewer). sample: row
-// numbers. Ties count as found. Takes seconds on the calling thread; the checkpoint is called every few searches.
-// INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
+// numbers. Ties count as found. Takes seconds on the calling thread; the checkpoint is called every
+// few searches. INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
 absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& rows,
                                            const Tombstones& dead,
                                            const std::vector<uint32_t>& sample, int k,

@@ -86,7 +86,8 @@ class GraphCalibration {
       const double tie = kTie * std::max(1.0, std::fabs(worst));
       size_t found = 0;
       for (size_t j = 0; j < std::min(hits.size(), static_cast<size_t>(k)); ++j) {
-        found += metric == Metric::kL2 ? hits[j].score <= worst + tie : hits[j].score >= worst - tie;
+        found +=
+            metric == Metric::kL2 ? hits[j].score <= worst + tie : hits[j].score >= worst - tie;
       }
       recalls.push_back(static_cast<double>(std::min(found, count)) / static_cast<double>(count));
     }
@@ -136,9 +137,9 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
       const auto n = static_cast<double>(queries);
       for (size_t j = 0; j < known; ++j) {
         const double mean = sums[j] / n;
-        measured[j].push_back({ef, mean, std::sqrt(std::max(0.0, squares[j] / n - mean * mean) / n),
-                               std::min(1.0, static_cast<double>(compared) / n /
-                                                 static_cast<double>(rows.rows))});
+        measured[j].push_back(
+            {ef, mean, std::sqrt(std::max(0.0, squares[j] / n - mean * mean) / n),
+             std::min(1.0, static_cast<double>(compared) / n / static_cast<double>(rows.rows))});
         if (ks[j] != k) continue;
         least = std::max(least, static_cast<float>(mean));
         calibration.points.push_back({.breadth = ef, .recall = least});

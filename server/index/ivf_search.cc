@@ -263,9 +263,9 @@ double IvfSearch::PointBreadth() const {
   // Uncalibrated generations are of little data: scan generously.
   const int nlist = generation_.nlist(), k = std::max(calibration_.k, 1);
   const double breadth = calibration_.BreadthFor(params_.recall_target, std::max(8, nlist / 12));
-  return breadth * (params_.k <= k ? 1.0
-                                   : std::pow(static_cast<double>(params_.k) / k,
-                                              calibration_.widening));
+  return breadth * (params_.k <= k
+                        ? 1.0
+                        : std::pow(static_cast<double>(params_.k) / k, calibration_.widening));
 }
 
 void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end) {

@@ -74,8 +74,7 @@ RecallTable::Choice RecallTable::For(How how, double target, int k, double share
     double breadth, rerank, recall, scanned;
   };
   const auto at = [&](size_t of_k, size_t of_share) -> Logs {
-    const Cell* cell =
-        &grid.cells[(of_k * grid.shares.size() + of_share) * kAims.size() + aim - 1];
+    const Cell* cell = &grid.cells[(of_k * grid.shares.size() + of_share) * kAims.size() + aim - 1];
     if (step == 0) return {cell[0].breadth, cell[0].rerank, cell[0].recall, cell[0].scanned};
     if (step == 1) ++cell;
     if (step == 1) return {cell[0].breadth, cell[0].rerank, cell[0].recall, cell[0].scanned};
@@ -105,8 +104,8 @@ RecallTable::Choice RecallTable::For(How how, double target, int k, double share
   if (of_k.low != of_k.high) {
     logs = between(logs, of(of_k.high), of_k.beyond, log_k - grid.log_ks.back());
     // As many times as many rows have to be scored again.
-    if (of_k.beyond > 1) logs.rerank = std::max(logs.rerank, of(of_k.high).rerank + log_k -
-                                                                 grid.log_ks.back());
+    if (of_k.beyond > 1)
+      logs.rerank = std::max(logs.rerank, of(of_k.high).rerank + log_k - grid.log_ks.back());
   }
   // Not reached by one of them, and 0 · ∞ from another.
   if (!std::isfinite(logs.breadth)) return {};
@@ -181,8 +180,8 @@ absl::StatusOr<RecallTable> RecallTable::FromBytes(const uint8_t* bytes, size_t 
                         of.rerank >= 0 && std::isfinite(of.rerank) && of.recall >= 0 &&
                         of.recall <= 1 && of.scanned >= 0 && of.scanned <= 1.001f;
       if (!fine) {
-        return absl::InvalidArgumentError(absl::StrCat("record ", first + i,
-                                                       " of a recall table cannot be right"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("record ", first + i, " of a recall table cannot be right"));
       }
       curve[i] = {of.breadth, of.rerank, of.recall, std::min(of.scanned, 1.0f)};
     }
@@ -196,8 +195,7 @@ absl::StatusOr<RecallTable> RecallTable::FromBytes(const uint8_t* bytes, size_t 
     const size_t next = grid.shares.empty() ? 0 : curves % grid.shares.size();
     const bool of_last = !grid.ks.empty() && grid.ks.back() == k;
     const bool in_order =
-        grid.ks.empty() ||
-        (of_last && grid.ks.size() == 1 && is.share < grid.shares.back()) ||
+        grid.ks.empty() || (of_last && grid.ks.size() == 1 && is.share < grid.shares.back()) ||
         (of_last && grid.ks.size() > 1 && next > 0 && is.share == grid.shares[next]) ||
         (grid.ks.back() < k && next == 0 && is.share == grid.shares[0]);
     if (!in_order) return absl::InvalidArgumentError("a recall table is out of order");

@@ -22,8 +22,8 @@ class RecallTable {
     kRows = 1,   // those that pass the filter, all of them, by their 8-bit rows
   };
 
-  static constexpr std::array<float, 16> kAims = {0.5f,  0.6f,  0.7f,   0.8f,  0.85f,  0.9f,
-                                                  0.93f, 0.95f, 0.965f, 0.98f, 0.985f, 0.99f,
+  static constexpr std::array<float, 16> kAims = {0.5f,   0.6f,   0.7f,   0.8f,  0.85f,  0.9f,
+                                                  0.93f,  0.95f,  0.965f, 0.98f, 0.985f, 0.99f,
                                                   0.993f, 0.996f, 0.998f, 0.999f};
 
   // That of one aim; breadth 0: the widest one that was tried does not reach it.

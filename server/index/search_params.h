@@ -46,7 +46,7 @@ struct SearchParams {
   // Factors on what calibration chooses, by kind of search; null: none. Not on what a caller or the
   // collection says itself.
   const Corrections* corrections = nullptr;
-  SearchReport* report = nullptr;     // told what the search looks at, unless null
+  SearchReport* report = nullptr;  // told what the search looks at, unless null
 };
 
 }  // namespace vecino::index

@@ -100,8 +100,7 @@ std::vector<Chain> Sweep(const Promise& promise, int k, double most, size_t quer
       Chain chain;
       for (double lists = 2;; lists *= 1.5) {
         SearchParams params{.k = k, .rerank = rerank};
-        const int number =
-            static_cast<int>(std::min<double>(lists, promise.generation().nlist()));
+        const int number = static_cast<int>(std::min<double>(lists, promise.generation().nlist()));
         (rule ? params.breadth : params.nprobe) = number;
         chain.push_back(promise.Ask(params, queries));
         if (chain.back().recall >= most || number == promise.generation().nlist()) break;
@@ -118,8 +117,8 @@ std::vector<Chain> Sweep(const Promise& promise, int k, double most, size_t quer
 }
 
 // The least cost of the recall, and of the setting's rows.
-std::pair<double, double> Cheapest(const std::vector<Chain>& chains, double recall,
-                                   double of_all, double all) {
+std::pair<double, double> Cheapest(const std::vector<Chain>& chains, double recall, double of_all,
+                                   double all) {
   std::pair<double, double> least = {of_all, all};
   for (const Chain& chain : chains) {
     for (size_t i = 0; i < chain.size(); ++i) {
@@ -146,11 +145,12 @@ struct Sum {
 void Run(const std::string& set, const Options& options, Sum* sum) {
   Promise promise(Load(set, options), options.threads);
   const auto& calibration = promise.generation().calibration();
-  std::printf("%s: %lld rows, %zu queries, %d lists; trained in %.1f s, encoded %.1f, calibrated "
-              "%.1f (this thread's CPU)\n",
-              set.c_str(), static_cast<long long>(calibration.rows), promise.queries(),
-              promise.generation().nlist(), promise.train_seconds, promise.encode_seconds,
-              promise.calibrate_seconds);
+  std::printf(
+      "%s: %lld rows, %zu queries, %d lists; trained in %.1f s, encoded %.1f, calibrated "
+      "%.1f (this thread's CPU)\n",
+      set.c_str(), static_cast<long long>(calibration.rows), promise.queries(),
+      promise.generation().nlist(), promise.train_seconds, promise.encode_seconds,
+      promise.calibrate_seconds);
   std::printf("%-11s %6s %4s %6s | %7s %7s %8s %8s %7s %7s | %8s %6s %6s\n", "set", "share", "k",
               "target", "recall", "breadth", "lists'", "8 bits", "cost us", "CPU us", "fixed us",
               "ratio", "over");
@@ -166,7 +166,8 @@ void Run(const std::string& set, const Options& options, Sum* sum) {
         const PromiseAnswer swept = promise.Ask(params, std::min(options.swept, promise.queries()));
         const double of_all = all * vecino::index::SearchCost::kAllRows;
         // Where all that pass are compared anyway, fixed settings do it, too.
-        const bool forced = promise.passing() <= vecino::index::kGather || 8 * k >= promise.passing();
+        const bool forced =
+            promise.passing() <= vecino::index::kGather || 8 * k >= promise.passing();
         if (chains.empty() && !forced) {
           chains = Sweep(promise, k, 0.9995, std::min(options.swept, promise.queries()));
         }
@@ -181,10 +182,14 @@ void Run(const std::string& set, const Options& options, Sum* sum) {
         sum->least = std::min(sum->least, answer.recall - target);
         sum->ratio = std::max(sum->ratio, ratio);
         sum->over += over;
-        std::printf("%-11s %6g %4d %6g | %7.4f %7.1f %8.0f %8.0f %7.1f %7.1f | %8.1f %6.2f %6.2f %s\n",
-                    set.c_str(), share, k, target, answer.recall, answer.breadth, answer.scanned,
-                    answer.reranked + answer.compared, answer.cost / 1e3, answer.micros, cost / 1e3,
-                    ratio, over, found && cheap ? "ok" : found ? "DEAR" : "MISSED");
+        std::printf(
+            "%-11s %6g %4d %6g | %7.4f %7.1f %8.0f %8.0f %7.1f %7.1f | %8.1f %6.2f %6.2f %s\n",
+            set.c_str(), share, k, target, answer.recall, answer.breadth, answer.scanned,
+            answer.reranked + answer.compared, answer.cost / 1e3, answer.micros, cost / 1e3, ratio,
+            over,
+            found && cheap ? "ok"
+            : found        ? "DEAR"
+                           : "MISSED");
         std::fflush(stdout);
       }
     }
@@ -224,11 +229,12 @@ int main(int argc, char** argv) try {
   }
   Sum sum;
   for (const std::string& set : options.sets) Run(set, options, &sum);
-  std::printf("%d cells: %d below target - %.2f (the least %+.4f from its target), %d dearer than "
-              "%.2f times the best fixed setting (the dearest %.2f); %.2f times the best fixed "
-              "setting that reaches the target, the mean\n",
-              sum.cells, sum.missed, kAllowed, sum.least, sum.dear, kMostCost, sum.ratio,
-              sum.over / sum.cells);
+  std::printf(
+      "%d cells: %d below target - %.2f (the least %+.4f from its target), %d dearer than "
+      "%.2f times the best fixed setting (the dearest %.2f); %.2f times the best fixed "
+      "setting that reaches the target, the mean\n",
+      sum.cells, sum.missed, kAllowed, sum.least, sum.dear, kMostCost, sum.ratio,
+      sum.over / sum.cells);
   return sum.missed + sum.dear == 0 ? 0 : 1;
 } catch (const std::exception& error) {
   std::cerr << "promise_bench: " << error.what() << "\n";

@@ -87,8 +87,7 @@ TEST_F(EngineExplainTest, RowsThatAreAllComparedAreExact) {
                         .explain = SearchRequest::Explain{.verify = true}});
   ASSERT_TRUE(result.explanation.has_value());
   const SearchExplanation& explanation = *result.explanation;
-  EXPECT_THAT(Stages(explanation),
-              testing::ElementsAre("filter", "scan", "fetch", "verify"));
+  EXPECT_THAT(Stages(explanation), testing::ElementsAre("filter", "scan", "fetch", "verify"));
   EXPECT_NEAR(explanation.selectivity, 25.0 / 900, 1e-9);
   EXPECT_EQ(explanation.verified_recall, 1);
   EXPECT_EQ(explanation.recall_target, 0.95);
@@ -135,9 +134,9 @@ TEST_F(EngineExplainTest, ListsSayWhatTheyScanned) {
   EXPECT_GE(recall / 50, 0.88);
 
   // A document's neighbours, itself left out of answer and truth.
-  const SearchResult near = Search(
-      "c", {.query = DocumentQuery{"17"}, .exact = true,
-            .explain = SearchRequest::Explain{.verify = true}});
+  const SearchResult near = Search("c", {.query = DocumentQuery{"17"},
+                                         .exact = true,
+                                         .explain = SearchRequest::Explain{.verify = true}});
   EXPECT_EQ(near.explanation->verified_recall, 1);
   EXPECT_EQ(near.explanation->recall_target, 0);
   EXPECT_TRUE(near.effort.exact);
@@ -156,10 +155,9 @@ TEST_F(EngineExplainTest, ListsSayWhatTheyScanned) {
 }
 
 TEST_F(EngineExplainTest, ExplainsTheIndexesOfFaiss) {
-  for (const auto& [id, kind] : {std::pair{"ivf", IndexKind::kIvfFlat},
-                                 std::pair{"pq", IndexKind::kIvfPq},
-                                 std::pair{"hnsw", IndexKind::kHnsw},
-                                 std::pair{"lsh", IndexKind::kLsh}}) {
+  for (const auto& [id, kind] :
+       {std::pair{"ivf", IndexKind::kIvfFlat}, std::pair{"pq", IndexKind::kIvfPq},
+        std::pair{"hnsw", IndexKind::kHnsw}, std::pair{"lsh", IndexKind::kLsh}}) {
     Make(id, kind, 5000);
     Settle(id, Operation::Type::kCompact);
     const SearchResult result = Search(id, {.query = VectorQuery{Random()},

@@ -40,7 +40,8 @@ PromiseData PromiseData::Make(size_t rows, size_t queries, size_t d, size_t inne
     return numbers;
   };
   // Where inner dimensions lie, and each centre.
-  const std::vector<float> axes = draw(inner * d), centres = draw(std::max<size_t>(clusters, 1) * d);
+  const std::vector<float> axes = draw(inner * d),
+                           centres = draw(std::max<size_t>(clusters, 1) * d);
   PromiseData data;
   data.d = d;
   std::vector<float> row(d);
@@ -48,7 +49,8 @@ PromiseData PromiseData::Make(size_t rows, size_t queries, size_t d, size_t inne
     const double u = static_cast<double>(random() >> 11) * 0x1p-53;
     const auto cluster = static_cast<size_t>(u * u * static_cast<double>(clusters));
     std::fill(row.begin(), row.end(), 0.0f);
-    if (clusters > 0) std::copy_n(centres.begin() + static_cast<ptrdiff_t>(cluster * d), d, row.begin());
+    if (clusters > 0)
+      std::copy_n(centres.begin() + static_cast<ptrdiff_t>(cluster * d), d, row.begin());
     if (inner == d) {
       for (float& x : row) x += normal(random);
     } else {
@@ -81,8 +83,8 @@ Promise::Promise(PromiseData data, int threads) : data_(std::move(data)) {
     const double now = CpuSeconds();
     return now - std::exchange(start, now);
   };
-  auto generation = TrainGeneration(*frozen, Metric::kInnerProduct, true, d,
-                                    {.id = 1, .threads = threads}, GoOn);
+  auto generation =
+      TrainGeneration(*frozen, Metric::kInnerProduct, true, d, {.id = 1, .threads = threads}, GoOn);
   Check(generation.status());
   train_seconds = lap();
   auto segment = IvfSegment::Build(*frozen, *generation, "", GoOn, nullptr, threads);
@@ -133,7 +135,8 @@ PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
     TopK top(Metric::kInnerProduct, params.k);
     IvfWork work;
     Check(SearchIvf(parts, data_.queries.data() + q * data_.d, params, &top, &work));
-    const float least = scores_[q * static_cast<size_t>(best_) + static_cast<size_t>(k) - 1] - 1e-6f;
+    const float least =
+        scores_[q * static_cast<size_t>(best_) + static_cast<size_t>(k) - 1] - 1e-6f;
     for (const Hit& hit : top.Take()) found += hit.score >= least;
     const auto scanned = static_cast<double>(work.scanned);
     const auto reranked = static_cast<double>(work.reranked);

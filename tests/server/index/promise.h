@@ -27,12 +27,12 @@ struct PromiseData {
 };
 
 struct PromiseAnswer {
-  double recall = 0;                             // of all queries asked
-  double breadth = 0;                            // mean
+  double recall = 0;                               // of all queries asked
+  double breadth = 0;                              // mean
   double scanned = 0, reranked = 0, compared = 0;  // rows by codes or lists, again, and all: means
-  double cost = 0;                               // by SearchCost, of centroids too: mean, in ns
-  double micros = 0;                             // of this thread's CPU, mean
-  double expected = 0;                           // recall by calibration, mean
+  double cost = 0;                                 // by SearchCost, of centroids too: mean, in ns
+  double micros = 0;                               // of this thread's CPU, mean
+  double expected = 0;                             // recall by calibration, mean
 };
 
 class Promise {

@@ -26,15 +26,14 @@ TEST_P(PromiseTest, IsKeptForQueriesThatAreNoRows) {
         const PromiseAnswer answer =
             promise.Ask({.k = k, .recall_target = target}, promise.queries());
         EXPECT_GE(answer.recall, target - 0.01)
-            << is.name << ": k " << k << ", share " << share << ", target " << target << ", breadth "
-            << answer.breadth << ", expected " << answer.expected;
+            << is.name << ": k " << k << ", share " << share << ", target " << target
+            << ", breadth " << answer.breadth << ", expected " << answer.expected;
         // What is said of it is so.
         EXPECT_NEAR(answer.recall, answer.expected, 0.03)
             << is.name << ": k " << k << ", share " << share << ", target " << target;
         // Comparing all rows is the most that it may cost.
-        const double all =
-            SearchCost::kAllRows * static_cast<double>(promise.passing()) +
-            SearchCost::kCode * static_cast<double>(promise.generation().nlist());
+        const double all = SearchCost::kAllRows * static_cast<double>(promise.passing()) +
+                           SearchCost::kCode * static_cast<double>(promise.generation().nlist());
         EXPECT_LE(answer.cost, 1.3 * all) << is.name << ": k " << k << ", share " << share;
       }
     }
@@ -42,7 +41,8 @@ TEST_P(PromiseTest, IsKeptForQueriesThatAreNoRows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, PromiseTest,
-                         testing::Values(Case{"clustered", 64, 12, 200}, Case{"gaussian", 32, 32, 0}),
+                         testing::Values(Case{"clustered", 64, 12, 200},
+                                         Case{"gaussian", 32, 32, 0}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
