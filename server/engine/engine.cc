@@ -10,7 +10,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
-#include "server/engine/chunking.h"
 #include "server/engine/collection.h"
 #include "server/engine/document_jobs.h"
 #include "server/engine/document_streams.h"
@@ -23,8 +22,8 @@
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/migrations.h"
-#include "server/engine/model_choice.h"
 #include "server/engine/moving_ingest.h"
+#include "server/engine/new_collection.h"
 #include "server/engine/recall_probes.h"
 #include "server/engine/recall_sampler.h"
 #include "server/engine/registry.h"
@@ -331,7 +330,6 @@ class EngineImpl final : public Engine {
             &sampler_,
             options_.recall.window};
   }
-  absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
 
   const EngineOptions options_;
@@ -415,52 +413,10 @@ absl::StatusOr<std::shared_ptr<Collection>> EngineImpl::Find(std::string_view id
   return registry_->Find(id);
 }
 
-// A record with every default filled in, but without uid.
-absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const CollectionSpec& spec) const {
-  if (absl::Status status = CheckCollectionId("collection_id", spec.id); !status.ok()) {
-    return status;
-  }
-  if (spec.shard_count < 1 || spec.shard_count > Limits::kMaxShards) {
-    return InvalidField(
-        "collection.shard_count",
-        absl::StrCat("is ", spec.shard_count, ", must be 1 to ", Limits::kMaxShards));
-  }
-  storage::CollectionRecord record;
-  record.id = spec.id;
-  record.shard_count = static_cast<uint32_t>(spec.shard_count);
-  record.metric = ToStored(spec.metric);
-  record.create_time_us = absl::ToUnixMicros(absl::Now());
-  int dimension = spec.dimension;
-  std::optional<encoder::ModelInfo> model;
-  if (!spec.model.empty()) {
-    auto found = ChooseModel(*encoder_, spec.model, dimension, "collection.");
-    if (!found.ok()) return found.status();
-    model = found->info;
-    dimension = found->dimension;
-    record.model = spec.model;
-    record.model_hash = model->hash;
-  }
-  if (dimension < 1 || dimension > Limits::kMaxDimension) {
-    return InvalidField("collection.dimension",
-                        absl::StrCat("is ", dimension, ", must be 1 to ", Limits::kMaxDimension,
-                                     ", or 0 with an embedding model"));
-  }
-  record.dimension = static_cast<uint32_t>(dimension);
-  if (spec.chunking.has_value()) {
-    auto chunking = CheckChunking(*spec.chunking, model);
-    if (!chunking.ok()) return chunking.status();
-    record.chunk_tokens = static_cast<uint32_t>(chunking->max_tokens);
-    record.chunk_overlap = static_cast<uint32_t>(chunking->overlap_tokens);
-  }
-  if (absl::Status status = CheckIndexSpec(spec.index, dimension); !status.ok()) return status;
-  record.index = ToStored(spec.index);
-  return record;
-}
-
 absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec& spec,
                                                             bool validate_only) {
   if (absl::Status status = CheckRunning(); !status.ok()) return status;
-  absl::StatusOr<storage::CollectionRecord> record = MakeRecord(spec);
+  absl::StatusOr<storage::CollectionRecord> record = MakeCollectionRecord(spec, *encoder_);
   if (!record.ok()) return record.status();
   absl::MutexLock lock(&definitions_mu_);
   if (registry_->FindExact(spec.id).ok()) {

@@ -50,7 +50,9 @@ bool RecallSampler::Draw(int64_t* left) const {
   static thread_local std::minstd_rand random(std::random_device{}());
   // From 1 to twice the mean less 1, so that traffic that repeats itself is sampled all over.
   std::uniform_int_distribution<int64_t> numbers(1, 2 * int64_t{options_.sample_every} - 1);
-  if (*left > 0) *left = numbers(random) - 1;  // none of ours
+  // A count that is none of ours begins anew, somewhere between two draws: as far from the next one
+  // as the lesser of two (the distribution of a renewal process' residual life, for these numbers).
+  if (*left > 0) *left = std::min(numbers(random), numbers(random)) - 1;
   if (*left > 0) return false;
   *left = numbers(random);
   return true;

@@ -207,19 +207,18 @@ class Trainer {
     absl::Status status = SetColumns(centroids_.data(), centre_.data(), d_, &pacer, &columns);
     if (!status.ok()) return status;
     const size_t n = active_, step = GemmBlockRows(d_);
-    return ParallelFor(options_.threads, (n + step - 1) / step, checkpoint_,
-                       [&](size_t task, Checkpoint checkpoint) -> absl::Status {
-                         Pacer block_pacer(checkpoint, level_);
-                         const size_t first = task * step, rows = std::min(step, n - first);
-                         absl::Status found =
-                             FindLists(rounded_, first, rows, columns, &lists_[first],
-                                       &scores_[first], &block_pacer, level_);
-                         if (options_.compared != nullptr) {
-                           options_.compared->fetch_add(static_cast<int64_t>(rows),
-                                                        std::memory_order_relaxed);
-                         }
-                         return found;
-                       });
+    return ParallelFor(
+        options_.threads, (n + step - 1) / step, checkpoint_,
+        [&](size_t task, Checkpoint checkpoint) -> absl::Status {
+          Pacer block_pacer(checkpoint, level_);
+          const size_t first = task * step, rows = std::min(step, n - first);
+          absl::Status found = FindLists(rounded_, first, rows, columns, &lists_[first],
+                                         &scores_[first], &block_pacer, level_);
+          if (options_.compared != nullptr) {
+            options_.compared->fetch_add(static_cast<int64_t>(rows), std::memory_order_relaxed);
+          }
+          return found;
+        });
   }
 
   // Each centroid becomes the mean of its rows; one without rows stays. Each task does a part of

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/client/fake_operation.h"
 #include "tests/client/fake_statuses.h"
 
 namespace vecino::testing {
@@ -233,7 +234,7 @@ class FakeServer : public v1::CollectionService::Service,
       response->set_done(true);
       response->mutable_metadata()->PackFrom(metadata);
     } else {
-      WriteOperation(request->name() + "/operations/7", response);
+      WriteFakeOperation(waits_, request->name() + "/operations/7", response);
     }
     return grpc::Status::OK;
   }
@@ -244,7 +245,7 @@ class FakeServer : public v1::CollectionService::Service,
     const std::lock_guard lock(mutex_);
     --waits_;
     last_wait_ = *request;
-    WriteOperation(request->name(), response);
+    WriteFakeOperation(waits_, request->name(), response);
     return grpc::Status::OK;
   }
   grpc::Status GetOperation(grpc::ServerContext*,
@@ -252,7 +253,7 @@ class FakeServer : public v1::CollectionService::Service,
                             google::longrunning::Operation* response) override {
     if (grpc::Status status = Begin("GetOperation"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
-    WriteOperation(request->name(), response);
+    WriteFakeOperation(waits_, request->name(), response);
     return grpc::Status::OK;
   }
   // Three pages of one.
@@ -262,8 +263,8 @@ class FakeServer : public v1::CollectionService::Service,
     if (grpc::Status status = Begin("ListOperations"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
     const int page = request->page_token().empty() ? 1 : std::stoi(request->page_token());
-    WriteOperation(request->name() + "/operations/" + std::to_string(page),
-                   response->add_operations());
+    WriteFakeOperation(waits_, request->name() + "/operations/" + std::to_string(page),
+                       response->add_operations());
     if (page < 3) response->set_next_page_token(std::to_string(page + 1));
     return grpc::Status::OK;
   }
@@ -533,29 +534,6 @@ class FakeServer : public v1::CollectionService::Service,
     if (!item.has_document()) return;
     documents_[id] = document;
     documents_[id].set_version(sequence_);
-  }
-
-  void WriteOperation(const std::string& name, google::longrunning::Operation* out) const {
-    v1::IndexOperationMetadata metadata;
-    metadata.set_type(v1::IndexOperationMetadata::TYPE_RETRAIN);
-    metadata.set_collection(name.substr(0, name.find("/operations/")));
-    metadata.mutable_create_time()->set_seconds(100);
-    v1::IndexOperationShard* shard = metadata.add_shards();
-    shard->set_shard(1);
-    out->set_name(name);
-    if (waits_ > 0) {
-      shard->set_stage("training");
-      shard->set_rows_done(30);
-      shard->set_rows_total(40);
-    } else {
-      out->set_done(true);
-      *out->mutable_error() = BadField("shards", "shard 1 failed");
-      metadata.mutable_end_time()->set_seconds(105);
-      shard->set_stage("failed");
-      shard->set_done(true);
-      *shard->mutable_status() = out->error();
-    }
-    out->mutable_metadata()->PackFrom(metadata);
   }
 
   grpc::Status Begin(const std::string& method) {

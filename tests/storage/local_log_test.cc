@@ -268,7 +268,7 @@ TEST_F(LocalLogTest, DamagedRowsAreDataLossNamingTheKey) {
   Close();
   {
     const auto raw = OpenRaw();
-    ASSERT_TRUE(raw->db->Put({}, (*raw)[Family::kDocuments], SequenceKey(uid_, 0, 1), "\x03").ok());
+    ASSERT_TRUE(raw->db->Put({}, (*raw)[Family::kDocuments], SequenceKey(uid_, 0, 1), "\x04").ok());
     ASSERT_TRUE(raw->db->Delete({}, (*raw)[Family::kVectors], SequenceKey(uid_, 0, 2)).ok());
     ASSERT_TRUE(raw->db->Put({}, (*raw)[Family::kIds], IdKey(uid_, 0, "a"), "").ok());
   }
@@ -278,7 +278,7 @@ TEST_F(LocalLogTest, DamagedRowsAreDataLossNamingTheKey) {
   EXPECT_EQ(document.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(document.message(),
               HasSubstr("column family documents, key 010000000100000000000000000001: value has "
-                        "version 3"));
+                        "version 4"));
   const absl::Status vector =
       log_->GetDocuments(std::vector<uint64_t>{2}, {.vector = true}).status();
   EXPECT_EQ(vector.code(), absl::StatusCode::kDataLoss);

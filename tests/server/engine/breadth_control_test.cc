@@ -86,7 +86,7 @@ TEST(BreadthControlTest, OnlyTheKindThatWasMeasuredChangesAndItIsTold) {
   ASSERT_TRUE(told.has_value());
   EXPECT_EQ(*told,
             "searches for 2 to 10 documents of 1% to 10% of the rows take 1.25 times the breadth "
-            "that calibration chose, before 1.00, because 50 of them found 0.500 (0.481 to 0.519) "
+            "that calibration chose, before 1.00, because 50 of them found 0.500 (0.480 to 0.520) "
             "for a target of 0.900");
   EXPECT_EQ(control.corrections().Of(10, 0.1), 1.25);
   EXPECT_EQ(control.corrections().Of(10, 1), 1);

@@ -362,7 +362,9 @@ TEST_F(EngineMigrationTest, DeletedMeanwhile) {
     Fill(20);
     if (!built) encoder_.fail = absl::UnavailableError("no model now");
     const std::string operation = Migrate().id;
-    if (built) ASSERT_TRUE(Wait(operation).ok());
+    if (built) {
+      ASSERT_TRUE(Wait(operation).ok());
+    }
     ASSERT_TRUE(engine_->DeleteCollection("c", "").ok());
     EXPECT_EQ(engine_->GetCollection("c").status().code(), absl::StatusCode::kNotFound);
     EXPECT_THAT(*store_.ListMigrations(), IsEmpty());

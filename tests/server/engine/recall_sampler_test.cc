@@ -17,7 +17,7 @@ absl::Status GoOn() { return absl::OkStatus(); }
 // Waits for what another thread is about to do.
 template <typename Fn>
 bool Eventually(Fn fn) {
-  const absl::Time end = absl::Now() + absl::Seconds(60);
+  const absl::Time end = absl::Now() + absl::Minutes(4);
   while (!fn()) {
     if (absl::Now() > end) return false;
     absl::SleepFor(absl::Milliseconds(1));

@@ -127,7 +127,7 @@ class RetrainFixture : public testing::Test {
       const auto hits = shard_->Search(query.data(), {.k = 10, .recall_target = 0},
                                        [] { return absl::OkStatus(); });
       EXPECT_TRUE(hits.ok()) << hits.status();
-      for (const index::Hit& hit : *hits) found += hit.score <= distances[9] * 1.0001f;
+      for (const ShardHit& hit : *hits) found += hit.score <= distances[9] * 1.0001f;
     }
     return found / queries / 10;
   }
@@ -138,7 +138,7 @@ class RetrainFixture : public testing::Test {
                                      [] { return absl::OkStatus(); });
     ASSERT_TRUE(hits.ok()) << hits.status();
     std::vector<float> found, expected;
-    for (const index::Hit& hit : *hits) found.push_back(hit.score);
+    for (const ShardHit& hit : *hits) found.push_back(hit.score);
     for (const auto& [id, vector] : vectors_) {
       float sum = 0;
       for (const float x : vector) sum += x * x;
