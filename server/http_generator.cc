@@ -68,6 +68,14 @@ class Job {
     socket_ = dup(socket);
   }
 
+  // The connection is over. As long as our number is open, too, it is not closed: a peer that
+  // writes on would wait for room for ever instead of hearing that nobody reads.
+  void Release() {
+    absl::MutexLock lock(&mutex_);
+    if (socket_ >= 0) close(socket_);
+    socket_ = -1;
+  }
+
   // An event of the answer came.
   void Heard() {
     absl::MutexLock lock(&mutex_);
@@ -193,6 +201,7 @@ class ChatGenerator final : public HttpGenerator {
     Reply reply;
     std::string problem;
     if (job->cut() == Cut::kNot) problem = Call(*job, &reply);
+    job->Release();
     reply.end.status = Judge(*job, reply, problem);
     const Cut cut = job->cut();
     Forget(job);

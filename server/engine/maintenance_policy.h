@@ -42,7 +42,8 @@ struct MaintenancePolicy {
   // A new build goes live when it reaches the target; or comes so near, and so near to what the old
   // one finds. (1,000 queries have a standard error of .003, and of two builds of the same rows
   // the calibrations differ by as much: a build that keeps the promise in full is not worse for
-  // finding less than chance gave the old one.) Or when it is better than an old one below target.
+  // finding less than chance gave the old one.) Or when it is better than an old one below target:
+  // finds more, or as much for less.
   double gate_target_slack = 0.01;
   double gate_recall_loss = 0.005;
   // And when it compares at most so many times the rows of the old one for the same recall, and

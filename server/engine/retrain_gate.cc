@@ -26,16 +26,23 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
         f.recall_after, f.target, policy.gate_first_slack);
   }
   const bool kept = f.recall_after >= f.target;
-  const bool as_good = f.recall_after >= f.recall_before - policy.gate_recall_loss;
-  if (!kept && !as_good) {
+  const bool near = f.recall_after >= f.target - policy.gate_target_slack &&
+                    f.recall_after >= f.recall_before - policy.gate_recall_loss;
+  // Where the target cannot be had, because codes are too coarse for it, as much for less is
+  // better, too.
+  const bool cheaper = f.recall_after >= f.recall_before - policy.gate_recall_loss &&
+                       f.rows_before > 0 && f.rows_after <= f.rows_before;
+  const bool better = f.recall_before < f.target && (f.recall_after > f.recall_before || cheaper);
+  if (!kept && !near && !better) {
     return absl::StrFormat(
         "the new build finds %.3f, the old one %.3f; it must reach the target of %.3f, or come "
-        "within %.3g of the old one",
-        f.recall_after, f.recall_before, f.target, policy.gate_recall_loss);
+        "within %.3g of it and within %.3g of the old one, or, where that misses it, find more "
+        "or as much for less",
+        f.recall_after, f.recall_before, f.target, policy.gate_target_slack,
+        policy.gate_recall_loss);
   }
-  // An old one that misses the target is no measure of cost for one that finds more.
   const bool missed = f.recall_before < f.target - policy.gate_target_slack;
-  if (missed && f.recall_after > f.recall_before + policy.gate_recall_loss) return "";
+  if (missed) return "";
   const double rows = f.rows_at_equal_recall > 0 ? f.rows_at_equal_recall : f.rows_after;
   if (f.rows_before > 0 && rows > policy.gate_cost * f.rows_before) {
     return absl::StrFormat(

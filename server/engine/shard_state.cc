@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "server/engine/drift.h"
 #include "server/engine/shard.h"
 
 namespace vecino::engine {
@@ -89,7 +90,8 @@ void Shard::NoteRecall(const RecallFigures& recall) {
     absl::MutexLock lock(&index_mu_);
     if (recall.oldest < published_at_) return;
     live_recall_ = recall;
-    due = HasWork();
+    // Also when it has to wait: who maintains asks when to look again.
+    due = MeasureDrift(State(), options_.maintenance)[static_cast<size_t>(Drift::kRecall)].due;
   }
   if (due && maintenance_due_ != nullptr) maintenance_due_();
 }

@@ -78,9 +78,11 @@ def bad_filters(rpc, method):
     return run
 
 
-def field_beyond(rpc):
+def field_beyond(rpc, method):
+    key = "parent" if has(method, "parent") else "name"
+
     def run(world):
-        request = {**REQUIRED.get(rpc, {}), "parent": f"collections/{world.many_fields()}", "filter": "beyond = 1"}
+        request = {**REQUIRED.get(rpc, {}), key: f"collections/{world.many_fields()}", "filter": "beyond = 1"}
         refusal = world.refused(rpc, "FAILED_PRECONDITION", request)
         true("column 1" in refusal.message and "beyond" in refusal.message, f"“{refusal.message}” names the field")
 
@@ -246,7 +248,7 @@ def cases(contract):
             model = rpc.endswith("/AnswerQuestion")
             found.append(Case(rpc, "INVALID_ARGUMENT", "bad filters", bad_filters(rpc, method), model))
             if not model:
-                found.append(Case(rpc, "FAILED_PRECONDITION", "a field that is not indexed", field_beyond(rpc)))
+                found.append(Case(rpc, "FAILED_PRECONDITION", "a field that is not indexed", field_beyond(rpc, method)))
         if has(method, "page_token"):
             assert rpc in PAGED, f"{rpc} has pages: give bad_input.PAGED a request with a further page"
             found.append(Case(rpc, "INVALID_ARGUMENT", "bad page tokens", bad_page_tokens(rpc)))

@@ -24,7 +24,8 @@ class PackedMatrixTest : public testing::TestWithParam<Param> {};
 
 // Against products of the same rounded numbers in double, for every number of rows.
 TEST_P(PackedMatrixTest, MultipliesAsItSays) {
-  const auto [precision, native] = GetParam();
+  const Precision precision = GetParam().precision;
+  const bool native = GetParam().native && IsNative(precision);
   const BertKernels& kernels = *SupportedBertKernels().front();
   std::mt19937 random(1);
   std::normal_distribution<float> normal;

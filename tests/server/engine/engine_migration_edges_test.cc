@@ -65,23 +65,26 @@ TEST_F(EngineMigrationTest, ASwitchThatWaitsTooLongChangesNothing) {
   Fill(10);
   ASSERT_TRUE(MigrateAndWait().ok());
   CatchUp();
-  absl::Notification embedding, go;
-  std::atomic<bool> first{true};
-  encoder_.before_embed = [&] {
-    if (!first.exchange(false)) return;
-    embedding.Notify();
-    go.WaitForNotification();
+  // Outlives the test: a follower may embed until the engine is gone.
+  struct Hold {
+    absl::Notification embedding, go;
+    std::atomic<bool> first{true};
+  };
+  const auto hold = std::make_shared<Hold>();
+  encoder_.before_embed = [hold] {
+    if (!hold->first.exchange(false)) return;
+    hold->embedding.Notify();
+    hold->go.WaitForNotification();
   };
   std::thread writer([&] { EXPECT_TRUE(Put("c", "slow", "a slow one").status.ok()); });
-  embedding.WaitForNotification();
+  hold->embedding.WaitForNotification();
   CallContext soon;
   soon.deadline = absl::Now() + absl::Milliseconds(50);
   EXPECT_EQ(Switch(MigrationSide::kNew, soon).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(engine_->GetCollection("c")->spec.model, "fake");
   EXPECT_TRUE(Put("c", "quick", "goes on").status.ok());
-  go.Notify();
+  hold->go.Notify();
   writer.join();
-  encoder_.before_embed = nullptr;
   ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
   EXPECT_EQ(Get("slow")->vector, NewVector("a slow one"));
   EXPECT_EQ(Get("quick")->vector, NewVector("goes on"));
@@ -152,6 +155,7 @@ class ExpiringMigrationTest : public EngineMigrationTest {
     options_.reap_interval = absl::Milliseconds(1);
     EngineMigrationTest::SetUp();
   }
+  void TearDown() override { engine_.reset(); }  // it asks for the time
   std::atomic<int64_t> now_{1'000'000'000};
 };
 

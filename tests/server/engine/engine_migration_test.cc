@@ -120,7 +120,7 @@ TEST_F(EngineMigrationTest, NothingIsLostWhileWritersWrite) {
           EXPECT_TRUE(result.status.ok() || absl::IsNotFound(result.status)) << result.status;
           expected[writer].erase(id);
         } else if (what == 1) {
-          const std::string text = absl::StrCat("modified ", i);
+          const std::string text = absl::StrCat("modified ", writer, " ", i);
           const auto result = engine_->Modify(
               "c", id,
               [&](const storage::Document* current) -> absl::StatusOr<DocumentWrite> {

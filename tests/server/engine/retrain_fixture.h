@@ -21,7 +21,7 @@ namespace vecino::engine {
 
 class RetrainFixture : public testing::Test {
  protected:
-  static constexpr int kD = 16;
+  static constexpr int kD = 64;
   static constexpr int kRows = 6000;
 
   void SetUp() override {
@@ -77,6 +77,22 @@ class RetrainFixture : public testing::Test {
   }
   void Fill(int rows = kRows) {
     for (int id = 0; id < rows; ++id) Put(id);
+  }
+  // Also what is due only later.
+  void MaintainInTime() {
+    while (true) {
+      const auto worked = shard_->Maintain({});
+      ASSERT_TRUE(worked.ok()) << worked.status();
+      if (worked->worked) return;
+      ASSERT_LT(worked->look_again, absl::Now() + absl::Minutes(5)) << "nothing is due";
+      absl::SleepFor(worked->look_again - absl::Now());
+    }
+  }
+  void Compact() {
+    auto operation =
+        std::make_shared<Operation>("c", "c", Operation::Type::kCompact, std::vector<int>{0});
+    shard_->Request(operation);
+    Maintain();
   }
   void Maintain() {
     while (true) {

@@ -41,7 +41,7 @@ class ShardPassagesTest : public testing::Test {
     options.tail_capacity = 64;
     options.labels = LabelScheme::Chunked();
     options.folder = folder_;
-    options.maintenance.exact_rows = 300;
+    options.maintenance.exact_rows = exact_rows_;
     options.maintenance.graph_rows = 1 << 30;
     auto shard = Shard::Load(options, *store_.OpenShard(1, 0, kD), &metrics_);
     ASSERT_TRUE(shard.ok()) << shard.status();
@@ -131,6 +131,7 @@ class ShardPassagesTest : public testing::Test {
     std::vector<float> vectors;
   };
   std::string folder_;
+  int64_t exact_rows_ = 300;  // more are trained for, which takes a second
   MemoryStore store_;
   FakeMetrics fake_metrics_;
   EngineMetrics metrics_{&fake_metrics_};
@@ -140,6 +141,8 @@ class ShardPassagesTest : public testing::Test {
 };
 
 TEST_F(ShardPassagesTest, OneDocumentCannotCrowdOutTheOthers) {
+  exact_rows_ = 1 << 20;
+  Load();
   for (int id = 1; id < 10; ++id) Put(id, 1);
   Put(0, 4096);
   Verify();

@@ -168,13 +168,14 @@ TEST_F(ShardIndexTest, WhatDrainsPutBehindTakesPartInAReplacement) {
   Remove(9);
   ASSERT_TRUE(index_.CatchUp(&*replacement).ok());
   Remove(10);  // left to Publish
-  Add(14);
+  for (uint64_t label = 14; label <= 17; ++label) Add(label);
   Drain(1);  // stays as it is behind what is replaced
   Check();
   ASSERT_TRUE(index_.Publish(&*replacement).ok());
   Check();
   const ShardIndexStats stats = index_.Stats();
-  ASSERT_EQ(stats.segments.size(), 2u);
+  ASSERT_EQ(stats.segments.size(), 3u);
+  EXPECT_EQ(stats.segments[2].rows, 4);
   EXPECT_EQ(stats.segments[0].rows, 4);
   EXPECT_EQ(stats.segments[0].dead, 2);
   EXPECT_EQ(stats.segments[1].rows, 8);

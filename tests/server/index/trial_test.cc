@@ -13,7 +13,7 @@ namespace vecino::index {
 namespace {
 
 constexpr size_t kD = 16;
-constexpr size_t kRows = 9000;
+constexpr size_t kRows = 10'000;
 
 absl::Status GoOn() { return absl::OkStatus(); }
 
@@ -82,6 +82,7 @@ TEST_P(TrialTest, ListsFindMoreTheMoreTheyScan) {
   for (const int breadth : {1, 4, 16, 1000}) {
     SearchParams params;
     params.breadth = breadth;
+    params.rerank = 1000;  // so that what is missed was not scanned
     const auto pair = trial.Compare({}, Side(segment), params, GoOn, 2);
     ASSERT_TRUE(pair.ok());
     EXPECT_GE(pair->b.recall, last_recall);
@@ -112,7 +113,8 @@ TEST_P(TrialTest, QueriesOfCallersCountToo) {
   const std::vector<float> live = ClusteredRows(50, kD, 9, GetParam() == Metric::kInnerProduct);
   const Trial trial = Make(live);
   EXPECT_EQ(trial.queries(), trial.held_out() + 50);
-  const auto pair = trial.Compare(trial.before(), Side(Build()), {.breadth = 1000}, GoOn);
+  const auto pair =
+      trial.Compare(trial.before(), Side(Build()), {.breadth = 1000, .rerank = 1000}, GoOn);
   ASSERT_TRUE(pair.ok());
   EXPECT_EQ(pair->a.recall, 1);
   EXPECT_GT(pair->b.recall, 0.99);
@@ -134,7 +136,7 @@ TEST(HeldOut, IsASixteenthOfAnySteps) {
   for (const uint64_t step : {1, 2, 3, 16, 100, 1024}) {
     int held_out = 0;
     for (uint64_t i = 0; i < 16'000; ++i) held_out += IsHeldOut(1 + i * step);
-    EXPECT_NEAR(held_out, 1000, 60) << step;
+    EXPECT_NEAR(held_out, 1000, 120) << step;
   }
 }
 

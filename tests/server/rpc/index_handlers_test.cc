@@ -352,6 +352,7 @@ TEST_F(HandlersTest, ValidateOnlyEstimates) {
 TEST_F(HandlersTest, RetrainsTellWhatWasMeasuredAndHowTheyEnded) {
   Operation::Info info = Running("1");
   info.done = true;
+  info.end_time = absl::FromUnixSeconds(1010);
   info.parts[0].outcome = {.kind = Operation::Outcome::Kind::kRejected,
                            .reason = "finds less",
                            .recall_before = 0.96,
