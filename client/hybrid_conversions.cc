@@ -3,6 +3,7 @@
 #include <string>
 
 #include "client/conversions.h"
+#include "client/recall_conversions.h"
 #include "client/rerank_conversions.h"
 
 namespace vecino::internal {
@@ -52,6 +53,7 @@ Status ToProto(const HybridQuery& query, const SearchOptions& options,
     message->set_sequence_number(token.sequence_number);
   }
   request->set_truncate(ToProto(options.truncate));
+  if (options.explain || options.verify) request->mutable_explain()->set_verify(options.verify);
   if (!options.reranking.has_value()) return Status();
   return ToProto(*options.reranking, request->mutable_rerank());
 }
@@ -72,6 +74,8 @@ SearchResponse FromProto(const v1::HybridSearchDocumentsResponse& message) {
   response.embed_time = FromProto(message.timings().embed());
   response.search_time = FromProto(message.timings().search());
   response.fetch_time = FromProto(message.timings().fetch());
+  response.effort = FromProto(message.effort());
+  if (message.has_explanation()) response.explanation = FromProto(message.explanation());
   response.rerank_time = FromProto(message.timings().rerank());
   if (message.has_reranked()) response.reranked = FromProto(message.reranked());
   return response;

@@ -18,6 +18,21 @@ std::string SourceName(v1::RecallEstimate::Source source) {
   }
 }
 
+std::string ShortfallName(v1::SearchEffort::ShortfallReason reason) {
+  switch (reason) {
+    case v1::SearchEffort::SHORTFALL_REASON_UNSPECIFIED:
+      return "";
+    case v1::SearchEffort::SHORTFALL_REASON_NO_MORE_DOCUMENTS:
+      return "no_more_documents";
+    case v1::SearchEffort::SHORTFALL_REASON_PARAMETERS:
+      return "parameters";
+    case v1::SearchEffort::SHORTFALL_REASON_CANDIDATES:
+      return "candidates";
+    default:  // proto3 enums are open
+      return "unknown";
+  }
+}
+
 }  // namespace
 
 RecallEstimate FromProto(const v1::RecallEstimate& message) {
@@ -46,6 +61,39 @@ RecallStats FromProto(const v1::RecallStats& message) {
   }
   for (const v1::RecallEstimate& kind : message.by_kind()) stats.by_kind.push_back(FromProto(kind));
   return stats;
+}
+
+SearchEffort FromProto(const v1::SearchEffort& message) {
+  return {.effective_nprobe = message.effective_nprobe(),
+          .effective_ef = message.effective_ef(),
+          .rows_scanned = message.rows_scanned(),
+          .rows_rescored = message.rows_rescored(),
+          .expected_recall = message.expected_recall(),
+          .exact = message.exact(),
+          .shortfall_reason = ShortfallName(message.shortfall_reason())};
+}
+
+SearchExplanation FromProto(const v1::SearchExplanation& message) {
+  SearchExplanation explanation;
+  for (const v1::ShardPlan& shard : message.shards()) {
+    explanation.shards.push_back({.shard = shard.shard(),
+                                  .plan = shard.plan(),
+                                  .nprobe = shard.nprobe(),
+                                  .nlist = shard.nlist(),
+                                  .ef = shard.ef(),
+                                  .rows_scanned = shard.rows_scanned(),
+                                  .rows_reranked = shard.rows_reranked(),
+                                  .rows_rescored = shard.rows_rescored(),
+                                  .passing_rows = shard.passing_rows(),
+                                  .expected_recall = shard.expected_recall()});
+  }
+  explanation.selectivity = message.selectivity();
+  explanation.recall_target = message.recall_target();
+  for (const v1::StageTime& stage : message.stages()) {
+    explanation.stages.push_back({.stage = stage.stage(), .time = FromProto(stage.duration())});
+  }
+  if (message.has_verified_recall()) explanation.verified_recall = message.verified_recall();
+  return explanation;
 }
 
 RecallEvaluation FromProto(const v1::EvaluateRecallResponse& message) {

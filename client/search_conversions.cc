@@ -2,6 +2,7 @@
 
 #include "client/conversions.h"
 #include "client/metadata_json.h"
+#include "client/recall_conversions.h"
 #include "client/rerank_conversions.h"
 
 namespace vecino::internal {
@@ -75,6 +76,7 @@ Status ToProto(const Query& query, const SearchOptions& options,
     message->set_sequence_number(token.sequence_number);
   }
   request->set_truncate(ToProto(options.truncate));
+  if (options.explain || options.verify) request->mutable_explain()->set_verify(options.verify);
   if (Status status = EffortToProto(options, request); !status.ok()) return status;
   if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
   request->set_filter(options.filter);
@@ -121,6 +123,8 @@ SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
   response.rerank_time = FromProto(message.timings().rerank());
   if (message.has_reranked()) response.reranked = FromProto(message.reranked());
   response.next_page_token = message.next_page_token();
+  response.effort = FromProto(message.effort());
+  if (message.has_explanation()) response.explanation = FromProto(message.explanation());
   return response;
 }
 

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "client/cli/context.h"
+#include "client/cli/explanation.h"
 #include "client/cli/format.h"
 #include "client/cli/search_options.h"
 #include "client/cli/table.h"
@@ -130,6 +131,9 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
     if (context.json) {
       PrintJson(*response, printed);
       printed += response->hits.size();
+      if (response->explanation.has_value()) {
+        std::cout << OneLine(ExplanationJson(*response)) << '\n';
+      }
     }
     options.page_token = response->next_page_token;
     std::vector<SearchHit> hits = std::move(all.hits);
@@ -144,6 +148,7 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
   } while (arguments.shape.all_pages && !options.page_token.empty());
   if (!context.json) {
     Print(all, arguments);
+    if (all.explanation.has_value()) PrintExplanation(all, std::cout, TableWidth());
     if (all.hits.empty()) {
       std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
                 << "` says how many documents there are\n";
@@ -189,6 +194,9 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->add_option("--index-rerank", options.rerank, "Rows the index scores again")
       ->excludes(recall)
       ->excludes(exact);
+  command->add_flag("--explain", options.explain, "Tell how it was answered, shard by shard");
+  command->add_flag("--verify", options.verify,
+                    "Also run it again exactly, and tell its true recall");
   AddRerankOptions(command, &arguments->rerank);
   AddWordOptions(command, &arguments->words);
   command->callback([&context, arguments, text, vector, id] {

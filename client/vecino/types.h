@@ -344,6 +344,8 @@ struct SearchOptions {
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
   std::optional<Reranking> reranking;  // not with group_by, diversify or page_token
+  bool explain = false;                // tell how it was answered
+  bool verify = false;  // and run it again exactly, which takes long, and tell its true recall
 };
 
 // How often the values of one metadata field occur.
@@ -370,6 +372,40 @@ struct SearchHit {
   std::optional<Passage> passage;     // of a collection with chunking: the best one
 };
 
+// What a search looked at, over all shards.
+struct SearchEffort {
+  int effective_nprobe = 0;   // lists scanned of a shard's index, the mean
+  int effective_ef = 0;       // breadth of the graph search, the greatest
+  int64_t rows_scanned = 0;   // compared by codes or vectors
+  int64_t rows_rescored = 0;  // of these, by full vectors after that
+  double expected_recall = 0;
+  bool exact = false;  // every document that may be found was compared
+  // Why there are fewer hits than were asked for: `no_more_documents`, `parameters` (the caller's
+  // own), `candidates`; empty: there are as many.
+  std::string shortfall_reason;
+};
+
+// How a search was answered.
+struct SearchExplanation {
+  struct Shard {
+    int shard = 0;
+    std::string plan;  // in words
+    int nprobe = 0, nlist = 0, ef = 0;
+    int64_t rows_scanned = 0, rows_reranked = 0, rows_rescored = 0;
+    int64_t passing_rows = 0;  // that may be found
+    double expected_recall = 0;
+  };
+  struct Stage {
+    std::string stage;
+    std::chrono::microseconds time{0};
+  };
+  std::vector<Shard> shards;
+  double selectivity = 1;    // share of the documents that the filter lets pass
+  double recall_target = 0;  // 0: exact, or the caller's own parameters
+  std::vector<Stage> stages;
+  std::optional<double> verified_recall;  // with verify
+};
+
 struct SearchResponse {
   std::vector<SearchHit> hits;      // best first
   Metric metric = Metric::kCosine;  // says nothing of a search for words
@@ -379,6 +415,8 @@ struct SearchResponse {
   std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0}, rerank_time{0};
   std::optional<Reranked> reranked;
   std::string next_page_token;  // empty when nothing follows
+  SearchEffort effort;
+  std::optional<SearchExplanation> explanation;  // with explain
 };
 
 struct SearchCall {

@@ -25,6 +25,7 @@
 #include "server/engine/recall_evaluation.h"
 #include "server/engine/recall_sampler.h"
 #include "server/engine/retrain_hooks.h"
+#include "server/engine/search_trace.h"
 #include "server/engine/shard.h"
 #include "server/engine/slot_maps.h"
 #include "server/engine/token_waits.h"
@@ -226,13 +227,14 @@ class Collection {
   absl::StatusOr<std::vector<Candidate>> ScanVectors(const Query& query, int k,
                                                      const CallContext& context) const;
   // What `scan` finds in a shard with params and the filter (null: none), if need be by an exact
-  // scan: params.k documents, if so many exist.
+  // scan: params.k documents, if so many exist. The filter's own time is added to *filter_time.
   using ScanFn =
       absl::FunctionRef<absl::StatusOr<std::vector<ShardHit>>(const index::SearchParams&)>;
   absl::StatusOr<std::vector<ShardHit>> SearchFiltered(const Shard& shard,
                                                        const fields::Filter* filter,
                                                        index::SearchParams params,
-                                                       const ScanFn& scan) const;
+                                                       const ScanFn& scan,
+                                                       absl::Duration* filter_time = nullptr) const;
   // Sorts the candidates, best first, and keeps k.
   static void KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates);
   absl::StatusOr<std::vector<Candidate>> Rank(const Query& query, int k, const CallContext& context,
@@ -253,6 +255,15 @@ class Collection {
   void SetEffort(const SearchRequest& request, Query* query) const;
   absl::Status ReadExpression(const ExpressionQuery& expression,
                               std::span<encoder::EmbedResult> embedded, Query* query) const;
+
+  // collection_explain.cc
+  // found: hits, or groups; exact: whether every row that may be found was compared.
+  Shortfall ShortfallOf(const Query& query, const Fetched& fetched, size_t found, bool exact) const;
+  // result: with its times. details: of its search; used up.
+  absl::StatusOr<SearchExplanation> MakeExplanation(const SearchRequest& request,
+                                                    const Query& query, const SearchResult& result,
+                                                    SearchTrace::Details* details,
+                                                    const CallContext& context) const;
 
   // collection_recall.cc
   void BeginSample(const Query& query, int k, RecallTask* sample) const;

@@ -11,6 +11,7 @@
 
 #include "server/engine/collection.h"
 #include "server/engine/recall_sampler.h"
+#include "server/engine/search_trace.h"
 #include "server/fields/bm25.h"
 #include "server/fields/filter.h"
 #include "server/index/hit.h"
@@ -40,6 +41,7 @@ struct Collection::Query {
   const Diversify* diversify = nullptr;
   int top_k = 0;                                         // groups, with group_by
   index::Metric ranking = index::Metric::kInnerProduct;  // how scores of candidates compare
+  SearchTrace* trace = nullptr;                          // told what scans look at, unless null
   RecallTask* sample = nullptr;  // set to what the next scan looks at and finds, unless null
 
   // Whether the recall of its answer says how well the index looks: a search by meaning that leaves

@@ -53,13 +53,13 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<ShardHit>> Collection::SearchFiltered(const Shard& shard,
-                                                                 const fields::Filter* filter,
-                                                                 index::SearchParams params,
-                                                                 const ScanFn& scan) const {
+absl::StatusOr<std::vector<ShardHit>> Collection::SearchFiltered(
+    const Shard& shard, const fields::Filter* filter, index::SearchParams params,
+    const ScanFn& scan, absl::Duration* filter_time) const {
   std::optional<ShardFilter> bits;
   if (filter != nullptr) {
-    bits.emplace(shard.fields(), *filter, shard.labels(), context_.filters, context_.slot_maps);
+    bits.emplace(shard.fields(), *filter, shard.labels(), context_.filters, context_.slot_maps,
+                 filter_time);
     params.filter = &*bits;
   }
   auto hits = scan(params);
@@ -69,6 +69,7 @@ absl::StatusOr<std::vector<ShardHit>> Collection::SearchFiltered(const Shard& sh
       hits->size() < static_cast<size_t>(params.k) && shard.MorePass(*bits, hits->size())) {
     context_.metrics->filter_rescans.Add();
     params.exact = true;
+    if (params.report != nullptr) params.report->Again();
     hits = scan(params);
   }
   return hits;
@@ -82,15 +83,23 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
   params.k = k;
   RecallTask* const sample = query.sample;
   if (sample != nullptr) BeginSample(query, k, sample);
+  SearchTrace* const trace = query.trace;
+  if (trace != nullptr) trace->BeginScan();
+  absl::Duration* const filter_time =
+      trace == nullptr || trace->details() == nullptr ? nullptr : &trace->details()->filter_time;
   const auto check = [&] { return CheckCall(context, "scanning"); };
   for (const auto& shard : shards_) {
+    if (trace != nullptr) params.report = trace->BeginShard();
     Shard::Pinned* const pinned =
         sample == nullptr ? nullptr : &sample->shards.emplace_back(PinnedShard{shard, {}}).pinned;
-    auto hits =
-        SearchFiltered(*shard, query.filter.get(), params, [&](const index::SearchParams& filled) {
+    auto hits = SearchFiltered(
+        *shard, query.filter.get(), params,
+        [&](const index::SearchParams& filled) {
           return shard->Search(query.vector.data(), filled, check, pinned);
-        });
+        },
+        filter_time);
     if (!hits.ok()) return hits.status();
+    if (trace != nullptr) trace->EndShard(shard->number());
     for (const ShardHit& hit : *hits) {
       candidates.push_back({.shard = shard->number(),
                             .hit = {hit.sequence, hit.score},
@@ -389,8 +398,13 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
   // winning that race, make them wait.
   Fetched fetched;
   int k = query->Candidates(query->wanted);
+  std::optional<SearchTrace::Details> details;
+  if (request.explain.has_value()) query->sample = &details.emplace().task;
+  SearchTrace trace(details.has_value() ? &*details : nullptr);
+  query->trace = &trace;
   std::unique_ptr<RecallTask> sample;
-  if (query->IsMeasurable() && context_.sampler != nullptr && context_.sampler->Take()) {
+  if (!details.has_value() && query->IsMeasurable() && context_.sampler != nullptr &&
+      context_.sampler->Take()) {
     sample = std::make_unique<RecallTask>();
     query->sample = sample.get();
   }
@@ -401,8 +415,10 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
     const auto candidates = Choose(*query, k, fill, context, &fetched);
     if (!candidates.ok()) return candidates.status();
     result.search_time += absl::Now() - scan_start;
-    query->sample = nullptr;
-    if (sample != nullptr) context_.sampler->Offer(std::move(sample));
+    if (sample != nullptr) {
+      query->sample = nullptr;
+      context_.sampler->Offer(std::move(sample));
+    }
 
     absl::Status status = CheckCall(context, "fetching");
     if (!status.ok()) return status;
@@ -434,6 +450,15 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
     result.search_time += absl::Now() - quiet_start;
   }
 
+  result.effort = trace.Effort();
+  result.effort.shortfall = ShortfallOf(
+      *query, fetched, query->group_by != nullptr ? fetched.groups.size() : fetched.hits.size(),
+      result.effort.exact);
+  if (details.has_value()) {
+    auto explanation = MakeExplanation(request, *query, result, &*details, context);
+    if (!explanation.ok()) return explanation.status();
+    result.explanation = *std::move(explanation);
+  }
   result.hits = std::move(fetched.hits);
   if (info_.spec.chunking.has_value()) SetPassages(*query, fetched.passages, &result.hits);
   result.groups = std::move(fetched.groups);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "server/fields/passing.h"
 #include "server/index/segment.h"
 #include "server/index/tail.h"
@@ -77,6 +78,22 @@ index::SlotBits ShardFilter::Hold(FilterCache::Bits bits, int64_t slots) const {
 }
 
 index::SlotBits ShardFilter::OfSegment(const index::Segment& segment) const {
+  if (spent_ == nullptr) return BitsOfSegment(segment);
+  const absl::Time start = absl::Now();
+  const index::SlotBits bits = BitsOfSegment(segment);
+  *spent_ += absl::Now() - start;
+  return bits;
+}
+
+index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
+  if (spent_ == nullptr) return BitsOfTail(tail);
+  const absl::Time start = absl::Now();
+  const index::SlotBits bits = BitsOfTail(tail);
+  *spent_ += absl::Now() - start;
+  return bits;
+}
+
+index::SlotBits ShardFilter::BitsOfSegment(const index::Segment& segment) const {
   FilterCache::Bits bits = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
   if (bits == nullptr) {
     const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(segment.first_label()),
@@ -87,7 +104,7 @@ index::SlotBits ShardFilter::OfSegment(const index::Segment& segment) const {
   return Hold(std::move(bits), segment.size());
 }
 
-index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
+index::SlotBits ShardFilter::BitsOfTail(const index::Tail& tail) const {
   const int rows = tail.size();  // before the fields are looked at, which have them all then
   Words words(static_cast<size_t>((rows + 63) / 64) + 1);  // never null
   if (rows > 0) {

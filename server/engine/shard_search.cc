@@ -5,6 +5,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "server/engine/shard.h"
 #include "server/index/give_way.h"
+#include "server/index/search_report.h"
 
 namespace vecino::engine {
 namespace {
@@ -82,6 +83,7 @@ absl::StatusOr<std::vector<index::Hit>> Shard::SearchAround(
     });
     if (hits->size() < wanted && k < most && found > found_before) {
       found_before = found;
+      if (params.report != nullptr) params.report->Again();
       continue;
     }
     if (hits->size() > wanted) hits->resize(wanted);
@@ -113,6 +115,7 @@ absl::StatusOr<std::vector<ShardHit>> Shard::SearchPassages(
       if (hits.size() == wanted) return hits;
     }
     if (rows->size() < k) return hits;  // these are all that such a search finds
+    if (params.report != nullptr) params.report->Again();
   }
 }
 

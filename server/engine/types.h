@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "server/engine/migration_info.h"
 #include "server/engine/recall_estimate.h"
+#include "server/engine/search_effort.h"
 #include "server/index/segment_kind.h"
 #include "storage/document.h"
 
@@ -309,6 +310,11 @@ struct SearchRequest {
   std::optional<Diversify> diversify;
   std::optional<SearchPosition> after;  // only hits behind it; alone of the three
   std::optional<Rerank> reranking;      // not with any of the three
+  // Tell how it was answered; verify: make it again exactly, and compare, which takes long.
+  struct Explain {
+    bool verify = false;
+  };
+  std::optional<Explain> explain;
 };
 
 // A value of a metadata field.
@@ -370,6 +376,8 @@ struct SearchResult {
   bool query_truncated = false;
   absl::Duration embed_time, search_time, fetch_time, rerank_time;
   std::optional<Reranked> reranked;  // with reranking
+  SearchEffort effort;
+  std::optional<SearchExplanation> explanation;  // where it was asked for
 };
 
 }  // namespace vecino::engine

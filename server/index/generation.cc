@@ -19,6 +19,8 @@ constexpr std::string_view kRowsSection = "calibrated_rows";            // i64
 constexpr std::string_view kQuantizationSection = "base_quantization";  // f32
 constexpr std::string_view kThroughSection = "trained_through";         // u64
 constexpr std::string_view kRuleSection = "probe_rule";                 // weight, fixed, gaps; f32
+constexpr std::string_view kTableSection = "recall_table";              // RecallTable::Bytes
+constexpr std::string_view kHeldOutSection = "held_out";                // u32: 1
 
 // Section "meta", little-endian as every section.
 struct Meta {
@@ -198,6 +200,12 @@ absl::Status Generation::Save(const std::string& path, const Calibration& calibr
     numbers.insert(numbers.end(), rule.gaps().begin(), rule.gaps().end());
     status = writer.AddSection(kRuleSection, numbers.data(), numbers.size() * sizeof(float));
   }
+  if (const std::vector<uint8_t> table = calibration.table.Bytes(); status.ok() && !table.empty()) {
+    status = writer.AddSection(kTableSection, table.data(), table.size());
+  }
+  if (const uint32_t held_out = 1; status.ok() && held_out_) {
+    status = writer.AddSection(kHeldOutSection, &held_out, sizeof(held_out));
+  }
   if (!status.ok()) return status;
   return writer.Commit().status();
 }
@@ -252,6 +260,13 @@ absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::st
     calibration.rule =
         ProbeRule(numbers[0], numbers[1], {numbers + 2, numbers + rule->size() / sizeof(float)});
   }
+  if (const auto table = (*file)->Section(kTableSection); table.ok()) {
+    auto read =
+        RecallTable::FromBytes(reinterpret_cast<const uint8_t*>(table->data()), table->size());
+    // One of a later program is measured again with the next calibration; the points do until then.
+    if (read.ok()) calibration.table = *std::move(read);
+  }
+  g.held_out_ = (*file)->Section(kHeldOutSection).ok();
   g.SetCalibration(std::move(calibration));
   if (absl::Status status = g.Finish(); !status.ok()) return status;
   return generation;
@@ -276,6 +291,10 @@ int Generation::NprobeFor(double recall, int k) const {
 }
 
 int Generation::BreadthFor(double recall, int k) const {
+  if (const RecallTable& table = calibration().table; !table.empty()) {
+    const double breadth = table.For(RecallTable::How::kCodes, recall, k, 1).breadth;
+    return breadth > 0 ? static_cast<int>(std::min<double>(std::ceil(breadth), nlist_)) : nlist_;
+  }
   // Uncalibrated generations are of little data: scan generously.
   const int fallback = std::max(8, nlist_ / 12);
   const double base = calibration().BreadthFor(recall, fallback);

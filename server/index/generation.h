@@ -86,6 +86,9 @@ class Generation {
     base_error_ = error, base_imbalance_ = imbalance, base_quantization_ = quantization;
     trained_through_ = trained_through;
   }
+  // Whether training left out the rows that IsHeldOut (training.h) says. Before it is shared.
+  bool held_out() const { return held_out_; }
+  void SetHeldOut(bool held_out) { held_out_ = held_out; }
 
   const ProductQuantizer& quantizer() const { return *quantizer_; }
   const std::vector<float>& centroids() const { return centroids_; }  // nlist × d
@@ -95,11 +98,12 @@ class Generation {
   // Stays as it is, and where it is, for as long as the generation.
   const Calibration& calibration() const { return *calibration_.load(std::memory_order_acquire); }
   // Searches that begin from now on go by this one: as rows come and go, the same lists find more
-  // or fewer of the best. Earlier ones are kept, some hundred bytes each.
+  // or fewer of the best. Earlier ones are kept, some ten thousand bytes each.
   void SetCalibration(Calibration calibration) const;
   // Lists that a typical query has to scan so that a search for k rows is expected to find `recall`
-  // of them. Where a filter lets a share s of the rows pass, s^-widening() times as many: the best
-  // k of those are about the best k/s of all.
+  // of them, by the calibration's table; of an old file's by its points, for which a filter that
+  // lets a share s of the rows pass takes s^-widening() times as many: the best k of those are
+  // about the best k/s of all.
   int BreadthFor(double recall, int k) const;
   // The same where every query scans as many lists: more, if there is a probe rule.
   int NprobeFor(double recall, int k) const;
@@ -136,6 +140,7 @@ class Generation {
   int64_t trained_at_us_ = 0;
   float base_error_ = 0, base_imbalance_ = 1, base_quantization_ = 0;
   uint64_t trained_through_ = 0;
+  bool held_out_ = false;
   std::vector<float> centroids_;
   std::unique_ptr<ProductQuantizer> quantizer_;
   std::unique_ptr<CentroidAssigner> assigner_;

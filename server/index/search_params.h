@@ -8,6 +8,7 @@ namespace vecino::index {
 class Corrections;
 class Segment;
 class Tail;
+struct SearchReport;
 
 // Bits in order of slots: bit s % 64 of word s / 64 is slot s.
 struct SlotBits {
@@ -45,6 +46,7 @@ struct SearchParams {
   // Factors on what calibration chooses, by kind of search; null: none. Not on what a caller or the
   // collection says itself.
   const Corrections* corrections = nullptr;
+  SearchReport* report = nullptr;  // told what the search looks at, unless null
 };
 
 }  // namespace vecino::index

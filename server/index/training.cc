@@ -46,7 +46,10 @@ absl::StatusOr<std::shared_ptr<Generation>> TrainGeneration(const FrozenRows& ro
                                                      " rows of ", d, " dimensions to train on"));
   }
   if (spoil) spoil(&sample);
-  return Generation::Train(metric, unit, d, sample.data(), sample.size() / d, options, checkpoint);
+  auto generation =
+      Generation::Train(metric, unit, d, sample.data(), sample.size() / d, options, checkpoint);
+  if (generation.ok()) (*generation)->SetHeldOut(hold_out);
+  return generation;
 }
 
 }  // namespace vecino::index

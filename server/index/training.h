@@ -17,8 +17,8 @@ namespace vecino::index {
 using SpoilFn = std::function<void(std::vector<float>* sample)>;
 
 // Whether training leaves the row of this label out, as it does with one in kHeldOutOf, the same
-// ones for ever: no generation knows these rows, the old one as little as the new one, so both are
-// measured on them alike.
+// ones for ever: a calibration takes its queries from these, and no generation knows these rows,
+// the old one as little as the new one, so both are measured on them alike.
 inline constexpr uint64_t kHeldOutOf = 16;
 constexpr bool IsHeldOut(uint64_t label) {
   uint64_t x = label + 0x9e3779b97f4a7c15u;

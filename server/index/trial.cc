@@ -64,7 +64,7 @@ absl::Status SearchSegments(const std::vector<SegmentRows>& segments, const floa
     IvfWork work;
     absl::Status status = SearchIvf(parts, query, params, top, &work);
     // Where lists are not worth while, every row is compared by its 8 bits.
-    if (*rows >= 0) *rows += std::max(work.scanned, work.reranked);
+    if (*rows >= 0) *rows += std::max(work.scanned, work.reranked + work.gathered);
     parts.clear();
     return status;
   };

@@ -34,7 +34,9 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
     absl::Status status = SearchIvf(parts, query, params, &top);
     if (!status.ok()) return status;
   }
-  auto search_tail = [&](const Tail& tail) { tail.Search(query, params.filter, &top); };
+  auto search_tail = [&](const Tail& tail) {
+    tail.Search(query, params.filter, &top, params.report);
+  };
   for (const std::shared_ptr<Tail>& tail : view.frozen) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
     search_tail(*tail);

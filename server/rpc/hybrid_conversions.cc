@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/effort_conversions.h"
 #include "server/rpc/rerank_conversions.h"
 #include "server/rpc/search_conversions.h"
 #include "server/rpc/text.h"
@@ -83,6 +84,7 @@ absl::Status ReadHybrid(const v1::HybridSearchDocumentsRequest& request,
   if (!tokens.ok()) return tokens.status();
   out->tokens = *std::move(tokens);
   out->filter = request.filter();
+  if (request.has_explain()) out->explain = {.verify = request.explain().verify()};
   return request.has_rerank() ? ReadRerank(request.rerank(), out) : absl::OkStatus();
 }
 
@@ -109,6 +111,10 @@ absl::Status WriteHybrid(std::string_view collection, const engine::SearchResult
     WriteReranked(*result.reranked, out->mutable_reranked());
   }
   out->set_query_truncated(result.query_truncated);
+  WriteEffort(result.effort, out->mutable_effort());
+  if (result.explanation.has_value()) {
+    WriteExplanation(*result.explanation, out->mutable_explanation());
+  }
   return absl::OkStatus();
 }
 

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/effort_conversions.h"
 #include "server/rpc/rerank_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/search_page_token.h"
@@ -117,6 +118,7 @@ absl::Status ReadEffort(const v1::SearchDocumentsRequest& request, engine::Searc
 
 absl::Status ReadShape(std::string_view collection, const v1::SearchDocumentsRequest& request,
                        engine::SearchRequest* out) {
+  if (request.has_explain()) out->explain = {.verify = request.explain().verify()};
   if (request.has_min_score()) out->min_score = request.min_score();
   if (request.has_group_by()) {
     engine::GroupBy& group_by = out->group_by.emplace();
@@ -203,6 +205,10 @@ absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsR
   WriteDuration(result.embed_time, out->mutable_timings()->mutable_embed());
   WriteDuration(result.search_time, out->mutable_timings()->mutable_search());
   WriteDuration(result.fetch_time, out->mutable_timings()->mutable_fetch());
+  WriteEffort(result.effort, out->mutable_effort());
+  if (result.explanation.has_value()) {
+    WriteExplanation(*result.explanation, out->mutable_explanation());
+  }
   if (result.reranked.has_value()) {
     WriteDuration(result.rerank_time, out->mutable_timings()->mutable_rerank());
     WriteReranked(*result.reranked, out->mutable_reranked());
