@@ -185,9 +185,9 @@ TEST_F(RecallIndexTest, EveryKindObeysTheCorrection) {
     bool graph;
   };
   for (const Case& c :
-       {Case{index::IndexKind::kAuto, false}, Case{index::IndexKind::kAuto, true},
-        Case{index::IndexKind::kIvfFlat, false}, Case{index::IndexKind::kIvfSq8, false},
-        Case{index::IndexKind::kHnsw, false}, Case{index::IndexKind::kLsh, false}}) {
+       {Case{index::IndexKind::kAuto, true}, Case{index::IndexKind::kIvfFlat, false},
+        Case{index::IndexKind::kIvfSq8, false}, Case{index::IndexKind::kHnsw, false},
+        Case{index::IndexKind::kLsh, false}}) {
     SCOPED_TRACE(testing::Message() << static_cast<int>(c.kind) << (c.graph ? " graph" : ""));
     shard_.reset();
     centers_.clear();
