@@ -95,7 +95,7 @@ class ChunkingTest(unittest.TestCase):
         parts = [json.loads(line) for line in answer.stdout.splitlines()]
         prompt = next(part["prompt"] for part in parts if "prompt" in part)
         self.assertIn(FACTS[2], prompt)
-        self.assertNotIn("number 1 of a long report", prompt)  # the passage, not the document
+        self.assertNotIn("number 10 of a long report", prompt)  # the passage, not the document
 
     def test_a_patch_keeps_the_passages(self):
         self.create("patched", "--chunk", "--chunk-tokens", 64)
