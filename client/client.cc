@@ -152,12 +152,40 @@ Result<std::vector<Embedding>> Client::Embed(const std::string& model,
   for (const v1::Embedding& embedding : response.embeddings()) {
     embeddings.push_back(FromProto(embedding));
   }
-  if (timings != nullptr) {
-    *timings = {.tokenize = FromProto(response.timings().tokenize()),
-                .queue = FromProto(response.timings().queue()),
-                .compute = FromProto(response.timings().compute())};
-  }
+  if (timings != nullptr) *timings = FromProto(response.timings());
   return embeddings;
+}
+
+Result<std::vector<RerankedText>> Client::Rerank(const std::string& model, const std::string& query,
+                                                 const std::vector<std::string>& texts,
+                                                 Truncate truncate, EmbedTimings* timings) {
+  if (timings != nullptr) *timings = {};
+  if (texts.empty()) return std::vector<RerankedText>();
+  v1::RerankTextsRequest request;
+  if (!model.empty()) request.set_model("models/" + model);
+  if (Status status = CheckUtf8(model, "model"); !status.ok()) return status;
+  if (Status status = CheckUtf8(query, "query"); !status.ok()) return status;
+  request.set_query(query);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const Status status = CheckUtf8(texts[i], "texts[" + std::to_string(i) + "]");
+    if (!status.ok()) return status;
+    request.add_texts(texts[i]);
+  }
+  request.set_truncate(ToProto(truncate));
+  v1::RerankTextsResponse response;
+  const Status status =
+      impl_->Call(*impl_->embedding, &v1::EmbeddingService::Stub::RerankTexts, request, &response);
+  if (!status.ok()) return status;
+  if (static_cast<size_t>(response.results_size()) != texts.size()) {
+    return Status(Code::kInternal, "the server sent " + std::to_string(response.results_size()) +
+                                       " scores for " + std::to_string(texts.size()) + " texts");
+  }
+  std::vector<RerankedText> results;
+  for (const v1::RerankedText& result : response.results()) {
+    results.push_back({result.score(), result.token_count(), result.truncated()});
+  }
+  if (timings != nullptr) *timings = FromProto(response.timings());
+  return results;
 }
 
 Result<std::vector<Model>> Client::ListModels() {

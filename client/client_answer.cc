@@ -7,6 +7,7 @@
 #include "client/conversions.h"
 #include "client/error_details.h"
 #include "client/impl.h"
+#include "client/rerank_conversions.h"
 #include "client/search_conversions.h"
 #include "client/vecino/client.h"
 
@@ -85,6 +86,10 @@ Result<AnswerEnd> Client::Answer(const std::string& collection, const std::strin
   if (options.temperature.has_value()) request.set_temperature(*options.temperature);
   request.set_return_prompt(options.return_prompt);
   request.set_hybrid(options.hybrid);
+  if (options.reranking.has_value()) {
+    const Status status = internal::ToProto(*options.reranking, request.mutable_rerank());
+    if (!status.ok()) return status;
+  }
 
   Receiver receiver(&sink);
   Status ours;  // ends the call whatever the server says

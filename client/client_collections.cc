@@ -4,6 +4,7 @@
 #include "client/conversions.h"
 #include "client/impl.h"
 #include "client/index_conversions.h"
+#include "client/recall_conversions.h"
 #include "client/vecino/client.h"
 
 namespace vecino {
@@ -15,13 +16,20 @@ using internal::FromProto;
 using internal::ToProto;
 
 // Whether `stored` is what `wanted` asks for, as far as `wanted` says.
+bool Agrees(const std::optional<Chunking>& wanted, const std::optional<Chunking>& stored) {
+  if (!wanted.has_value() || !stored.has_value()) return wanted.has_value() == stored.has_value();
+  return (wanted->max_tokens == 0 || wanted->max_tokens == stored->max_tokens) &&
+         (!wanted->overlap_tokens.has_value() || wanted->overlap_tokens == stored->overlap_tokens);
+}
+
 bool Agrees(const Collection& wanted, const Collection& stored) {
   return (wanted.dimension == 0 || wanted.dimension == stored.dimension) &&
          wanted.metric == stored.metric && wanted.model == stored.model &&
          (wanted.shard_count == 0 || wanted.shard_count == stored.shard_count) &&
          (wanted.index_kind.empty() || wanted.index_kind == stored.index_kind) &&
          (wanted.recall_target == 0 || wanted.recall_target == stored.recall_target) &&
-         wanted.index_parameters == stored.index_parameters;
+         wanted.index_parameters == stored.index_parameters &&
+         Agrees(wanted.chunking, stored.chunking);
 }
 
 }  // namespace
@@ -107,6 +115,19 @@ Result<CollectionStats> Client::GetCollectionStats(const std::string& id) {
       *impl_->collections, &v1::CollectionService::Stub::GetCollectionStats, request, &response);
   if (!status.ok()) return status;
   return FromProto(response.stats());
+}
+
+Result<RecallEvaluation> Client::EvaluateRecall(const std::string& id, const RecallQueries& queries,
+                                                const RecallOptions& options) {
+  if (Status status = CheckUtf8(id, "name"); !status.ok()) return status;
+  v1::EvaluateRecallRequest request;
+  request.set_name(CollectionName(id));
+  if (Status status = internal::ToProto(queries, options, &request); !status.ok()) return status;
+  v1::EvaluateRecallResponse response;
+  const Status status = impl_->Call(
+      *impl_->collections, &v1::CollectionService::Stub::EvaluateRecall, request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
 }
 
 }  // namespace vecino

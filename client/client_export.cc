@@ -1,6 +1,8 @@
 // Client's call that streams an index out of the server.
+#include <chrono>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -82,23 +84,37 @@ Status Client::ExportIndex(const std::string& collection, int shard, bool vector
   request.set_shard(shard);
   request.set_omit_vectors(!vectors);
 
-  Receiver receiver(&sink);
-  Status ours;  // ends the call whatever the server says
-  const Status status = internal::CallWithRetry(impl_->options, [&](grpc::ClientContext* context) {
-    v1::ExportIndexResponse message;
-    const auto reader = impl_->collections->ExportIndex(context, request);
-    while (ours.ok() && reader->Read(&message)) ours = receiver.Take(&message);
-    if (!ours.ok()) context->TryCancel();
-    grpc::Status reply = reader->Finish();
-    // What the sink has taken cannot be taken back, so no other attempt follows.
-    if (ours.ok() && receiver.begun()) {
-      ours = reply.ok() ? receiver.End() : internal::FromGrpc(reply);
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point deadline = Clock::now() + impl_->options.timeout;
+  ClientOptions options = impl_->options;
+  for (int attempt = 1;; ++attempt) {
+    Receiver receiver(&sink);
+    Status ours;    // ends the call whatever the server says
+    Status broken;  // how a stream ended that had begun
+    const Status status = internal::CallWithRetry(options, [&](grpc::ClientContext* context) {
+      v1::ExportIndexResponse message;
+      const auto reader = impl_->collections->ExportIndex(context, request);
+      while (ours.ok() && reader->Read(&message)) ours = receiver.Take(&message);
+      if (!ours.ok()) context->TryCancel();
+      grpc::Status reply = reader->Finish();
+      if (!ours.ok()) return grpc::Status::OK;
+      if (!receiver.begun()) return reply;
+      broken = internal::FromGrpc(reply);
       return grpc::Status::OK;
+    });
+    if (!ours.ok() || !status.ok()) return ours.ok() ? status : ours;
+    if (broken.ok()) return receiver.End();
+    // Nobody here cancelled it: servers before this one cut a slow reader off so at their stop.
+    const bool passes = broken.code() == Code::kUnavailable || broken.code() == Code::kCancelled;
+    const auto wait = internal::Backoff(options, attempt);
+    if (!passes || attempt >= options.max_attempts || Clock::now() + wait >= deadline ||
+        !sink.Restart(broken)) {
+      return broken;
     }
-    return ours.ok() ? reply : grpc::Status::OK;
-  });
-  if (!ours.ok() || !status.ok()) return ours.ok() ? status : ours;
-  return receiver.End();
+    std::this_thread::sleep_for(wait);
+    options.timeout =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  }
 }
 
 }  // namespace vecino

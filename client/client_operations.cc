@@ -31,9 +31,11 @@ Request StartRequest(const std::string& collection, const std::vector<int>& shar
 
 // Sent twice these do no harm: the server returns the operation that runs already.
 Result<Operation> Client::RetrainIndex(const std::string& collection,
-                                       const std::vector<int>& shards, bool validate_only) {
+                                       const std::vector<int>& shards, bool validate_only,
+                                       double min_recall_gate) {
   if (Status status = CheckUtf8(collection, "name"); !status.ok()) return status;
-  const auto request = StartRequest<v1::RetrainIndexRequest>(collection, shards, validate_only);
+  auto request = StartRequest<v1::RetrainIndexRequest>(collection, shards, validate_only);
+  request.set_min_recall_gate(min_recall_gate);
   longrunning::Operation response;
   const Status status = impl_->Call(*impl_->collections, &v1::CollectionService::Stub::RetrainIndex,
                                     request, &response);

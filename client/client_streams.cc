@@ -25,6 +25,10 @@ const char* KindName(v1::EventKind kind) {
       return "merge";
     case v1::EVENT_KIND_RETRAIN:
       return "retrain";
+    case v1::EVENT_KIND_RETRAIN_STAGE:
+      return "retrain stage";
+    case v1::EVENT_KIND_RETRAIN_REJECTED:
+      return "retrain rejected";
     case v1::EVENT_KIND_CALIBRATE:
       return "calibrate";
     case v1::EVENT_KIND_GRAPH:
@@ -41,6 +45,8 @@ const char* KindName(v1::EventKind kind) {
       return "operation started";
     case v1::EVENT_KIND_OPERATION_ENDED:
       return "operation ended";
+    case v1::EVENT_KIND_MIGRATION:
+      return "migration";
     default:
       return "unknown";
   }

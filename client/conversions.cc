@@ -1,5 +1,6 @@
 #include "client/conversions.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -7,6 +8,7 @@
 #include "client/error_details.h"
 #include "client/index_conversions.h"
 #include "client/metadata_json.h"
+#include "client/migration_conversions.h"
 #include "client/utf8.h"
 
 namespace vecino::internal {
@@ -102,6 +104,12 @@ v1::Collection ToProto(const Collection& collection) {
   }
   message.set_shard_count(collection.shard_count);
   IndexToProto(collection, message.mutable_index_policy());
+  if (collection.chunking.has_value()) {
+    message.mutable_chunking()->set_max_tokens(collection.chunking->max_tokens);
+    if (collection.chunking->overlap_tokens.has_value()) {
+      message.mutable_chunking()->set_overlap_tokens(*collection.chunking->overlap_tokens);
+    }
+  }
   return message;
 }
 
@@ -126,6 +134,7 @@ google::protobuf::FieldMask ToProto(const ReadMask& mask) {
   if (mask.text) message.add_paths("text");
   if (mask.metadata) message.add_paths("metadata");
   if (mask.vector) message.add_paths("vector");
+  if (mask.passages) message.add_paths("passages");
   if (message.paths_size() == 0) message.add_paths("id");  // an empty mask stands for the default
   return message;
 }
@@ -154,12 +163,23 @@ std::chrono::microseconds FromProto(const google::protobuf::Duration& message) {
       std::chrono::seconds(message.seconds()) + std::chrono::nanoseconds(message.nanos()));
 }
 
+Passage FromProto(const v1::Passage& message) {
+  return {.index = message.index(),
+          .start = static_cast<size_t>(std::max(message.start(), 0)),
+          .end = static_cast<size_t>(std::max(message.end(), 0)),
+          .text = message.text(),
+          .vector = FromProto(message.vector())};
+}
+
 Document FromProto(const v1::Document& message) {
   Document document;
   document.id = message.id();
   document.text = message.text();
   document.metadata_json = ToJson(message.metadata());
   document.vector = FromProto(message.vector());
+  for (const v1::Passage& passage : message.passages()) {
+    document.passages.push_back(FromProto(passage));
+  }
   document.version = message.version();
   document.create_time = FromProto(message.create_time());
   document.update_time = FromProto(message.update_time());
@@ -177,8 +197,13 @@ Collection FromProto(const v1::Collection& message) {
   collection.model_hash = message.embedding().model_hash();
   collection.shard_count = message.shard_count();
   IndexFromProto(message.index_policy(), &collection);
+  if (message.has_chunking()) {
+    collection.chunking = Chunking{.max_tokens = message.chunking().max_tokens(),
+                                   .overlap_tokens = message.chunking().overlap_tokens()};
+  }
   collection.etag = message.etag();
   collection.create_time = FromProto(message.create_time());
+  if (message.has_migration()) collection.migration = FromProto(message.migration());
   return collection;
 }
 
@@ -201,10 +226,20 @@ Embedding FromProto(const v1::Embedding& message) {
           .truncated = message.truncated()};
 }
 
+EmbedTimings FromProto(const v1::EmbedTimings& message) {
+  return {.tokenize = FromProto(message.tokenize()),
+          .queue = FromProto(message.queue()),
+          .compute = FromProto(message.compute())};
+}
+
 Model FromProto(const v1::Model& message) {
   return {.name = LastPart(message.name()),
           .dimension = message.dimension(),
           .max_tokens = message.max_tokens(),
+          .task = message.task() == v1::MODEL_TASK_RERANK  ? "rerank"
+                  : message.task() == v1::MODEL_TASK_EMBED ? "embed"
+                                                           : "unknown",
+          .activation = message.activation(),
           .pooling = message.pooling(),
           .normalize = message.normalize(),
           .precision = message.precision(),

@@ -40,12 +40,14 @@ v1::WriteMode ToProto(WriteMode mode);
 google::protobuf::FieldMask ToProto(const ReadMask& mask);
 void ToProto(const std::vector<float>& vector, v1::Vector* message);
 
+Passage FromProto(const v1::Passage& message);
 Document FromProto(const v1::Document& message);
 Collection FromProto(const v1::Collection& message);
 WriteToken FromProto(const v1::WriteToken& message);
 WriteResult FromProto(const v1::BatchWriteResult& message);
 Metric FromProto(v1::Metric metric);
 Embedding FromProto(const v1::Embedding& message);
+EmbedTimings FromProto(const v1::EmbedTimings& message);
 Model FromProto(const v1::Model& message);
 ServerStatus FromProto(const v1::GetServerStatusResponse& message);
 std::vector<float> FromProto(const v1::Vector& message);

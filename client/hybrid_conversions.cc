@@ -3,6 +3,8 @@
 #include <string>
 
 #include "client/conversions.h"
+#include "client/recall_conversions.h"
+#include "client/rerank_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -51,7 +53,9 @@ Status ToProto(const HybridQuery& query, const SearchOptions& options,
     message->set_sequence_number(token.sequence_number);
   }
   request->set_truncate(ToProto(options.truncate));
-  return Status();
+  if (options.explain || options.verify) request->mutable_explain()->set_verify(options.verify);
+  if (!options.reranking.has_value()) return Status();
+  return ToProto(*options.reranking, request->mutable_rerank());
 }
 
 SearchResponse FromProto(const v1::HybridSearchDocumentsResponse& message) {
@@ -63,11 +67,17 @@ SearchResponse FromProto(const v1::HybridSearchDocumentsResponse& message) {
     one.score = hit.score();
     if (hit.has_dense_score()) one.dense_score = hit.dense_score();
     if (hit.has_lexical_score()) one.lexical_score = hit.lexical_score();
+    if (hit.has_rerank_score()) one.rerank_score = hit.rerank_score();
+    if (hit.has_passage()) one.passage = FromProto(hit.passage());
   }
   response.query_truncated = message.query_truncated();
   response.embed_time = FromProto(message.timings().embed());
   response.search_time = FromProto(message.timings().search());
   response.fetch_time = FromProto(message.timings().fetch());
+  response.effort = FromProto(message.effort());
+  if (message.has_explanation()) response.explanation = FromProto(message.explanation());
+  response.rerank_time = FromProto(message.timings().rerank());
+  if (message.has_reranked()) response.reranked = FromProto(message.reranked());
   return response;
 }
 

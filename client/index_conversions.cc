@@ -4,6 +4,8 @@
 
 #include "client/conversions.h"
 #include "client/error_details.h"
+#include "client/migration_conversions.h"
+#include "client/recall_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -38,6 +40,7 @@ ShardStats FromProto(const v1::ShardStats& message) {
   shard.segments = message.segments();
   shard.deleted_rows = message.deleted_rows();
   shard.tail_bytes = message.tail_bytes();
+  shard.field_bytes = message.field_bytes();
   shard.memory = FromProto(message.segment_memory());
   for (const v1::SegmentStats& segment : message.segment_stats()) {
     shard.segment_stats.push_back({.kind = segment.kind(),
@@ -56,6 +59,13 @@ ShardStats FromProto(const v1::ShardStats& message) {
                         .train_time = internal::FromProto(generation.train_time())};
   }
   shard.last_choice = message.last_choice();
+  for (const v1::DriftSignal& signal : message.drift()) {
+    shard.drift.push_back({.name = signal.name(),
+                           .value = signal.value(),
+                           .limit = signal.limit(),
+                           .due = signal.due()});
+  }
+  shard.recall = internal::FromProto(message.recall());
   return shard;
 }
 
@@ -120,9 +130,11 @@ CollectionStats FromProto(const v1::CollectionStats& message) {
   stats.tail_rows = message.tail_rows();
   stats.tail_bytes = message.tail_bytes();
   stats.segment_bytes = message.segment_bytes();
+  stats.field_bytes = message.field_bytes();
   stats.segments = message.segments();
   stats.memory = FromProto(message.segment_memory());
   for (const v1::ShardStats& shard : message.shards()) stats.shards.push_back(FromProto(shard));
+  stats.recall = FromProto(message.recall());
   return stats;
 }
 
@@ -136,8 +148,23 @@ Operation::Type TypeFromProto(v1::IndexOperationMetadata::Type type) {
       return Operation::Type::kPurge;
     case v1::IndexOperationMetadata::TYPE_PATCH:
       return Operation::Type::kPatch;
+    case v1::IndexOperationMetadata::TYPE_MIGRATE:
+      return Operation::Type::kMigrate;
     default:
       return Operation::Type::kRetrain;
+  }
+}
+
+std::string OutcomeName(v1::IndexOperationShard::Outcome outcome) {
+  switch (outcome) {
+    case v1::IndexOperationShard::OUTCOME_PUBLISHED:
+      return "published";
+    case v1::IndexOperationShard::OUTCOME_REJECTED:
+      return "rejected";
+    case v1::IndexOperationShard::OUTCOME_NOT_NEEDED:
+      return "not needed";
+    default:
+      return "";
   }
 }
 
@@ -161,7 +188,13 @@ Operation FromProto(const google::longrunning::Operation& message) {
                                 .rows_done = shard.rows_done(),
                                 .rows_total = shard.rows_total(),
                                 .done = shard.done(),
-                                .status = FromRpc(shard.status())});
+                                .status = FromRpc(shard.status()),
+                                .outcome = OutcomeName(shard.outcome()),
+                                .reason = shard.reason(),
+                                .recall_before = shard.recall_before(),
+                                .recall_after = shard.recall_after(),
+                                .rows_scanned_before = shard.rows_scanned_before(),
+                                .rows_scanned_after = shard.rows_scanned_after()});
   }
   if (metadata.has_estimate()) {
     const v1::IndexOperationEstimate& estimate = metadata.estimate();
@@ -171,6 +204,7 @@ Operation FromProto(const google::longrunning::Operation& message) {
                           .peak_bytes = estimate.peak_bytes(),
                           .index_bytes = estimate.index_bytes()};
   }
+  if (metadata.has_migration()) operation.migration = FromProto(metadata.migration());
   return operation;
 }
 

@@ -2,6 +2,8 @@
 
 #include "client/conversions.h"
 #include "client/metadata_json.h"
+#include "client/recall_conversions.h"
+#include "client/rerank_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -74,6 +76,7 @@ Status ToProto(const Query& query, const SearchOptions& options,
     message->set_sequence_number(token.sequence_number);
   }
   request->set_truncate(ToProto(options.truncate));
+  if (options.explain || options.verify) request->mutable_explain()->set_verify(options.verify);
   if (Status status = EffortToProto(options, request); !status.ok()) return status;
   if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
   request->set_filter(options.filter);
@@ -92,6 +95,10 @@ Status ToProto(const Query& query, const SearchOptions& options,
       diversify->set_candidates(options.diversify->candidates);
     }
   }
+  if (options.reranking.has_value()) {
+    Status status = ToProto(*options.reranking, request->mutable_rerank());
+    if (!status.ok()) return status;
+  }
   request->set_page_token(options.page_token);
   return CheckUtf8(options.page_token, "page_token");
 }
@@ -103,6 +110,8 @@ SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
     response.hits.push_back({.document = FromProto(hit.document()),
                              .score = hit.score(),
                              .group_json = hit.has_group() ? ToJson(hit.group()) : ""});
+    if (hit.has_rerank_score()) response.hits.back().rerank_score = hit.rerank_score();
+    if (hit.has_passage()) response.hits.back().passage = FromProto(hit.passage());
   }
   response.metric = FromProto(message.metric());
   response.higher_is_better = message.higher_is_better();
@@ -111,7 +120,11 @@ SearchResponse FromProto(const v1::SearchDocumentsResponse& message) {
   response.embed_time = FromProto(message.timings().embed());
   response.search_time = FromProto(message.timings().search());
   response.fetch_time = FromProto(message.timings().fetch());
+  response.rerank_time = FromProto(message.timings().rerank());
+  if (message.has_reranked()) response.reranked = FromProto(message.reranked());
   response.next_page_token = message.next_page_token();
+  response.effort = FromProto(message.effort());
+  if (message.has_explanation()) response.explanation = FromProto(message.explanation());
   return response;
 }
 

@@ -72,7 +72,12 @@ absl::StatusOr<std::vector<BatchQueue::RowResult>> BatchQueue::Run(Call call) {
                                                     : a > b;
   });
   pending->unfinished = pending->call.rows.size();
-  pending->results.resize(pending->call.rows.size());
+  RowResult nothing;
+  const absl::Time enough = pending->call.enough;
+  if (enough < absl::InfiniteFuture()) {
+    nothing.status = absl::DeadlineExceededError("the time that was to be enough passed before it");
+  }
+  pending->results.resize(pending->call.rows.size(), nothing);
 
   // Made and destroyed without the lock: it may run at once, and its end waits for a run under way.
   const std::stop_callback wake(pending->call.stop, [this, &pending] {
@@ -82,18 +87,23 @@ absl::StatusOr<std::vector<BatchQueue::RowResult>> BatchQueue::Run(Call call) {
   absl::MutexLock lock(&mu_);
   if (absl::Status status = Admit(pending); !status.ok()) return status;
   while (pending->unfinished > 0 && pending->given_up.ok()) {
-    if (absl::Status status = pending->Abandoned(absl::Now()); !status.ok()) {
+    const absl::Time now = absl::Now();
+    if (absl::Status status = pending->Abandoned(now); !status.ok()) {
       GiveUp(pending, std::move(status));
+    } else if (now >= enough) {
+      break;
     } else {
-      pending->changed.WaitWithDeadline(&mu_, pending->call.deadline);
+      pending->changed.WaitWithDeadline(&mu_, std::min(enough, pending->call.deadline));
     }
   }
   if (!pending->given_up.ok()) return pending->given_up;
+  if (pending->unfinished > 0) GiveUp(pending, nothing.status);
   if (EmbedTimings* timings = pending->call.timings; timings != nullptr) {
-    timings->queue = pending->last_cut - pending->admitted;
+    timings->queue = std::max(pending->last_cut, pending->admitted) - pending->admitted;
     timings->compute = pending->compute;
   }
-  return std::move(pending->results);
+  // Rows that are still in a batch will be finished.
+  return pending->given_up.ok() ? std::move(pending->results) : pending->results;
 }
 
 absl::Status BatchQueue::Admit(const PendingPtr& call) {
@@ -151,6 +161,10 @@ BatchQueue::Batch BatchQueue::CutBatch(LaneCalls& calls) {
   calls.pop_front();
   batch.model_ = first->call.model;
   batch.width_ = first->Length(first->waiting.back());
+  batch.limit_ = options_.batch_tokens;
+  if (first->call.batch_tokens > 0) {
+    batch.limit_ = std::min(batch.limit_, first->call.batch_tokens);
+  }
   int padding = 0;
   TakeRows(first, batch, padding);
   for (const PendingPtr& call : calls) {
@@ -172,12 +186,14 @@ void BatchQueue::TakeRows(const PendingPtr& call, Batch& batch, int& padding) {
     const int row = *(begin - 1);
     const int padded = batch.width_ * static_cast<int>(batch.rows_.size() + 1);
     const int more_padding = padding + batch.width_ - call->Length(row);
-    if (!batch.rows_.empty() && (padded > options_.batch_tokens ||
+    if (!batch.rows_.empty() && (padded > batch.limit_ ||
                                  more_padding > std::max(kFreePadding, padded / kPaddingDivisor))) {
       break;
     }
     padding = more_padding;
-    batch.rows_.emplace_back(call->call.rows[row]);
+    const std::vector<int>& seconds = call->call.seconds;
+    batch.rows_.emplace_back(call->call.rows[row],
+                             seconds.empty() ? 0 : seconds[static_cast<size_t>(row)]);
     batch.owners_.emplace_back(call, row);
     QueuedTokens(call->call.lane) -= call->Length(row);
     --begin;

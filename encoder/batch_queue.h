@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "encoder/encoder.h"
+#include "encoder/executor.h"
 
 namespace vecino::encoder {
 
@@ -27,7 +28,7 @@ namespace vecino::encoder {
 //     queued only while it waits.
 //  2. A batch holds rows of one model and one lane. Its width is its longest row; width x rows is
 //  at
-//     most batch_tokens unless it holds a single row.
+//     most batch_tokens (those of the call that begins it, if fewer) unless it holds a single row.
 //  3. Each lane has executors of its own, so that no query waits for a bulk batch.
 //  4. The calls of a lane take turns: the call whose turn it is gives its longest rows first, and
 //  rows of
@@ -50,6 +51,12 @@ class BatchQueue {
     absl::Time deadline = absl::InfiniteFuture();
     std::stop_token stop;
     std::vector<std::vector<int32_t>> rows;  // token ids, each row at least one
+    // Of pairs, for each row where its second text begins (TokenRow); empty: texts alone.
+    std::vector<int> seconds;
+    // Padded tokens in a batch that begins with this call's rows, fewer than Options say; 0: those.
+    int batch_tokens = 0;
+    // When what is done is enough: rows that are not get DEADLINE_EXCEEDED.
+    absl::Time enough = absl::InfiniteFuture();
     EmbedTimings* timings = nullptr;  // may be null; a Run that succeeds sets queue and compute
   };
 
@@ -68,13 +75,14 @@ class BatchQueue {
    public:
     int model() const { return model_; }
     int width() const { return width_; }  // tokens in the longest row
-    std::span<const std::span<const int32_t>> rows() const { return rows_; }
+    std::span<const TokenRow> rows() const { return rows_; }
 
    private:
     friend class BatchQueue;
     int model_ = 0;
     int width_ = 0;
-    std::vector<std::span<const int32_t>> rows_;                        // into the calls of owners_
+    int limit_ = 0;                                                     // padded tokens, at most
+    std::vector<TokenRow> rows_;                                        // into the calls of owners_
     std::vector<std::pair<std::shared_ptr<PendingCall>, int>> owners_;  // call and row, as in rows_
     absl::Time cut_at_;
   };
@@ -85,9 +93,10 @@ class BatchQueue {
   BatchQueue& operator=(const BatchQueue&) = delete;
 
   // Queues the rows of `call`, all or none, and blocks until each is done. Results are in their
-  // order. RESOURCE_EXHAUSTED: no room in the lane; a call larger than the lane is taken when the
-  // lane is empty. DEADLINE_EXCEEDED, CANCELLED: given up; rows still waiting are dropped, those
-  // running thrown away. UNAVAILABLE: closed.
+  // order; after `enough` those not done have DEADLINE_EXCEEDED. RESOURCE_EXHAUSTED: no room in the
+  // lane; a call larger than the lane is taken when the lane is empty. DEADLINE_EXCEEDED,
+  // CANCELLED: given up; rows still waiting are dropped, those running thrown away. UNAVAILABLE:
+  // closed.
   absl::StatusOr<std::vector<RowResult>> Run(Call call) ABSL_LOCKS_EXCLUDED(mu_);
 
   // For executors: the next batch of the lane; blocks while there is none. Nothing: closed and the

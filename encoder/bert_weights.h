@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace vecino::encoder {
@@ -16,6 +17,12 @@ struct LinearWeights {
 
 struct NormWeights {
   std::vector<float> weight, bias;
+};
+
+// What makes a cross-encoder's logit of the first token: out(tanh(dense(x))).
+struct HeadWeights {
+  LinearWeights dense;  // width × width
+  LinearWeights out;    // 1 × width
 };
 
 // A BERT whose query weights are scaled by 1/√(head size) and whose position embeddings have the
@@ -48,6 +55,10 @@ struct BertWeights {
   std::shared_ptr<const std::vector<float>> position;  // positions × width
   NormWeights norm;
   std::vector<Layer> layers;
+  // Of a cross-encoder, whose pooling is without meaning: what the tokens of a second text have
+  // beside those of a first (width; empty: nothing), and the head.
+  std::vector<float> second_type;
+  std::optional<HeadWeights> head;
 };
 
 }  // namespace vecino::encoder

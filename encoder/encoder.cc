@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -26,6 +27,12 @@
 namespace vecino::encoder {
 namespace {
 
+// Padded tokens in a batch of pairs: a query that comes waits for a batch under way, and the fused
+// executor multiplies 128 tokens at a time anyway.
+constexpr int kRerankBatchTokens = 256;
+// Batches of pairs for each executor before the next texts are looked at, where time may run out.
+constexpr int kRerankBatches = 4;
+
 int64_t ThreadCpuNanoseconds() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -38,7 +45,7 @@ std::vector<std::vector<ModelRunner>> MakeRunners(const std::vector<TextModel>& 
   for (auto& of_thread : runners) {
     for (const TextModel& model : models) {
       of_thread.push_back(
-          {model.weights->MakeExecutor(), model.weights->MakeExecutor(), model.info.dimension});
+          {model.weights->MakeExecutor(), model.weights->MakeExecutor(), model.outputs()});
     }
   }
   return runners;
@@ -50,6 +57,7 @@ class BatchingEncoder : public Encoder {
   BatchingEncoder(std::vector<TextModel> models, const EncoderOptions& options, int executors)
       : models_(std::move(models)),
         executors_(executors),
+        rerank_batch_tokens_(options.device == "cpu" ? kRerankBatchTokens : options.batch_tokens),
         cache_(static_cast<size_t>(options.cache_bytes)),
         queue_({.capacity_tokens = options.queue_tokens, .batch_tokens = options.batch_tokens}),
         pool_(queue_, MakeRunners(models_, executors)) {}
@@ -73,6 +81,15 @@ class BatchingEncoder : public Encoder {
                                                  const EmbedOptions& options) override {
     if (!Enter()) return absl::UnavailableError("the encoder is shutting down");
     auto results = EmbedInside(model, texts, options);
+    Leave();
+    return results;
+  }
+
+  absl::StatusOr<std::vector<RerankResult>> Rerank(std::string_view model, std::string_view query,
+                                                   std::span<const std::string_view> texts,
+                                                   const RerankOptions& options) override {
+    if (!Enter()) return absl::UnavailableError("the encoder is shutting down");
+    auto results = RerankInside(model, query, texts, options);
     Leave();
     return results;
   }
@@ -133,10 +150,19 @@ class BatchingEncoder : public Encoder {
                                                      }))));
   }
 
+  absl::StatusOr<int> FindFor(Task task, std::string_view name) const {
+    auto index = Find(name);
+    if (!index.ok() || models_[*index].info.task == task) return index;
+    return absl::InvalidArgumentError(
+        absl::StrCat("model ", models_[*index].info.name,
+                     task == Task::kRerank ? " is an embedding model, which makes vectors of texts"
+                                           : " is a reranker, which scores pairs of texts"));
+  }
+
   absl::StatusOr<std::vector<EmbedResult>> EmbedInside(std::string_view name,
                                                        std::span<const std::string_view> texts,
                                                        const EmbedOptions& options) {
-    const auto index = Find(name);
+    const auto index = FindFor(Task::kEmbed, name);
     if (!index.ok()) return index.status();
     EmbedTimings timings;
     BatchQueue::Call call{.model = *index,
@@ -181,6 +207,110 @@ class BatchingEncoder : public Encoder {
     return results;
   }
 
+  absl::StatusOr<std::vector<RerankResult>> RerankInside(std::string_view name,
+                                                         std::string_view query,
+                                                         std::span<const std::string_view> texts,
+                                                         const RerankOptions& options) {
+    const auto index = FindFor(Task::kRerank, name);
+    if (!index.ok()) return index.status();
+    if (const std::optional<size_t> offset = FindInvalidUtf8(query)) {
+      return absl::InvalidArgumentError(absl::StrCat("the query is not UTF-8: ill-formed at byte ",
+                                                     *offset, " of ", query.size()));
+    }
+    const TextModel& model = models_[*index];
+    EmbedTimings timings;
+    std::vector<RerankResult> results(texts.size());
+    const absl::Time start = absl::Now();
+    const std::vector<int32_t> query_ids = model.tokenizer->Ids(query);
+    timings.tokenize = absl::Now() - start;
+    // Where time may run out, some texts at a time, so that the first ones are done first.
+    const int64_t at_once = options.enough < absl::InfiniteFuture()
+                                ? int64_t{kRerankBatches} * executors_ * rerank_batch_tokens_
+                                : std::numeric_limits<int64_t>::max();
+    for (size_t next = 0; next < texts.size();) {
+      EmbedTimings part;
+      BatchQueue::Call call{.model = *index,
+                            .lane = options.lane,
+                            .deadline = options.deadline,
+                            .stop = options.stop,
+                            .rows = {},
+                            .seconds = {},
+                            .batch_tokens = rerank_batch_tokens_,
+                            .enough = options.enough,
+                            .timings = &part};
+      std::vector<size_t> text_of_row;
+      for (int64_t tokens = 0; next < texts.size() && tokens < at_once; ++next) {
+        if (options.stop.stop_requested()) return absl::CancelledError("the caller has gone");
+        const absl::Time now = absl::Now();
+        if (now >= options.deadline) {
+          return absl::DeadlineExceededError(absl::StrCat("the deadline passed with ", next, " of ",
+                                                          texts.size(), " texts tokenized"));
+        }
+        RerankResult& result = results[next];
+        if (now >= options.enough) {
+          result.status = absl::DeadlineExceededError("there was no time for it");
+          continue;
+        }
+        Tokens pair =
+            TokenizePair(model, query_ids, texts[next], options, result, &timings.tokenize);
+        if (!result.status.ok()) continue;
+        tokens += static_cast<int64_t>(pair.ids.size());
+        call.rows.push_back(std::move(pair.ids));
+        call.seconds.push_back(pair.second);
+        text_of_row.push_back(next);
+      }
+      const auto rows = queue_.Run(std::move(call));
+      if (!rows.ok()) return rows.status();
+      timings.queue += part.queue;
+      timings.compute += part.compute;
+      for (size_t i = 0; i < rows->size(); ++i) {
+        RerankResult& result = results[text_of_row[i]];
+        result.status = (*rows)[i].status;
+        if (result.status.ok()) result.score = Activated(model.info, (*rows)[i].vector.front());
+      }
+    }
+    if (options.timings != nullptr) *options.timings = timings;
+    return results;
+  }
+
+  static float Activated(const ModelInfo& info, float logit) {
+    if (info.activation != "sigmoid") return logit;
+    return static_cast<float>(1 / (1 + std::exp(-double{logit})));
+  }
+
+  // Fills all of `result` but the score, and adds what it took to `time`.
+  Tokens TokenizePair(const TextModel& model, const std::vector<int32_t>& query,
+                      std::string_view text, const RerankOptions& options, RerankResult& result,
+                      absl::Duration* time) {
+    const absl::Time begin = absl::Now();
+    const int64_t start = ThreadCpuNanoseconds();
+    Tokens tokens;
+    if (absl::Status status = CheckUtf8(text); !status.ok()) {
+      result.status = std::move(status);
+    } else {
+      tokens =
+          model.tokenizer->EncodePair(query, model.tokenizer->Ids(text), model.info.max_tokens);
+      result.token_count = tokens.count;
+      result.truncated = tokens.truncated;
+      if (tokens.truncated && options.truncate == Truncate::kError) {
+        result.status = absl::InvalidArgumentError(absl::StrCat(
+            "query and text have ", tokens.count, " tokens together; model ", model.info.name,
+            " takes ", model.info.max_tokens, "; shorten them or let them be truncated"));
+      }
+    }
+    tokenize_nanoseconds_ += ThreadCpuNanoseconds() - start;
+    *time += absl::Now() - begin;
+    return tokens;
+  }
+
+  static absl::Status CheckUtf8(std::string_view text) {
+    const std::optional<size_t> offset = FindInvalidUtf8(text);
+    if (!offset.has_value()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("the text is not UTF-8: ill-formed at byte ",
+                                                   *offset, " of ", text.size(),
+                                                   "; convert it to UTF-8"));
+  }
+
   static void CutTo(int dimensions, std::vector<float>* vector) {
     if (dimensions <= 0 || static_cast<size_t>(dimensions) >= vector->size()) return;
     vector->resize(static_cast<size_t>(dimensions));
@@ -223,10 +353,8 @@ class BatchingEncoder : public Encoder {
     const absl::Time begin = absl::Now();
     const int64_t start = ThreadCpuNanoseconds();
     std::vector<int32_t> ids;
-    if (const std::optional<size_t> offset = FindInvalidUtf8(text)) {
-      result.status = absl::InvalidArgumentError(
-          absl::StrCat("the text is not UTF-8: ill-formed at byte ", *offset, " of ", text.size(),
-                       "; convert it to UTF-8"));
+    if (absl::Status status = CheckUtf8(text); !status.ok()) {
+      result.status = std::move(status);
     } else {
       Tokens tokens = model.tokenizer->Encode(whole, model.info.max_tokens);
       result.token_count = tokens.count;
@@ -245,6 +373,7 @@ class BatchingEncoder : public Encoder {
 
   const std::vector<TextModel> models_;
   const int executors_;
+  const int rerank_batch_tokens_;
   VectorCache cache_;
   BatchQueue queue_;
   ExecutorPool pool_;
@@ -314,10 +443,13 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
       continue;
     }
     const ModelInfo& info = loaded->front().info;
-    log(absl::StrCat("model ", name, " loaded in ",
-                     absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))),
-                     ": ", info.dimension, " dimensions, ", info.max_tokens,
-                     " tokens, golden sentences agree"));
+    const bool reranks = info.task == Task::kRerank;
+    log(absl::StrCat(
+        "model ", name, " loaded in ",
+        absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))), ": ",
+        reranks ? absl::StrCat("a reranker (", info.activation, ")")
+                : absl::StrCat(info.dimension, " dimensions"),
+        ", ", info.max_tokens, " tokens, golden ", reranks ? "pairs" : "sentences", " agree"));
     for (TextModel& model : *loaded) {
       log(absl::StrCat("model ", model.info.name, " runs by ", model.runs_by));
       models.push_back(std::move(model));

@@ -1,4 +1,5 @@
-// Text to vectors: the one door of this folder. Owns the models, the batch queue and the executors.
+// Text to vectors, and pairs of texts to scores: the one door of this folder. Owns the models, the
+// batch queue and the executors.
 #pragma once
 
 #include <cstddef>
@@ -17,13 +18,16 @@
 
 namespace vecino::encoder {
 
+// What a model makes: vectors of texts, or the relevance of a text to a query (a cross-encoder).
+enum class Task { kEmbed, kRerank };
+
 // What a loaded model is; from its manifest.
 struct ModelInfo {
   std::string name;        // folder name under the model root; with @bf16 or @int8 behind it
                            // in that precision, where it is served
-  int dimension = 0;       // floats in a vector
+  int dimension = 0;       // floats in a vector; 0 of a reranker
   int max_tokens = 0;      // window, special tokens included
-  std::string pooling;     // "mean" or "cls"
+  std::string pooling;     // "mean" or "cls"; empty of a reranker
   bool normalize = false;  // vectors have length 1
   std::string precision;   // "fp32", "bf16", "int8"
   // SHA-256, lower-case hex, of manifest.json; in another precision than fp32, of that and of its
@@ -31,8 +35,13 @@ struct ModelInfo {
   std::string hash;
   std::string query_prompt;     // put before queries
   std::string document_prompt;  // put before documents
+  int document_tokens = 0;  // that a document has beside its text's: special ones and the prompt's
   // Fewer dimensions that its vectors may be cut to (Kusupati et al. 2022), ascending; often none.
   std::vector<int> matryoshka;
+  Task task = Task::kEmbed;
+  // Of a reranker: what makes a score of its logit, "sigmoid" (scores are above 0 and below 1, but
+  // for rounding) or "identity".
+  std::string activation;
 };
 
 enum class InputType { kDocument, kQuery };
@@ -68,6 +77,26 @@ struct EmbedResult {
   bool truncated = false;
 };
 
+struct RerankOptions {
+  Truncate truncate = Truncate::kAuto;
+  Lane lane = Lane::kQuery;
+  absl::Time deadline = absl::InfiniteFuture();
+  // When to be content with what is scored by then. Texts are scored in their order, about so that
+  // those before others are done first.
+  absl::Time enough = absl::InfiniteFuture();
+  std::stop_token stop;
+  EmbedTimings* timings = nullptr;  // as in EmbedOptions
+};
+
+// What became of one text.
+struct RerankResult {
+  // INVALID_ARGUMENT as in EmbedResult; DEADLINE_EXCEEDED: `enough` came before it.
+  absl::Status status;
+  float score = 0;      // higher is more relevant
+  int token_count = 0;  // of query, text and special tokens, before any cut; 0 if not looked at
+  bool truncated = false;
+};
+
 struct EncoderOptions {
   std::string model_root;  // every folder in it with a manifest.json is a model
   // "auto": BERT encoders on CPU by the fused executor, which serves them as NAME@bf16 and
@@ -89,7 +118,7 @@ struct EncoderOptions {
   std::function<void(std::string_view)> warn;
 };
 
-// Counters since start, and gauges of now.
+// Counters since start, and gauges of now. A pair that is scored counts as a text.
 struct EncoderStats {
   int64_t queued_tokens = 0;   // gauge
   int64_t queue_capacity = 0;  // tokens
@@ -120,11 +149,22 @@ class Encoder {
   // Embeds `texts` with the model `model`; blocks until all are done. Same length and order as
   // `texts`; a text's own fault is in its result, and the others are embedded all the same.
   // The vector of a text does not depend on what else is in the call or the queue (fp32: within
-  // 1e-5). NOT_FOUND: unknown model. RESOURCE_EXHAUSTED: the queue is full; nothing was embedded.
-  // DEADLINE_EXCEEDED, CANCELLED: given up before the model ran on all of them.
+  // 1e-5). NOT_FOUND: unknown model. INVALID_ARGUMENT: a reranker. RESOURCE_EXHAUSTED: the queue is
+  // full; nothing was embedded. DEADLINE_EXCEEDED, CANCELLED: given up before the model ran on all
+  // of them.
   virtual absl::StatusOr<std::vector<EmbedResult>> Embed(std::string_view model,
                                                          std::span<const std::string_view> texts,
                                                          const EmbedOptions& options) = 0;
+
+  // Scores how relevant each of `texts` is to `query` with the reranker `model`; blocks until all
+  // are done, or `enough`. Same length and order as `texts`. A pair too long for the model's window
+  // is cut: the longer of the two down to the other, then both. A score does not depend on the
+  // other texts (fp32: logits within 1e-5). Errors as Embed; INVALID_ARGUMENT: no reranker, or
+  // `query` is not UTF-8.
+  virtual absl::StatusOr<std::vector<RerankResult>> Rerank(std::string_view model,
+                                                           std::string_view query,
+                                                           std::span<const std::string_view> texts,
+                                                           const RerankOptions& options) = 0;
 
   // Tokens of `text` by the tokenizer of `model`, whatever the model's window, without special
   // tokens and prompt; bytes that are not UTF-8 count as U+FFFD. On the caller's thread; waits for
@@ -138,9 +178,9 @@ class Encoder {
 };
 
 // Loads every model folder under options.model_root: checks the SHA-256 of every file against its
-// manifest and runs its golden sentences. A folder that fails is left out and `warn` told why;
-// the error is returned only when the root cannot be read or options are out of range. Blocks for
-// seconds.
+// manifest and runs its golden sentences or pairs. A folder that fails is left out and `warn` told
+// why; the error is returned only when the root cannot be read or options are out of range. Blocks
+// for seconds.
 absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& options);
 
 }  // namespace vecino::encoder

@@ -4,16 +4,22 @@
 
 namespace vecino::encoder {
 
-absl::Status CheckRows(std::span<const std::span<const int32_t>> rows, std::span<float> vectors,
+absl::Status CheckRows(std::span<const TokenRow> rows, std::span<float> vectors,
                        const RowLimits& limits) {
   if (rows.empty() || vectors.size() != rows.size() * static_cast<size_t>(limits.dimension)) {
     return absl::InternalError(
         absl::StrCat("batch of ", rows.size(), " rows with room for ", vectors.size(), " floats"));
   }
-  for (const auto& row : rows) {
+  for (const TokenRow& row : rows) {
     if (row.empty() || row.size() > static_cast<size_t>(limits.max_tokens)) {
       return absl::InternalError(
           absl::StrCat("row of ", row.size(), " ids; the limit is ", limits.max_tokens));
+    }
+    const bool pair = row.second > 0 && static_cast<size_t>(row.second) < row.size();
+    if (pair != limits.pairs) {
+      return absl::InternalError(
+          absl::StrCat("a row of ", row.size(), " ids whose second text is at ", row.second,
+                       " for a model of ", limits.pairs ? "pairs" : "texts alone"));
     }
     for (const int32_t id : row) {
       if (id < 0 || id >= limits.vocab_size) {

@@ -26,6 +26,7 @@ struct PackedLayer {
 struct FusedModel {
   BertWeights weights;  // without `layers`
   std::vector<PackedLayer> layers;
+  std::vector<float> head_columns;  // of a cross-encoder: the head's dense weights, in × out
   FusedOptions options;
 
   const PackedMatrix& up() const { return *layers.front().up.matrix; }
@@ -57,9 +58,10 @@ class FusedExecutor : public Executor {
         kernels_(*model_->options.kernels),
         width_(static_cast<size_t>(weights_.width)) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows,
-                   std::span<float> vectors) override {
-    const RowLimits limits = {weights_.width, model_->options.max_tokens, weights_.vocab_size};
+  absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) override {
+    const bool pairs = weights_.head.has_value();
+    const RowLimits limits = {pairs ? 1 : weights_.width, model_->options.max_tokens,
+                              weights_.vocab_size, pairs};
     if (absl::Status status = CheckRows(rows, vectors, limits); !status.ok()) return status;
     try {
       return Forward(rows, vectors);
@@ -69,7 +71,7 @@ class FusedExecutor : public Executor {
   }
 
  private:
-  absl::Status Forward(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) {
+  absl::Status Forward(std::span<const TokenRow> rows, std::span<float> vectors) {
     size_t tokens = 0, longest = 0;
     for (const auto& row : rows) {
       tokens += row.size();
@@ -80,7 +82,11 @@ class FusedExecutor : public Executor {
     for (const PackedLayer& layer : model_->layers) {
       if (absl::Status status = ForwardLayer(layer, rows, tokens); !status.ok()) return status;
     }
-    Pool(rows, vectors);
+    if (weights_.head.has_value()) {
+      Score(rows, vectors);
+    } else {
+      Pool(rows, vectors);
+    }
     return absl::OkStatus();
   }
 
@@ -102,16 +108,21 @@ class FusedExecutor : public Executor {
     inner_.Resize(0, inner, element);
   }
 
-  // Sums of word and position, normed.
-  void Embed(std::span<const std::span<const int32_t>> rows) {
+  // Sums of word, type and position, normed.
+  void Embed(std::span<const TokenRow> rows) {
     float* x = hidden_.data();
     size_t token = 0;
     const int32_t pad = weights_.position_pad_id;
-    for (const auto& row : rows) {
+    const std::vector<float>& type = weights_.second_type;
+    for (const TokenRow& row : rows) {
+      const size_t second = type.empty() ? row.size() : static_cast<size_t>(row.second);
       int32_t counted = pad;
       for (size_t i = 0; i < row.size(); ++i, x += width_) {
         std::memcpy(x, weights_.word->data() + static_cast<size_t>(row[i]) * width_,
                     width_ * sizeof(float));
+        if (i >= second) {
+          for (size_t j = 0; j < width_; ++j) x[j] += type[j];
+        }
         const size_t position = pad < 0 ? i : static_cast<size_t>(row[i] == pad ? pad : ++counted);
         kernels_.add_norm(x, weights_.position->data() + position * width_,
                           weights_.norm.weight.data(), weights_.norm.bias.data(), weights_.norm_eps,
@@ -160,8 +171,8 @@ class FusedExecutor : public Executor {
     }
   }
 
-  absl::Status ForwardLayer(const PackedLayer& layer,
-                            std::span<const std::span<const int32_t>> rows, size_t tokens) {
+  absl::Status ForwardLayer(const PackedLayer& layer, std::span<const TokenRow> rows,
+                            size_t tokens) {
     for (size_t first = 0; first < tokens;) {
       const int chunk = PackedMatrix::NextRows(static_cast<int>(tokens - first));
       absl::Status status = Multiply(layer.query_key_value, &in_, first, chunk);
@@ -232,7 +243,26 @@ class FusedExecutor : public Executor {
                       width_);
   }
 
-  void Pool(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) const {
+  // The logits of pairs, of their first tokens. In fp32 in every precision: a coarse logit would
+  // make ties.
+  void Score(std::span<const TokenRow> rows, std::span<float> logits) {
+    const HeadWeights& head = *weights_.head;
+    const float* x = hidden_.data();
+    float* const inner = row_.data();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::copy(head.dense.bias.begin(), head.dense.bias.end(), inner);
+      for (size_t j = 0; j < width_; ++j) {
+        const float* const column = model_->head_columns.data() + j * width_;
+        for (size_t o = 0; o < width_; ++o) inner[o] += x[j] * column[o];
+      }
+      float logit = head.out.bias[0];
+      for (size_t o = 0; o < width_; ++o) logit += std::tanh(inner[o]) * head.out.weight[o];
+      logits[i] = logit;
+      x += rows[i].size() * width_;
+    }
+  }
+
+  void Pool(std::span<const TokenRow> rows, std::span<float> vectors) const {
     const float* x = hidden_.data();
     float* out = vectors.data();
     for (const auto& row : rows) {
@@ -325,7 +355,14 @@ absl::Status CheckSizes(const BertWeights& w, int max_tokens) {
            Fits(layer.down, w.width, inner) && Fits(layer.attention_norm, w.width) &&
            Fits(layer.out_norm, w.width);
   }
-  return fits ? absl::OkStatus() : refuse("a layer's size");
+  if (!fits) return refuse("a layer's size");
+  if (!w.second_type.empty() && w.second_type.size() != width)
+    return refuse("the second type's size");
+  if (w.head.has_value() &&
+      !(Fits(w.head->dense, w.width, w.width) && Fits(w.head->out, 1, w.width))) {
+    return refuse("the head's size");
+  }
+  return absl::OkStatus();
 }
 
 BertWeights WithoutLayers(const BertWeights& from) {
@@ -342,7 +379,9 @@ BertWeights WithoutLayers(const BertWeights& from) {
           .word = from.word,
           .position = from.position,
           .norm = from.norm,
-          .layers = {}};
+          .layers = {},
+          .second_type = from.second_type,
+          .head = from.head};
 }
 
 absl::StatusOr<PackedLinear> Pack(const LinearWeights& linear, const FusedOptions& options) {
@@ -375,6 +414,15 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> MakeFusedModel(const BertWeight
         auto linear = Pack(*from, model.options);
         if (!linear.ok()) return linear.status();
         *to = *std::move(linear);
+      }
+    }
+    if (weights.head.has_value()) {
+      const auto width = static_cast<size_t>(weights.width);
+      model.head_columns.resize(width * width);
+      for (size_t o = 0; o < width; ++o) {
+        for (size_t i = 0; i < width; ++i) {
+          model.head_columns[i * width + o] = weights.head->dense.weight[o * width + i];
+        }
       }
     }
     model.weights = WithoutLayers(weights);

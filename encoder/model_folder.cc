@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -20,6 +21,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormatVersion = 1;
+constexpr int kRerankFormatVersion = 2;  // has a task
 constexpr int64_t kMaxManifestBytes = 1 << 20;
 constexpr int64_t kMaxFileBytes = int64_t{16} << 30;  // far above any BERT
 constexpr int kMaxDimension = 65536;
@@ -71,18 +73,26 @@ struct KnownValues {
 };
 constexpr KnownValues kKnownValues[] = {
     {"/architecture", {"bert", "roberta", "xlm-roberta", "mpnet"}},
-    {"/pooling", {"mean", "cls"}},
     {"/precision", {"fp32"}},
     {"/tokenizer/type", {"wordpiece", "bpe", "unigram"}}};
+constexpr KnownValues kEmbedValues[] = {{"/pooling", {"mean", "cls"}}};
+constexpr KnownValues kRerankValues[] = {{"/task", {"rerank"}},
+                                         {"/activation", {"sigmoid", "identity"}}};
 
 absl::Status CheckFormat(const json& manifest) {
   const int version = manifest.at("format_version").get<int>();
-  if (version != kFormatVersion) {
+  if (version != kFormatVersion && version != kRerankFormatVersion) {
     return absl::UnimplementedError(absl::StrCat("manifest.json: format_version ", version,
-                                                 "; this version of Vecino reads ",
-                                                 kFormatVersion));
+                                                 "; this version of Vecino reads ", kFormatVersion,
+                                                 " and ", kRerankFormatVersion));
   }
-  for (const KnownValues& known : kKnownValues) {
+  std::vector<KnownValues> all(std::begin(kKnownValues), std::end(kKnownValues));
+  if (version == kRerankFormatVersion) {
+    all.insert(all.end(), std::begin(kRerankValues), std::end(kRerankValues));
+  } else {
+    all.insert(all.end(), std::begin(kEmbedValues), std::end(kEmbedValues));
+  }
+  for (const KnownValues& known : all) {
     const auto value = manifest.at(json::json_pointer(known.pointer)).get<std::string>();
     if (value.empty() ||
         std::find(known.values.begin(), known.values.end(), value) == known.values.end()) {
@@ -105,21 +115,32 @@ absl::StatusOr<int> GetInRange(const json& manifest, const char* key, int low, i
 absl::Status FillFromManifest(const json& manifest, ModelFolder& folder) {
   if (absl::Status status = CheckFormat(manifest); !status.ok()) return status;
   ModelInfo& info = folder.info;
-  const auto dimension = GetInRange(manifest, "dimension", 1, kMaxDimension);
-  const auto max_tokens = GetInRange(manifest, "max_tokens", 2, kMaxTokens);
+  const bool reranks = manifest.at("format_version") == kRerankFormatVersion;
+  info.task = reranks ? Task::kRerank : Task::kEmbed;
+  // A pair has four special tokens.
+  const auto max_tokens = GetInRange(manifest, "max_tokens", reranks ? 6 : 2, kMaxTokens);
   const auto vocab_size = GetInRange(manifest, "vocab_size", 1, 1 << 30);
-  for (const auto* value : {&dimension, &max_tokens, &vocab_size}) {
+  for (const auto* value : {&max_tokens, &vocab_size}) {
     if (!value->ok()) return value->status();
   }
-  info.dimension = *dimension;
   info.max_tokens = *max_tokens;
   folder.vocab_size = *vocab_size;
+  info.precision = manifest.at("precision").get<std::string>();
+  folder.tokenizer = manifest.at("tokenizer").dump();
+  if (reranks) {
+    const auto types = GetInRange(manifest, "token_types", 1, 2);
+    if (!types.ok()) return types.status();
+    folder.token_types = *types;
+    info.activation = manifest.at("activation").get<std::string>();
+    return absl::OkStatus();
+  }
+  const auto dimension = GetInRange(manifest, "dimension", 1, kMaxDimension);
+  if (!dimension.ok()) return dimension.status();
+  info.dimension = *dimension;
   info.pooling = manifest.at("pooling").get<std::string>();
   info.normalize = manifest.at("normalize").get<bool>();
-  info.precision = manifest.at("precision").get<std::string>();
   info.query_prompt = manifest.at("prompts").at("query").get<std::string>();
   info.document_prompt = manifest.at("prompts").at("document").get<std::string>();
-  folder.tokenizer = manifest.at("tokenizer").dump();
   if (const auto matryoshka = manifest.find("matryoshka"); matryoshka != manifest.end()) {
     info.matryoshka = matryoshka->get<std::vector<int>>();
     int last = 0;
@@ -152,6 +173,20 @@ absl::StatusOr<std::vector<GoldenSentence>> ParseGolden(std::string_view text, i
   return golden;
 }
 
+absl::StatusOr<std::vector<GoldenPair>> ParsePairs(std::string_view text) {
+  std::vector<GoldenPair> pairs;
+  const json document = json::parse(text);
+  for (const json& entry : document.at("pairs")) {
+    pairs.push_back({.query = entry.at("query").get<std::string>(),
+                     .text = entry.at("text").get<std::string>(),
+                     .ids = entry.at("ids").get<std::vector<int32_t>>(),
+                     .types = entry.at("types").get<std::vector<int32_t>>(),
+                     .logit = entry.at("logit").get<float>()});
+  }
+  if (pairs.empty()) return absl::DataLossError("golden.json holds no pairs");
+  return pairs;
+}
+
 // May throw nlohmann's exceptions.
 absl::StatusOr<ModelFolder> Read(const std::filesystem::path& path) {
   const auto manifest_bytes = ReadFile(path / "manifest.json", kMaxManifestBytes);
@@ -179,6 +214,12 @@ absl::StatusOr<ModelFolder> Read(const std::filesystem::path& path) {
   folder.vocabulary = *std::move(vocabulary);
   const auto golden_bytes = ReadListedFile(path, "golden.json", manifest);
   if (!golden_bytes.ok()) return golden_bytes.status();
+  if (folder.info.task == Task::kRerank) {
+    auto pairs = ParsePairs(*golden_bytes);
+    if (!pairs.ok()) return pairs.status();
+    folder.pairs = *std::move(pairs);
+    return folder;
+  }
   auto golden = ParseGolden(*golden_bytes, folder.info.dimension);
   if (!golden.ok()) return golden.status();
   folder.golden = *std::move(golden);

@@ -20,13 +20,23 @@ struct GoldenSentence {
   std::vector<float> vector;  // `dimension` floats
 };
 
+// A pair of texts and what a reranker must make of it.
+struct GoldenPair {
+  std::string query, text;
+  std::vector<int32_t> ids;    // special tokens included, cut to max_tokens
+  std::vector<int32_t> types;  // of each of them
+  float logit = 0;
+};
+
 struct ModelFolder {
   ModelInfo info;
   std::string tokenizer;   // the manifest's `tokenizer`, as JSON, and
   std::string vocabulary;  // the bytes of its file: what ReadTokenizer takes
   int vocab_size = 0;
-  std::string module_bytes;  // model.pt
-  std::vector<GoldenSentence> golden;
+  std::string module_bytes;            // model.pt
+  std::vector<GoldenSentence> golden;  // none of a reranker
+  std::vector<GoldenPair> pairs;       // none of another
+  int token_types = 1;  // of a reranker: 2 where the second text of a pair has type 1
 };
 
 // SHA-256 in lower-case hex. INTERNAL: OpenSSL cannot.

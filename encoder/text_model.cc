@@ -36,7 +36,8 @@ absl::Status CheckIds(const GoldenSentence& golden, const ModelInfo& info,
                            "], the manifest's model has [", absl::StrJoin(golden.ids, " "), "]"));
 }
 
-// The least cosine of a vector to the one of fp32; 0: see kTolerance.
+// The least cosine of a vector to the one of fp32, and the least correlation of logits; 0: see
+// kTolerance.
 double LeastCosine(const ModelInfo& info) {
   // Far below what rounding costs any sentence (docs/encoder.md), far above another text's.
   if (info.precision == PrecisionName(Precision::kBf16)) return 0.999;
@@ -58,7 +59,7 @@ absl::Status CheckVectors(std::span<const GoldenSentence> batch, const ModelInfo
                           Executor& executor) {
   const int dimension = info.dimension;
   const double least = LeastCosine(info);
-  std::vector<std::span<const int32_t>> rows;
+  std::vector<TokenRow> rows;
   for (const GoldenSentence& golden : batch) rows.emplace_back(golden.ids);
   std::vector<float> vectors(batch.size() * dimension);
   if (absl::Status status = executor.Run(rows, vectors); !status.ok()) return status;
@@ -104,6 +105,84 @@ absl::Status CheckGolden(const std::vector<GoldenSentence>& golden, const ModelI
 
 namespace {
 
+absl::Status PairDiffers(const GoldenPair& golden, const std::string& what) {
+  return absl::DataLossError(
+      absl::StrCat("golden pair '", absl::Utf8SafeCEscape(golden.query).substr(0, 60), "', '",
+                   absl::Utf8SafeCEscape(golden.text).substr(0, 60), "': ", what));
+}
+
+// Pearson's; 1 where those of `b` are all the same.
+double Correlation(const std::vector<double>& a, const std::vector<double>& b) {
+  const auto n = static_cast<double>(a.size());
+  double of_a = 0, of_b = 0, squares_a = 0, squares_b = 0, product = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    of_a += a[i] / n;
+    of_b += b[i] / n;
+  }
+  for (size_t i = 0; i < a.size(); ++i) {
+    squares_a += (a[i] - of_a) * (a[i] - of_a);
+    squares_b += (b[i] - of_b) * (b[i] - of_b);
+    product += (a[i] - of_a) * (b[i] - of_b);
+  }
+  if (squares_b == 0) return 1;
+  return product / std::sqrt(squares_a * squares_b);
+}
+
+}  // namespace
+
+absl::Status CheckGoldenPairs(const std::vector<GoldenPair>& golden, int token_types,
+                              const ModelInfo& info, const Tokenizer& tokenizer,
+                              Executor& executor) {
+  std::vector<TokenRow> rows;
+  for (const GoldenPair& pair : golden) {
+    const Tokens tokens = tokenizer.EncodePair(pair.query, pair.text, info.max_tokens);
+    if (tokens.ids != pair.ids) {
+      return PairDiffers(
+          pair, absl::StrCat("token ids are [", absl::StrJoin(tokens.ids, " "),
+                             "], the manifest's model has [", absl::StrJoin(pair.ids, " "), "]"));
+    }
+    std::vector<int32_t> types(pair.ids.size(), 0);
+    if (token_types == 2) std::fill(types.begin() + tokens.second, types.end(), 1);
+    if (types != pair.types) {
+      return PairDiffers(
+          pair, absl::StrCat("token types are [", absl::StrJoin(types, " "),
+                             "], the manifest's model has [", absl::StrJoin(pair.types, " "), "]"));
+    }
+    rows.emplace_back(pair.ids, tokens.second);
+  }
+  const double least = LeastCosine(info);
+  std::vector<double> ours, theirs;
+  size_t next = 0;
+  for (size_t size = 1; next < golden.size(); ++size) {
+    const size_t count = std::min(size, golden.size() - next);
+    std::vector<float> logits(count);
+    absl::Status status = executor.Run(std::span(rows).subspan(next, count), logits);
+    if (!status.ok()) return status;
+    for (size_t i = 0; i < count; ++i) {
+      const GoldenPair& pair = golden[next + i];
+      ours.push_back(logits[i]);
+      theirs.push_back(pair.logit);
+      const float difference = std::fabs(logits[i] - pair.logit);
+      const float limit = kTolerance * std::max(1.0f, std::fabs(pair.logit));
+      // Not `>`: it must also refuse NaN.
+      if (least == 0 && !(difference <= limit)) {
+        return PairDiffers(
+            pair, absl::StrCat("the logit is ", logits[i], ", the manifest's model's ", pair.logit,
+                               "; they may differ by ", limit));
+      }
+    }
+    next += count;
+  }
+  if (const double correlation = Correlation(ours, theirs); least > 0 && !(correlation >= least)) {
+    return absl::DataLossError(
+        absl::StrCat("golden pairs: the correlation of the logits with those ", "of fp32 is ",
+                     correlation, "; the limit for ", info.precision, " is ", least));
+  }
+  return absl::OkStatus();
+}
+
+namespace {
+
 // The folder's model in that precision, whose vectors are another model's.
 absl::StatusOr<ModelInfo> InPrecision(const ModelFolder& folder, Precision precision) {
   ModelInfo info = folder.info;
@@ -121,12 +200,14 @@ absl::StatusOr<TextModel> LoadTorch(const ModelFolder& folder,
                                     const std::string& device, Precision precision) {
   auto info = InPrecision(folder, precision);
   if (!info.ok()) return info.status();
-  auto weights = LoadTorchModel(folder.module_bytes, {.dimension = info->dimension,
+  const bool pairs = info->task == Task::kRerank;
+  auto weights = LoadTorchModel(folder.module_bytes, {.dimension = pairs ? 1 : info->dimension,
                                                       .max_tokens = info->max_tokens,
                                                       .vocab_size = folder.vocab_size,
                                                       .pad_id = tokenizer->pad_id(),
                                                       .device = device,
-                                                      .precision = precision});
+                                                      .precision = precision,
+                                                      .pairs = pairs});
   if (!weights.ok()) return weights.status();
   return TextModel{*std::move(info), std::move(tokenizer), *std::move(weights),
                    absl::StrCat("TorchScript on ", device)};
@@ -137,8 +218,12 @@ absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights
                                     Precision precision) {
   auto info = InPrecision(folder, precision);
   if (!info.ok()) return info.status();
-  if (weights.width != info->dimension || weights.vocab_size != folder.vocab_size ||
-      weights.normalize != info->normalize || weights.mean_pooling != (info->pooling == "mean")) {
+  const bool pairs = info->task == Task::kRerank;
+  const bool agrees = pairs ? weights.second_type.empty() == (folder.token_types == 1)
+                            : weights.width == info->dimension &&
+                                  weights.normalize == info->normalize &&
+                                  weights.mean_pooling == (info->pooling == "mean");
+  if (!agrees || weights.vocab_size != folder.vocab_size || weights.head.has_value() != pairs) {
     return absl::DataLossError("model.pt and manifest.json contradict each other");
   }
   auto made = MakeFusedModel(weights, {.max_tokens = info->max_tokens, .precision = precision});
@@ -151,7 +236,11 @@ absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights
 absl::StatusOr<TextModel> Proven(absl::StatusOr<TextModel> model, const ModelFolder& folder) {
   if (!model.ok()) return model;
   const std::unique_ptr<Executor> runs = model->weights->MakeExecutor();
-  const absl::Status status = CheckGolden(folder.golden, model->info, *model->tokenizer, *runs);
+  const absl::Status status =
+      model->info.task == Task::kRerank
+          ? CheckGoldenPairs(folder.pairs, folder.token_types, model->info, *model->tokenizer,
+                             *runs)
+          : CheckGolden(folder.golden, model->info, *model->tokenizer, *runs);
   if (status.ok()) return model;
   return absl::Status(status.code(), absl::StrCat(model->runs_by, ": ", status.message()));
 }
@@ -174,6 +263,8 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     if (model.ok()) {
       models.push_back(*std::move(model));
       models.back().runs_by += why;
+      ModelInfo& info = models.back().info;
+      info.document_tokens = tokenizer->Encode(info.document_prompt, info.max_tokens).count;
     } else if (precision != Precision::kFp32) {
       warn(absl::StrCat("model ", std::string(name), "@", std::string(PrecisionName(precision)),
                         " is not served: ", model.status().ToString()));

@@ -38,11 +38,14 @@ class AnyTokenizer : public Tokenizer {
     return tokens;
   }
 
-  Tokens EncodePair(std::string_view first, std::string_view second,
+  std::vector<int32_t> Ids(std::string_view text) const override {
+    std::vector<int32_t> ids;
+    Append(text, &ids);
+    return ids;
+  }
+
+  Tokens EncodePair(std::span<const int32_t> a, std::span<const int32_t> b,
                     int max_tokens) const override {
-    std::vector<int32_t> a, b;
-    Append(first, &a);
-    Append(second, &b);
     const size_t around = special_.two_between ? 4 : 3;
     Tokens tokens;
     tokens.count = static_cast<int>(a.size() + b.size() + around);
@@ -51,14 +54,14 @@ class AnyTokenizer : public Tokenizer {
       tokens.truncated = true;
       // Hugging Face's truncate_encodings: the shorter keeps at most half, the longer the rest.
       const bool swapped = a.size() > b.size();
-      std::vector<int32_t>&shorter = swapped ? b : a, &longer = swapped ? a : b;
+      std::span<const int32_t>&shorter = swapped ? b : a, &longer = swapped ? a : b;
       size_t longest =
           shorter.size() > room ? shorter.size() : std::max(shorter.size(), room - shorter.size());
       if (shorter.size() + longest > room) {
-        shorter.resize(room / 2);
+        shorter = shorter.first(room / 2);
         longest = room / 2 + room % 2;
       }
-      longer.resize(longest);
+      longer = longer.first(longest);
     }
     tokens.ids.reserve(a.size() + b.size() + around);
     tokens.ids.push_back(special_.begin);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,11 +30,17 @@ class Tokenizer {
   // decode(errors="replace") does.
   virtual Tokens Encode(std::string_view text, int max_tokens) const = 0;
 
+  // The ids of `text` alone, all of them, without special tokens around; for EncodePair of ids.
+  virtual std::vector<int32_t> Ids(std::string_view text) const = 0;
+
   // Both texts in one row, as cross-encoders take a query and a document; max_tokens >= 4. When
   // they do not fit, the longer one is cut down to the shorter, then both (Hugging Face's
   // "longest_first").
-  virtual Tokens EncodePair(std::string_view first, std::string_view second,
+  virtual Tokens EncodePair(std::span<const int32_t> first, std::span<const int32_t> second,
                             int max_tokens) const = 0;
+  Tokens EncodePair(std::string_view first, std::string_view second, int max_tokens) const {
+    return EncodePair(Ids(first), Ids(second), max_tokens);
+  }
 
   // Ids for padding a batch.
   virtual int32_t pad_id() const = 0;

@@ -75,9 +75,9 @@ class TorchExecutor : public Executor {
   TorchExecutor(const torch::jit::Module& module, const TorchOptions& options, torch::Device device)
       : module_(module), options_(options), device_(device) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows,
-                   std::span<float> vectors) override {
-    const RowLimits limits = {options_.dimension, options_.max_tokens, options_.vocab_size};
+  absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) override {
+    const RowLimits limits = {options_.dimension, options_.max_tokens, options_.vocab_size,
+                              options_.pairs};
     if (absl::Status status = CheckRows(rows, vectors, limits); !status.ok()) return status;
     try {
       UseOneThread();
@@ -98,7 +98,7 @@ class TorchExecutor : public Executor {
   }
 
  private:
-  absl::Status Forward(std::span<const std::span<const int32_t>> rows, std::span<float> vectors) {
+  absl::Status Forward(std::span<const TokenRow> rows, std::span<float> vectors) {
     size_t width = 0;
     for (const auto& row : rows) width = std::max(width, row.size());
     const auto count = static_cast<int64_t>(rows.size());
@@ -107,16 +107,20 @@ class TorchExecutor : public Executor {
     const torch::Tensor ids =
         torch::full({count, static_cast<int64_t>(width)}, options_.pad_id, kind);
     const torch::Tensor lengths = torch::empty({count}, kind);
+    const torch::Tensor seconds = torch::empty({options_.pairs ? count : 0}, kind);
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy(rows[i].begin(), rows[i].end(), ids.data_ptr<int64_t>() + i * width);
       lengths.data_ptr<int64_t>()[i] = static_cast<int64_t>(rows[i].size());
+      if (options_.pairs) seconds.data_ptr<int64_t>()[i] = rows[i].second;
     }
     const auto there = [this](const torch::Tensor& tensor) {
       return tensor.to(device_, /*non_blocking=*/true);
     };
+    std::vector<torch::jit::IValue> inputs = {there(ids), there(lengths)};
+    if (options_.pairs) inputs.emplace_back(there(seconds));
     // The copy back waits for the stream.
     const torch::Tensor result =
-        module_.forward({there(ids), there(lengths)}).toTensor().to(torch::kCPU).contiguous();
+        module_.forward(std::move(inputs)).toTensor().to(torch::kCPU).contiguous();
     if (result.scalar_type() != torch::kFloat32 || result.dim() != 2 || result.size(0) != count ||
         result.size(1) != options_.dimension) {
       return absl::InternalError(absl::StrCat("the model returned ", result.toString(), " of ",
@@ -175,6 +179,13 @@ void NarrowLinears(torch::jit::Module& module) {
   }
 }
 
+// Of a cross-encoder, whose head has no modules.
+LinearWeights HeadLinearOf(const torch::jit::Module& module, const std::string& name) {
+  const torch::Tensor weight = module.attr(name + "_weight").toTensor();
+  return {static_cast<int>(weight.size(0)), static_cast<int>(weight.size(1)), FloatsOf(weight),
+          FloatsOf(module.attr(name + "_bias").toTensor())};
+}
+
 // Throws what torch does where something is missing.
 BertWeights WeightsOf(const torch::jit::Module& module) {
   BertWeights weights;
@@ -199,6 +210,10 @@ BertWeights WeightsOf(const torch::jit::Module& module) {
     const torch::Tensor bias = module.attr("relative_bias").toTensor();
     weights.relative_bias = FloatsOf(bias);
     weights.reach = static_cast<int>(bias.size(1)) / 2;
+  }
+  if (module.hasattr("second_type")) {
+    weights.second_type = FloatsOf(module.attr("second_type").toTensor());
+    weights.head = {HeadLinearOf(module, "dense"), HeadLinearOf(module, "out")};
   }
   const torch::jit::Module layers = module.attr("layers").toModule();
   for (const torch::jit::Module& layer : layers.children()) {

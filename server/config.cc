@@ -281,7 +281,8 @@ std::vector<Option> MakeOptions() {
               "Newest rows of a shard that are kept apart before they become a segment."),
       Count("index", "memory-bytes", &Config::index_memory_bytes, 0, int64_t{1} << 50,
             "none; a limit that is too low leaves shards unmerged and slow",
-            "Memory that indexes may take; builds that would pass it are refused. 0: no limit."),
+            "Memory that indexes of vectors and of fields may take; builds that would pass it are "
+            "refused. 0: no limit."),
       Integer("index", "locked-percent", &Config::index_locked_percent, 0, 90,
               "memory that other programs, and the store's files, cannot have",
               "Share of the memory this process may use that index files are locked in, so that no "
@@ -291,6 +292,21 @@ std::vector<Option> MakeOptions() {
       Integer("index", "maintenance-threads", &Config::index_maintenance_threads, 0, 256,
               "cores taken from queries while indexes are built, at the lowest priority",
               "Threads that drain, merge and train; 0 is one per core."),
+      Integer(
+          "recall", "sample-every", &Config::recall_sample_every, 0, 1000000000,
+          "more exact searches when lower",
+          "One in about so many searches is made again exactly, out of the way, to measure recall; "
+          "0 measures none."),
+      Integer("recall", "samples-per-second", &Config::recall_samples_per_second, 1, 10000,
+              "processor time and reads of all vectors: each looks at every row; at most a quarter "
+              "of a "
+              "processor",
+              "Searches that are made again in a second, at most; what is beyond is left out."),
+      Integer("recall", "window-samples", &Config::recall_window_samples, 50, 100000,
+              "memory, 16 bytes each in up to 22 windows of a shard; change is seen later",
+              "Latest searches that an estimate of recall is made of."),
+      Duration("recall", "window-age", &Config::recall_window_age, absl::Hours(24 * 7),
+               "change is seen later", "Age up to which a search counts in an estimate of recall."),
       Url("generator", "url", &Config::generator_url,
           "questions and the texts of documents are sent there",
           "Base URL of a server with OpenAI's chat completions, which answers AnswerQuestion; "

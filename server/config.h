@@ -52,6 +52,11 @@ struct Config {
   int64_t index_id_cache_bytes = 64 << 20;
   int index_maintenance_threads = 0;  // 0: one per core
 
+  int recall_sample_every = 1000;  // 0: off
+  int recall_samples_per_second = 2;
+  int recall_window_samples = 1000;
+  absl::Duration recall_window_age = absl::Hours(1);
+
   std::string generator_url;  // empty: there is none
   std::string generator_model;
   std::string generator_key;  // see GeneratorKey

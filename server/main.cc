@@ -249,7 +249,11 @@ ExitCode Run(const Config& config, absl::Time start) {
        .document_streams = config.storage_document_streams,
        .document_stream_age = config.storage_document_stream_age > absl::ZeroDuration()
                                   ? config.storage_document_stream_age
-                                  : absl::InfiniteDuration()},
+                                  : absl::InfiniteDuration(),
+       .recall = {.sample_every = config.recall_sample_every,
+                  .samples_per_second = static_cast<double>(config.recall_samples_per_second),
+                  .window = {.samples = static_cast<size_t>(config.recall_window_samples),
+                             .age = config.recall_window_age}}},
       store->get(), encoder->get(), metrics.get());
   if (!engine.ok()) return Fail(ExitCodeOfStore(engine.status()), engine.status());
   AddEncoderMetrics(*metrics, engine->get());

@@ -77,6 +77,13 @@ class PrometheusMetrics final : public Metrics {
     AddCallback(prometheus::MetricType::Counter, name, help, labels, std::move(read));
   }
 
+  void gauges(std::string_view name, std::string_view help, std::function<Series()> read) override {
+    absl::MutexLock lock(&callback_mutex_);
+    CallbackFamily& family = callbacks_[std::string(name)];
+    family.help = std::string(help);
+    family.all = std::move(read);
+  }
+
   void RemoveCallbacks() override {
     absl::MutexLock lock(&callback_mutex_);
     callbacks_.clear();
@@ -88,16 +95,19 @@ class PrometheusMetrics final : public Metrics {
       absl::MutexLock lock(&callback_mutex_);
       for (const auto& [name, callback] : callbacks_) {
         prometheus::MetricFamily family{name, callback.help, callback.type, {}};
-        for (const auto& [labels, read] : callback.series) {
-          prometheus::ClientMetric metric;
-          for (const auto& [key, value] : labels) metric.label.push_back({key, value});
-          const double value = read();
-          if (callback.type == prometheus::MetricType::Counter) {
+        const auto add = [&](const MetricLabels& labels, double value) {
+          prometheus::ClientMetric& metric = family.metric.emplace_back();
+          for (const auto& [key, text] : labels) metric.label.push_back({key, text});
+          if (family.type == prometheus::MetricType::Counter) {
             metric.counter.value = value;
           } else {
             metric.gauge.value = value;
           }
-          family.metric.push_back(std::move(metric));
+        };
+        for (const auto& [labels, read] : callback.series) add(labels, read());
+        if (callback.all != nullptr) {
+          for (const auto& [labels, value] : callback.all()) add(labels, value);
+          if (family.metric.empty()) continue;
         }
         families.push_back(std::move(family));
       }
@@ -112,6 +122,7 @@ class PrometheusMetrics final : public Metrics {
     prometheus::MetricType type = prometheus::MetricType::Gauge;
     std::string help;
     std::map<MetricLabels, std::function<double()>> series;
+    std::function<Series()> all;  // further ones
   };
 
   void AddCallback(prometheus::MetricType type, std::string_view name, std::string_view help,

@@ -49,6 +49,11 @@ class Metrics {
   // The same for a count that only rises and is kept elsewhere, such as bytes read since start.
   virtual void counter_from(std::string_view name, std::string_view help,
                             const MetricLabels& labels, std::function<double()> read) = 0;
+  // A family whose series come and go; `read` gives those there are now, each with labels of its
+  // own.
+  using Series = std::vector<std::pair<MetricLabels, double>>;
+  virtual void gauges(std::string_view name, std::string_view help,
+                      std::function<Series()> read) = 0;
   // Drops every callback; call it before what they read is destroyed. Waits for a callback under
   // way.
   virtual void RemoveCallbacks() = 0;

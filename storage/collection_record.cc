@@ -31,7 +31,10 @@ enum class Field : uint8_t {
   kEfSearch = 17,
   kLshBits = 18,
   kNoGraph = 19,
+  kChunkTokens = 20,
+  kChunkOverlap = 21,  // only beside kChunkTokens
 };
+constexpr Field kLastField = Field::kChunkOverlap;
 
 void AppendNumber(Field field, uint64_t value, std::string* out) {
   AppendByte(static_cast<uint8_t>(field), out);
@@ -104,6 +107,10 @@ bool ReadField(Field field, ByteReader* reader, CollectionRecord* record) {
       return ReadNumber(reader, 1, kMax32, &record->index.lsh_bits);
     case Field::kNoGraph:
       return ReadNumber(reader, 1, 1, &record->index.no_graph);
+    case Field::kChunkTokens:
+      return ReadNumber(reader, 1, kMax32, &record->chunk_tokens);
+    case Field::kChunkOverlap:
+      return record->chunk_tokens > 0 && ReadNumber(reader, 1, kMax32, &record->chunk_overlap);
   }
   return false;
 }
@@ -140,6 +147,8 @@ std::string EncodeCollectionRecord(const CollectionRecord& record) {
   AppendNumberIfAny(Field::kEfSearch, index.ef_search, &out);
   AppendNumberIfAny(Field::kLshBits, index.lsh_bits, &out);
   AppendNumberIfAny(Field::kNoGraph, index.no_graph ? 1 : 0, &out);
+  AppendNumberIfAny(Field::kChunkTokens, record.chunk_tokens, &out);
+  AppendNumberIfAny(Field::kChunkOverlap, record.chunk_overlap, &out);
   return out;
 }
 
@@ -152,7 +161,7 @@ absl::StatusOr<CollectionRecord> DecodeCollectionRecord(std::string_view bytes) 
                                             static_cast<int>(kValueVersion)));
   }
   CollectionRecord record;
-  for (uint8_t expected = 1; expected <= static_cast<uint8_t>(Field::kNoGraph); ++expected) {
+  for (uint8_t expected = 1; expected <= static_cast<uint8_t>(kLastField); ++expected) {
     const bool here = !reader.done() && static_cast<uint8_t>(reader.rest()[0]) == expected;
     if (!here && IsOptional(expected)) continue;
     uint8_t tag = 0;

@@ -49,6 +49,9 @@ struct CollectionRecord {
   std::string model;       // model name, empty for none
   std::string model_hash;  // lower-case hex SHA-256, empty for none
   int64_t create_time_us = 0;
+  // Documents are split into passages of so many tokens, with a vector each; 0: they are not.
+  uint32_t chunk_tokens = 0;
+  uint32_t chunk_overlap = 0;  // tokens that a passage has in common with the next; 0 without them
 };
 
 // Encodes as docs/storage_format.md says, under "Collection record".

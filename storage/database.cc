@@ -224,9 +224,10 @@ absl::Status Database::CheckOrWriteFormat(bool created) {
       }
     }
     if (*version == kFormatVersion) return absl::OkStatus();
-    // Version 2 only added to version 1: values of a second version and kinds of key in meta.
-    // From here on they may be written, which a program that knows version 1 must not take for
-    // damage.
+    // Versions 2 and 3 only added to those before: 2 values of a further version and kinds of key
+    // in meta, 3 fields of collection records, passages, and the kind of key that ties the sides of
+    // a migration. From here on they may be written, which a program that knows an older version
+    // must not take for damage, nor pass over.
     rocksdb::WriteBatch batch;
     batch.Put(family(Family::kMeta), AsSlice(kFormatKey), EncodeFormat(kFormatVersion));
     return Write(&batch, absl::StrCat("raising the format version of the store ", options_.path));

@@ -1,11 +1,22 @@
 // A document as it is stored. This is the one storage type the RPC layer may see.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace vecino::storage {
+
+// Most passages of a document. On disk and in labels: may only rise.
+inline constexpr size_t kMaxPassages = 4096;
+
+// A part of a document's text that has a vector of its own: bytes [begin, end).
+struct Passage {
+  uint32_t begin = 0, end = 0;
+
+  friend bool operator==(const Passage&, const Passage&) = default;
+};
 
 // One version of one document. A plain value: no locking, no ownership outside itself.
 struct Document {
@@ -13,9 +24,12 @@ struct Document {
   std::string text;      // UTF-8, may be empty
   std::string metadata;  // JSON text of one object, or empty for none
 
-  // The vector as it is indexed (already normalised under cosine). Empty when it was not asked for
-  // or there is none.
+  // The vector as it is indexed (already normalised under cosine); with several passages one for
+  // each, row-major. Empty when it was not asked for or there is none.
   std::vector<float> vector;
+  // What each row of `vector` is of, ascending; empty, where there is a vector, for the whole text.
+  // A read that asks for passages has one at least then.
+  std::vector<Passage> passages;
   bool has_vector =
       true;  // set by reads, whether it was asked for or not; a write looks at `vector`
 
@@ -36,7 +50,8 @@ constexpr bool IsExpired(int64_t expire_time_us, int64_t now_us) {
 struct DocumentParts {
   bool text = true;
   bool metadata = true;
-  bool vector = false;
+  bool vector = false;  // brings the passages, too, where there are several
+  bool passages = false;
 };
 
 }  // namespace vecino::storage

@@ -12,7 +12,7 @@
 namespace vecino::storage {
 
 // Version of everything on disk; in meta under kFormatKey. A store with a higher one is not opened.
-inline constexpr uint32_t kFormatVersion = 2;
+inline constexpr uint32_t kFormatVersion = 3;
 
 // First byte of every key but kFormatKey, which must stay readable to every version.
 inline constexpr uint8_t kKeyVersion = 1;
@@ -43,6 +43,7 @@ enum class MetaKind : uint8_t {
   kAlias = 'a',       // then the alias' id
   kOperation = 'p',   // then uid, number u64 BE
   kMark = 'k',        // then uid, shard, token
+  kMigration = 'g',   // then uid
 };
 
 std::string MetaKey(MetaKind kind);
@@ -61,7 +62,7 @@ std::string SequenceKey(uint32_t uid, uint16_t shard, uint64_t sequence);
 std::string IdKey(uint32_t uid, uint16_t shard, std::string_view id);
 inline constexpr size_t kShardPrefixBytes = 7;
 
-// The uid of a kCollection or kDropping key; false when `key` is none.
+// The uid of a kCollection, kDropping or kMigration key; false when `key` is none.
 bool ParseMetaUid(std::string_view key, MetaKind kind, uint32_t* uid);
 
 // The parts of a key made by AliasKey or OperationKey; false when `key` is none.

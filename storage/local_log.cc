@@ -46,17 +46,18 @@ absl::Status ReadError(Family family, const std::string& key, const rocksdb::Sta
 }  // namespace
 
 LocalLog::LocalLog(Database* database, std::shared_ptr<CollectionGate> gate, uint32_t uid,
-                   uint16_t shard, uint32_t dimension)
+                   uint16_t shard, uint32_t dimension, size_t max_passages)
     : database_(database),
       gate_(std::move(gate)),
       uid_(uid),
       shard_(shard),
-      dimension_(dimension) {}
+      dimension_(dimension),
+      max_passages_(max_passages) {}
 
 absl::StatusOr<std::unique_ptr<LocalLog>> LocalLog::Open(Database* database,
                                                          std::shared_ptr<CollectionGate> gate,
                                                          uint32_t uid, uint16_t shard,
-                                                         uint32_t dimension) {
+                                                         uint32_t dimension, size_t max_passages) {
   {
     absl::MutexLock lock(&gate->shards_mutex);
     if (!gate->open_shards.insert(shard).second) {
@@ -64,7 +65,8 @@ absl::StatusOr<std::unique_ptr<LocalLog>> LocalLog::Open(Database* database,
           absl::StrCat("the log of shard ", shard, " of collection uid ", uid, " is open already"));
     }
   }
-  std::unique_ptr<LocalLog> log(new LocalLog(database, std::move(gate), uid, shard, dimension));
+  std::unique_ptr<LocalLog> log(
+      new LocalLog(database, std::move(gate), uid, shard, dimension, max_passages));
   if (absl::Status status = log->LoadLastSequence(); !status.ok()) return status;
   return log;
 }
@@ -113,11 +115,16 @@ absl::Status LocalLog::CheckMutation(const Mutation& mutation, uint64_t expected
     return absl::InvalidArgumentError(
         absl::StrCat("document id of ", mutation.id.size(), " bytes, must be 1 to ", kMaxIdBytes));
   }
+  const size_t passages = std::max<size_t>(1, mutation.document.passages.size());
+  if (mutation.kind == Mutation::Kind::kPut && passages > max_passages_) {
+    return absl::InvalidArgumentError(absl::StrCat("document of ", passages, " passages for ",
+                                                   Name(), ", may have ", max_passages_));
+  }
   if (mutation.kind == Mutation::Kind::kPut && !mutation.document.vector.empty() &&
-      mutation.document.vector.size() != dimension_) {
+      mutation.document.vector.size() != passages * dimension_) {
     return absl::InvalidArgumentError(absl::StrCat("vector of ", mutation.document.vector.size(),
                                                    " floats for ", Name(), ", must be ",
-                                                   dimension_));
+                                                   passages * dimension_));
   }
   if (mutation.kind == Mutation::Kind::kPut && mutation.document.expire_time_us < 0) {
     return absl::InvalidArgumentError(absl::StrCat("expire time ", mutation.document.expire_time_us,
@@ -144,7 +151,8 @@ void LocalLog::AddToBatch(const Mutation& mutation, rocksdb::WriteBatch* batch) 
     const Document& document = mutation.document;
     batch->Put(database_->family(Family::kDocuments), row, EncodeDocument(mutation.id, document));
     if (!document.vector.empty()) {
-      batch->Put(database_->family(Family::kVectors), row, EncodeVector(document.vector));
+      batch->Put(database_->family(Family::kVectors), row,
+                 EncodeVectors(document.vector, document.passages.size()));
     }
     batch->Put(
         database_->family(Family::kIds), id_key,
@@ -247,12 +255,15 @@ absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::ReadDocuments(
       return Damaged(Family::kVectors, keys[i],
                      absl::DataLossError("a document that has no vector has one stored"));
     }
-    document.vector.resize(dimension_);
-    if (absl::Status status =
-            DecodeVector(AsView(vectors.values[i]), std::span<float>(document.vector));
-        !status.ok()) {
-      return Damaged(Family::kVectors, keys[i], status);
+    absl::Status status =
+        DecodeVectors(AsView(vectors.values[i]), dimension_, max_passages_, &document.vector);
+    if (status.ok() &&
+        document.vector.size() != std::max<size_t>(1, document.passages.size()) * dimension_) {
+      status = absl::DataLossError(absl::StrCat("a document of ", document.passages.size(),
+                                                " passages has ", document.vector.size(),
+                                                " floats stored"));
     }
+    if (!status.ok()) return Damaged(Family::kVectors, keys[i], status);
   }
   return documents;
 }
@@ -354,13 +365,13 @@ absl::Status LocalLog::ScanVectors(uint64_t after, uint64_t up_to, const VectorF
   if (after >= up_to) return absl::OkStatus();
   const std::string upper = up_to == kMaxSequence ? PrefixEnd(ShardPrefix(uid_, shard_))
                                                   : SequenceKey(uid_, shard_, up_to + 1);
-  std::vector<float> vector(dimension_);
+  std::vector<float> vector;
   return database_->Scan(Family::kVectors, SequenceKey(uid_, shard_, after + 1), upper,
                          [&](std::string_view key, std::string_view value) {
                            uint64_t sequence = 0;
                            absl::Status status =
                                ParseSequence(key, &sequence)
-                                   ? DecodeVector(value, std::span<float>(vector))
+                                   ? DecodeVectors(value, dimension_, max_passages_, &vector)
                                    : absl::DataLossError("key has a wrong length");
                            if (!status.ok()) return Damaged(Family::kVectors, key, status);
                            return fn(sequence, vector);
@@ -410,7 +421,7 @@ absl::Status LocalLog::ReplayChanges(uint64_t after, const ChangeFn& fn) const {
   const std::unique_ptr<rocksdb::Iterator> changes = iterator(Family::kChanges);
   const std::unique_ptr<rocksdb::Iterator> vectors = iterator(Family::kVectors);
   const std::string start = SequenceKey(uid_, shard_, after + 1);
-  std::vector<float> vector(dimension_);
+  std::vector<float> vector;
   uint64_t expected = after + 1;
   vectors->Seek(start);
   for (changes->Seek(start); changes->Valid(); changes->Next(), ++expected) {
@@ -426,10 +437,9 @@ absl::Status LocalLog::ReplayChanges(uint64_t after, const ChangeFn& fn) const {
     if (!vectors->status().ok()) break;
     std::span<const float> live;
     if (vectors->Valid() && AsView(vectors->key()) == key) {
-      if (absl::Status status = DecodeVector(AsView(vectors->value()), std::span<float>(vector));
-          !status.ok()) {
-        return Damaged(Family::kVectors, key, status);
-      }
+      absl::Status status =
+          DecodeVectors(AsView(vectors->value()), dimension_, max_passages_, &vector);
+      if (!status.ok()) return Damaged(Family::kVectors, key, status);
       live = vector;
     }
     if (absl::Status status = fn(change, live); !status.ok()) return status;
@@ -443,6 +453,37 @@ absl::Status LocalLog::ReplayChanges(uint64_t after, const ChangeFn& fn) const {
                                                     " is missing; the log ends at ", *last)));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<NamedChange>> LocalLog::ListChanges(uint64_t after, size_t limit) const {
+  std::vector<NamedChange> found;
+  const uint64_t last = last_sequence_.load();
+  if (after >= last || limit == 0) return found;
+  const std::string upper = PrefixEnd(ShardPrefix(uid_, shard_));
+  const rocksdb::Slice upper_bound(upper);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper_bound;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      database_->db().NewIterator(options, database_->family(Family::kChanges)));
+  uint64_t expected = after + 1;
+  const std::string start = SequenceKey(uid_, shard_, expected);
+  for (it->Seek(start); it->Valid() && found.size() < limit; it->Next(), ++expected) {
+    const std::string_view key = AsView(it->key());
+    NamedChange change;
+    if (!ParseSequence(key, &change.sequence) || change.sequence != expected) break;
+    const absl::StatusOr<ChangeRecord> record = DecodeChange(AsView(it->value()));
+    if (!record.ok()) return Damaged(Family::kChanges, key, record.status());
+    change.kind = record->kind;
+    change.id = std::string(record->id);
+    found.push_back(std::move(change));
+  }
+  if (!it->status().ok()) return ToStatus(it->status(), "reading the changes of " + Name());
+  if (found.size() < limit && expected <= last) {
+    return Damaged(Family::kChanges, SequenceKey(uid_, shard_, expected),
+                   absl::DataLossError(absl::StrCat("change record ", expected, " of ", Name(),
+                                                    " is missing; the log ends at ", last)));
+  }
+  return found;
 }
 
 absl::Status LocalLog::TrimChanges(uint64_t up_to) {

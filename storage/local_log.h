@@ -43,11 +43,12 @@ class LocalSnapshot : public Snapshot {
 // Thread safety and errors: as ShardLog says. `database` must outlive it.
 class LocalLog : public ShardLog {
  public:
-  // FAILED_PRECONDITION when the shard's log is open already, DATA_LOSS when its state is damaged.
+  // max_passages: of a document, at least 1. FAILED_PRECONDITION when the shard's log is open
+  // already, DATA_LOSS when its state is damaged.
   static absl::StatusOr<std::unique_ptr<LocalLog>> Open(Database* database,
                                                         std::shared_ptr<CollectionGate> gate,
                                                         uint32_t uid, uint16_t shard,
-                                                        uint32_t dimension);
+                                                        uint32_t dimension, size_t max_passages);
   ~LocalLog() override;
 
   uint64_t LastSequence() const override { return last_sequence_.load(); }
@@ -69,6 +70,7 @@ class LocalLog : public ShardLog {
   absl::Status ScanDocuments(uint64_t after, uint64_t up_to, const DocumentParts& parts,
                              const DocumentFn& fn) const override;
   absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const override;
+  absl::StatusOr<std::vector<NamedChange>> ListChanges(uint64_t after, size_t limit) const override;
   absl::Status TrimChanges(uint64_t up_to) override;
   absl::StatusOr<std::string> GetManifest() const override;
   absl::Status PutManifest(std::string_view bytes) override;
@@ -77,7 +79,7 @@ class LocalLog : public ShardLog {
 
  private:
   LocalLog(Database* database, std::shared_ptr<CollectionGate> gate, uint32_t uid, uint16_t shard,
-           uint32_t dimension);
+           uint32_t dimension, size_t max_passages);
 
   absl::Status LoadLastSequence();
   // at: null for now.
@@ -99,6 +101,7 @@ class LocalLog : public ShardLog {
   const uint32_t uid_;
   const uint16_t shard_;
   const uint32_t dimension_;
+  const size_t max_passages_;
   std::atomic<uint64_t> last_sequence_{0};
   uint64_t trimmed_ = 0;  // changes up to here were trimmed through this object; TrimChanges only
 };

@@ -21,10 +21,13 @@ enum class DocumentField : uint8_t {
   kMetadata = 5,
   kExpireTime = 6,  // from value version 2 on
   kVectorless = 7,  // the same
+  kPassages = 8,    // from value version 3 on
 };
 
-// Of documents and id entries that say more than version 1 can.
+// Of documents and id entries, and of vectors, that say more than version 1 can.
 constexpr uint8_t kVersion2 = 2;
+// Of documents with several passages.
+constexpr uint8_t kVersion3 = 3;
 
 constexpr uint8_t kFloat32 = 1;  // element type of a stored vector
 constexpr size_t kVectorHeaderBytes = 2;
@@ -52,14 +55,49 @@ void AppendField(DocumentField field, std::string* out) {
   AppendByte(static_cast<uint8_t>(field), out);
 }
 
+// How many, then of each how far it begins behind the one before, and its length.
+void AppendPassages(std::span<const Passage> passages, std::string* out) {
+  AppendVarint(passages.size(), out);
+  uint32_t begin = 0;
+  for (const Passage& passage : passages) {
+    AppendVarint(passage.begin - begin, out);
+    AppendVarint(passage.end - passage.begin, out);
+    begin = passage.begin;
+  }
+}
+
+// out: null to check them only.
+bool ReadPassages(ByteReader* reader, size_t text_bytes, std::vector<Passage>* out) {
+  uint64_t count = 0;
+  if (!reader->ReadVarint(&count) || count < 2 || count > kMaxPassages) return false;
+  if (out != nullptr) out->reserve(count);
+  uint64_t begin = 0, end = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    uint64_t distance = 0, length = 0;
+    if (!reader->ReadVarint(&distance) || !reader->ReadVarint(&length)) return false;
+    if (distance > text_bytes || length > text_bytes) return false;
+    begin += distance;
+    if (begin + length > text_bytes || begin + length <= end || (i > 0 && distance == 0)) {
+      return false;
+    }
+    end = begin + length;
+    if (out != nullptr) {
+      out->push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string EncodeDocument(std::string_view id, const Document& document) {
   std::string out;
-  out.reserve(32 + id.size() + document.text.size() + document.metadata.size());
+  out.reserve(32 + id.size() + document.text.size() + document.metadata.size() +
+              4 * document.passages.size());
   const bool expires = document.expire_time_us != 0;
   const bool vectorless = document.vector.empty();
-  AppendByte(expires || vectorless ? kVersion2 : kValueVersion, &out);
+  const bool several = document.passages.size() > 1 && !vectorless;
+  AppendByte(several ? kVersion3 : expires || vectorless ? kVersion2 : kValueVersion, &out);
   AppendField(DocumentField::kId, &out);
   AppendBytes(id, &out);
   AppendField(DocumentField::kCreateTime, &out);
@@ -82,16 +120,24 @@ std::string EncodeDocument(std::string_view id, const Document& document) {
     AppendField(DocumentField::kVectorless, &out);
     AppendVarint(1, &out);
   }
+  if (several) {
+    AppendField(DocumentField::kPassages, &out);
+    AppendPassages(document.passages, &out);
+  }
   return out;
 }
 
 absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
                             Document* document) {
   ByteReader reader(bytes);
-  const absl::StatusOr<uint8_t> version = ReadVersion(&reader, kVersion2);
+  const absl::StatusOr<uint8_t> version = ReadVersion(&reader, kVersion3);
   if (!version.ok()) return version.status();
   document->has_vector = true;
   document->expire_time_us = 0;
+  document->passages.clear();
+  const bool want_passages = parts.passages || parts.vector;
+  size_t text_bytes = 0;
+  bool several = false;
   uint8_t last = 0;
   uint8_t required = 0;
   while (!reader.done()) {
@@ -116,6 +162,7 @@ absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
         break;
       case DocumentField::kText:
         ok = reader.ReadBytes(&view);
+        text_bytes = view.size();
         if (parts.text) document->text = std::string(view);
         break;
       case DocumentField::kMetadata:
@@ -123,7 +170,7 @@ absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
         if (parts.metadata) document->metadata = std::string(view);
         break;
       case DocumentField::kExpireTime:
-        ok = *version == kVersion2 && reader.ReadSignedVarint(&document->expire_time_us) &&
+        ok = *version >= kVersion2 && reader.ReadSignedVarint(&document->expire_time_us) &&
              document->expire_time_us > 0;
         break;
       case DocumentField::kVectorless: {
@@ -132,6 +179,11 @@ absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
         document->has_vector = false;
         break;
       }
+      case DocumentField::kPassages:
+        ok = *version == kVersion3 && document->has_vector &&
+             ReadPassages(&reader, text_bytes, want_passages ? &document->passages : nullptr);
+        several = true;
+        break;
     }
     if (!ok) {
       return absl::DataLossError(
@@ -141,6 +193,12 @@ absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts,
   if (required != 3) return Broken("document lacks its id or times");
   if (*version == kVersion2 && document->has_vector && document->expire_time_us == 0) {
     return Broken("document of version 2 says no more than version 1 can");
+  }
+  if (*version == kVersion3 && !several) {
+    return Broken("document of version 3 says no more than version 2 can");
+  }
+  if (parts.passages && !several && document->has_vector) {
+    document->passages.push_back({0, static_cast<uint32_t>(text_bytes)});
   }
   return absl::OkStatus();
 }
@@ -165,6 +223,32 @@ absl::Status DecodeVector(std::string_view bytes, std::span<float> out) {
                                             out.size_bytes(), " (", out.size(), " floats)"));
   }
   if (!out.empty()) std::memcpy(out.data(), reader.rest().data(), out.size_bytes());
+  return absl::OkStatus();
+}
+
+std::string EncodeVectors(std::span<const float> vectors, size_t rows) {
+  std::string out = EncodeVector(vectors);
+  if (rows > 1) out[0] = static_cast<char>(kVersion2);
+  return out;
+}
+
+absl::Status DecodeVectors(std::string_view bytes, size_t dimension, size_t max_rows,
+                           std::vector<float>* out) {
+  ByteReader reader(bytes);
+  const absl::StatusOr<uint8_t> version = ReadVersion(&reader, max_rows > 1 ? kVersion2 : 1);
+  if (!version.ok()) return version.status();
+  uint8_t type = 0;
+  if (!reader.ReadByte(&type) || type != kFloat32) return Broken("vector has an unknown type");
+  const size_t row_bytes = dimension * sizeof(float), size = reader.rest().size();
+  const size_t rows = size / row_bytes;
+  if (size % row_bytes != 0 || rows > max_rows || (rows > 1) != (*version == kVersion2) ||
+      rows == 0) {
+    return absl::DataLossError(absl::StrCat(
+        "vector of version ", static_cast<int>(*version), " has ", size, " bytes, not ", row_bytes,
+        " (", dimension, " floats)", max_rows > 1 ? " for each of its passages" : ""));
+  }
+  out->resize(rows * dimension);
+  std::memcpy(out->data(), reader.rest().data(), size);
   return absl::OkStatus();
 }
 

@@ -5,10 +5,12 @@
 // column family and the key with Damaged(). Pure functions; thread-safe.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,6 +30,11 @@ absl::Status DecodeDocument(std::string_view bytes, const DocumentParts& parts, 
 // vectors. `out`: exactly `vector`'s floats; a view into `bytes` could be misaligned.
 std::string EncodeVector(std::span<const float> vector);
 absl::Status DecodeVector(std::string_view bytes, std::span<float> out);
+// The same for `rows` of them, row-major, 1 or more; decoded are 1 to max_rows of `dimension`
+// floats each.
+std::string EncodeVectors(std::span<const float> vectors, size_t rows);
+absl::Status DecodeVectors(std::string_view bytes, size_t dimension, size_t max_rows,
+                           std::vector<float>* out);
 
 // ids.
 std::string EncodeIdEntry(const IdEntry& entry);

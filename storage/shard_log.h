@@ -40,6 +40,13 @@ struct Change {
   uint64_t replaces = 0;
 };
 
+// A change with the id of its document, as those read it who carry it elsewhere.
+struct NamedChange {
+  Mutation::Kind kind = Mutation::Kind::kPut;
+  uint64_t sequence = 0;
+  std::string id;
+};
+
 // Where the current version of an id is.
 struct IdEntry {
   uint64_t sequence = 0;
@@ -65,7 +72,8 @@ class ShardLog {
   // atomic batch and syncs it to disk before it returns (group commit with other shards' appends).
   // Mutation::id and ::sequence are what is stored; Document::id and ::sequence are not looked at.
   // INVALID_ARGUMENT, and nothing written, for a wrong sequence, an id or a vector of a wrong
-  // length; a document without a vector is stored as such.
+  // length, or more passages than a document may have; a document without a vector is stored as
+  // such.
   //
   // On an error nothing of it is visible, LastSequence() stays, and the same numbers are to be used
   // again. After UNAVAILABLE or RESOURCE_EXHAUSTED the store takes no write of any shard until it
@@ -103,7 +111,7 @@ class ShardLog {
 
   // Calls `fn` with every stored vector of a live document with sequence in (after, up_to], in
   // ascending order, from one snapshot, until `fn` returns an error, which is passed on. `vector`:
-  // d floats, valid during the call only.
+  // d floats for each passage, valid during the call only.
   using VectorFn = std::function<absl::Status(uint64_t sequence, std::span<const float> vector)>;
   virtual absl::Status ScanVectors(uint64_t after, uint64_t up_to, const VectorFn& fn) const = 0;
 
@@ -114,10 +122,15 @@ class ShardLog {
                                      const DocumentFn& fn) const = 0;
 
   // Calls `fn` with every change record with sequence > after, ascending. For a kPut whose document
-  // is still live and has a vector, `vector` holds it; otherwise it is empty. DATA_LOSS when a
-  // record in (after, LastSequence()] is missing.
+  // is still live and has a vector, `vector` holds it, as in ScanVectors; otherwise it is empty.
+  // DATA_LOSS when a record in (after, LastSequence()] is missing.
   using ChangeFn = std::function<absl::Status(const Change& change, std::span<const float> vector)>;
   virtual absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const = 0;
+
+  // Up to `limit` change records with sequence > after, ascending. DATA_LOSS when one of them is
+  // missing, as after a trim.
+  virtual absl::StatusOr<std::vector<NamedChange>> ListChanges(uint64_t after,
+                                                               size_t limit) const = 0;
 
   // Drops change records with sequence <= up_to. They are no longer needed once a manifest covers
   // them.

@@ -1,7 +1,6 @@
 #include "storage/store.h"
 
 #include <limits>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -13,64 +12,18 @@
 #include "storage/database.h"
 #include "storage/keys.h"
 #include "storage/local_log.h"
+#include "storage/local_store.h"
 #include "storage/records.h"
 #include "storage/rocksdb_status.h"
 #include "storage/store_internal.h"
 
 namespace vecino::storage {
-namespace {
-
-constexpr uint32_t kMaxShards = std::numeric_limits<uint16_t>::max();
-
-class LocalStore : public Store {
- public:
-  explicit LocalStore(std::unique_ptr<Database> database) : database_(std::move(database)) {}
-
-  // Reads the catalog and finishes what a crash left undone.
-  absl::Status Load();
-
-  absl::StatusOr<uint32_t> AddCollection(CollectionRecord record) override;
-  absl::StatusOr<std::vector<CollectionRecord>> ListCollections() const override;
-  absl::Status DropCollection(uint32_t uid) override;
-  absl::StatusOr<std::unique_ptr<ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
-                                                      uint32_t dimension) override;
-  absl::Status PutAlias(const AliasRecord& record) override;
-  absl::Status DeleteAlias(std::string_view id) override;
-  absl::StatusOr<std::vector<AliasRecord>> ListAliases() const override;
-  absl::Status PutOperation(const OperationRecord& record) override;
-  absl::Status DeleteOperation(uint32_t uid, uint64_t number) override;
-  absl::StatusOr<std::vector<OperationRecord>> ListOperations() const override;
-  std::unique_ptr<Snapshot> TakeSnapshot() const override {
-    return std::make_unique<LocalSnapshot>(&database_->db());
-  }
-  absl::Status DropMark(uint32_t uid, std::string_view token) override;
-  absl::Status Flush() override { return database_->Flush(); }
-
- private:
-  struct Collection {
-    CollectionRecord record;
-    std::shared_ptr<CollectionGate> gate = std::make_shared<CollectionGate>();
-  };
-
-  absl::Status LoadCollections() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status LoadAliases() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasCollection(uint32_t uid) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<std::vector<uint32_t>> FindDropping() const;
-  absl::Status RemoveRows(uint32_t uid);
-
-  const std::unique_ptr<Database> database_;
-
-  // Held while the catalog is written; appends do not take it.
-  mutable absl::Mutex mutex_;
-  std::map<std::string, Collection> collections_ ABSL_GUARDED_BY(mutex_);  // by id
-  std::map<std::string, AliasRecord> aliases_ ABSL_GUARDED_BY(mutex_);     // by id
-  uint32_t next_uid_ ABSL_GUARDED_BY(mutex_) = 1;
-};
 
 absl::Status LocalStore::Load() {
   {
     absl::MutexLock lock(&mutex_);
     if (absl::Status status = LoadCollections(); !status.ok()) return status;
+    if (absl::Status status = LoadMigrations(); !status.ok()) return status;
     if (absl::Status status = LoadAliases(); !status.ok()) return status;
   }
   const absl::StatusOr<std::vector<uint32_t>> dropping = FindDropping();
@@ -178,6 +131,7 @@ absl::StatusOr<std::vector<CollectionRecord>> LocalStore::ListCollections() cons
 }
 
 absl::Status LocalStore::DropCollection(uint32_t uid) {
+  uint32_t hidden = 0;
   {
     absl::MutexLock lock(&mutex_);
     auto it = collections_.begin();
@@ -191,26 +145,38 @@ absl::Status LocalStore::DropCollection(uint32_t uid) {
           absl::StrCat("alias \"", id, "\" points to the collection"));
     }
     const std::shared_ptr<CollectionGate> gate = it->second.gate;
+    const std::shared_ptr<CollectionGate> other_gate = it->second.other_gate;
     absl::WriterMutexLock gate_lock(&gate->mutex);
+    absl::WriterMutexLock other_lock(&other_gate->mutex);
+    if (it->second.migration.other.has_value()) hidden = it->second.migration.other->uid;
     rocksdb::WriteBatch batch;
     batch.Delete(database_->family(Family::kMeta), MetaKey(MetaKind::kCollection, uid));
-    batch.Put(database_->family(Family::kMeta), MetaKey(MetaKind::kDropping, uid),
-              EncodeNumber(uid));
+    batch.Delete(database_->family(Family::kMeta), MetaKey(MetaKind::kMigration, uid));
+    for (const uint32_t gone : {uid, hidden}) {
+      if (gone == 0) continue;
+      batch.Put(database_->family(Family::kMeta), MetaKey(MetaKind::kDropping, gone),
+                EncodeNumber(gone));
+    }
     if (absl::Status status =
             database_->Write(&batch, absl::StrCat("dropping collection uid ", uid));
         !status.ok()) {
       return status;
     }
     gate->dropped = true;
+    other_gate->dropped = true;
     collections_.erase(it);
   }
-  // The collection is gone, durably. What follows frees its space; the next opening would do it
-  // too.
+  RemoveDropped(uid);
+  if (hidden != 0) RemoveDropped(hidden);
+  return absl::OkStatus();
+}
+
+// The collection is gone, durably. This frees its space; the next opening would do it too.
+void LocalStore::RemoveDropped(uint32_t uid) {
   if (absl::Status status = RemoveRows(uid); !status.ok()) {
     database_->Warn(absl::StrCat("removing the rows of dropped collection uid ", uid,
                                  " will be tried again at the next start: ", status.message()));
   }
-  return absl::OkStatus();
 }
 
 absl::Status LocalStore::RemoveRows(uint32_t uid) {
@@ -349,22 +315,31 @@ absl::StatusOr<std::vector<OperationRecord>> LocalStore::ListOperations() const 
 
 absl::StatusOr<std::unique_ptr<ShardLog>> LocalStore::OpenShard(uint32_t uid, uint32_t shard,
                                                                 uint32_t dimension) {
-  std::optional<Collection> found;
+  std::optional<CollectionRecord> found;
+  std::shared_ptr<CollectionGate> gate;
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [id, collection] : collections_) {
-      if (collection.record.uid == uid) found = collection;
+      const auto& other = collection.migration.other;
+      if (collection.record.uid == uid) {
+        found = collection.record;
+        gate = collection.gate;
+      } else if (other.has_value() && other->uid == uid) {
+        found = other;
+        gate = collection.other_gate;
+      }
     }
   }
   if (!found.has_value()) {
     return absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
   }
-  if (shard >= found->record.shard_count || dimension != found->record.dimension) {
+  if (shard >= found->shard_count || dimension != found->dimension) {
     return absl::InvalidArgumentError(absl::StrCat(
         "shard ", shard, " with dimension ", dimension, " of collection uid ", uid, ", which has ",
-        found->record.shard_count, " shards of dimension ", found->record.dimension));
+        found->shard_count, " shards of dimension ", found->dimension));
   }
-  return LocalLog::Open(database_.get(), found->gate, uid, static_cast<uint16_t>(shard), dimension);
+  return LocalLog::Open(database_.get(), gate, uid, static_cast<uint16_t>(shard), dimension,
+                        found->chunk_tokens > 0 ? kMaxPassages : 1);
 }
 
 absl::Status LocalStore::DropMark(uint32_t uid, std::string_view token) {
@@ -380,8 +355,6 @@ absl::Status LocalStore::DropMark(uint32_t uid, std::string_view token) {
   }
   return absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenStoreOn(const StoreOptions& options, rocksdb::Env* env) {
   absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(options, env);

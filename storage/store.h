@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "storage/alias_record.h"
 #include "storage/collection_record.h"
+#include "storage/migration_record.h"
 #include "storage/shard_log.h"
 #include "storage/snapshot.h"
 
@@ -57,11 +59,35 @@ class Store {
   // All collections in order of id.
   virtual absl::StatusOr<std::vector<CollectionRecord>> ListCollections() const = 0;
 
-  // Removes the collection and everything stored in it. Atomic and durable on return: after a crash
-  // either all of it is there or none. Logs of its shards that are still open refuse writes from
-  // then on (NOT_FOUND) and find nothing. NOT_FOUND when there is no such uid, FAILED_PRECONDITION
-  // when an alias points to it.
+  // Removes the collection and everything stored in it, its hidden side too. Atomic and durable on
+  // return: after a crash either all of it is there or none. Logs of its shards that are still open
+  // refuse writes from then on (NOT_FOUND) and find nothing. NOT_FOUND when there is no such uid,
+  // FAILED_PRECONDITION when an alias points to it.
   virtual absl::Status DropCollection(uint32_t uid) = 0;
+
+  // Gives the collection record.uid a hidden side, record.other, with a fresh uid, which is
+  // returned. Its shards are empty, their first write has the number after FirstOfRange of
+  // record.last_range, and each has `manifest`. Atomic and durable on return. NOT_FOUND when there
+  // is no such collection; FAILED_PRECONDITION when it has a hidden side; INVALID_ARGUMENT when id
+  // or shards are not the collection's, for no dimension, and for a range that was given out, or is
+  // over kMaxRange.
+  virtual absl::StatusOr<uint32_t> AddMigration(MigrationRecord record,
+                                                std::string_view manifest) = 0;
+  // By uid; those that have ended, too.
+  virtual absl::StatusOr<std::vector<MigrationRecord>> ListMigrations() const = 0;
+  // Replaces the engine's bytes. Durable on return. NOT_FOUND when the collection has no hidden
+  // side.
+  virtual absl::Status PutMigration(uint32_t uid, std::string_view bytes) = 0;
+  // The hidden side becomes the collection, and the collection of this uid the hidden side, with
+  // its aliases and operations, and its marks but for `follower`, which take the place of those
+  // there were. The side that is hidden then gets for each shard a mark `follower` through
+  // through[shard]. bytes: the engine's. Atomic and durable on return. NOT_FOUND as PutMigration.
+  virtual absl::Status SwitchMigration(uint32_t uid, std::string_view bytes,
+                                       std::string_view follower,
+                                       std::span<const uint64_t> through) = 0;
+  // Removes the hidden side with all that is stored in it; atomic and durable as DropCollection.
+  // OK when there is none; NOT_FOUND when there is no such collection.
+  virtual absl::Status EndMigration(uint32_t uid) = 0;
 
   // Adds the alias or replaces the one of that id. Durable on return. NOT_FOUND when there is no
   // collection of that uid, ALREADY_EXISTS when a collection has the id, INVALID_ARGUMENT for an

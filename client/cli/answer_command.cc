@@ -5,6 +5,7 @@
 
 #include "client/cli/context.h"
 #include "client/cli/format.h"
+#include "client/cli/search_options.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
@@ -18,6 +19,7 @@ struct Arguments {
   std::string collection;
   std::string question;
   std::string template_file;
+  RerankArguments rerank;
   AnswerOptions options;
 };
 
@@ -43,7 +45,7 @@ class Printer final : public AnswerSink {
       char score[32];
       std::snprintf(score, sizeof(score), "%.3f", sources[i].score);
       table.AddRow({"[" + std::to_string(i + 1) + "]", score, sources[i].document.id,
-                    sources[i].document.text});
+                    sources[i].passage ? sources[i].passage->text : sources[i].document.text});
     }
     table.Print(std::cout, TableWidth());
     if (sources.empty()) std::cout << "no sources\n";
@@ -77,6 +79,8 @@ class JsonPrinter final : public AnswerSink {
     Json list = Json::array();
     for (const SearchHit& source : sources) {
       Json json{{"number", list.size() + 1}, {"score", source.score}};
+      if (source.rerank_score.has_value()) json["rerank_score"] = *source.rerank_score;
+      if (source.passage.has_value()) json["passage"] = PassageJson(*source.passage);
       json.update(DocumentJson(source.document));
       list.push_back(std::move(json));
     }
@@ -99,6 +103,7 @@ int Ask(Context& context, Arguments& arguments) {
       return UsageError("cannot read a template from " + Printable(arguments.template_file));
     }
   }
+  arguments.options.reranking = arguments.rerank.Get();
   const std::string what = "ask " + arguments.collection;
   Client& client = context.client(kTimeout);
   Printer people;
@@ -139,6 +144,7 @@ void AddAnswerCommand(CLI::App& app, Context& context) {
   command->add_option("-k,--top-k", options.top_k, "Sources to look for (default 5)");
   command->add_option("--filter", options.filter, "Only documents that it lets pass");
   command->add_flag("--hybrid", options.hybrid, "Search for words, too");
+  AddRerankOptions(command, &arguments->rerank);
   command->add_flag("--prompt", options.return_prompt,
                     "Print the prompt, too; a server without a generator always sends it");
   command->add_option("--template", arguments->template_file,

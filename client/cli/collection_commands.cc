@@ -1,4 +1,4 @@
-// vecino collection create|list|show|delete|stats|retrain|compact
+// vecino collection create|list|show|delete|stats, and others that are added here
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -15,6 +15,8 @@ namespace {
 
 struct CreateArguments {
   Collection collection;
+  bool chunk = false;
+  int chunk_tokens = 0, chunk_overlap = -1;
   bool validate_only = false;
 };
 
@@ -51,9 +53,18 @@ void PrintCollection(const Context& context, const Collection& collection) {
             << (collection.model.empty() ? "none: vectors only" : collection.model) << '\n';
   if (!collection.model_hash.empty()) std::cout << "  model hash " << collection.model_hash << '\n';
   std::cout << "  shards     " << collection.shard_count << '\n'
-            << "  index      " << IndexText(collection) << '\n'
-            << "  created    " << Rfc3339(collection.create_time) << '\n'
+            << "  index      " << IndexText(collection) << '\n';
+  if (collection.chunking.has_value()) {
+    std::cout << "  passages   of " << WithCommas(collection.chunking->max_tokens)
+              << " tokens at most, " << collection.chunking->overlap_tokens.value_or(0)
+              << " in common with the next\n";
+  }
+  std::cout << "  created    " << Rfc3339(collection.create_time) << '\n'
             << "  etag       " << collection.etag << '\n';
+  if (collection.migration) {
+    std::cout << "  migration  " << MigrationStateName(collection.migration->state)
+              << ": vecino collection migrate-status " << collection.id << '\n';
+  }
 }
 
 int Create(Context& context, const CreateArguments& arguments) {
@@ -168,12 +179,25 @@ void AddCreate(CLI::App* group, Context& context) {
       ->transform(CLI::CheckedTransformer(kMetrics, CLI::ignore_case).description("cosine|dot|l2"));
   create->add_option("--shards", collection.shard_count, "Number of shards (default 2)");
   AddIndexOptions(create, &collection);
+  create->add_flag("--chunk", arguments->chunk,
+                   "Split long texts into passages with a vector each; needs --model");
+  create->add_option("--chunk-tokens", arguments->chunk_tokens,
+                     "Most tokens of a passage (default the model's window); implies --chunk");
+  create
+      ->add_option("--chunk-overlap", arguments->chunk_overlap,
+                   "Tokens a passage shares with the next (default 32); implies --chunk")
+      ->check(CLI::NonNegativeNumber);
   create->add_flag("--validate-only", arguments->validate_only, "Check, and create nothing");
   create->callback([&context, arguments] {
     if (arguments->collection.model.empty() && arguments->collection.dimension == 0) {
       throw CLI::ValidationError(
           "create",
           "give --model NAME (`vecino models` lists them), or --dim N for vectors of your own");
+    }
+    if (arguments->chunk || arguments->chunk_tokens != 0 || arguments->chunk_overlap >= 0) {
+      Chunking& chunking = arguments->collection.chunking.emplace();
+      chunking.max_tokens = arguments->chunk_tokens;
+      if (arguments->chunk_overlap >= 0) chunking.overlap_tokens = arguments->chunk_overlap;
     }
     context.command = [&context, arguments] { return Create(context, *arguments); };
   });
@@ -203,6 +227,8 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
       [&context, id] { context.command = [&context, id] { return Stats(context, *id); }; });
 
   AddIndexWorkCommands(group, context);
+  AddMigrationCommands(group, context);
+  AddRecallCommand(group, context);
 
   CLI::App* remove = group->add_subcommand("delete", "Delete a collection and all it holds");
   const auto etag = std::make_shared<std::string>();

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <map>
 
+#include "client/cli/recall_text.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
@@ -23,6 +24,7 @@ Json ShardJson(const ShardStats& shard) {
             {"last_sequence_number", shard.last_sequence_number},
             {"tail_rows", shard.tail_rows},
             {"tail_bytes", shard.tail_bytes},
+            {"field_bytes", shard.field_bytes},
             {"deleted_rows", shard.deleted_rows},
             {"segments", shard.segments},
             {"segment_memory", MemoryJson(shard.memory)},
@@ -43,6 +45,14 @@ Json ShardJson(const ShardStats& shard) {
                           {"train_time", Rfc3339(shard.generation->train_time)}};
   }
   json["last_choice"] = shard.last_choice;
+  json["drift"] = Json::array();
+  for (const DriftSignal& signal : shard.drift) {
+    json["drift"].push_back({{"name", signal.name},
+                             {"value", signal.value},
+                             {"limit", signal.limit},
+                             {"due", signal.due}});
+  }
+  json["recall"] = RecallStatsJson(shard.recall);
   return json;
 }
 
@@ -59,10 +69,44 @@ std::string Kinds(const ShardStats& shard) {
   return text;
 }
 
+// "1.04 of 1.15", with an exclamation mark where it is beyond; "-": not known.
+std::string Drift(const ShardStats& shard, std::string_view name) {
+  for (const DriftSignal& signal : shard.drift) {
+    if (signal.name != name || (signal.value == 0 && name != "deleted_share")) continue;
+    char text[64];
+    std::snprintf(text, sizeof(text), "%.3g of %.3g%s", signal.value, signal.limit,
+                  signal.due ? "!" : "");
+    return text;
+  }
+  return "-";
+}
+
 std::string Imbalance(double imbalance) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.2f", imbalance);
   return text;
+}
+
+void PrintDrift(std::ostream& out, const CollectionStats& stats, int width) {
+  bool trained = false;
+  for (const ShardStats& shard : stats.shards) trained = trained || shard.generation.has_value();
+  if (!trained) return;
+  out << "\nDrift since training: each sign, and what it may be (recall: at least) before the "
+         "shard "
+         "is retrained\n";
+  Table table({{"SHARD", Table::Align::kRight},
+               {"GROWTH", Table::Align::kRight},
+               {"IMBALANCE", Table::Align::kRight},
+               {"ASSIGNMENT", Table::Align::kRight},
+               {"QUANTIZATION", Table::Align::kRight},
+               {"DELETED", Table::Align::kRight},
+               {"RECALL", Table::Align::kRight}});
+  for (const ShardStats& shard : stats.shards) {
+    table.AddRow({std::to_string(shard.shard), Drift(shard, "growth"), Drift(shard, "imbalance"),
+                  Drift(shard, "assignment_error"), Drift(shard, "quantization_error"),
+                  Drift(shard, "deleted_share"), Drift(shard, "recall")});
+  }
+  table.Print(out, width);
 }
 
 }  // namespace
@@ -75,7 +119,9 @@ Json StatsJson(const std::string& id, const CollectionStats& stats) {
             {"segments", stats.segments},
             {"tail_bytes", stats.tail_bytes},
             {"segment_bytes", stats.segment_bytes},
+            {"field_bytes", stats.field_bytes},
             {"segment_memory", MemoryJson(stats.memory)},
+            {"recall", RecallStatsJson(stats.recall)},
             {"shards", Json::array()}};
   for (const ShardStats& shard : stats.shards) json["shards"].push_back(ShardJson(shard));
   return json;
@@ -96,6 +142,8 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
         << "    labels      " << Bytes(stats.memory.labels) << '\n'
         << "    of these in mapped files " << Bytes(stats.memory.mapped) << '\n';
   }
+  out << "  fields        " << Bytes(stats.field_bytes) << '\n';
+  PrintRecall(out, stats.recall, width);
   out << '\n';
   Table table({{"SHARD", Table::Align::kRight},
                {"DOCUMENTS", Table::Align::kRight},
@@ -108,6 +156,7 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
                {"LISTS", Table::Align::kRight},
                {"PROBED", Table::Align::kRight},
                {"IMBALANCE", Table::Align::kRight},
+               {"RECALL", Table::Align::kRight},
                {"KINDS"}});
   bool choices = false;
   for (const ShardStats& shard : stats.shards) {
@@ -118,10 +167,12 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
          WithCommas(shard.last_sequence_number), trained ? WithCommas(trained->generation) : "-",
          trained ? WithCommas(trained->trained_rows) : "-",
          trained ? WithCommas(trained->nlist) : "-", trained ? WithCommas(trained->nprobe) : "-",
-         trained ? Imbalance(trained->imbalance) : "-", Kinds(shard)});
+         trained ? Imbalance(trained->imbalance) : "-", RecallCell(shard.recall.live),
+         Kinds(shard)});
     choices = choices || !shard.last_choice.empty();
   }
   table.Print(out, width);
+  PrintDrift(out, stats, width);
   if (!choices) return;
   out << "\nLast maintenance\n";
   for (const ShardStats& shard : stats.shards) {

@@ -47,6 +47,8 @@ void AddDocumentCommands(CLI::App& app, Context& context);
 void AddExportCommand(CLI::App& app, Context& context);
 // Under `collection`.
 void AddIndexWorkCommands(CLI::App* collection_group, Context& context);
+void AddMigrationCommands(CLI::App* collection_group, Context& context);
+void AddRecallCommand(CLI::App* collection_group, Context& context);
 void AddIndexCommands(CLI::App& app, Context& context);
 void AddLoadCommand(CLI::App& app, Context& context);
 void AddOperationCommands(CLI::App& app, Context& context);

@@ -17,7 +17,7 @@ constexpr int kPage = 1'000;
 struct Arguments {
   std::string collection;
   std::vector<std::string> ids;
-  bool with_vector = false;
+  bool with_vector = false, with_passages = false;
   int64_t limit = 20;
   std::string filter;
   std::vector<std::string> fields;
@@ -39,6 +39,10 @@ void PrintDocument(const Document& document) {
   }
   if (!document.vector.empty())
     std::cout << "  vector    " << OneLine(Json(document.vector)) << '\n';
+  for (const Passage& passage : document.passages) {
+    std::cout << "  passage   " << passage.index << ": bytes " << passage.start << " to "
+              << passage.end << '\n';
+  }
   std::cout << "  version   " << document.version << '\n'
             << "  etag      " << document.etag << '\n'
             << "  created   " << Rfc3339(document.create_time) << '\n'
@@ -49,7 +53,10 @@ void PrintDocument(const Document& document) {
 }
 
 int Get(Context& context, const Arguments& arguments) {
-  const ReadMask mask{.text = true, .metadata = true, .vector = arguments.with_vector};
+  const ReadMask mask{.text = true,
+                      .metadata = true,
+                      .vector = arguments.with_vector,
+                      .passages = arguments.with_passages};
   int code = 0;
   for (size_t begin = 0; begin < arguments.ids.size(); begin += kBatch) {
     const size_t end = std::min(begin + kBatch, arguments.ids.size());
@@ -186,8 +193,9 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
 void AddDocumentCommands(CLI::App& app, Context& context) {
   const auto arguments = std::make_shared<Arguments>();
   constexpr const char* kWithVector = "Also the vectors";
-  AddCommand(app, context, "get", "Print documents by id", arguments, Get, true)
-      ->add_flag("--with-vector", arguments->with_vector, kWithVector);
+  CLI::App* get = AddCommand(app, context, "get", "Print documents by id", arguments, Get, true);
+  get->add_flag("--with-vector", arguments->with_vector, kWithVector);
+  get->add_flag("--with-passages", arguments->with_passages, "Where its passages are in the text");
   AddCommand(app, context, "delete", "Delete documents by id", arguments, Delete, true);
   AddCommand(app, context, "count", "Print how many documents a collection holds", arguments, Count,
              false)

@@ -96,31 +96,87 @@ Json StoredDocumentJson(const Document& document) {
   json["create_time"] = Rfc3339(document.create_time);
   json["update_time"] = Rfc3339(document.update_time);
   json["etag"] = document.etag;
+  for (const Passage& passage : document.passages) json["passages"].push_back(PassageJson(passage));
+  return json;
+}
+
+Json PassageJson(const Passage& passage) {
+  Json json{{"index", passage.index}, {"start", passage.start}, {"end", passage.end}};
+  if (!passage.text.empty()) json["text"] = passage.text;
+  if (!passage.vector.empty()) json["vector"] = passage.vector;
+  return json;
+}
+
+std::string_view MigrationStateName(EmbeddingMigration::State state) {
+  switch (state) {
+    case EmbeddingMigration::State::kBuilding:
+      return "building";
+    case EmbeddingMigration::State::kReady:
+      return "ready";
+    case EmbeddingMigration::State::kCutOver:
+      return "cut over";
+  }
+  return "unknown";
+}
+
+Json MigrationJson(const EmbeddingMigration& migration) {
+  const auto side = [](const EmbeddingSideInfo& info) {
+    return Json{{"model", info.model},
+                {"model_hash", info.model_hash},
+                {"dimension", info.dimension},
+                {"documents_without_vector", info.documents_without_vector}};
+  };
+  Json json{{"state", MigrationStateName(migration.state)},
+            {"active", migration.active == EmbeddingSide::kOld ? "old" : "new"},
+            {"old", side(migration.old_side)},
+            {"new", side(migration.new_side)},
+            {"documents_done", migration.documents_done},
+            {"documents_total", migration.documents_total},
+            {"lag", migration.lag},
+            {"operation", migration.operation},
+            {"begin_time", Rfc3339(migration.begin_time)}};
+  if (migration.switch_time != std::chrono::system_clock::time_point()) {
+    json["switch_time"] = Rfc3339(migration.switch_time);
+  }
+  if (!migration.problem.empty()) json["problem"] = migration.problem;
+  if (migration.overlap) {
+    json["overlap"] = {{"samples", migration.overlap->samples},
+                       {"top_k", migration.overlap->top_k},
+                       {"overlap", migration.overlap->overlap},
+                       {"rank_biased_overlap", migration.overlap->rank_biased_overlap},
+                       {"own_texts", migration.overlap->own_texts}};
+  }
   return json;
 }
 
 Json CollectionJson(const Collection& collection) {
   const IndexParameters& parameters = collection.index_parameters;
-  return {{"id", collection.id},
-          {"dimension", collection.dimension},
-          {"metric", MetricName(collection.metric)},
-          {"model", collection.model},
-          {"model_hash", collection.model_hash},
-          {"shard_count", collection.shard_count},
-          {"index_kind", collection.index_kind},
-          {"recall_target", collection.recall_target},
-          {"index_parameters",
-           {{"nlist", parameters.nlist},
-            {"nprobe", parameters.nprobe},
-            {"pq_m", parameters.pq_m},
-            {"pq_bits", parameters.pq_bits},
-            {"hnsw_m", parameters.hnsw_m},
-            {"ef_construction", parameters.ef_construction},
-            {"ef_search", parameters.ef_search},
-            {"lsh_bits", parameters.lsh_bits},
-            {"graph", parameters.graph}}},
-          {"etag", collection.etag},
-          {"create_time", Rfc3339(collection.create_time)}};
+  Json json = {{"id", collection.id},
+               {"dimension", collection.dimension},
+               {"metric", MetricName(collection.metric)},
+               {"model", collection.model},
+               {"model_hash", collection.model_hash},
+               {"shard_count", collection.shard_count},
+               {"index_kind", collection.index_kind},
+               {"recall_target", collection.recall_target},
+               {"index_parameters",
+                {{"nlist", parameters.nlist},
+                 {"nprobe", parameters.nprobe},
+                 {"pq_m", parameters.pq_m},
+                 {"pq_bits", parameters.pq_bits},
+                 {"hnsw_m", parameters.hnsw_m},
+                 {"ef_construction", parameters.ef_construction},
+                 {"ef_search", parameters.ef_search},
+                 {"lsh_bits", parameters.lsh_bits},
+                 {"graph", parameters.graph}}},
+               {"etag", collection.etag},
+               {"create_time", Rfc3339(collection.create_time)}};
+  if (collection.chunking.has_value()) {
+    json["chunking"] = {{"max_tokens", collection.chunking->max_tokens},
+                        {"overlap_tokens", collection.chunking->overlap_tokens.value_or(0)}};
+  }
+  if (collection.migration) json["migration"] = MigrationJson(*collection.migration);
+  return json;
 }
 
 }  // namespace vecino::cli

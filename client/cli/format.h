@@ -27,8 +27,11 @@ std::string OneLine(const Json& json);
 // Id, and text, metadata, vector and expire time where there are such: the form `vecino load`
 // reads.
 Json DocumentJson(const Document& document);
-// The same with version, etag and times, when the server sent them.
+Json PassageJson(const Passage& passage);
+// The same with version, etag, times and passages, when the server sent them.
 Json StoredDocumentJson(const Document& document);
 Json CollectionJson(const Collection& collection);
+std::string_view MigrationStateName(EmbeddingMigration::State state);  // building, ready, cut over
+Json MigrationJson(const EmbeddingMigration& migration);
 
 }  // namespace vecino::cli

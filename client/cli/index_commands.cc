@@ -34,14 +34,15 @@ struct Arguments {
 class PartFile {
  public:
   explicit PartFile(fs::path path) : path_(std::move(path)), part_(path_.string() + ".part") {}
-  ~PartFile() {
-    if (fd_ < 0) return;
-    close(fd_);
-    unlink(part_.c_str());
-  }
+  ~PartFile() { Drop(); }
   PartFile(const PartFile&) = delete;
   PartFile& operator=(const PartFile&) = delete;
 
+  void Drop() {
+    if (fd_ < 0) return;
+    close(std::exchange(fd_, -1));
+    unlink(part_.c_str());
+  }
   Status Create() {
     fd_ = open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     return fd_ < 0 ? Failed("create") : Status();
@@ -102,6 +103,7 @@ class ShardWriter final : public IndexExportSink {
 
   Status Begin(const IndexExportInfo& info) override {
     info_ = info;
+    bytes_ = rows_ = 0;
     catch_.emplace();
     progress_.emplace(name_, info.index_bytes, quiet_);
     if (Status status = index_.Create(); !status.ok()) return status;
@@ -120,6 +122,17 @@ class ShardWriter final : public IndexExportSink {
     if (Status status = ids_.Write(lines); !status.ok()) return status;
     rows_ += static_cast<int64_t>(ids.size());
     return Told();
+  }
+
+  bool Restart(const Status& why) override {
+    if (Interrupted().load()) return false;
+    progress_->Message("vecino: " + Printable(why.ToString()) + "; exporting " + Printable(name_) +
+                       " anew");
+    progress_->Finish();
+    index_.Drop();
+    ids_.Drop();
+    catch_.reset();  // the server makes the index again, and files are not written
+    return true;
   }
 
   // Once everything came.

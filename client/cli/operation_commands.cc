@@ -1,98 +1,42 @@
 // vecino collection retrain|compact, vecino operation list|show|wait|cancel
-#include <unistd.h>
-
-#include <cstdio>
 #include <iostream>
-#include <thread>
 
 #include "client/cli/context.h"
 #include "client/cli/operation_text.h"
+#include "client/cli/operation_wait.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
 namespace vecino::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct StartArguments {
   Operation::Type type = Operation::Type::kRetrain;
   std::string collection;
   std::vector<int> shards;
   bool dry_run = false;
+  double min_recall = 0;
   bool wait = false;
 };
 
-std::string What(const Operation& operation) {
-  return std::string(OperationTypeName(operation.type)) + " " + Printable(operation.collection);
-}
-
-// One line that is redrawn on a terminal; elsewhere a line whenever the stages change.
-class WaitLine {
- public:
-  ~WaitLine() { Clear(); }
-
-  void Show(const Operation& operation) {
-    const std::string progress = OperationProgress(operation);
-    if (!StderrIsTerminal()) {
-      if (progress != last_) std::cerr << What(operation) << ": " << progress << '\n';
-      last_ = progress;
-      return;
-    }
-    const std::string line =
-        What(operation) + "  " + ClockTime(Clock::now() - start_) + "  " + progress;
-    std::fprintf(stderr, "\r\033[K%s",
-                 CutToWidth(Printable(line), TerminalWidth(STDERR_FILENO) - 1).c_str());
-    drawn_ = true;
+// How a retrain of each shard ended, and what was measured.
+void PrintOutcomes(const Operation& operation) {
+  for (const OperationShard& shard : operation.shards) {
+    if (shard.outcome.empty()) continue;
+    std::string line = "  shard " + std::to_string(shard.shard) + ": " + shard.outcome;
+    if (const std::string figures = OutcomeFigures(shard); !figures.empty()) line += "; " + figures;
+    if (!shard.reason.empty()) line += "; " + shard.reason;
+    std::cout << Printable(line) << '\n';
   }
-  void Clear() {
-    if (drawn_) std::fputs("\r\033[K", stderr);
-    drawn_ = false;
-  }
-
- private:
-  const Clock::time_point start_ = Clock::now();
-  std::string last_;
-  bool drawn_ = false;
-};
-
-// Until it is done. The server may answer sooner than asked, so the pace is kept here.
-Result<Operation> WaitUntilDone(Context& context, Operation operation) {
-  const std::chrono::milliseconds pace(StderrIsTerminal() ? 500 : 2'000);
-  WaitLine line;
-  while (!operation.done) {
-    line.Show(operation);
-    const Clock::time_point next = Clock::now() + pace;
-    Result<Operation> now =
-        context.client().WaitOperation(operation.collection, operation.id, pace);
-    if (!now.ok()) return now.status();
-    operation = *now;
-    if (!operation.done) std::this_thread::sleep_until(next);
-  }
-  return operation;
-}
-
-int PrintEstimate(const Context& context, const Operation& operation) {
-  if (context.json || !operation.estimate) {
-    std::cout << OneLine(OperationJson(operation)) << '\n';
-    return 0;
-  }
-  const OperationEstimate& estimate = *operation.estimate;
-  std::cout << What(operation) << " would take about " << Duration(estimate.duration) << '\n'
-            << "  rows          " << WithCommas(estimate.rows) << '\n'
-            << "  dead rows     " << WithCommas(estimate.deleted_rows) << ", dropped\n"
-            << "  index         " << Bytes(estimate.index_bytes) << '\n'
-            << "  extra memory  " << Bytes(estimate.peak_bytes) << " while it runs\n";
-  return 0;
 }
 
 int Start(Context& context, const StartArguments& arguments) {
   const bool retrain = arguments.type == Operation::Type::kRetrain;
   const Result<Operation> started =
-      retrain
-          ? context.client().RetrainIndex(arguments.collection, arguments.shards, arguments.dry_run)
-          : context.client().CompactIndex(arguments.collection, arguments.shards,
-                                          arguments.dry_run);
+      retrain ? context.client().RetrainIndex(arguments.collection, arguments.shards,
+                                              arguments.dry_run, arguments.min_recall)
+              : context.client().CompactIndex(arguments.collection, arguments.shards,
+                                              arguments.dry_run);
   const std::string what = std::string(OperationTypeName(arguments.type)) + " ";
   if (!started.ok()) return context.Fail(what + arguments.collection, started.status());
   if (arguments.dry_run) return PrintEstimate(context, *started);
@@ -105,13 +49,14 @@ int Start(Context& context, const StartArguments& arguments) {
   if (context.json) {
     std::cout << OneLine(OperationJson(operation)) << '\n';
   } else if (!operation.done) {
-    std::cout << What(operation) << " runs: vecino operation get "
+    std::cout << OperationName(operation) << " runs: vecino operation get "
               << Printable(operation.collection) << ' ' << operation.id << '\n';
   } else if (operation.status.ok()) {
     std::cout << (retrain ? "retrained " : "compacted ") << Printable(operation.collection) << ": "
               << WithCommas(static_cast<int64_t>(operation.shards.size())) << " shards in "
               << Duration(operation.end_time - operation.create_time) << '\n';
   }
+  if (!context.json && operation.done) PrintOutcomes(operation);
   if (operation.status.ok()) return 0;
   return context.Fail(what + arguments.collection, operation.status);
 }
@@ -122,7 +67,7 @@ void PrintOperation(const Context& context, const Operation& operation) {
     return;
   }
   std::cout << operation.id << '\n'
-            << "  does     " << What(operation) << '\n'
+            << "  does     " << OperationName(operation) << '\n'
             << "  state    " << OperationState(operation) << '\n'
             << "  created  " << Rfc3339(operation.create_time) << '\n';
   if (operation.done) {
@@ -143,6 +88,7 @@ void PrintOperation(const Context& context, const Operation& operation) {
                   shard.status.ok() ? shard.stage : shard.stage + ": " + shard.status.message()});
   }
   table.Print(std::cout, TableWidth());
+  PrintOutcomes(operation);
 }
 
 int ListAll(Context& context, const std::string& collection) {
@@ -196,6 +142,12 @@ void AddStart(CLI::App* group, Context& context, Operation::Type type, const cha
   command->add_option("--shards", arguments->shards, "Numbers of shards, by commas (default: all)")
       ->delimiter(',');
   command->add_flag("--dry-run", arguments->dry_run, "Say what it would take, and start nothing");
+  if (type == Operation::Type::kRetrain) {
+    command
+        ->add_option("--min-recall", arguments->min_recall,
+                     "Recall that a new build must find to go live (default: as good as the old)")
+        ->check(CLI::Range(0.0, 1.0));
+  }
   CLI::Option* wait = command->add_flag("--wait,!--no-wait", arguments->wait,
                                         "Wait until it is done (default: on a terminal)");
   command->callback([&context, arguments, wait] {

@@ -1,6 +1,7 @@
 #include "client/cli/operation_text.h"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace vecino::cli {
 
@@ -14,6 +15,8 @@ std::string_view OperationTypeName(Operation::Type type) {
       return "purge";
     case Operation::Type::kPatch:
       return "patch";
+    case Operation::Type::kMigrate:
+      return "migrate";
   }
   return "unknown";
 }
@@ -33,12 +36,27 @@ std::string OperationProgress(const Operation& operation) {
       continue;
     }
     stages += ", " + std::to_string(shard.shard) + " " + shard.stage;
+    if (shard.recall_after > 0) stages += " (" + OutcomeFigures(shard) + ")";
     if (shard.rows_total <= 0) continue;
+    if (shard.stage == "catching up") stages += " " + WithCommas(shard.rows_total);
     const int64_t percent = std::clamp<int64_t>(shard.rows_done * 100 / shard.rows_total, 0, 100);
     stages += " " + std::to_string(percent) + "%";
   }
   return std::to_string(done) + " of " + std::to_string(operation.shards.size()) + " shards" +
          stages;
+}
+
+std::string OutcomeFigures(const OperationShard& shard) {
+  if (shard.recall_after <= 0) return "";
+  char recall[64];
+  std::snprintf(recall, sizeof recall, "recall old %.3f new %.3f", shard.recall_before,
+                shard.recall_after);
+  std::string text = recall;
+  if (shard.rows_scanned_before > 0 && shard.rows_scanned_after > 0) {
+    text += ", rows compared old " + WithCommas(shard.rows_scanned_before) + " new " +
+            WithCommas(shard.rows_scanned_after);
+  }
+  return text;
 }
 
 Json OperationJson(const Operation& operation) {
@@ -58,6 +76,14 @@ Json OperationJson(const Operation& operation) {
              {"rows_total", shard.rows_total},
              {"done", shard.done}};
     if (!shard.status.ok()) one["error"] = shard.status.ToString();
+    if (!shard.outcome.empty()) one["outcome"] = shard.outcome;
+    if (!shard.reason.empty()) one["reason"] = shard.reason;
+    if (shard.recall_after > 0) {
+      one["recall_before"] = shard.recall_before;
+      one["recall_after"] = shard.recall_after;
+      one["rows_scanned_before"] = shard.rows_scanned_before;
+      one["rows_scanned_after"] = shard.rows_scanned_after;
+    }
     json["shards"].push_back(std::move(one));
   }
   if (operation.estimate) {
@@ -68,6 +94,7 @@ Json OperationJson(const Operation& operation) {
         {"peak_bytes", operation.estimate->peak_bytes},
         {"index_bytes", operation.estimate->index_bytes}};
   }
+  if (operation.migration) json["migration"] = MigrationJson(*operation.migration);
   return json;
 }
 

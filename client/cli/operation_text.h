@@ -18,6 +18,9 @@ std::string_view OperationState(const Operation& operation);
 // "2 of 4 shards, 2 encoding 45%, 3 waiting".
 std::string OperationProgress(const Operation& operation);
 
+// "recall old 0.941 new 0.968, rows compared old 10,312 new 9,204"; empty before it is measured.
+std::string OutcomeFigures(const OperationShard& shard);
+
 Json OperationJson(const Operation& operation);
 
 }  // namespace vecino::cli

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "client/cli/context.h"
+#include "client/cli/explanation.h"
 #include "client/cli/format.h"
 #include "client/cli/search_options.h"
 #include "client/cli/table.h"
@@ -22,6 +23,7 @@ struct Arguments {
   TermArguments terms;
   ShapeArguments shape;
   WordArguments words;
+  RerankArguments rerank;
   SearchOptions options;
 };
 
@@ -51,13 +53,18 @@ void Print(const SearchResponse& response, const Arguments& arguments) {
     columns.insert(columns.begin() + 1,
                    {{"MEANING", Table::Align::kRight}, {"WORDS", Table::Align::kRight}});
   }
+  if (response.reranked.has_value()) {
+    columns.insert(columns.begin(), {"RERANKED", Table::Align::kRight});
+  }
   Table table(std::move(columns));
   for (const SearchHit& hit : response.hits) {
-    std::vector<std::string> row = {ScoreText(hit.score), hit.document.id, hit.document.text};
+    std::vector<std::string> row = {ScoreText(hit.score), hit.document.id,
+                                    hit.passage ? hit.passage->text : hit.document.text};
     if (grouped) row.insert(row.begin() + 1, GroupText(hit));
     if (hybrid) {
       row.insert(row.begin() + 1, {ScoreText(hit.dense_score), ScoreText(hit.lexical_score)});
     }
+    if (response.reranked.has_value()) row.insert(row.begin(), ScoreText(hit.rerank_score));
     table.AddRow(row);
   }
   table.Print(std::cout, TableWidth());
@@ -66,10 +73,12 @@ void Print(const SearchResponse& response, const Arguments& arguments) {
               << " tokens and was cut to the model's window\n";
   }
   if (!StdoutIsTerminal()) return;
-  const auto total = response.embed_time + response.search_time + response.fetch_time;
+  const auto total =
+      response.embed_time + response.search_time + response.fetch_time + response.rerank_time;
   std::cout << '\n'
             << Duration(total) << " (embed " << Duration(response.embed_time) << ", search "
             << Duration(response.search_time) << ", fetch " << Duration(response.fetch_time)
+            << (response.reranked.has_value() ? ", rerank " + Duration(response.rerank_time) : "")
             << "); "
             << (hybrid                    ? "merged"
                 : arguments.words.lexical ? "BM25"
@@ -82,7 +91,9 @@ void PrintJson(const SearchResponse& response, size_t rank) {
     Json json{{"rank", ++rank}, {"score", hit.score}};
     if (hit.dense_score.has_value()) json["dense_score"] = *hit.dense_score;
     if (hit.lexical_score.has_value()) json["lexical_score"] = *hit.lexical_score;
+    if (hit.rerank_score.has_value()) json["rerank_score"] = *hit.rerank_score;
     if (!hit.group_json.empty()) json["group"] = Json::parse(hit.group_json, nullptr, false);
+    if (hit.passage.has_value()) json["passage"] = PassageJson(*hit.passage);
     json.update(DocumentJson(hit.document));
     std::cout << OneLine(json) << '\n';
   }
@@ -108,6 +119,7 @@ HybridQuery HybridOf(const Arguments& arguments) {
 int Search(Context& context, const Arguments& arguments, const Query& query) {
   SearchOptions options = arguments.options;
   arguments.shape.Set(&options);
+  options.reranking = arguments.rerank.Get();
   SearchResponse all;
   size_t printed = 0;
   do {
@@ -119,6 +131,9 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
     if (context.json) {
       PrintJson(*response, printed);
       printed += response->hits.size();
+      if (response->explanation.has_value()) {
+        std::cout << OneLine(ExplanationJson(*response)) << '\n';
+      }
     }
     options.page_token = response->next_page_token;
     std::vector<SearchHit> hits = std::move(all.hits);
@@ -133,10 +148,15 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
   } while (arguments.shape.all_pages && !options.page_token.empty());
   if (!context.json) {
     Print(all, arguments);
+    if (all.explanation.has_value()) PrintExplanation(all, std::cout, TableWidth());
     if (all.hits.empty()) {
       std::cerr << "vecino: nothing was found; `vecino count " << Printable(arguments.collection)
                 << "` says how many documents there are\n";
     }
+  }
+  if (all.reranked.has_value() && !all.reranked->complete) {
+    std::cerr << "vecino: the reranker's time ran out after " << all.reranked->pairs
+              << " hits; the others come as the search ranked them\n";
   }
   if (arguments.shape.paged()) PrintNextPage(context, all);
   return 0;
@@ -171,9 +191,13 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->add_option("--ef", options.ef_search, "Breadth of a graph search")
       ->excludes(recall)
       ->excludes(exact);
-  command->add_option("--rerank", options.rerank, "Candidates to score again")
+  command->add_option("--index-rerank", options.rerank, "Rows the index scores again")
       ->excludes(recall)
       ->excludes(exact);
+  command->add_flag("--explain", options.explain, "Tell how it was answered, shard by shard");
+  command->add_flag("--verify", options.verify,
+                    "Also run it again exactly, and tell its true recall");
+  AddRerankOptions(command, &arguments->rerank);
   AddWordOptions(command, &arguments->words);
   command->callback([&context, arguments, text, vector, id] {
     const bool has_text = text->count() > 0, has_vector = vector->count() > 0;

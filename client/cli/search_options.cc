@@ -1,5 +1,6 @@
 #include "client/cli/search_options.h"
 
+#include <cmath>
 #include <cstdio>
 #include <map>
 
@@ -84,6 +85,44 @@ void AddShapeOptions(CLI::App* command, ShapeArguments* shape) {
   shape->paged_by = page_token;
 }
 
+std::optional<Reranking> RerankArguments::Get() const {
+  if (asked->count() == 0) return std::nullopt;
+  Reranking made = reranking;
+  if (budget_seconds.has_value()) {
+    made.budget = std::chrono::milliseconds(static_cast<int64_t>(std::ceil(*budget_seconds * 1e3)));
+  }
+  return made;
+}
+
+void AddRerankOptions(CLI::App* command, RerankArguments* rerank) {
+  CLI::Option* asked =
+      command
+          ->add_option("--rerank", rerank->reranking.model,
+                       "Score the best hits again with a reranker (default: the server's only one)")
+          ->expected(0, 1)
+          ->type_name("[MODEL]");
+  for (const char* other : {"--group-by", "--diversify", "--page-token", "--all-pages"}) {
+    if (CLI::Option* option = command->get_option_no_throw(other); option != nullptr) {
+      asked->excludes(option);
+    }
+  }
+  command
+      ->add_option("--rerank-candidates", rerank->reranking.candidates,
+                   "Hits to score (default 50, or -k if that is more)")
+      ->check(CLI::Range(1, 1000).description("1 to 1000"))
+      ->needs(asked);
+  command
+      ->add_option("--rerank-budget", rerank->budget_seconds,
+                   "Seconds it may take; hits not scored by then come behind the others")
+      ->check(CLI::Range(0.001, 86'400.0).description("0.001 to 86400"))
+      ->needs(asked);
+  command
+      ->add_option("--rerank-query", rerank->reranking.query,
+                   "What to score against (default: the query's text)")
+      ->needs(asked);
+  rerank->asked = asked;
+}
+
 void AddWordOptions(CLI::App* command, WordArguments* words) {
   CLI::Option* lexical =
       command->add_flag("--lexical", words->lexical, "Rank by the words of TEXT (BM25)");
@@ -95,8 +134,9 @@ void AddWordOptions(CLI::App* command, WordArguments* words) {
     hybrid->excludes(command->get_option(other));
   }
   lexical->excludes(command->get_option("--diversify"));
-  for (const char* other : {"--min-score", "--group-by", "--diversify", "--page-token",
-                            "--all-pages", "--recall", "--exact", "--nprobe", "--ef", "--rerank"}) {
+  for (const char* other :
+       {"--min-score", "--group-by", "--diversify", "--page-token", "--all-pages", "--recall",
+        "--exact", "--nprobe", "--ef", "--index-rerank"}) {
     hybrid->excludes(command->get_option(other));
   }
   const std::map<std::string, FusionMethod> methods = {{"rrf", FusionMethod::kRrf},

@@ -31,6 +31,17 @@ struct WordArguments {
 // After the other options, some of which these exclude. `command` must outlive *words.
 void AddWordOptions(CLI::App* command, WordArguments* words);
 
+// A reranker behind a search.
+struct RerankArguments {
+  const CLI::Option* asked = nullptr;  // --rerank, also where it has no value
+  Reranking reranking;
+  std::optional<double> budget_seconds;
+
+  std::optional<Reranking> Get() const;
+};
+// After the other options, of which these exclude some that `command` has. It must outlive *rerank.
+void AddRerankOptions(CLI::App* command, RerankArguments* rerank);
+
 struct ShapeArguments {
   std::string filter;
   std::optional<float> min_score;

@@ -1,7 +1,8 @@
-// vecino embed|models|status|health
+// vecino embed|rerank|models|status|health
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <numeric>
 
 #include "client/cli/context.h"
 #include "client/cli/format.h"
@@ -19,9 +20,9 @@ struct EmbedArguments {
   Truncate truncate = Truncate::kAuto;
 };
 
-// The texts to embed: the arguments, where a lone `-` stands for the lines of stdin.
-std::vector<std::string> Texts(const EmbedArguments& arguments) {
-  if (arguments.texts != std::vector<std::string>{"-"}) return arguments.texts;
+// `texts`, where a lone `-` stands for the lines of stdin.
+std::vector<std::string> Texts(const std::vector<std::string>& texts) {
+  if (texts != std::vector<std::string>{"-"}) return texts;
   std::vector<std::string> lines;
   for (std::string line; std::getline(std::cin, line);) lines.push_back(line);
   return lines;
@@ -63,7 +64,7 @@ void PrintTimings(const Context& context, const EmbedTimings& timings) {
 
 int Embed(Context& context, const EmbedArguments& arguments) {
   constexpr size_t kBatch = 256;
-  const std::vector<std::string> texts = Texts(arguments);
+  const std::vector<std::string> texts = Texts(arguments.texts);
   EmbedTimings total;
   for (size_t begin = 0; begin < texts.size(); begin += kBatch) {
     const size_t end = std::min(begin + kBatch, texts.size());
@@ -82,10 +83,62 @@ int Embed(Context& context, const EmbedArguments& arguments) {
   return 0;
 }
 
+struct RerankArguments {
+  std::string query, model;
+  std::vector<std::string> texts;
+  int top_n = 0;
+  Truncate truncate = Truncate::kAuto;
+};
+
+// Best first.
+int Rerank(Context& context, const RerankArguments& arguments) {
+  constexpr size_t kBatch = 256;
+  const std::vector<std::string> texts = Texts(arguments.texts);
+  std::vector<RerankedText> results;
+  for (size_t begin = 0; begin < texts.size(); begin += kBatch) {
+    const size_t end = std::min(begin + kBatch, texts.size());
+    const std::vector<std::string> batch(texts.begin() + begin, texts.begin() + end);
+    const auto reranked =
+        context.client().Rerank(arguments.model, arguments.query, batch, arguments.truncate);
+    if (!reranked.ok()) return context.Fail("rerank", reranked.status());
+    results.insert(results.end(), reranked->begin(), reranked->end());
+  }
+  std::vector<size_t> order(texts.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return results[a].score > results[b].score; });
+  if (arguments.top_n > 0 && order.size() > static_cast<size_t>(arguments.top_n)) {
+    order.resize(static_cast<size_t>(arguments.top_n));
+  }
+  Table table({{"SCORE", Table::Align::kRight},
+               {"INDEX", Table::Align::kRight},
+               {"TOKENS", Table::Align::kRight},
+               {"TEXT"}});
+  for (const size_t i : order) {
+    const RerankedText& result = results[i];
+    if (context.json) {
+      std::cout << OneLine({{"index", i},
+                            {"score", result.score},
+                            {"text", texts[i]},
+                            {"token_count", result.token_count},
+                            {"truncated", result.truncated}})
+                << '\n';
+      continue;
+    }
+    char score[32];
+    std::snprintf(score, sizeof(score), "%.4f", result.score);
+    table.AddRow({score, std::to_string(i),
+                  WithCommas(result.token_count) + (result.truncated ? " (cut)" : ""), texts[i]});
+  }
+  if (!context.json) table.Print(std::cout, TableWidth());
+  return 0;
+}
+
 int Models(Context& context) {
   const Result<std::vector<Model>> models = context.client().ListModels();
   if (!models.ok()) return context.Fail("list models", models.status());
   Table table({{"NAME"},
+               {"TASK"},
                {"DIMENSION", Table::Align::kRight},
                {"MAX TOKENS", Table::Align::kRight},
                {"POOLING"},
@@ -94,6 +147,7 @@ int Models(Context& context) {
   for (const Model& model : *models) {
     if (context.json) {
       std::cout << OneLine({{"name", model.name},
+                            {"task", model.task},
                             {"dimension", model.dimension},
                             {"max_tokens", model.max_tokens},
                             {"pooling", model.pooling},
@@ -102,12 +156,15 @@ int Models(Context& context) {
                             {"hash", model.hash},
                             {"query_prompt", model.query_prompt},
                             {"document_prompt", model.document_prompt},
-                            {"matryoshka", model.matryoshka}})
+                            {"matryoshka", model.matryoshka},
+                            {"activation", model.activation}})
                 << '\n';
       continue;
     }
-    table.AddRow({model.name, WithCommas(model.dimension), WithCommas(model.max_tokens),
-                  model.pooling, model.precision, model.hash.substr(0, 12)});
+    const bool reranks = model.task == "rerank";
+    table.AddRow({model.name, model.task, reranks ? "-" : WithCommas(model.dimension),
+                  WithCommas(model.max_tokens), reranks ? "-" : model.pooling, model.precision,
+                  model.hash.substr(0, 12)});
   }
   table.Print(std::cout, TableWidth());
   return 0;
@@ -174,6 +231,21 @@ void AddServerCommands(CLI::App& app, Context& context) {
   AddTruncateOption(embed, &arguments->truncate);
   embed->callback([&context, arguments] {
     context.command = [&context, arguments] { return Embed(context, *arguments); };
+  });
+
+  CLI::App* rerank =
+      app.add_subcommand("rerank", "Score texts by how relevant they are to a query");
+  const auto rerank_arguments = std::make_shared<RerankArguments>();
+  rerank->add_option("QUERY", rerank_arguments->query)->required();
+  rerank->add_option("TEXT", rerank_arguments->texts, "Texts, or - for one a line from stdin")
+      ->required();
+  rerank->add_option("--model", rerank_arguments->model,
+                     "Reranker (default: the server's only one)");
+  rerank->add_option("-n,--top-n", rerank_arguments->top_n, "Only so many, the best (default all)")
+      ->check(CLI::PositiveNumber);
+  AddTruncateOption(rerank, &rerank_arguments->truncate);
+  rerank->callback([&context, rerank_arguments] {
+    context.command = [&context, rerank_arguments] { return Rerank(context, *rerank_arguments); };
   });
 
   app.add_subcommand("models", "List the models the server has loaded")->callback([&context] {

@@ -49,6 +49,11 @@ class Client {
   Result<std::vector<Collection>> ListCollections();
   Status DeleteCollection(const std::string& id, const std::string& etag = {});
   Result<CollectionStats> GetCollectionStats(const std::string& id);
+  // Measures recall now: searches as they would be answered, and exactly, and compares. Takes as
+  // long as so many exact searches, so give the client a timeout to match. RESOURCE_EXHAUSTED while
+  // two of these calls run.
+  Result<RecallEvaluation> EvaluateRecall(const std::string& id, const RecallQueries& queries = {},
+                                          const RecallOptions& options = {});
 
   // ALREADY_EXISTS when an alias or a collection has the id, NOT_FOUND when there is no such
   // target.
@@ -78,11 +83,23 @@ class Client {
   // Retrain: new centroids and codebooks from the rows that are there now, and all rows encoded
   // anew. Compact: the segments of each shard become one, without deleted rows. Both run in the
   // background; the operation that is returned runs already when one of the same kind over the same
-  // shards did. shards: empty for all. validate_only: the estimate, and nothing is started.
+  // shards did. shards: empty for all. validate_only: the estimate, and nothing is started. A new
+  // build that is worse than the old index, or finds less than min_recall_gate, does not go live:
+  // the shards' outcomes say so.
   Result<Operation> RetrainIndex(const std::string& collection, const std::vector<int>& shards = {},
-                                 bool validate_only = false);
+                                 bool validate_only = false, double min_recall_gate = 0);
   Result<Operation> CompactIndex(const std::string& collection, const std::vector<int>& shards = {},
                                  bool validate_only = false);
+  // Makes embeddings by another model beside those there are; docs/migration.md. The operation is
+  // done when they are ready, or with options.automatic, when the collection has gone over.
+  Result<Operation> MigrateEmbeddings(const std::string& collection,
+                                      const MigrationOptions& options, bool validate_only = false);
+  // Has the collection use these embeddings from now on, and returns it. Back and forth, as often
+  // as one likes. FAILED_PRECONDITION without a migration and before the new ones are ready.
+  Result<Collection> SwitchEmbeddings(const std::string& collection, EmbeddingSide to);
+  // Removes the embeddings not in use, for good. keep: FAILED_PRECONDITION unless these are in use.
+  Result<Collection> FinishEmbeddingMigration(const std::string& collection,
+                                              std::optional<EmbeddingSide> keep = std::nullopt);
   // The server keeps the last 256 operations that are done, over restarts too; others: NOT_FOUND.
   // One that was cut short by a restart is done, with ABORTED.
   Result<Operation> GetOperation(const std::string& collection, const std::string& id);
@@ -99,7 +116,8 @@ class Client {
 
   // One shard's index as a file that stock FAISS opens, and the ids of its rows. OK only when the
   // sink got all of it. The server makes the index before anything is sent, which can take minutes,
-  // and the client's timeout is for the whole call. Tried again only before Begin. vectors: false
+  // and the client's timeout is for the whole call. Tried again before Begin, and after it when the
+  // sink can begin anew (IndexExportSink::Restart), max_attempts - 1 times at most. vectors: false
   // leaves the full vectors out where the kind does without. RESOURCE_EXHAUSTED while another
   // export of the collection runs.
   Status ExportIndex(const std::string& collection, int shard, bool vectors, IndexExportSink& sink);
@@ -158,8 +176,8 @@ class Client {
   Result<std::vector<Result<SearchResponse>>> SearchBatch(const std::string& collection,
                                                           const std::vector<SearchCall>& calls);
 
-  // A search for meaning and one for words, merged. Of `options` top_k, read_mask, write_tokens and
-  // truncate; INVALID_ARGUMENT when another is set.
+  // A search for meaning and one for words, merged. Of `options` top_k, read_mask, write_tokens,
+  // truncate, filter and reranking; INVALID_ARGUMENT when another is set.
   Result<SearchResponse> HybridSearch(const std::string& collection, const HybridQuery& query,
                                       const SearchOptions& options = {});
 
@@ -175,6 +193,12 @@ class Client {
                                        InputType input_type = InputType::kDocument,
                                        Truncate truncate = Truncate::kAuto,
                                        EmbedTimings* timings = nullptr);
+  // Scores how relevant each of at most 1,000 texts is to the query, in their order. model: a
+  // reranker; empty: the server's only one. timings: as in Embed.
+  Result<std::vector<RerankedText>> Rerank(const std::string& model, const std::string& query,
+                                           const std::vector<std::string>& texts,
+                                           Truncate truncate = Truncate::kAuto,
+                                           EmbedTimings* timings = nullptr);
   Result<std::vector<Model>> ListModels();
 
  private:

@@ -11,6 +11,8 @@
 #include <variant>
 #include <vector>
 
+#include "vecino/collection_types.h"
+
 namespace vecino {
 
 // gRPC's canonical codes, by number.
@@ -79,78 +81,8 @@ class Result {
   std::variant<T, Status> value_;
 };
 
-enum class Metric { kCosine, kDot, kL2 };
 enum class InputType { kDocument, kQuery };
 enum class Truncate { kAuto, kError };
-
-// 0: chosen by the server. A parameter that the index' kind does not have is refused. The ranges
-// stand in vecino/v1/collection.proto.
-struct IndexParameters {
-  int nlist = 0, nprobe = 0;  // lists; lists that a search scans
-  int pq_m = 0, pq_bits = 0;  // ivf-pq: codes of a row, bits of each
-  int hnsw_m = 0;             // hnsw, and the graph of auto: links a node
-  int ef_construction = 0;    // hnsw
-  int ef_search = 0;          // hnsw
-  int lsh_bits = 0;           // lsh
-  bool graph = true;          // auto: whether large quiet segments get a graph
-
-  friend bool operator==(const IndexParameters&, const IndexParameters&) = default;
-};
-
-struct Collection {
-  std::string id;
-  int dimension = 0;  // 0 on creation: the model's
-  Metric metric = Metric::kCosine;
-  std::string model;  // name without `models/`; empty: vectors only
-  std::string model_hash;
-  int shard_count = 0;  // 0 on creation: the server's default, 2
-  // "auto", "flat", "ivf-flat", "ivf-sq8", "ivf-pq", "hnsw" or "lsh"; empty on creation: "auto".
-  std::string index_kind;
-  double recall_target = 0;  // of searches that name none; 0 on creation: the server's, 0.95
-  IndexParameters index_parameters;
-  std::string etag;
-  std::chrono::system_clock::time_point create_time;
-};
-
-// Bytes.
-struct SegmentMemory {
-  int64_t codes = 0, rounded = 0, vectors = 0, labels = 0;  // codes and graphs, 8-bit rows, floats
-  int64_t mapped = 0;                                       // of these, in memory-mapped files
-};
-
-struct SegmentStats {
-  std::string kind;  // "FLAT", "IVF", "IVF+GRAPH", "IVF_SQ8", ...
-  int64_t rows = 0, deleted_rows = 0;
-  int64_t generation = 0;  // 0: none
-};
-
-// What one training of a shard produced.
-struct GenerationStats {
-  int64_t generation = 0, trained_rows = 0;
-  int64_t calibrated_rows = 0;  // when nprobe was measured
-  int nlist = 0;
-  int nprobe = 0;        // lists that reach the recall target for 10 documents, measured
-  double imbalance = 0;  // of the lists: 1 when all are alike
-  std::chrono::system_clock::time_point train_time;
-};
-
-struct ShardStats {
-  int shard = 0;
-  int64_t live_documents = 0, last_sequence_number = 0, tail_rows = 0;
-  int segments = 0;
-  int64_t deleted_rows = 0, tail_bytes = 0;
-  SegmentMemory memory;  // of its segments
-  std::vector<SegmentStats> segment_stats;
-  std::optional<GenerationStats> generation;  // the newest
-  std::string last_choice;                    // what maintenance did last, and why
-};
-
-struct CollectionStats {
-  int64_t live_documents = 0, deleted_rows = 0, tail_rows = 0, tail_bytes = 0, segment_bytes = 0;
-  int segments = 0;
-  SegmentMemory memory;  // of the segments; its parts but `mapped` add up to segment_bytes
-  std::vector<ShardStats> shards;
-};
 
 // A second name of a collection, which can stand for its id in every call but those that create or
 // delete collections and aliases.
@@ -180,6 +112,12 @@ struct OperationShard {
   int64_t rows_done = 0, rows_total = 0;  // of the stage; total 0: not known
   bool done = false;
   Status status;  // when done
+  // Of a retrain: "published", "rejected", "not needed"; empty before.
+  std::string outcome;
+  std::string reason;  // when it was rejected or not needed
+  // Of old index and new build, on the same queries; 0: not measured.
+  double recall_before = 0, recall_after = 0;
+  int64_t rows_scanned_before = 0, rows_scanned_after = 0;  // by a search, the mean
 };
 
 // Good to a factor of two.
@@ -191,7 +129,7 @@ struct OperationEstimate {
 };
 
 struct Operation {
-  enum class Type { kRetrain, kCompact, kPurge, kPatch };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate };
   std::string id;  // empty: nothing was started
   std::string collection;
   Type type = Type::kRetrain;
@@ -199,7 +137,8 @@ struct Operation {
   bool done = false, cancel_requested = false;
   Status status;  // when done
   std::vector<OperationShard> shards;
-  std::optional<OperationEstimate> estimate;  // with validate_only
+  std::optional<OperationEstimate> estimate;    // with validate_only
+  std::optional<EmbeddingMigration> migration;  // kMigrate, unless it ended before the last start
 };
 
 // What a purge or a patch by filter would do, or has begun to.
@@ -220,22 +159,39 @@ struct IndexExportInfo {
   Metric metric = Metric::kCosine;
 };
 
-// Takes what ExportIndex sends: Begin once, then the file's bytes in order, then the document ids
-// in order of FAISS's ids (0, 1, …), all on the caller's thread. An error ends the call and is its
-// result.
+// Takes what ExportIndex sends: Begin, then the file's bytes in order, then the document ids in
+// order of FAISS's ids (0, 1, …), all on the caller's thread. An error ends the call and is its
+// result. All of it comes once, unless Restart says true.
 class IndexExportSink {
  public:
   virtual ~IndexExportSink() = default;
   virtual Status Begin(const IndexExportInfo& info) = 0;
   virtual Status IndexData(std::string_view bytes) = 0;
   virtual Status DocumentIds(const std::vector<std::string>& ids) = 0;
+  // The stream broke off after Begin, for `why`: the server stops, or the connection is lost. True:
+  // what came is forgotten and the server asked for the index anew, as it is then; Begin comes
+  // again. False: the call ends with `why`.
+  virtual bool Restart(const Status& why) {
+    static_cast<void>(why);
+    return false;
+  }
+};
+
+// A part of a document's text.
+struct Passage {
+  int index = 0;              // among the document's passages
+  size_t start = 0, end = 0;  // bytes [start, end) of the text
+  std::string text;           // of a hit's passage, when the search returns texts
+  std::vector<float> vector;  // of a document's passages, when vectors were asked for
 };
 
 struct Document {
   std::string id;
   std::string text;
   std::string metadata_json;  // one JSON object, or empty
-  std::vector<float> vector;  // empty: made from the text, or not asked for
+  std::vector<float> vector;  // empty: made from the text, not asked for, or there are several
+  std::vector<Passage>
+      passages;  // set by reads that ask for them, or for vectors where several are
   int64_t version = 0;
   std::chrono::system_clock::time_point create_time, update_time;
   // Changes with every version. Set by reads; Upsert, Update and Delete with an etag do something
@@ -256,7 +212,7 @@ enum class WriteMode {
 
 // Which parts of a document a read returns besides id, version and times.
 struct ReadMask {
-  bool text = true, metadata = true, vector = false;
+  bool text = true, metadata = true, vector = false, passages = false;
 };
 
 struct StreamOptions {
@@ -352,6 +308,23 @@ struct HybridQuery {
   int candidates = 0;     // hits to take of each ranking; 0: the server's default
 };
 
+// A stage behind a search: a reranker scores the best hits against the query's text, and they come
+// by its score. Hits that are not scored keep their order behind those that are.
+struct Reranking {
+  std::string model;                    // name without `models/`; empty: the server's only reranker
+  int candidates = 0;                   // hits to score; 0: the server's, at least 50
+  std::chrono::milliseconds budget{0};  // how long it may take; 0: no limit
+  std::string query;                    // instead of the query's text, which others have not
+};
+
+// What reranking did.
+struct Reranked {
+  std::string model;
+  int pairs = 0;            // scored
+  int truncated_pairs = 0;  // of these cut to the model's window
+  bool complete = false;    // false: the budget ran out
+};
+
 struct SearchOptions {
   int top_k = 10;
   ReadMask read_mask;
@@ -370,6 +343,9 @@ struct SearchOptions {
   std::optional<Diversify> diversify;  // not with page_token
   // next_page_token of the page before, the rest being the same: the hits behind it.
   std::string page_token;
+  std::optional<Reranking> reranking;  // not with group_by, diversify or page_token
+  bool explain = false;                // tell how it was answered
+  bool verify = false;  // and run it again exactly, which takes long, and tell its true recall
 };
 
 // How often the values of one metadata field occur.
@@ -392,6 +368,42 @@ struct SearchHit {
   std::string group_json;
   // Of a hybrid search: its scores in the two rankings, where it was among their candidates.
   std::optional<float> dense_score, lexical_score;
+  std::optional<float> rerank_score;  // where it was scored by a reranker
+  std::optional<Passage> passage;     // of a collection with chunking: the best one
+};
+
+// What a search looked at, over all shards.
+struct SearchEffort {
+  int effective_nprobe = 0;   // lists scanned of a shard's index, the mean
+  int effective_ef = 0;       // breadth of the graph search, the greatest
+  int64_t rows_scanned = 0;   // compared by codes or vectors
+  int64_t rows_rescored = 0;  // of these, by full vectors after that
+  double expected_recall = 0;
+  bool exact = false;  // every document that may be found was compared
+  // Why there are fewer hits than were asked for: `no_more_documents`, `parameters` (the caller's
+  // own), `candidates`; empty: there are as many.
+  std::string shortfall_reason;
+};
+
+// How a search was answered.
+struct SearchExplanation {
+  struct Shard {
+    int shard = 0;
+    std::string plan;  // in words
+    int nprobe = 0, nlist = 0, ef = 0;
+    int64_t rows_scanned = 0, rows_reranked = 0, rows_rescored = 0;
+    int64_t passing_rows = 0;  // that may be found
+    double expected_recall = 0;
+  };
+  struct Stage {
+    std::string stage;
+    std::chrono::microseconds time{0};
+  };
+  std::vector<Shard> shards;
+  double selectivity = 1;    // share of the documents that the filter lets pass
+  double recall_target = 0;  // 0: exact, or the caller's own parameters
+  std::vector<Stage> stages;
+  std::optional<double> verified_recall;  // with verify
 };
 
 struct SearchResponse {
@@ -400,8 +412,11 @@ struct SearchResponse {
   bool higher_is_better = true;
   int query_token_count = 0;
   bool query_truncated = false;
-  std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0};
+  std::chrono::microseconds embed_time{0}, search_time{0}, fetch_time{0}, rerank_time{0};
+  std::optional<Reranked> reranked;
   std::string next_page_token;  // empty when nothing follows
+  SearchEffort effort;
+  std::optional<SearchExplanation> explanation;  // with explain
 };
 
 struct SearchCall {
@@ -416,8 +431,9 @@ struct AnswerOptions {
   int prompt_token_budget = 0;  // 0: the server's, 3,000
   int max_answer_tokens = 0;    // 0: the server's
   std::optional<float> temperature;
-  bool return_prompt = false;  // also when the server has a generator
-  bool hybrid = false;         // search for words, too
+  bool return_prompt = false;          // also when the server has a generator
+  bool hybrid = false;                 // search for words, too
+  std::optional<Reranking> reranking;  // of what was found
 };
 
 struct AnswerEnd {
@@ -445,6 +461,12 @@ struct Embedding {
   bool truncated = false;
 };
 
+struct RerankedText {
+  float score = 0;  // higher is more relevant
+  int token_count = 0;
+  bool truncated = false;
+};
+
 // Where the time of an Embed went in the server: making tokens, waiting for the model until the
 // last text's turn came, and the batches the texts were in, summed. What its cache knew counts as
 // zero.
@@ -454,7 +476,9 @@ struct EmbedTimings {
 
 struct Model {
   std::string name;
-  int dimension = 0, max_tokens = 0;
+  int dimension = 0, max_tokens = 0;  // a reranker's dimension is 0
+  std::string task;                   // "embed" or "rerank"; "unknown" from a newer server
+  std::string activation;             // of a reranker: "sigmoid" or "identity"
   std::string pooling;
   bool normalize = false;
   std::string precision, hash, query_prompt, document_prompt;

@@ -1,4 +1,5 @@
-"""The module that is exported: BERT or a relative of it, pooling and normalising in one TorchScript graph.
+"""The modules that are exported: BERT or a relative of it, with pooling and normalising, or with a cross-encoder's head,
+in one TorchScript graph.
 
 It differs from the eager models where that is faster and changes nothing but rounding: query, key and value are one
 linear, 1/sqrt(head size) is folded into the query weights, the mask is left out when nothing is padded, and MPNet's
@@ -77,19 +78,26 @@ class BertModule(nn.Module):
         places = torch.arange(length, device=self.relative_bias.device)
         return self.relative_bias[:, places.unsqueeze(0) - places.unsqueeze(1) + self.relative_bias.shape[1] // 2]
 
-    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        length = ids.shape[1]
-        x = self.norm(self.word(ids) + self._positions(ids))
-        padding: Optional[Tensor] = None  # [B, L], true where there is no token
+    def _padding(self, ids: Tensor, lengths: Tensor) -> Optional[Tensor]:
+        """[B, L], true where there is no token; None where there is one everywhere."""
+        if int(lengths.min()) < ids.shape[1]:
+            return torch.arange(ids.shape[1], device=ids.device).unsqueeze(0) >= lengths.unsqueeze(1)
+        return None
+
+    def _hidden(self, words: Tensor, ids: Tensor, padding: Optional[Tensor]) -> Tensor:
+        """What the last layer gives, [B, L, hidden_size]; words: the embeddings, as many."""
+        x = self.norm(words + self._positions(ids))
         mask: Optional[Tensor] = None  # [B, 1, 1, L]
-        if int(lengths.min()) < length:
-            columns = torch.arange(length, device=ids.device)
-            padded = columns.unsqueeze(0) >= lengths.unsqueeze(1)
-            padding = padded
-            mask = padded.unsqueeze(1).unsqueeze(1)
-        bias = self._bias(length)
+        if padding is not None:
+            mask = padding.unsqueeze(1).unsqueeze(1)
+        bias = self._bias(ids.shape[1])
         for layer in self.layers:
             x = layer(x, mask, bias)
+        return x
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        padding = self._padding(ids, lengths)
+        x = self._hidden(self.word(ids), ids, padding)
         if self.mean_pooling:
             if padding is not None:
                 x = x.masked_fill(padding.unsqueeze(2), 0.0)
@@ -97,6 +105,33 @@ class BertModule(nn.Module):
         else:
             vectors = x[:, 0]
         return F.normalize(vectors, dim=1) if self.normalize else vectors
+
+
+class CrossEncoderModule(BertModule):
+    """forward(ids int64 [B, L], lengths, seconds int64 [B], each in [1, L]) -> float32 [B, 1]: logits of pairs.
+
+    seconds: where the second text of each pair begins. The head's weights are no modules, so that they stay in fp32
+    when linears are narrowed: a logit in bfloat16 would make ties.
+    """
+
+    def __init__(self, config, position_pad_id=-1, distances=0, token_types=1):
+        super().__init__(config, "cls", False, position_pad_id, distances)
+        width = config["hidden_size"]
+        # What the tokens of a second text have beside those of a first: [0 or 1, width].
+        self.second_type = nn.Parameter(torch.zeros(token_types - 1, width))
+        self.dense_weight = nn.Parameter(torch.zeros(width, width))
+        self.dense_bias = nn.Parameter(torch.zeros(width))
+        self.out_weight = nn.Parameter(torch.zeros(1, width))
+        self.out_bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, ids: Tensor, lengths: Tensor, seconds: Tensor) -> Tensor:
+        words = self.word(ids)
+        if self.second_type.shape[0] > 0:
+            columns = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)
+            second = (columns >= seconds.unsqueeze(1)).to(words.dtype)
+            words = words + second.unsqueeze(2) * self.second_type
+        first = self._hidden(words, ids, self._padding(ids, lengths))[:, 0]
+        return F.linear(torch.tanh(F.linear(first, self.dense_weight, self.dense_bias)), self.out_weight, self.out_bias)
 
 
 # The names of a layer's weights.
@@ -109,6 +144,8 @@ _MPNET_NAMES = _BERT_NAMES | {
     "query": "attention.attn.q", "key": "attention.attn.k", "value": "attention.attn.v",
     "attention_out": "attention.attn.o", "attention_norm": "attention.LayerNorm",
 }
+# The two linears of a cross-encoder's head.
+_HEADS = {"bert": ("pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
 
 
 def _relative_bias(embedding, longest):
@@ -127,14 +164,15 @@ def _relative_bias(embedding, longest):
 
 
 def build_module(source, weights):
-    """Returns the BertModule of `source` filled from `weights`; KeyError or RuntimeError when they do not fit."""
+    """Returns the BertModule, or the CrossEncoderModule, of `source` filled from `weights`; KeyError or RuntimeError when
+    they do not fit."""
     prefix = {"bert": "bert.", "mpnet": "mpnet."}.get(source.config["model_type"], "roberta.")
     weights = {name.removeprefix(prefix): w for name, w in weights.items()}
     embeddings = "embeddings."
     position = weights[embeddings + "position_embeddings.weight"]
     token_types = weights.get(embeddings + "token_type_embeddings.weight")
     if token_types is not None:
-        # Sentences are never pairs, so the first token type is added to every position once, here.
+        # Of a text alone, and of the first of a pair: added to every position once, here.
         position = position + token_types[0]
     elif source.config["model_type"] != "mpnet":
         raise KeyError(embeddings + "token_type_embeddings.weight")
@@ -157,8 +195,17 @@ def build_module(source, weights):
             state[f"{new}query_key_value.{kind}"] = torch.cat([query * scale, key, value])
             for part in ("attention_out", "attention_norm", "up", "down", "out_norm"):
                 state[f"{new}{part}.{kind}"] = weights[f"{old}{names[part]}.{kind}"]
-    module = BertModule(source.config, source.pooling, source.normalize, source.position_pad_id,
-                        state["relative_bias"].shape[1])
+    distances = state["relative_bias"].shape[1]
+    if source.task == "rerank":
+        module = CrossEncoderModule(source.config, source.position_pad_id, distances, source.token_types)
+        dense, out = _HEADS.get(source.config["model_type"], _HEADS["roberta"])
+        for name, theirs in (("dense", dense), ("out", out)):
+            state |= {f"{name}_{kind}": weights[f"{theirs}.{kind}"] for kind in ("weight", "bias")}
+        state["second_type"] = torch.zeros(0, source.config["hidden_size"])
+        if source.token_types == 2:
+            state["second_type"] = (token_types[1] - token_types[0]).unsqueeze(0)
+    else:
+        module = BertModule(source.config, source.pooling, source.normalize, source.position_pad_id, distances)
     module.load_state_dict(state)
     return module.eval()
 

@@ -39,21 +39,20 @@ class EagerBert:
     def _positions(self, ids):
         return list(range(len(ids)))
 
-    def _token_types(self):
-        return self._weights["embeddings.token_type_embeddings.weight"][0]
+    def _token_types(self, types):
+        return self._weights["embeddings.token_type_embeddings.weight"][torch.tensor(types)]
 
     def _attend(self, name, x):
         """The attention block: attention, output, residual, norm."""
         attended = self._linear(f"{name}.output.dense", self._attention(name, x))
         return self._layer_norm(f"{name}.output.LayerNorm", attended + x)
 
-    @torch.no_grad()
-    def embed(self, ids):
-        """ids: list of n token ids. Returns float32 tensor [hidden_size]."""
+    def _hidden(self, ids, types):
+        """What the last layer gives: [n, hidden_size]."""
         x = (
             self._weights["embeddings.word_embeddings.weight"][torch.tensor(ids)]
             + self._weights["embeddings.position_embeddings.weight"][torch.tensor(self._positions(ids))]
-            + self._token_types()
+            + self._token_types(types)
         )
         x = self._layer_norm("embeddings.LayerNorm", x)
         for number in range(self._config["num_hidden_layers"]):
@@ -61,12 +60,29 @@ class EagerBert:
             x = self._attend(f"{name}.attention", x)
             hidden = F.gelu(self._linear(f"{name}.intermediate.dense", x))
             x = self._layer_norm(f"{name}.output.LayerNorm", self._linear(f"{name}.output.dense", hidden) + x)
+        return x
+
+    @torch.no_grad()
+    def embed(self, ids):
+        """ids: list of n token ids. Returns float32 tensor [hidden_size]."""
+        x = self._hidden(ids, [0] * len(ids))
         vector = x.mean(dim=0) if self._pooling == "mean" else x[0]
         return F.normalize(vector, dim=0) if self._normalize else vector
+
+    # The two linears between the first token and a cross-encoder's logit.
+    HEAD = ("pooler.dense", "classifier")
+
+    @torch.no_grad()
+    def logit(self, ids, types):
+        """ids, types: lists of n token ids and their types, of a pair. Returns a float."""
+        first = self._hidden(ids, types)[0]
+        return self._linear(self.HEAD[1], torch.tanh(self._linear(self.HEAD[0], first))).item()
 
 
 class EagerRoberta(EagerBert):
     """RoBERTa and XLM-R: positions are counted from the padding's id + 1, and padding inside a text is not counted."""
+
+    HEAD = ("classifier.dense", "classifier.out_proj")
 
     def _positions(self, ids):
         pad = self._config["pad_token_id"]
@@ -80,7 +96,7 @@ class EagerRoberta(EagerBert):
 class EagerMpnet(EagerRoberta):
     """MPNet: RoBERTa's positions, no token types, and a bias by the bucket of each pair's distance."""
 
-    def _token_types(self):
+    def _token_types(self, types):
         return 0
 
     @staticmethod

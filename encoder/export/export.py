@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Turns a sentence-transformers directory of BERT, RoBERTa, XLM-R or MPNet into a model folder for vecinod.
+"""Turns a sentence-transformers directory of BERT, RoBERTa, XLM-R or MPNet into a model folder for vecinod: an embedding
+model, or a cross-encoder (BertForSequenceClassification and its like, with one label) to rerank with.
 
 Needs Python 3 with torch and numpy (Debian: python3-torch, python3-numpy). docs/encoder.md describes the folder.
 """
@@ -17,11 +18,12 @@ import torch
 
 from bert_module import build_module, script_module
 from eager_bert import eager_model
-from golden_sentences import GOLDEN_SENTENCES
+from golden_sentences import GOLDEN_PAIRS, GOLDEN_SENTENCES
 from source_folder import SourceError, read_source
 from weights import WeightsError, read_weights
 
 FORMAT_VERSION = 1
+RERANK_FORMAT_VERSION = 2  # so that servers which know no rerankers say so
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # The exported graph against the eager model, per float; far above rounding, far below a wrong weight.
 TOLERANCE = 1e-5
@@ -62,6 +64,33 @@ def _make_golden(source, weights, scripted):
     return golden
 
 
+def _make_golden_pairs(source, weights, scripted):
+    """Ids, token types, logits and scores of the golden pairs by the reference tokenizer and the eager model."""
+    eager = eager_model(source.config, weights, source.pooling, source.normalize)
+    golden = []
+    for query, text in GOLDEN_PAIRS:
+        ids, second = source.tokenizer.reference.encode_pair(query, text, source.max_tokens)
+        types = [int(source.token_types == 2 and place >= second) for place in range(len(ids))]
+        logit = eager.logit(ids, types)
+        with torch.no_grad():
+            ours = scripted(torch.tensor([ids]), torch.tensor([len(ids)]), torch.tensor([second])).item()
+        if not abs(ours - logit) <= TOLERANCE * max(1, abs(logit)):
+            raise SourceError(f"the exported graph gives {ours}, the eager model {logit} on {(query[:40], text[:40])}")
+        score = torch.sigmoid(torch.tensor(logit)).item() if source.activation == "sigmoid" else logit
+        golden.append({"query": query, "text": text, "ids": ids, "types": types, "logit": float(f"{logit:.9g}"),
+                       "score": float(f"{score:.9g}")})
+    return golden
+
+
+def _task(source):
+    """What the manifest says of what the model is for."""
+    if source.task == "rerank":
+        return {"format_version": RERANK_FORMAT_VERSION, "task": "rerank", "activation": source.activation,
+                "token_types": source.token_types}
+    return {"format_version": FORMAT_VERSION, "dimension": source.config["hidden_size"], "pooling": source.pooling,
+            "normalize": source.normalize, "prompts": source.prompts}
+
+
 def _fill(folder, name, source, weights_sha256):
     weights = read_weights(source.weights_path)
     try:
@@ -70,17 +99,16 @@ def _fill(folder, name, source, weights_sha256):
         raise SourceError(f"{source.weights_path}: the weights do not fit config.json: {error}") from error
     scripted.save(os.path.join(folder, "model.pt"))
     _write(os.path.join(folder, source.tokenizer.file), source.tokenizer.text)
-    golden = _make_golden(source, weights, scripted)
-    _write(os.path.join(folder, "golden.json"), json.dumps({"sentences": golden}) + "\n")
+    if source.task == "rerank":
+        golden = {"pairs": _make_golden_pairs(source, weights, scripted)}
+    else:
+        golden = {"sentences": _make_golden(source, weights, scripted)}
+    _write(os.path.join(folder, "golden.json"), json.dumps(golden) + "\n")
     manifest = {
-        "format_version": FORMAT_VERSION,
+        **_task(source),
         "name": name,
         "architecture": source.config["model_type"],
-        "dimension": source.config["hidden_size"],
         "max_tokens": source.max_tokens,
-        "pooling": source.pooling,
-        "normalize": source.normalize,
-        "prompts": source.prompts,
         "precision": "fp32",
         "tokenizer": source.tokenizer.options,
         "vocab_size": source.config["vocab_size"],
@@ -112,6 +140,8 @@ def export(source_directory, out_directory, sha256=None, replace=False, prompts=
     if os.path.exists(out_directory) and not replace:
         raise SourceError(f"{out_directory} exists; remove it or pass --replace")
     source = read_source(source_directory)
+    if source.task == "rerank" and (prompts or matryoshka):
+        raise SourceError(f"{source_directory} is a cross-encoder, which has neither prompts nor dimensions")
     source.prompts.update(prompts or {})
     source.matryoshka = sorted(set(matryoshka))
     if any(not 0 < n < source.config["hidden_size"] for n in source.matryoshka):
@@ -140,7 +170,7 @@ def export(source_directory, out_directory, sha256=None, replace=False, prompts=
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="a sentence-transformers directory")
+    parser.add_argument("source", help="a sentence-transformers directory, or one of a CrossEncoder")
     parser.add_argument("out", help="the model folder to write; its last part is the model's name")
     parser.add_argument("--sha256", help="what the SHA-256 of the weights file must be")
     parser.add_argument("--replace", action="store_true", help="replace the model folder if it exists")

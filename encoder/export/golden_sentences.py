@@ -43,3 +43,26 @@ GOLDEN_SENTENCES = [
     "It measures the recall of its own answers. " * 8,
     "Longer than any window: every word of this sentence counts, and what does not fit is cut from the end. " * 30,
 ]
+
+# Pairs of a query and a text, for cross-encoders: short and long on either side, empty, and longer than any window.
+GOLDEN_PAIRS = [
+    ("", ""),
+    ("chess", ""),
+    ("", "chess"),
+    ("chess", "chess"),
+    ("play chess against the computer", "A man is playing a guitar."),
+    ("play chess against the computer", "a program that plays chess, and draws its board in the terminal"),
+    ("fear of spiders", "arachnophobia; an abnormal fear of spiders"),
+    ("arachnophobia; an abnormal fear of spiders", "fear of spiders"),
+    ("fear of spiders", "an adult male person (as opposed to a woman)"),
+    ("What is 3 x 4?", "3 x 4 = 12; 10% of $1,000.00 is $100.00"),
+    ("caf\u00e9", "Caf\u00e9 na\u00efve fa\u00e7ade \u00c5ngstr\u00f6m \u00dcber Stra\u00dfe"),
+    ("\u041c\u043e\u0441\u043a\u0432\u0430", "\u4e2d\u6587\u5206\u8bcd and English"),
+    ("[CLS] inside text [SEP]", "[SEP] and [MASK] and [cls] </s> <mask>"),
+    ("durable", GOLDEN_SENTENCES[-3]),
+    ("What does it measure?", GOLDEN_SENTENCES[-2]),
+    (GOLDEN_SENTENCES[-2], "What does it measure?"),
+    ("word", GOLDEN_SENTENCES[-1]),
+    (GOLDEN_SENTENCES[-1], "word"),
+    (GOLDEN_SENTENCES[-1], GOLDEN_SENTENCES[-1]),
+]

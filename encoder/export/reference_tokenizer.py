@@ -84,7 +84,7 @@ class ReferenceTokenizer:
     """Text to ids, special tokens included.
 
     subwords: what `encode`s the text between special tokens; special: {"begin", "end": ids, "added_tokens": [{"content",
-    "id", "lstrip", "rstrip"}]}.
+    "id", "lstrip", "rstrip"}], "two_between": whether a pair has `end` twice in its middle}.
     """
 
     def __init__(self, subwords, special):
@@ -97,12 +97,25 @@ class ReferenceTokenizer:
             + (r"\s*" if token["rstrip"] else "") for number, token in enumerate(added)
         ) or "(?!)")
 
-    def encode(self, text, max_tokens):
-        """Ids of `text`, at most max_tokens, cut from the end with the last special token kept."""
+    def _ids(self, text):
         ids, done = [], 0
         for match in self._pattern.finditer(text):
             ids += self._subwords.encode(text[done : match.start()]) if match.start() > done else []
             ids.append(self._by_content[match[match.lastgroup]])
             done = match.end()
-        ids += self._subwords.encode(text[done:]) if done < len(text) else []
-        return [self._special["begin"], *ids[: max_tokens - 2], self._special["end"]]
+        return ids + (self._subwords.encode(text[done:]) if done < len(text) else [])
+
+    def encode(self, text, max_tokens):
+        """Ids of `text`, at most max_tokens, cut from the end with the last special token kept."""
+        return [self._special["begin"], *self._ids(text)[: max_tokens - 2], self._special["end"]]
+
+    def encode_pair(self, first, second, max_tokens):
+        """Ids of a pair and the place where its second text begins. Too long ones lose tokens of the longer text's end,
+        one by one, as Hugging Face's "longest_first" does: once both are as long, the one that was shorter first."""
+        a, b = self._ids(first), self._ids(second)
+        longer, shorter = (a, b) if len(a) > len(b) else (b, a)
+        between = [self._special["end"]] * (2 if self._special["two_between"] else 1)
+        while len(a) + len(b) + len(between) + 2 > max_tokens:
+            (longer if len(longer) > len(shorter) else shorter).pop()
+        front = [self._special["begin"], *a, *between]
+        return [*front, *b, self._special["end"]], len(front)

@@ -1,4 +1,5 @@
-"""Reads a sentence-transformers directory and refuses what the exporter cannot reproduce exactly."""
+"""Reads a sentence-transformers directory, of an embedding model or of a cross-encoder, and refuses what the exporter
+cannot reproduce exactly."""
 
 import dataclasses
 import os
@@ -23,6 +24,9 @@ class SourceModel:
     prompts: dict  # {"query": str, "document": str}
     tokenizer: SourceTokenizer
     matryoshka: list = dataclasses.field(default_factory=list)  # fewer dimensions to be cut to; told by the caller
+    task: str = "embed"  # or "rerank": pooling, normalize and prompts are then without meaning
+    activation: str = ""  # of a reranker's logit: "sigmoid" or "identity"
+    token_types: int = 1  # of a reranker: 2 where the second text of a pair has a type of its own
 
 
 def _read_architecture(directory):
@@ -113,16 +117,57 @@ def _read_max_tokens(directory, positions):
     return limit, bool(config.get("do_lower_case", False))
 
 
+def _is_cross_encoder(directory):
+    """sentence-transformers' CrossEncoder saves what Hugging Face's ...ForSequenceClassification does, and no modules."""
+    if os.path.exists(os.path.join(directory, "modules.json")):
+        return False
+    names = read_json(directory, "config.json").get("architectures") or []
+    return any(str(name).endswith("ForSequenceClassification") for name in names)
+
+
+def _read_head(directory, config, prompts):
+    """Returns what makes a score of a cross-encoder's logit, as sentence-transformers' CrossEncoder does."""
+    labels = len(config["id2label"]) if "id2label" in config else config.get("num_labels", 2)
+    if labels != 1:
+        raise SourceError(
+            f"{directory}/config.json: the model has {labels} labels; a reranker has one, whose logit is the relevance"
+        )
+    if any(prompts.values()):
+        raise SourceError(f"{directory}: prompts of a cross-encoder are not supported")
+    name = (config.get("sentence_transformers") or {}).get("activation_fn",
+                                                           config.get("sbert_ce_default_activation_function"))
+    kind = "sigmoid" if name is None else str(name).rsplit(".", 1)[-1].lower()
+    if kind not in ("sigmoid", "identity"):
+        raise SourceError(f"{directory}/config.json: the activation is {name}; supported: Sigmoid, Identity")
+    return kind
+
+
+def _token_types(directory, config, tokenizer):
+    """How many types the tokens of a pair have."""
+    names = read_json(directory, "tokenizer_config.json", required=False).get("model_input_names", ["token_type_ids"])
+    if config["model_type"] != "bert" or config.get("type_vocab_size", 2) < 2 or "token_type_ids" not in names:
+        return 1
+    if tokenizer.pair_types not in (None, [0, 1]):
+        raise SourceError(
+            f"{directory}/tokenizer.json: the texts of a pair have types {tokenizer.pair_types}; supported: [0, 1]"
+        )
+    return 2
+
+
 def read_source(directory):
     """Returns the SourceModel of `directory`; raises SourceError."""
     if not os.path.isdir(directory):
         raise SourceError(f"{directory}: no such directory")
-    pooling_path, normalize = _read_modules(directory)
+    reranks = _is_cross_encoder(directory)
+    pooling_path, normalize = (None, False) if reranks else _read_modules(directory)
     config, position_pad_id, positions = _read_architecture(directory)
     prompts = _read_prompts(directory)
-    pooling = _read_pooling(directory, pooling_path, prompts, config["hidden_size"])
+    activation = _read_head(directory, config, prompts) if reranks else ""
+    pooling = "cls" if reranks else _read_pooling(directory, pooling_path, prompts, config["hidden_size"])
     tokenizer = read_tokenizer(directory, config)
     max_tokens, lowers = _read_max_tokens(directory, positions)
+    if reranks and max_tokens < 6:  # two texts and four special tokens
+        raise SourceError(f"{directory}: a window of {max_tokens} tokens holds no pair of texts")
     if lowers and not tokenizer.lowercase:
         raise SourceError("sentence_bert_config.json: do_lower_case with a cased tokenizer is not supported")
     if tokenizer.size > config["vocab_size"]:
@@ -136,4 +181,5 @@ def read_source(directory):
     else:
         raise SourceError(f"{directory}: neither model.safetensors nor pytorch_model.bin is there")
     return SourceModel(config, position_pad_id, positions, weights_path, max_tokens, pooling, normalize, prompts,
-                       tokenizer)
+                       tokenizer, task="rerank" if reranks else "embed", activation=activation,
+                       token_types=_token_types(directory, config, tokenizer) if reranks else 1)

@@ -24,6 +24,7 @@ class SourceTokenizer:
     size: int  # ids are below it
     lowercase: bool  # cases do not matter
     reference: ReferenceTokenizer
+    pair_types: list = None  # that tokenizer.json's template gives the tokens of a pair's texts; None: it says none
 
 
 def _read_wordpiece(directory, fast):
@@ -180,7 +181,16 @@ def read_tokenizer(directory, config):
     if kind != "WordPiece" or "unk" in options or special != _bert_special_or_none(vocabulary):
         options |= special
     size = max([size] + [token["id"] + 1 for token in special["added_tokens"]])
-    return SourceTokenizer(options, file, text, size, lowercase, ReferenceTokenizer(subwords, special))
+    return SourceTokenizer(options, file, text, size, lowercase, ReferenceTokenizer(subwords, special),
+                           _pair_types(fast.get("post_processor") or {}))
+
+
+def _pair_types(processor):
+    if processor.get("type") == "Sequence":
+        return next((t for t in map(_pair_types, processor["processors"]) if t is not None), None)
+    if processor.get("type") != "TemplateProcessing":
+        return None
+    return [piece["Sequence"].get("type_id", 0) for piece in processor["pair"] if "Sequence" in piece]
 
 
 def _bert_special_or_none(vocabulary):

@@ -158,6 +158,13 @@ absl::Status Aliases::Delete(std::string_view id) {
   return absl::OkStatus();
 }
 
+void Aliases::Retarget(const Collection& before, const std::shared_ptr<Collection>& now) {
+  absl::MutexLock lock(&mu_);
+  for (auto& [id, entry] : entries_) {
+    if (entry.target.get() == &before) entry.target = now;
+  }
+}
+
 absl::Status Aliases::CheckUnused(const Collection& collection) const {
   std::vector<std::string> ids;
   {

@@ -45,6 +45,9 @@ class Aliases {
   std::vector<AliasInfo> List() const;
   absl::Status Delete(std::string_view id);
 
+  // The other side of a collection was put in its place, in the store and the registry.
+  void Retarget(const Collection& before, const std::shared_ptr<Collection>& now);
+
   // FAILED_PRECONDITION naming those that point to the collection.
   absl::Status CheckUnused(const Collection& collection) const;
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "server/engine/chunking.h"
 #include "server/engine/read_budget.h"
 #include "server/engine/shard_of.h"
 #include "server/engine/stored_spec.h"
@@ -24,6 +25,10 @@ CollectionInfo InfoOf(const storage::CollectionRecord& record) {
   info.spec.model = record.model;
   info.spec.shard_count = static_cast<int>(record.shard_count);
   info.spec.index = FromStored(record.index);
+  if (record.chunk_tokens > 0) {
+    info.spec.chunking = Chunking{.max_tokens = static_cast<int>(record.chunk_tokens),
+                                  .overlap_tokens = static_cast<int>(record.chunk_overlap)};
+  }
   info.model_hash = record.model_hash;
   info.create_time = absl::FromUnixMicros(record.create_time_us);
   // A definition never changes, and a uid is never given twice.
@@ -48,14 +53,22 @@ absl::Status CheckCall(const CallContext& context, std::string_view before) {
   return absl::OkStatus();
 }
 
-Collection::Collection(const storage::CollectionRecord& record, const CollectionContext& context)
-    : uid_(record.uid), info_(InfoOf(record)), context_(context), shards_(record.shard_count) {}
+Collection::Collection(const storage::CollectionRecord& record, const CollectionContext& context,
+                       const Collection* other)
+    : uid_(record.uid),
+      info_(InfoOf(record)),
+      context_(context),
+      shards_(record.shard_count),
+      ingest_tokens_(other != nullptr ? other->ingest_tokens_ : std::make_shared<IngestTokens>()),
+      recall_(std::make_shared<RecallBook>(context.recall_window)) {}
 
 absl::Status Collection::LoadShard(int number) {
   auto log = context_.store->OpenShard(uid_, static_cast<uint32_t>(number),
                                        static_cast<uint32_t>(info_.spec.dimension));
   if (!log.ok()) return log.status();
+  range_.store(storage::RangeOf((*log)->LastSequence()));
   ShardOptions options;
+  options.hold_changes = hold_changes_;
   options.collection = info_.spec.id;
   options.number = number;
   options.metric =
@@ -63,14 +76,19 @@ absl::Status Collection::LoadShard(int number) {
   options.dimension = info_.spec.dimension;
   options.tail_capacity = context_.tail_capacity;
   options.unit = info_.spec.metric == Metric::kCosine;
+  if (info_.spec.chunking.has_value()) options.labels = LabelScheme::Chunked();
   options.index = info_.spec.index;
   options.budget = context_.budget;
   options.heads = context_.heads;
   options.uid = uid_;
   options.clock = context_.clock;
   options.events = context_.events;
+  options.hooks = context_.hooks;
+  options.swaps = context_.swaps;
+  options.recent_queries = [book = recall_](size_t most) { return book->RecentQueries(most); };
   options.maintenance = context_.policy;
   options.build_threads = context_.build_threads;
+  options.recall_window = context_.recall_window;
   if (!context_.index_folder.empty()) {
     options.folder = absl::StrCat(context_.index_folder, "/", uid_, "/", number);
   }
@@ -82,7 +100,7 @@ absl::Status Collection::LoadShard(int number) {
   });
   maintenance->Notify(*shard);  // it may have work now, or at a later time
   for (const storage::Mark& mark : (*shard)->marks().All()) {
-    ingest_tokens_.Add(mark.token, mark.time_us);
+    if (mark.token != kFollowerToken) ingest_tokens_->Add(mark.token, mark.time_us);
   }
   shards_[number] = *std::move(shard);
   return absl::OkStatus();
@@ -119,52 +137,6 @@ absl::StatusOr<int> Collection::CountTokens(std::string_view text) const {
   return context_.encoder->CountTokens(info_.spec.model, text);
 }
 
-absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& context,
-                                     std::vector<DocumentWrite>* writes,
-                                     std::vector<WriteResult>* results) {
-  std::vector<size_t> places;
-  std::vector<std::string_view> texts;
-  for (size_t i = 0; i < writes->size(); ++i) {
-    const storage::Document& document = (*writes)[i].document;
-    const absl::Status& status = (*results)[i].status;
-    if (!status.ok() || !document.vector.empty()) continue;
-    // What has neither vector nor a way to one is stored without.
-    if (info_.spec.model.empty() || document.text.empty()) continue;
-    places.push_back(i);
-    texts.push_back(document.text);
-  }
-  if (texts.empty()) return absl::OkStatus();
-  if (absl::Status status = CheckModel(); !status.ok()) {
-    for (const size_t i : places) (*results)[i].status = status;
-    return absl::OkStatus();
-  }
-
-  const absl::Time start = absl::Now();
-  encoder::EmbedOptions options;
-  options.truncate =
-      truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
-  options.dimensions = info_.spec.dimension;
-  options.deadline = context.deadline;
-  options.stop = context.stop;
-  auto embedded = context_.encoder->Embed(info_.spec.model, texts, options);
-  if (!embedded.ok()) return embedded.status();
-  context_.metrics->write_embed.Observe(absl::ToDoubleSeconds(absl::Now() - start));
-  for (size_t j = 0; j < places.size(); ++j) {
-    const size_t i = places[j];
-    encoder::EmbedResult& result = (*embedded)[j];
-    (*results)[i].token_count = result.token_count;
-    (*results)[i].truncated = result.truncated;
-    if (absl::IsInvalidArgument(result.status)) {
-      (*results)[i].status =
-          InvalidField(Item("documents", i, ".text"), std::string(result.status.message()));
-    } else {
-      (*results)[i].status = result.status;
-    }
-    (*writes)[i].document.vector = std::move(result.vector);
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<DocumentWrite> writes,
                                                             Truncate truncate,
                                                             const CallContext& context) {
@@ -177,6 +149,7 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
     const std::string path = Item("documents", i);
     results[i].status = CheckDocument(path, writes[i].document);
     if (results[i].status.ok()) results[i].status = CheckExpiry(path, writes[i], now_us);
+    if (!writes[i].vector_as_stored) writes[i].document.passages.clear();  // made here alone
   }
   if (absl::Status status = EmbedWrites(truncate, context, &writes, &results); !status.ok()) {
     return status;
@@ -190,8 +163,9 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
     index::YieldToSearches();
     storage::Document& document = writes[i].document;
     if (!document.vector.empty() && !writes[i].vector_as_stored) {
-      results[i].status = PrepareVector(Item("documents", i, ".vector"), info_.spec.metric,
-                                        info_.spec.dimension, &document.vector);
+      results[i].status =
+          PrepareVectors(Item("documents", i, ".vector"), info_.spec.metric, info_.spec.dimension,
+                         document.passages.size(), &document.vector);
       if (!results[i].status.ok()) continue;
     }
     const int shard = ShardOf(document.id, shard_count());
@@ -319,6 +293,7 @@ int64_t Collection::LiveDocuments() const {
 CollectionStats Collection::Stats() const {
   CollectionStats stats;
   for (const auto& shard : shards_) stats.shards.push_back(shard->Stats());
+  stats.recall = Recall();
   return stats;
 }
 

@@ -22,9 +22,15 @@
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
+#include "server/engine/recall_evaluation.h"
+#include "server/engine/recall_sampler.h"
+#include "server/engine/retrain_hooks.h"
+#include "server/engine/search_trace.h"
 #include "server/engine/shard.h"
+#include "server/engine/slot_maps.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
+#include "server/engine/write_gate.h"
 #include "server/fields/filter.h"
 #include "storage/collection_record.h"
 #include "storage/store.h"
@@ -45,8 +51,25 @@ struct CollectionContext {
   int build_threads = 1;  // see ShardOptions
   HeadCache* heads = nullptr;
   FilterCache* filters = nullptr;
+  SlotMaps* slot_maps = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
   EventBus* events = nullptr;
+  RetrainHooks hooks;
+  RecallSampler* sampler = nullptr;  // null: nothing is measured
+  RecallWindowLimits recall_window;
+  SwapThread* swaps = nullptr;  // see ShardOptions
+};
+
+// A write of the collection's other side.
+struct CarriedWrite {
+  enum class Kind {
+    kPut,
+    kDelete,
+    kNothing
+  };  // kNothing: the other side has nothing of it any more
+  Kind kind = Kind::kNothing;
+  uint64_t sequence = 0;       // on that side
+  storage::Document document;  // kPut: whole but for the vector; kDelete: its id
 };
 
 // Thread safety: after every shard was loaded, all methods are safe from any thread. They do what
@@ -54,7 +77,9 @@ struct CollectionContext {
 class Collection {
  public:
   // Knows its definition only; LoadShard must be called for each shard before anything else.
-  Collection(const storage::CollectionRecord& record, const CollectionContext& context);
+  // other: the other side of a migration, whose streams go on here; null: none.
+  Collection(const storage::CollectionRecord& record, const CollectionContext& context,
+             const Collection* other = nullptr);
 
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
@@ -90,6 +115,12 @@ class Collection {
                                                 size_t max_bytes, const CallContext& context) const;
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(const ExportRequest& request,
                                                            const CallContext& context);
+  absl::StatusOr<RecallEvaluation> EvaluateRecall(const RecallRequest& request,
+                                                  const CallContext& context) const;
+  RecallStats Recall() const { return recall_->Stats(absl::Now()); }
+  // Searches for a stored document and measures it, if there are too few measurements of callers'
+  // searches, and of probes, and if the index may miss something. Whether it did.
+  bool ProbeRecall(absl::FunctionRef<absl::Status()> checkpoint) const;
   int64_t LiveDocuments() const;
   absl::StatusOr<int64_t> Count(std::string_view filter) const;
   absl::StatusOr<std::vector<Facet>> CountValues(std::span<const std::string> fields,
@@ -97,6 +128,9 @@ class Collection {
   absl::StatusOr<int> CountTokens(std::string_view text) const;
   static absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(
       const std::shared_ptr<Collection>& collection, std::string_view token, Truncate truncate);
+  // Goes on with a stream, which OpenIngest or this opened on the other side and nobody uses now.
+  static std::unique_ptr<IngestStream> MoveIngest(IngestStream* stream,
+                                                  const std::shared_ptr<Collection>& collection);
   CollectionStats Stats() const;
   // Deletes what has expired, in small batches, until nothing is due or `stop` is requested. An
   // error leaves the rest for the next time.
@@ -108,6 +142,32 @@ class Collection {
   // for a write token any more.
   void Close(const absl::Status& why);
   void Reopen();
+
+  // collection_sides.cc: for migrations (docs/migration.md).
+  // Whoever writes documents holds a pass, but for Carry.
+  WriteGate& gate() { return gate_; }
+  // Before LoadShard: change logs keep all they have, until Shard::HoldChanges says otherwise.
+  void HoldChangesOnLoad() { hold_changes_ = true; }
+  // Whether this is the other side of `other`, or itself.
+  bool SharesStreams(const Collection& other) const {
+    return ingest_tokens_ == other.ingest_tokens_;
+  }
+  Shard& shard(int number) { return *shards_[static_cast<size_t>(number)]; }
+  // Documents that are stored without a vector.
+  int64_t WithoutVector() const;
+  // Write tokens of ranges up to this one that are not this side's are of a side whose writes this
+  // one has.
+  void set_last_range(uint64_t range) { last_range_.store(range); }
+  // Applies writes of the other side to a shard, in order, and remembers with them how far it came.
+  // Texts are embedded, unless the version there is has the vector of the same text; a document
+  // without text is stored without vector, or with the one there is where the other side has none
+  // either. All or nothing of it is done. Errors as of Upsert. Blocks.
+  absl::Status Carry(int number, std::vector<CarriedWrite> writes, const CallContext& context);
+  // The other side's write up to which Carry came.
+  uint64_t CarriedThrough(int number) { return shard(number).marks().Get(kFollowerToken).through; }
+  // In memory what Store::SwitchMigration did to the marks, when this side was put in the place of
+  // `other`.
+  void TakeMarks(Collection* other, std::span<const uint64_t> through);
 
  private:
   struct Query;
@@ -123,6 +183,11 @@ class Collection {
   // does not have it any more, or when it is not the one that made the stored vectors.
   absl::Status CheckModel() const;
 
+  absl::Status ReuseVectors(int number, std::span<const CarriedWrite> writes,
+                            std::vector<DocumentWrite>* documents) const;
+  // INVALID_ARGUMENT for a place in the hits of another side, whose scores are others.
+  absl::Status CheckPosition(const SearchRequest& request) const;
+
   // collection_change.cc
   // What became of these versions of one shard: how many were deleted, patched.
   absl::StatusOr<int64_t> DeleteVersions(int number, std::span<const uint64_t> sequences,
@@ -131,21 +196,29 @@ class Collection {
                                         const fields::Filter& filter, const PatchFn& patch,
                                         std::stop_token stop);
 
+  // collection_embed.cc
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,
                            std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results);
+  absl::Status AppendPassages(std::span<const size_t> places, const CallContext& context,
+                              std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results,
+                              std::vector<std::string_view>* texts,
+                              std::vector<size_t>* owners) const;
   // Commits the writes, shard by shard. places: where in `results` each one's result belongs.
   void Commit(std::vector<std::vector<ShardWrite>> by_shard,
               const std::vector<std::vector<size_t>>& places, const CallContext& context,
               std::vector<WriteResult>* results);
 
   // collection_search.cc
-  // The rest of a search whose texts are embedded: one result for each, in order of AppendTexts.
+  // The rest of a search whose filter is read and whose texts are embedded: one result for each, in
+  // order of AppendTexts.
   absl::StatusOr<SearchResult> SearchEmbedded(const SearchRequest& request,
+                                              std::shared_ptr<const fields::Filter> filter,
                                               std::span<encoder::EmbedResult> embedded,
                                               absl::Duration embed_time, size_t max_bytes,
                                               const CallContext& context) const;
   absl::StatusOr<Query> MakeQuery(const SearchRequest& request,
+                                  std::shared_ptr<const fields::Filter> filter,
                                   std::span<encoder::EmbedResult> embedded) const;
   absl::Status WaitForTokens(const std::vector<WriteToken>& tokens,
                              const CallContext& context) const;
@@ -153,6 +226,15 @@ class Collection {
                                               const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> ScanVectors(const Query& query, int k,
                                                      const CallContext& context) const;
+  // What `scan` finds in a shard with params and the filter (null: none), if need be by an exact
+  // scan: params.k documents, if so many exist. The filter's own time is added to *filter_time.
+  using ScanFn =
+      absl::FunctionRef<absl::StatusOr<std::vector<ShardHit>>(const index::SearchParams&)>;
+  absl::StatusOr<std::vector<ShardHit>> SearchFiltered(const Shard& shard,
+                                                       const fields::Filter* filter,
+                                                       index::SearchParams params,
+                                                       const ScanFn& scan,
+                                                       absl::Duration* filter_time = nullptr) const;
   // Sorts the candidates, best first, and keeps k.
   static void KeepBest(index::Metric metric, int k, std::vector<Candidate>* candidates);
   absl::StatusOr<std::vector<Candidate>> Rank(const Query& query, int k, const CallContext& context,
@@ -169,14 +251,50 @@ class Collection {
   // is the encoder's own.
   absl::StatusOr<std::vector<encoder::EmbedResult>> EmbedQueries(
       std::span<const TextQuery* const> texts, const CallContext& context) const;
+  // How hard the request says to look, or else the collection.
+  void SetEffort(const SearchRequest& request, Query* query) const;
   absl::Status ReadExpression(const ExpressionQuery& expression,
                               std::span<encoder::EmbedResult> embedded, Query* query) const;
+
+  // collection_explain.cc
+  // found: hits, or groups; exact: whether every row that may be found was compared.
+  Shortfall ShortfallOf(const Query& query, const Fetched& fetched, size_t found, bool exact) const;
+  // result: with its times. details: of its search; used up.
+  absl::StatusOr<SearchExplanation> MakeExplanation(const SearchRequest& request,
+                                                    const Query& query, const SearchResult& result,
+                                                    SearchTrace::Details* details,
+                                                    const CallContext& context) const;
+
+  // collection_recall.cc
+  void BeginSample(const Query& query, int k, RecallTask* sample) const;
+  struct StoredRow {
+    AnsweredSearch::Itself itself;
+    std::vector<float> vector;
+  };
+  // Live rows of the views, at random, `count` at most, no row twice.
+  static std::vector<StoredRow> PickRows(absl::Span<const PinnedShard> shards, size_t count);
+  // Answers the search from what is pinned, as ScanVectors would.
+  absl::Status AnswerPinned(absl::Span<const PinnedShard> shards, const Query& query,
+                            absl::FunctionRef<absl::Status()> checkpoint,
+                            AnsweredSearch* search) const;
+  std::vector<PinnedShard> PinShards() const;
 
   // collection_words.cc
   absl::StatusOr<std::vector<Candidate>> ScanWords(const Query& query, int k,
                                                    const CallContext& context) const;
   absl::StatusOr<std::vector<Candidate>> ScanBoth(const Query& query, int k,
                                                   const CallContext& context) const;
+
+  // collection_rerank.cc
+  // The name of the model that reranks, empty without reranking.
+  absl::StatusOr<std::string> FindSearchReranker(const SearchRequest& request) const;
+  absl::Status RerankHits(const SearchRequest& request, size_t max_bytes,
+                          const CallContext& context, SearchResult* result) const;
+  // collection_passages.cc
+  // Sets the passages of the hits of a chunked collection, and takes away what was read for them
+  // alone. passages: as Fetched has them.
+  static void SetPassages(const Query& query, std::span<const int> passages,
+                          std::vector<SearchHit>* hits);
 
   // collection_choice.cc
   absl::StatusOr<std::vector<Candidate>> Choose(const Query& query, int k, bool fill,
@@ -195,7 +313,12 @@ class Collection {
   const CollectionInfo info_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
-  IngestTokens ingest_tokens_;
+  const std::shared_ptr<IngestTokens> ingest_tokens_;  // of both sides
+  WriteGate gate_;
+  bool hold_changes_ = false;
+  std::atomic<uint64_t> range_{0};            // of this side's sequence numbers
+  std::atomic<uint64_t> last_range_{0};       // see set_last_range
+  const std::shared_ptr<RecallBook> recall_;  // of answers; tasks may outlive the collection
   // Whether an IndexExport of this collection is made or lives; it may outlive the collection.
   const std::shared_ptr<std::atomic<bool>> exporting_ = std::make_shared<std::atomic<bool>>(false);
 };

@@ -13,6 +13,8 @@ namespace {
 
 // Documents of one group commit: a few milliseconds, for which others may wait.
 constexpr size_t kBatch = 256;
+// The same where a document may have many vectors, which are read for a patch.
+constexpr size_t kChunkedBatch = 16;
 
 absl::Status CheckStopped(const Operation& operation, std::stop_token stop) {
   if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
@@ -36,12 +38,13 @@ absl::Status Collection::ChangeShard(int number, std::string_view text, const Pa
   LivePassing(shard, **filter).ForEach([&](uint64_t label) { sequences.push_back(label); });
   const auto total = static_cast<int64_t>(sequences.size());
   int64_t done = 0;
-  for (size_t begin = 0; begin < sequences.size(); begin += kBatch) {
+  const size_t most = patch != nullptr && info_.spec.chunking.has_value() ? kChunkedBatch : kBatch;
+  for (size_t begin = 0; begin < sequences.size(); begin += most) {
     operation.Report(number, stage, done, total);
     if (absl::Status status = CheckStopped(operation, stop); !status.ok()) return status;
     index::YieldToSearches();
     const auto batch =
-        std::span(sequences).subspan(begin, std::min(kBatch, sequences.size() - begin));
+        std::span(sequences).subspan(begin, std::min(most, sequences.size() - begin));
     const auto changed = patch == nullptr ? DeleteVersions(number, batch, stop)
                                           : PatchVersions(number, batch, **filter, patch, stop);
     if (!changed.ok()) return changed.status();

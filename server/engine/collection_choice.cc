@@ -15,6 +15,9 @@ namespace {
 // Documents read at once to look at one part of them. One vector may have 64 KiB.
 constexpr size_t kPeekStep = 64;
 
+// The same for the vectors of all passages of a document, which are a few MiB at worst.
+constexpr size_t kPeekPassages = 8;
+
 // With the next scan for groups, so many times as many candidates as with the one before.
 constexpr int kGroupGrowth = 4;
 
@@ -126,9 +129,10 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ChooseDiverse(
   const auto d = static_cast<size_t>(info_.spec.dimension);
   std::vector<Candidate> kept;
   std::vector<float> rows, scores;
+  const size_t step = info_.spec.chunking.has_value() ? kPeekPassages : kPeekStep;
   for (size_t next = 0; next < candidates->size();) {
     if (absl::Status status = CheckCall(context, "diversifying"); !status.ok()) return status;
-    const size_t end = std::min(candidates->size(), next + kPeekStep);
+    const size_t end = std::min(candidates->size(), next + step);
     auto read = Peek(std::span(*candidates).subspan(next, end - next),
                      {.text = false, .metadata = false, .vector = true}, fetched);
     if (!read.ok()) return read.status();
@@ -138,7 +142,11 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ChooseDiverse(
       if (!document.has_value() || query.FindExcluded(document->id) != nullptr) continue;
       kept.push_back((*candidates)[i]);
       scores.push_back(kept.back().hit.score);
-      rows.insert(rows.end(), document->vector.begin(), document->vector.end());
+      // Of its passages the one that was found.
+      const auto row =
+          document->vector.begin() +
+          static_cast<std::ptrdiff_t>(std::max(kept.back().passage, 0)) * info_.spec.dimension;
+      rows.insert(rows.end(), row, row + info_.spec.dimension);
     }
     next = end;
   }

@@ -65,6 +65,9 @@ absl::Status Collection::ReapExpired(std::stop_token stop) {
   context.stop = stop;
   for (const auto& shard : shards_) {
     while (!stop.stop_requested()) {
+      // While embeddings are switched, and on a side that callers do not see, nothing is deleted.
+      const WriteGate::Pass pass = gate_.TryEnter();
+      if (!pass) return absl::OkStatus();
       const absl::StatusOr<int> reaped = shard->ReapExpired(kReapBatch, context);
       if (!reaped.ok()) return reaped.status();
       if (*reaped == 0) break;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/engine/chunking.h"
 #include "server/engine/collection.h"
 #include "server/engine/shard_of.h"
 #include "server/engine/validation.h"
@@ -43,8 +44,8 @@ class Collection::Ingest final : public IngestStream {
     done_through_ = std::max(done_through_, everywhere);
   }
   ~Ingest() override {
-    if (!token_.empty()) {
-      collection_->ingest_tokens_.Close(token_, !finished_, absl::ToUnixMicros(absl::Now()));
+    if (!token_.empty() && !moved_) {
+      collection_->ingest_tokens_->Close(token_, !finished_, absl::ToUnixMicros(absl::Now()));
     }
   }
 
@@ -55,6 +56,11 @@ class Collection::Ingest final : public IngestStream {
   absl::Status Finish() override;
   IngestPressure Pressure() const override;
 
+  std::unique_ptr<IngestStream> MoveTo(const std::shared_ptr<Collection>& collection) {
+    moved_ = true;
+    return std::make_unique<Ingest>(collection, token_, truncate_);
+  }
+
  private:
   void CheckItem(size_t i, IngestWrite* write) const;
 
@@ -64,6 +70,7 @@ class Collection::Ingest final : public IngestStream {
   std::vector<storage::Mark> before_;  // by shard, when the stream was opened; none without a token
   uint64_t done_through_ = 0;
   bool finished_ = false;
+  bool moved_ = false;  // the token is another object's
 };
 
 absl::StatusOr<std::unique_ptr<IngestStream>> Collection::OpenIngest(
@@ -75,19 +82,24 @@ absl::StatusOr<std::unique_ptr<IngestStream>> Collection::OpenIngest(
   if (!token.empty()) {
     std::string forget;
     if (absl::Status status =
-            collection->ingest_tokens_.Open(token, absl::ToUnixMicros(absl::Now()), &forget);
+            collection->ingest_tokens_->Open(token, absl::ToUnixMicros(absl::Now()), &forget);
         !status.ok()) {
       return status;
     }
     if (!forget.empty()) {
       if (absl::Status status = collection->ForgetMarks(forget); !status.ok()) {
-        collection->ingest_tokens_.Add(forget, 0);
-        collection->ingest_tokens_.Close(token, /*keep=*/false, 0);
+        collection->ingest_tokens_->Add(forget, 0);
+        collection->ingest_tokens_->Close(token, /*keep=*/false, 0);
         return status;
       }
     }
   }
   return std::make_unique<Ingest>(collection, token, truncate);
+}
+
+std::unique_ptr<IngestStream> Collection::MoveIngest(
+    IngestStream* stream, const std::shared_ptr<Collection>& collection) {
+  return static_cast<Ingest*>(stream)->MoveTo(collection);
 }
 
 absl::Status Collection::ForgetMarks(std::string_view token) {
@@ -155,8 +167,8 @@ absl::Status Collection::Ingest::Prepare(absl::Span<IngestWrite> writes,
     std::vector<float>& vector = writes[i].write.document.vector;
     if (!writes[i].result.status.ok() || vector.empty()) continue;
     const CollectionSpec& spec = collection_->info_.spec;
-    writes[i].result.status =
-        PrepareVector(Item(i, ".vector"), spec.metric, spec.dimension, &vector);
+    writes[i].result.status = PrepareVectors(Item(i, ".vector"), spec.metric, spec.dimension,
+                                             writes[i].write.document.passages.size(), &vector);
   }
   return embedded;
 }

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/chunking.h"
 #include "server/engine/query_expression.h"
+#include "server/engine/search_checks.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
@@ -56,7 +58,8 @@ absl::StatusOr<std::vector<encoder::EmbedResult>> Collection::EmbedQueries(
 }
 
 absl::StatusOr<Collection::Query> Collection::MakeQuery(
-    const SearchRequest& request, std::span<encoder::EmbedResult> embedded) const {
+    const SearchRequest& request, std::shared_ptr<const fields::Filter> filter,
+    std::span<encoder::EmbedResult> embedded) const {
   Query query;
   query.top_k = query.wanted = request.top_k;
   if (request.group_by.has_value()) {
@@ -65,19 +68,16 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
   }
   if (request.diversify.has_value()) query.diversify = &*request.diversify;
   query.min_score = request.min_score;
-  auto filter = ReadFilter(request.filter);
-  if (!filter.ok()) return filter.status();
-  query.filter = *std::move(filter);
+  query.filter = std::move(filter);
   query.after = request.after;
-  query.parts = request.parts;
+  query.parts = query.asked = request.parts;
+  query.parts.passages = query.parts.passages || info_.spec.chunking.has_value();
+  if (request.reranking.has_value()) {
+    query.wanted = std::max(request.top_k, RerankCandidates(request));
+    query.parts.text = query.asked.text = true;
+  }
   query.max_bytes = request.max_bytes;
-  const IndexSpec& index = info_.spec.index;
-  query.params.recall_target =
-      request.recall_target != 0 ? request.recall_target : index.recall_target;
-  query.params.exact = request.exact || index.kind == IndexKind::kFlat;
-  query.params.nprobe = request.nprobe;
-  query.params.ef = request.ef_search;
-  query.params.rerank = request.rerank;
+  SetEffort(request, &query);
   if (info_.spec.metric == Metric::kL2) query.ranking = index::Metric::kL2;
   const auto* const hybrid = std::get_if<HybridQuery>(&request.query);
   const auto* const lexical = std::get_if<LexicalQuery>(&request.query);
@@ -110,7 +110,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
       return absl::NotFoundError(
           absl::StrCat("document `", document->id, "` does not exist in `", info_.spec.id, "`"));
     }
-    query.vector = std::move(documents->front()->vector);
+    query.vector = MeanVector(info_.spec.dimension, std::move(documents->front()->vector));
     if (query.vector.empty()) return NoVectorError(document->id, info_.spec.id);
   } else {
     field = "expression";
@@ -122,6 +122,16 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
       PrepareVector(field, info_.spec.metric, info_.spec.dimension, &query.vector);
   if (!status.ok()) return status;
   return query;
+}
+
+void Collection::SetEffort(const SearchRequest& request, Query* query) const {
+  const IndexSpec& index = info_.spec.index;
+  query->params.recall_target =
+      request.recall_target != 0 ? request.recall_target : index.recall_target;
+  query->params.exact = request.exact || index.kind == IndexKind::kFlat;
+  query->params.nprobe = request.nprobe;
+  query->params.ef = request.ef_search;
+  query->params.rerank = request.rerank;
 }
 
 // Sets vector, exclude, token_count and truncated.
@@ -163,7 +173,7 @@ absl::Status Collection::ReadExpression(const ExpressionQuery& expression,
         return absl::NotFoundError(absl::StrCat(field, ": document `", ids[next_document - 1],
                                                 "` does not exist in `", info_.spec.id, "`"));
       }
-      vector = std::move(document->vector);
+      vector = MeanVector(info_.spec.dimension, std::move(document->vector));
       if (vector.empty()) return NoVectorError(document->id, info_.spec.id);
     }
     absl::Status status = PrepareVector(field, info_.spec.metric, info_.spec.dimension, &vector);

@@ -13,7 +13,6 @@
 #include "server/engine/shard_filter.h"
 #include "server/engine/shard_of.h"
 #include "server/engine/validation.h"
-#include "server/fields/passing.h"
 
 namespace vecino::engine {
 namespace {
@@ -44,11 +43,36 @@ absl::Status Collection::WaitForTokens(const std::vector<WriteToken>& tokens,
   for (const WriteToken& token : tokens) {
     const Shard& shard = *shards_[token.shard];
     if (shard.IsApplied(token.sequence)) continue;
+    // Of another side: it was the one that callers saw, and so all its writes were carried here.
+    const uint64_t range = storage::RangeOf(token.sequence);
+    if (range != range_.load() && range <= last_range_.load()) continue;
     if (absl::Status status = place.Take(); !status.ok()) return status;
     absl::Status status = shard.WaitApplied(token.sequence, patience, *context_.token_waits);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ShardHit>> Collection::SearchFiltered(
+    const Shard& shard, const fields::Filter* filter, index::SearchParams params,
+    const ScanFn& scan, absl::Duration* filter_time) const {
+  std::optional<ShardFilter> bits;
+  if (filter != nullptr) {
+    bits.emplace(shard.fields(), *filter, shard.labels(), context_.filters, context_.slot_maps,
+                 filter_time);
+    params.filter = &*bits;
+  }
+  auto hits = scan(params);
+  // An approximate search may have looked where few rows pass. There are as many as were asked
+  // for, if so many exist.
+  if (hits.ok() && filter != nullptr && !params.exact &&
+      hits->size() < static_cast<size_t>(params.k) && shard.MorePass(*bits, hits->size())) {
+    context_.metrics->filter_rescans.Add();
+    params.exact = true;
+    if (params.report != nullptr) params.report->Again();
+    hits = scan(params);
+  }
+  return hits;
 }
 
 // The best k of each shard, in no order.
@@ -57,25 +81,33 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
   std::vector<Candidate> candidates;
   index::SearchParams params = query.params;
   params.k = k;
+  RecallTask* const sample = query.sample;
+  if (sample != nullptr) BeginSample(query, k, sample);
+  SearchTrace* const trace = query.trace;
+  if (trace != nullptr) trace->BeginScan();
+  absl::Duration* const filter_time =
+      trace == nullptr || trace->details() == nullptr ? nullptr : &trace->details()->filter_time;
   const auto check = [&] { return CheckCall(context, "scanning"); };
   for (const auto& shard : shards_) {
-    std::optional<ShardFilter> filter;
-    if (query.filter != nullptr) {
-      filter.emplace(shard->fields(), *query.filter, context_.filters);
-      params.filter = &*filter;
-    }
-    auto hits = shard->Search(query.vector.data(), params, check);
-    // An approximate search may have looked where few rows pass. There are as many as were asked
-    // for, if so many exist.
-    if (hits.ok() && filter.has_value() && !params.exact && hits->size() < static_cast<size_t>(k) &&
-        fields::Passing(shard->fields().Pin(), *query.filter).CountLive() >
-            static_cast<int64_t>(hits->size())) {
-      index::SearchParams exact = params;
-      exact.exact = true;
-      hits = shard->Search(query.vector.data(), exact, check);
-    }
+    if (trace != nullptr) params.report = trace->BeginShard();
+    Shard::Pinned* const pinned =
+        sample == nullptr ? nullptr : &sample->shards.emplace_back(PinnedShard{shard, {}}).pinned;
+    auto hits = SearchFiltered(
+        *shard, query.filter.get(), params,
+        [&](const index::SearchParams& filled) {
+          return shard->Search(query.vector.data(), filled, check, pinned);
+        },
+        filter_time);
     if (!hits.ok()) return hits.status();
-    for (const index::Hit& hit : *hits) candidates.push_back({shard->number(), -1, hit});
+    if (trace != nullptr) trace->EndShard(shard->number());
+    for (const ShardHit& hit : *hits) {
+      candidates.push_back({.shard = shard->number(),
+                            .hit = {hit.sequence, hit.score},
+                            .dense = {},
+                            .lexical = {},
+                            .passage = hit.passage});
+    }
+    if (sample != nullptr) sample->search.hits.push_back(*std::move(hits));
   }
   return candidates;
 }
@@ -163,8 +195,12 @@ bool Collection::FetchHeads(const Query& query, const std::vector<Candidate>& ca
       continue;
     }
     if (!budget.Add(ReplyBytes(document)).ok()) return false;
-    hits.push_back({std::move(document), candidate.hit.score, candidate.group, candidate.dense,
-                    candidate.lexical});
+    hits.push_back({std::move(document),
+                    candidate.hit.score,
+                    candidate.group,
+                    candidate.dense,
+                    candidate.lexical,
+                    {}});
     if (!ids.insert(hits.back().document.id).second) return false;
   }
   fetched->hits = std::move(hits);
@@ -218,8 +254,13 @@ absl::Status Collection::Fetch(const Query& query, const std::vector<Candidate>&
                             *document);
       }
       if (query.FindExcluded(document->id) != nullptr) continue;
-      fetched->hits.push_back({*std::move(document), candidates[i].hit.score, candidates[i].group,
-                               candidates[i].dense, candidates[i].lexical});
+      fetched->hits.push_back({*std::move(document),
+                               candidates[i].hit.score,
+                               candidates[i].group,
+                               candidates[i].dense,
+                               candidates[i].lexical,
+                               {}});
+      fetched->passages.push_back(candidates[i].passage);
     }
     next = end;
     if (fetched->gone > 0 && !fill) break;
@@ -246,18 +287,24 @@ absl::Status Collection::SearchQuietly(const Query& query, int shard, const Call
 absl::StatusOr<SearchResult> Collection::Search(const SearchRequest& request,
                                                 const CallContext& context) const {
   if (absl::Status status = CheckSearch(request); !status.ok()) return status;
+  if (auto reranker = FindSearchReranker(request); !reranker.ok()) return reranker.status();
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   if (absl::Status status = WaitForTokens(request.tokens, context); !status.ok()) return status;
+  // After the writes that are waited for, which may bring the field; before anything is embedded.
+  auto filter = ReadFilter(request.filter);
+  if (!filter.ok()) return filter.status();
   std::vector<const TextQuery*> texts;
   AppendTexts(request, &texts);
   if (texts.empty()) {
-    return SearchEmbedded(request, {}, absl::ZeroDuration(), request.max_bytes, context);
+    return SearchEmbedded(request, *std::move(filter), {}, absl::ZeroDuration(), request.max_bytes,
+                          context);
   }
   if (absl::Status status = CheckModel(); !status.ok()) return status;
   const absl::Time start = absl::Now();
   auto embedded = EmbedQueries(texts, context);
   if (!embedded.ok()) return embedded.status();
-  return SearchEmbedded(request, *embedded, absl::Now() - start, request.max_bytes, context);
+  return SearchEmbedded(request, *std::move(filter), *embedded, absl::Now() - start,
+                        request.max_bytes, context);
 }
 
 absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const SearchRequest> requests,
@@ -271,11 +318,32 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
   if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
   std::vector<absl::Status> checks;
   std::vector<const TextQuery*> texts;
+  for (const SearchRequest& request : requests) {
+    if (checks.emplace_back(CheckSearch(request)).ok()) AppendTexts(request, &texts);
+  }
+  if (texts.size() > kMaxBatchTexts) {
+    return InvalidField("requests", absl::StrCat("holds ", texts.size(), " texts, may hold ",
+                                                 kMaxBatchTexts, " at most; split the call"));
+  }
+  // All that may refuse a search comes before its texts are embedded, which costs most.
+  CallContext patience = context;  // for the write tokens of all of them together
+  patience.deadline = std::min(context.deadline, absl::Now() + kMaxTokenWait);
+  std::vector<std::shared_ptr<const fields::Filter>> filters(requests.size());
   std::vector<size_t> ends;  // of each search's texts
   absl::Status model;        // asked for once
-  for (const SearchRequest& request : requests) {
+  texts.clear();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (absl::Status late = CheckCall(context, "the next search"); !late.ok()) return late;
+    const SearchRequest& request = requests[i];
     const size_t begin = texts.size();
-    absl::Status& status = checks.emplace_back(CheckSearch(request));
+    absl::Status& status = checks[i];
+    if (status.ok()) status = FindSearchReranker(request).status();
+    if (status.ok()) status = WaitForTokens(request.tokens, patience);
+    if (status.ok()) {
+      auto filter = ReadFilter(request.filter);
+      status = filter.status();
+      if (filter.ok()) filters[i] = *std::move(filter);
+    }
     if (status.ok()) AppendTexts(request, &texts);
     if (begin == 0 && !texts.empty()) model = CheckModel();
     if (texts.size() > begin && !model.ok()) {
@@ -284,29 +352,22 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
     }
     ends.push_back(texts.size());
   }
-  if (texts.size() > kMaxBatchTexts) {
-    return InvalidField("requests", absl::StrCat("holds ", texts.size(), " texts, may hold ",
-                                                 kMaxBatchTexts, " at most; split the call"));
-  }
   const absl::Time start = absl::Now();
   auto embedded = EmbedQueries(texts, context);
   if (!embedded.ok()) return embedded.status();
   const absl::Duration embed_time = absl::Now() - start;
-  CallContext patience = context;  // for the write tokens of all of them together
-  patience.deadline = std::min(context.deadline, absl::Now() + kMaxTokenWait);
   SearchBatchResult results;
   for (size_t i = 0; i < requests.size(); ++i) {
     if (absl::Status status = CheckCall(context, "the next search"); !status.ok()) return status;
-    if (checks[i].ok()) checks[i] = WaitForTokens(requests[i].tokens, patience);
     if (!checks[i].ok()) {
       results.emplace_back(checks[i]);
       continue;
     }
     const size_t begin = i == 0 ? 0 : ends[i - 1], count = ends[i] - begin;
-    const auto& result =
-        results.emplace_back(SearchEmbedded(requests[i], std::span(*embedded).subspan(begin, count),
-                                            count > 0 ? embed_time : absl::ZeroDuration(),
-                                            std::min(max_bytes, requests[i].max_bytes), context));
+    const auto& result = results.emplace_back(SearchEmbedded(
+        requests[i], std::move(filters[i]), std::span(*embedded).subspan(begin, count),
+        count > 0 ? embed_time : absl::ZeroDuration(), std::min(max_bytes, requests[i].max_bytes),
+        context));
     if (!result.ok()) continue;
     for (const SearchHit& hit : result->hits) {
       max_bytes -= std::min(max_bytes, ReplyBytes(hit.document));
@@ -315,15 +376,18 @@ absl::StatusOr<SearchBatchResult> Collection::SearchBatch(std::span<const Search
   return results;
 }
 
-absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& request,
-                                                        std::span<encoder::EmbedResult> embedded,
-                                                        absl::Duration embed_time, size_t max_bytes,
-                                                        const CallContext& context) const {
+absl::StatusOr<SearchResult> Collection::SearchEmbedded(
+    const SearchRequest& request, std::shared_ptr<const fields::Filter> filter,
+    std::span<encoder::EmbedResult> embedded, absl::Duration embed_time, size_t max_bytes,
+    const CallContext& context) const {
   SearchResult result;
   result.metric = info_.spec.metric;
-  absl::StatusOr<Query> query = MakeQuery(request, embedded);
+  if (absl::Status status = CheckPosition(request); !status.ok()) return status;
+  absl::StatusOr<Query> query = MakeQuery(request, std::move(filter), embedded);
   if (!query.ok()) return query.status();
-  query->max_bytes = max_bytes;
+  // Of what is reranked a part is in the reply.
+  const bool reranks = request.reranking.has_value();
+  query->max_bytes = reranks ? std::max(max_bytes, kMaxRerankBytes) : max_bytes;
   result.embed_time = embed_time;
   result.by_words = query->by_words;
   result.query_token_count = query->token_count;
@@ -334,6 +398,16 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
   // winning that race, make them wait.
   Fetched fetched;
   int k = query->Candidates(query->wanted);
+  std::optional<SearchTrace::Details> details;
+  if (request.explain.has_value()) query->sample = &details.emplace().task;
+  SearchTrace trace(details.has_value() ? &*details : nullptr);
+  query->trace = &trace;
+  std::unique_ptr<RecallTask> sample;
+  if (!details.has_value() && query->IsMeasurable() && context_.sampler != nullptr &&
+      context_.sampler->Take()) {
+    sample = std::make_unique<RecallTask>();
+    query->sample = sample.get();
+  }
   for (int scan = 1;; ++scan) {
     const bool fill = scan == kMaxScans;
     fetched = {};
@@ -341,12 +415,18 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
     const auto candidates = Choose(*query, k, fill, context, &fetched);
     if (!candidates.ok()) return candidates.status();
     result.search_time += absl::Now() - scan_start;
+    if (sample != nullptr) {
+      query->sample = nullptr;
+      context_.sampler->Offer(std::move(sample));
+    }
 
     absl::Status status = CheckCall(context, "fetching");
     if (!status.ok()) return status;
     if (fetched.gone == 0 || fill) {
       const absl::Time fetch_start = absl::Now();
-      if (status = Fetch(*query, *candidates, fill, &fetched); !status.ok()) return status;
+      status = Fetch(*query, *candidates, fill, &fetched);
+      if (reranks && IsOverBudget(status)) return TooMuchToRerank(request);
+      if (!status.ok()) return status;
       result.fetch_time += absl::Now() - fetch_start;
     }
     if (fetched.gone == 0 || fill) break;
@@ -362,6 +442,7 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
     Fetched quiet;
     absl::Status status = SearchQuietly(*query, 0, context, &quiet);
     // Not found: the collection was deleted meanwhile.
+    if (reranks && IsOverBudget(status)) return TooMuchToRerank(request);
     if (absl::IsNotFound(status) || IsOverBudget(status)) return status;
     if (status.ok()) fetched = std::move(quiet);
     // Otherwise the shard takes no writes, and what could be fetched is all there is.
@@ -369,9 +450,19 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
     result.search_time += absl::Now() - quiet_start;
   }
 
+  result.effort = trace.Effort();
+  result.effort.shortfall = ShortfallOf(
+      *query, fetched, query->group_by != nullptr ? fetched.groups.size() : fetched.hits.size(),
+      result.effort.exact);
+  if (details.has_value()) {
+    auto explanation = MakeExplanation(request, *query, result, &*details, context);
+    if (!explanation.ok()) return explanation.status();
+    result.explanation = *std::move(explanation);
+  }
   result.hits = std::move(fetched.hits);
+  if (info_.spec.chunking.has_value()) SetPassages(*query, fetched.passages, &result.hits);
   result.groups = std::move(fetched.groups);
-  if (query->group_by == nullptr && query->diversify == nullptr &&
+  if (query->group_by == nullptr && query->diversify == nullptr && !reranks &&
       result.hits.size() == static_cast<size_t>(query->wanted) &&
       (fetched.left_over || !fetched.complete)) {
     const SearchHit& last = result.hits.back();
@@ -387,6 +478,11 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(const SearchRequest& req
                                                          : nullptr;
       if (score != nullptr) *score = std::clamp(*score, -1.0f, 1.0f);
     }
+  }
+  if (reranks) {
+    if (absl::Status status = CheckCall(context, "reranking"); !status.ok()) return status;
+    absl::Status status = RerankHits(request, max_bytes, context, &result);
+    if (!status.ok()) return status;
   }
   EngineMetrics& metrics = *context_.metrics;
   metrics.searches.Add();

@@ -1,6 +1,7 @@
 // How a search for words, alone or beside one for meaning, finds its candidates.
 #include <deque>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "server/engine/collection_query.h"
 #include "server/engine/fusion.h"
@@ -37,7 +38,8 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanWords(
     const uint32_t shard = parts[hit.part].group;
     const uint64_t label = views[shard].Label(hit.part - firsts[shard], hit.slot);
     if (expired[shard].contains(label)) continue;
-    candidates.push_back({shards_[shard]->number(), -1, {label, hit.score}});
+    candidates.push_back(
+        {.shard = shards_[shard]->number(), .hit = {label, hit.score}, .dense = {}, .lexical = {}});
   }
   return candidates;
 }
@@ -46,6 +48,7 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanWords(
 absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanBoth(
     const Query& query, int k, const CallContext& context) const {
   const int candidates = std::max(k, FusionCandidates(query.top_k, *query.fusion));
+  absl::flat_hash_map<std::pair<int, uint64_t>, int> passages;  // by shard and sequence number
   const auto rank = [&](float weight, bool by_words) -> absl::StatusOr<std::vector<RankedHit>> {
     std::vector<RankedHit> ranked;
     if (weight == 0) return ranked;
@@ -58,6 +61,7 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanBoth(
     KeepBest(metric, candidates, &*found);
     for (const Candidate& one : *found) {
       ranked.push_back({one.shard, one.hit.label, one.hit.score});
+      if (one.passage >= 0) passages[{one.shard, one.hit.label}] = one.passage;
     }
     return ranked;
   };
@@ -67,7 +71,12 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanBoth(
   if (!lexical.ok()) return lexical.status();
   std::vector<Candidate> both;
   for (const FusedHit& hit : Fuse(*query.fusion, *dense, *lexical)) {
-    both.push_back({hit.shard, -1, {hit.label, hit.score}, hit.dense, hit.lexical});
+    const auto passage = passages.find({hit.shard, hit.label});
+    both.push_back({.shard = hit.shard,
+                    .hit = {hit.label, hit.score},
+                    .dense = hit.dense,
+                    .lexical = hit.lexical,
+                    .passage = passage == passages.end() ? -1 : passage->second});
   }
   return both;
 }

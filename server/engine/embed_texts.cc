@@ -19,18 +19,26 @@ absl::StatusOr<Embedded> EmbedTexts(encoder::Encoder& encoder, const EmbedReques
   if (name.empty()) {
     // In its own precision: others are asked for by name.
     std::vector<encoder::ModelInfo> models = encoder.Models();
-    std::erase_if(models, [](const encoder::ModelInfo& one) { return one.precision != "fp32"; });
+    std::erase_if(models, [](const encoder::ModelInfo& one) {
+      return one.precision != "fp32" || one.task != encoder::Task::kEmbed;
+    });
     if (models.size() != 1) {
       std::string names;
       for (const auto& one : models) absl::StrAppend(&names, names.empty() ? "" : ", ", one.name);
-      return InvalidField("model",
-                          absl::StrCat("is empty, and the server has ", models.size(),
-                                       " models to choose from", names.empty() ? "" : ": ", names));
+      return InvalidField("model", absl::StrCat("is empty, and the server has ", models.size(),
+                                                " embedding models to choose from",
+                                                names.empty() ? "" : ": ", names));
     }
     name = models.front().name;
   }
   absl::StatusOr<encoder::ModelInfo> info = encoder.Model(name);
   if (!info.ok()) return info.status();
+  if (info->task == encoder::Task::kRerank) {
+    return InvalidField("model",
+                        absl::StrCat("is `", info->name,
+                                     "`, a reranker, which scores pairs of texts and makes "
+                                     "no vectors; take RerankTexts, or an embedding model"));
+  }
 
   Embedded reply{.model = *std::move(info), .results = {}, .timings = {}};
   std::vector<encoder::EmbedResult>& results = reply.results;

@@ -2,14 +2,11 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <atomic>
-#include <map>
 #include <set>
-#include <thread>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
@@ -24,8 +21,15 @@
 #include "server/engine/load_shards.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
+#include "server/engine/migrations.h"
+#include "server/engine/moving_ingest.h"
+#include "server/engine/new_collection.h"
+#include "server/engine/recall_probes.h"
+#include "server/engine/recall_sampler.h"
 #include "server/engine/registry.h"
+#include "server/engine/rerank_texts.h"
 #include "server/engine/stored_spec.h"
+#include "server/engine/swap_thread.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/validation.h"
 #include "server/index/segment_file.h"
@@ -44,9 +48,15 @@ class EngineImpl final : public Engine {
         budget_(options.index_memory_bytes),
         heads_(options.head_cache_bytes),
         filters_(options.filter_cache_bytes),
+        slot_maps_(std::make_shared<SlotMaps>(
+            std::min(options.slot_map_bytes, MachineMemory() / 16), &budget_)),
         maintenance_(options.maintenance_threads, &metrics_),
+        sampler_(options.recall, &filters_, metrics),
         operations_(store, registry_.get(), &events_),
         aliases_(store, registry_.get(), &events_),
+        migrations_(std::make_shared<Migrations>(Migrations::Parts{
+            store, encoder, registry_.get(), &aliases_, &operations_, &events_, &definitions_mu_,
+            ContextForCollections(), options.maintenance_threads})),
         streams_({.max_open = options.document_streams, .max_age = options.document_stream_age},
                  store) {}
 
@@ -57,16 +67,23 @@ class EngineImpl final : public Engine {
 
   absl::Status Load();
   std::shared_ptr<const Registry> registry() const { return registry_; }
+  std::shared_ptr<const SlotMaps> slot_maps() const { return slot_maps_; }
+  std::shared_ptr<const Migrations> migrations() const { return migrations_; }
 
   absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec,
                                                   bool validate_only) override;
   absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const override;
   std::vector<CollectionInfo> ListCollections() const override;
   absl::Status DeleteCollection(std::string_view id, std::string_view etag) override;
-  absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const override;
+  absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const override {
+    const auto found = Find(id);
+    if (!found.ok()) return found.status();
+    return (*found)->Stats();
+  }
 
   absl::StatusOr<Operation::Info> StartOperation(std::string_view collection, Operation::Type type,
-                                                 std::span<const int> shards) override;
+                                                 std::span<const int> shards,
+                                                 double min_recall) override;
   absl::StatusOr<OperationEstimate> EstimateOperation(std::string_view collection,
                                                       Operation::Type type,
                                                       std::span<const int> shards) const override {
@@ -74,6 +91,33 @@ class EngineImpl final : public Engine {
     if (!found.ok()) return found.status();
     return operations_.Estimate(**found, type, shards, options_.maintenance_threads,
                                 options_.maintenance);
+  }
+  absl::StatusOr<Operation::Info> MigrateEmbeddings(std::string_view collection,
+                                                    const MigrationRequest& request) override {
+    absl::MutexLock lock(&definitions_mu_);
+    const auto found = Find(collection);
+    return found.ok() ? migrations_->Start(*found, request) : found.status();
+  }
+  absl::StatusOr<OperationEstimate> EstimateMigration(std::string_view collection,
+                                                      const MigrationRequest& request,
+                                                      const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? migrations_->Estimate(**found, request, context) : found.status();
+  }
+  absl::StatusOr<CollectionInfo> SwitchEmbeddings(std::string_view collection, MigrationSide to,
+                                                  const CallContext& context) override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    const absl::Status status = migrations_->Switch(**found, to, context);
+    return status.ok() ? GetCollection(collection) : status;
+  }
+  absl::StatusOr<CollectionInfo> FinishMigration(std::string_view collection,
+                                                 std::optional<MigrationSide> keep) override {
+    absl::MutexLock lock(&definitions_mu_);
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    const absl::Status status = migrations_->Finish(**found, keep);
+    return status.ok() ? GetCollection(collection) : status;
   }
   absl::StatusOr<Operation::Info> GetOperation(std::string_view collection,
                                                std::string_view id) const override {
@@ -141,42 +185,61 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
                                                   std::vector<DocumentWrite> writes,
                                                   Truncate truncate,
-                                                  const CallContext& context) override;
+                                                  const CallContext& context) override {
+    return Write(collection, context, [&](Collection& one) {
+      return one.Upsert(std::move(writes), truncate, context);  // called once
+    });
+  }
   absl::StatusOr<std::vector<WriteResult>> Delete(std::string_view collection,
                                                   std::span<const std::string> ids,
-                                                  const CallContext& context) override;
+                                                  const CallContext& context) override {
+    return Write(collection, context, [&](Collection& one) { return one.Delete(ids, context); });
+  }
   absl::StatusOr<Operation::Info> ChangeDocuments(std::string_view collection,
                                                   std::string_view filter, PatchFn patch) override;
   absl::StatusOr<WriteResult> DeleteVersion(std::string_view collection, const std::string& id,
                                             const std::string& etag,
                                             const CallContext& context) override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->DeleteVersion(id, etag, context) : found.status();
+    return Write(collection, context,
+                 [&](Collection& one) { return one.DeleteVersion(id, etag, context); });
   }
   absl::StatusOr<WriteResult> Modify(std::string_view collection, const std::string& id,
                                      const ModifyFn& fn, Truncate truncate,
                                      const CallContext& context) override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->Modify(id, fn, truncate, context) : found.status();
+    return Write(collection, context,
+                 [&](Collection& one) { return one.Modify(id, fn, truncate, context); });
   }
   absl::StatusOr<std::unique_ptr<IngestStream>> OpenIngest(std::string_view collection,
                                                            std::string_view resume_token,
                                                            Truncate truncate) override {
     const auto found = Find(collection);
     if (!found.ok()) return found.status();
-    return Collection::OpenIngest(*found, resume_token, truncate);
+    // By its own id: where an alias points by then does not matter.
+    return OpenMovingIngest([this, id = (*found)->info().spec.id] { return Find(id); },
+                            resume_token, truncate);
   }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
-      const storage::DocumentParts& parts, size_t max_bytes) const override;
+      const storage::DocumentParts& parts, size_t max_bytes) const override {
+    const auto found = Find(collection);
+    if (!found.ok()) return found.status();
+    return (*found)->Get(ids, parts, max_bytes);
+  }
   absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
                               size_t max_bytes, const storage::DocumentParts& parts,
                               std::string_view filter) const override;
   absl::StatusOr<int64_t> Count(std::string_view collection,
-                                std::string_view filter) const override;
+                                std::string_view filter) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->Count(filter) : found.status();
+  }
   absl::StatusOr<std::vector<Facet>> CountValues(std::string_view collection,
                                                  std::span<const std::string> fields,
-                                                 std::string_view filter, int limit) const override;
+                                                 std::string_view filter,
+                                                 int limit) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->CountValues(fields, filter, limit) : found.status();
+  }
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override {
     const auto found = Find(collection);
@@ -194,11 +257,22 @@ class EngineImpl final : public Engine {
     if (absl::Status status = CheckRunning(); !status.ok()) return status;
     return EmbedTexts(*encoder_, request, context);
   }
+  absl::StatusOr<RerankedTexts> Rerank(const RerankRequest& request,
+                                       const CallContext& context) override {
+    if (absl::Status status = CheckRunning(); !status.ok()) return status;
+    return RerankTexts(*encoder_, request, context);
+  }
   absl::StatusOr<std::unique_ptr<IndexExport>> ExportIndex(std::string_view collection,
                                                            const ExportRequest& request,
                                                            const CallContext& context) override {
     const auto found = Find(collection);
     return found.ok() ? (*found)->ExportIndex(request, context) : found.status();
+  }
+  absl::StatusOr<RecallEvaluation> EvaluateRecall(std::string_view collection,
+                                                  const RecallRequest& request,
+                                                  const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->EvaluateRecall(request, context) : found.status();
   }
   absl::StatusOr<int> CountTokens(std::string_view collection,
                                   std::string_view text) const override {
@@ -214,10 +288,29 @@ class EngineImpl final : public Engine {
   }
   void Shutdown() override;
   void StartReaper() { reaper_.emplace(options_.reap_interval, ReapAll(registry_)); }
+  void StartSampler() { sampler_.Start(ProbeAll(registry_, &maintenance_)); }
 
  private:
   absl::Status CheckRunning() const;
   absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
+  // Calls `fn` with the collection while its embeddings are not switched; so with the side that
+  // callers see when it returns.
+  template <typename Fn>
+  std::invoke_result_t<Fn, Collection&> Write(std::string_view id, const CallContext& context,
+                                              const Fn& fn) const {
+    while (true) {
+      const auto found = Find(id);
+      if (!found.ok()) return found.status();
+      const auto pass = (*found)->gate().Enter(context);
+      if (!pass.ok()) return pass.status();
+      if (*pass) return fn(**found);
+    }
+  }
+  CollectionInfo InfoOf(const Collection& collection) const {
+    CollectionInfo info = collection.info();
+    info.migration = migrations_->Info(collection);
+    return info;
+  }
   CollectionContext ContextForCollections() {
     return {store_,
             encoder_,
@@ -231,10 +324,14 @@ class EngineImpl final : public Engine {
             options_.maintenance_threads,
             &heads_,
             &filters_,
+            slot_maps_.get(),
             options_.clock,
-            &events_};
+            &events_,
+            options_.hooks,
+            &sampler_,
+            options_.recall.window,
+            &swaps_};
   }
-  absl::StatusOr<storage::CollectionRecord> MakeRecord(const CollectionSpec& spec) const;
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
 
   const EngineOptions options_;
@@ -244,8 +341,11 @@ class EngineImpl final : public Engine {
   mutable MemoryBudget budget_;
   HeadCache heads_;
   FilterCache filters_;
+  const std::shared_ptr<SlotMaps> slot_maps_;  // a gauge may ask for it a little longer
   EventBus events_;
+  SwapThread swaps_;
   Maintenance maintenance_;
+  RecallSampler sampler_;
   TokenWaits token_waits_;
   std::atomic<bool> stopping_{false};
   // Creating and deleting, one at a time. Taken before the registry's lock, which is only for
@@ -254,6 +354,7 @@ class EngineImpl final : public Engine {
   const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
   EngineOperations operations_;
   Aliases aliases_;
+  const std::shared_ptr<Migrations> migrations_;
   DocumentStreams streams_;
   DocumentJobs jobs_;
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
@@ -273,12 +374,14 @@ absl::Status EngineImpl::Load() {
     }
     collections.push_back(std::make_shared<Collection>(record, ContextForCollections()));
   }
+  const auto hidden = migrations_->Open(collections);
+  if (!hidden.ok()) return hidden.status();
+  std::vector<std::shared_ptr<Collection>> all = collections;
+  all.insert(all.end(), hidden->begin(), hidden->end());
   std::set<uint32_t> uids;
-  for (const auto& collection : collections) uids.insert(collection->uid());
+  for (const auto& collection : all) uids.insert(collection->uid());
   RemoveStrayIndexFolders(options_.index_folder, uids);
-  if (absl::Status status = LoadShards(collections, options_.load_threads); !status.ok()) {
-    return status;
-  }
+  if (absl::Status status = LoadShards(all, options_.load_threads); !status.ok()) return status;
   int64_t documents = 0;
   for (auto& collection : collections) {
     const CollectionSpec& spec = collection->info().spec;
@@ -295,7 +398,9 @@ absl::Status EngineImpl::Load() {
     registry_->Insert(collection);
   }
   if (absl::Status status = aliases_.Load(); !status.ok()) return status;
-  if (absl::Status status = operations_.Load(); !status.ok()) return status;
+  if (absl::Status status = operations_.Load(migrations_->Operations()); !status.ok())
+    return status;
+  migrations_->Run();
   spdlog::info("loaded {} collections with {} documents in {}", collections.size(), documents,
                absl::FormatDuration(absl::Now() - start));
   return absl::OkStatus();
@@ -311,54 +416,10 @@ absl::StatusOr<std::shared_ptr<Collection>> EngineImpl::Find(std::string_view id
   return registry_->Find(id);
 }
 
-// A record with every default filled in, but without uid.
-absl::StatusOr<storage::CollectionRecord> EngineImpl::MakeRecord(const CollectionSpec& spec) const {
-  if (absl::Status status = CheckCollectionId("collection_id", spec.id); !status.ok()) {
-    return status;
-  }
-  if (spec.shard_count < 1 || spec.shard_count > Limits::kMaxShards) {
-    return InvalidField(
-        "collection.shard_count",
-        absl::StrCat("is ", spec.shard_count, ", must be 1 to ", Limits::kMaxShards));
-  }
-  storage::CollectionRecord record;
-  record.id = spec.id;
-  record.shard_count = static_cast<uint32_t>(spec.shard_count);
-  record.metric = ToStored(spec.metric);
-  record.create_time_us = absl::ToUnixMicros(absl::Now());
-  int dimension = spec.dimension;
-  if (!spec.model.empty()) {
-    const auto model = encoder_->Model(spec.model);
-    if (!model.ok()) return model.status();
-    if (dimension == 0) dimension = model->dimension;
-    const auto& fewer = model->matryoshka;
-    if (dimension != model->dimension &&
-        std::find(fewer.begin(), fewer.end(), dimension) == fewer.end()) {
-      return InvalidField(
-          "collection.dimension",
-          absl::StrCat("is ", dimension, ", but model `", spec.model, "` makes ", model->dimension,
-                       " values",
-                       fewer.empty() ? "" : absl::StrCat(" or ", absl::StrJoin(fewer, ", ")),
-                       "; leave it 0 to take ", model->dimension));
-    }
-    record.model = spec.model;
-    record.model_hash = model->hash;
-  }
-  if (dimension < 1 || dimension > Limits::kMaxDimension) {
-    return InvalidField("collection.dimension",
-                        absl::StrCat("is ", dimension, ", must be 1 to ", Limits::kMaxDimension,
-                                     ", or 0 with an embedding model"));
-  }
-  record.dimension = static_cast<uint32_t>(dimension);
-  if (absl::Status status = CheckIndexSpec(spec.index, dimension); !status.ok()) return status;
-  record.index = ToStored(spec.index);
-  return record;
-}
-
 absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec& spec,
                                                             bool validate_only) {
   if (absl::Status status = CheckRunning(); !status.ok()) return status;
-  absl::StatusOr<storage::CollectionRecord> record = MakeRecord(spec);
+  absl::StatusOr<storage::CollectionRecord> record = MakeCollectionRecord(spec, *encoder_);
   if (!record.ok()) return record.status();
   absl::MutexLock lock(&definitions_mu_);
   if (registry_->FindExact(spec.id).ok()) {
@@ -408,12 +469,12 @@ void EngineImpl::Tell(Event::Kind kind, const CollectionInfo& info, std::string_
 absl::StatusOr<CollectionInfo> EngineImpl::GetCollection(std::string_view id) const {
   const auto collection = Find(id);
   if (!collection.ok()) return collection.status();
-  return (*collection)->info();
+  return InfoOf(**collection);
 }
 
 std::vector<CollectionInfo> EngineImpl::ListCollections() const {
   std::vector<CollectionInfo> infos;
-  for (const auto& collection : registry_->All()) infos.push_back(collection->info());
+  for (const auto& collection : registry_->All()) infos.push_back(InfoOf(*collection));
   return infos;
 }
 
@@ -435,9 +496,14 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
   const absl::Status deleted =
       absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted"));
   (*collection)->Close(deleted);
+  migrations_->Close(**collection, deleted);
   if (absl::Status status = store_->DropCollection((*collection)->uid()); !status.ok()) {
     (*collection)->Reopen();  // nothing was removed
+    migrations_->Reopen(**collection);
     return status;
+  }
+  if (const uint32_t hidden = migrations_->Forget(**collection); hidden != 0) {
+    RemoveIndexFolder(options_.index_folder, hidden);
   }
   registry_->Erase(id);
   operations_.Drop(id, deleted);
@@ -448,20 +514,15 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
   return absl::OkStatus();
 }
 
-absl::StatusOr<CollectionStats> EngineImpl::GetCollectionStats(std::string_view id) const {
-  const auto collection = Find(id);
-  if (!collection.ok()) return collection.status();
-  return (*collection)->Stats();
-}
-
 absl::StatusOr<Operation::Info> EngineImpl::StartOperation(std::string_view collection,
                                                            Operation::Type type,
-                                                           std::span<const int> shards) {
+                                                           std::span<const int> shards,
+                                                           double min_recall) {
   // No collection goes away between the look-up and the request.
   absl::MutexLock lock(&definitions_mu_);
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
-  return operations_.Start(*found, type, shards);
+  return operations_.Start(*found, type, shards, min_recall);
 }
 
 absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view collection,
@@ -479,31 +540,6 @@ absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view col
   return status.ok() ? absl::StatusOr<Operation::Info>((*operation)->Snapshot()) : status;
 }
 
-absl::StatusOr<std::vector<WriteResult>> EngineImpl::Upsert(std::string_view collection,
-                                                            std::vector<DocumentWrite> writes,
-                                                            Truncate truncate,
-                                                            const CallContext& context) {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Upsert(std::move(writes), truncate, context);
-}
-
-absl::StatusOr<std::vector<WriteResult>> EngineImpl::Delete(std::string_view collection,
-                                                            std::span<const std::string> ids,
-                                                            const CallContext& context) {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Delete(ids, context);
-}
-
-absl::StatusOr<std::vector<std::optional<storage::Document>>> EngineImpl::Get(
-    std::string_view collection, std::span<const std::string> ids,
-    const storage::DocumentParts& parts, size_t max_bytes) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Get(ids, parts, max_bytes);
-}
-
 absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPage::Position& from,
                                         int limit, size_t max_bytes,
                                         const storage::DocumentParts& parts,
@@ -516,27 +552,13 @@ absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPag
   return (*found)->List(from, limit, max_bytes, parts, filter);
 }
 
-absl::StatusOr<int64_t> EngineImpl::Count(std::string_view collection,
-                                          std::string_view filter) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->Count(filter);
-}
-
-absl::StatusOr<std::vector<Facet>> EngineImpl::CountValues(std::string_view collection,
-                                                           std::span<const std::string> fields,
-                                                           std::string_view filter,
-                                                           int limit) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->CountValues(fields, filter, limit);
-}
-
 void EngineImpl::Shutdown() {
   BeginShutdown();
   if (stopping_.exchange(true)) return;
   if (reaper_.has_value()) reaper_->Stop();
+  sampler_.Stop();
   jobs_.Stop();
+  migrations_->Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {
     collection->Close(absl::UnavailableError("the server is stopping; try again"));
@@ -564,7 +586,16 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   auto engine = std::make_unique<EngineImpl>(options, store, encoder, metrics);
   if (absl::Status status = engine->Load(); !status.ok()) return status;
   engine->StartReaper();
+  engine->StartSampler();
   RegisterIndexGauges(engine->registry(), metrics);
+  metrics->gauge("vecino_filter_map_bytes",
+                 "Memory of maps from documents to rows of segments, for filters that are new.", {},
+                 [weak = std::weak_ptr<const SlotMaps>(engine->slot_maps())] {
+                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
+                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
+                 });
+  RegisterMigrationGauge(engine->migrations(), metrics);
+  RegisterRecallGauges(engine->registry(), metrics);
   return engine;
 }
 

@@ -22,8 +22,12 @@
 #include "server/engine/index_export.h"
 #include "server/engine/ingest.h"
 #include "server/engine/maintenance_policy.h"
+#include "server/engine/migration_info.h"
 #include "server/engine/operation.h"
 #include "server/engine/operation_estimate.h"
+#include "server/engine/recall_evaluation.h"
+#include "server/engine/recall_options.h"
+#include "server/engine/retrain_hooks.h"
 #include "server/engine/types.h"
 #include "server/metrics.h"
 #include "storage/store.h"
@@ -40,15 +44,20 @@ struct EngineOptions {
   size_t head_cache_bytes = size_t{64} << 20;  // of ids and times of documents found lately
   size_t filter_cache_bytes = size_t{64}
                               << 20;  // of what filters let pass, for those that come again
+  // Of where documents stand in segments, for filters that are new (SlotMaps); at most a 16th of
+  // MachineMemory.
+  int64_t slot_map_bytes = int64_t{256} << 20;
   int64_t index_memory_bytes = 0;  // that indexes may take; builds beyond are refused. 0: no limit
   // Of MachineMemory, that index files are kept in (SegmentFile::KeepInMemory); 0: none are.
   int index_locked_percent = 0;
   MaintenancePolicy maintenance;
+  RetrainHooks hooks;  // for tests
   // Tells update times and what has expired; tests have one of their own. Called from any thread.
   std::function<absl::Time()> clock = absl::Now;
   absl::Duration reap_interval = absl::Seconds(1);      // between looks for what has expired
   int document_streams = 16;                            // that may be open at once
   absl::Duration document_stream_age = absl::Hours(1);  // at most; infinite: no limit
+  RecallOptions recall;
 };
 
 struct IdPage {
@@ -69,12 +78,25 @@ struct EmbedRequest {
   int dimensions = 0;  // see encoder::EmbedOptions
 };
 
+struct RerankRequest {
+  std::string model;  // name without `models/`; empty: the only reranker
+  std::string_view query;
+  std::span<const std::string> texts;
+  Truncate truncate = Truncate::kAuto;
+};
+
 // One for each search, in order.
 using SearchBatchResult = std::vector<absl::StatusOr<SearchResult>>;
 
 struct Embedded {
   encoder::ModelInfo model;
   std::vector<encoder::EmbedResult> results;  // one for each text, in order
+  encoder::EmbedTimings timings;
+};
+
+struct RerankedTexts {
+  encoder::ModelInfo model;
+  std::vector<encoder::RerankResult> results;  // one for each text, in order
   encoder::EmbedTimings timings;
 };
 
@@ -126,15 +148,42 @@ class Engine {
   virtual absl::StatusOr<std::unique_ptr<EventBus::Watcher>> WatchEvents(
       std::string_view collection) = 0;
 
-  // Has maintenance retrain or compact shards of a collection; empty: all. While an operation of
-  // the same type over the same shards runs, that one is returned. INVALID_ARGUMENT for a shard
-  // that is none; FAILED_PRECONDITION: kRetrain under FLAT; RESOURCE_EXHAUSTED.
+  // Has maintenance retrain or compact shards of a collection; empty: all. min_recall: of kRetrain,
+  // 0 to 1; a build that finds less does not go live. While an operation of the same arguments
+  // runs, that one is returned. INVALID_ARGUMENT for a shard that is none or a bad min_recall;
+  // FAILED_PRECONDITION: kRetrain under FLAT; RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<Operation::Info> StartOperation(std::string_view collection,
                                                          Operation::Type type,
-                                                         std::span<const int> shards) = 0;
+                                                         std::span<const int> shards,
+                                                         double min_recall = 0) = 0;
   // What it would take. The same errors.
   virtual absl::StatusOr<OperationEstimate> EstimateOperation(
       std::string_view collection, Operation::Type type, std::span<const int> shards) const = 0;
+  // Makes embeddings by another model beside those there are; docs/migration.md. INVALID_ARGUMENT;
+  // NOT_FOUND (model); FAILED_PRECONDITION when the collection is in a migration or has these
+  // embeddings; RESOURCE_EXHAUSTED. The operation ends with FAILED_PRECONDITION when documents
+  // cannot be embedded and that is not allowed, or when the overlap is under min_overlap; cancelled
+  // it drops what was made.
+  virtual absl::StatusOr<Operation::Info> MigrateEmbeddings(std::string_view collection,
+                                                            const MigrationRequest& request) = 0;
+  // What it would take; embeds some documents with the new model to know. The same errors.
+  virtual absl::StatusOr<OperationEstimate> EstimateMigration(std::string_view collection,
+                                                              const MigrationRequest& request,
+                                                              const CallContext& context) const = 0;
+  // Has the collection use these embeddings from now on, with every write there is. Writes wait
+  // meanwhile; searches do not. No effect when it uses them already. FAILED_PRECONDITION without a
+  // migration, while the new ones are made, while a purge or a patch runs, or when documents would
+  // lose their vector; UNAVAILABLE when the writes under way take too long, or when the other side
+  // lacks too much: nothing has changed then.
+  virtual absl::StatusOr<CollectionInfo> SwitchEmbeddings(std::string_view collection,
+                                                          MigrationSide to,
+                                                          const CallContext& context) = 0;
+  // Removes the embeddings that the collection does not use. keep: those it does, or
+  // FAILED_PRECONDITION; nullopt: whichever. FAILED_PRECONDITION without a migration and while the
+  // new ones are made.
+  virtual absl::StatusOr<CollectionInfo> FinishMigration(std::string_view collection,
+                                                         std::optional<MigrationSide> keep) = 0;
+
   // The methods on operations return NOT_FOUND for an unknown collection or operation. Of
   // operations that are done the last 256 are kept, over restarts too; those of a deleted
   // collection are gone.
@@ -229,6 +278,13 @@ class Engine {
                                                         size_t max_bytes,
                                                         const CallContext& context) const = 0;
 
+  // Measures how much of the true nearest documents searches find, now. INVALID_ARGUMENT naming the
+  // field; FAILED_PRECONDITION: texts without a model. Blocks for as long as the exact searches
+  // take.
+  virtual absl::StatusOr<RecallEvaluation> EvaluateRecall(std::string_view collection,
+                                                          const RecallRequest& request,
+                                                          const CallContext& context) const = 0;
+
   // The index of one shard as a file for FAISS. INVALID_ARGUMENT for a shard that is none;
   // RESOURCE_EXHAUSTED while another IndexExport of the collection lives, or when memory or disk do
   // not suffice. Blocks until the file is made.
@@ -237,9 +293,14 @@ class Engine {
                                                                    const CallContext& context) = 0;
 
   // Embeds texts with a model by name; an empty name means the only one (INVALID_ARGUMENT when
-  // there are several).
+  // there are several, and for a reranker).
   virtual absl::StatusOr<Embedded> Embed(const EmbedRequest& request,
                                          const CallContext& context) = 0;
+  // Scores texts against a query. Of a text's own fault the result says it. INVALID_ARGUMENT
+  // (query, number of texts, an embedding model; several rerankers and none named);
+  // FAILED_PRECONDITION: no model named, and there is no reranker.
+  virtual absl::StatusOr<RerankedTexts> Rerank(const RerankRequest& request,
+                                               const CallContext& context) = 0;
   // Tokens of `text` by the tokenizer of the collection's model; see encoder::Encoder::CountTokens.
   // FAILED_PRECONDITION where a search by text has it: no model, or another than it was made with.
   virtual absl::StatusOr<int> CountTokens(std::string_view collection,

@@ -8,6 +8,7 @@
 
 namespace vecino::engine {
 
+class Migrations;
 class Registry;
 
 // References into the registry, looked up once. `metrics` must outlive it.
@@ -15,10 +16,12 @@ struct EngineMetrics {
   explicit EngineMetrics(Metrics* metrics);
 
   Counter& searches;
-  Counter& search_reruns;  // a hit was replaced or deleted between scan and fetch
+  Counter& search_reruns;   // a hit was replaced or deleted between scan and fetch
+  Counter& filter_rescans;  // an approximate search missed rows that a filter lets pass
   Histogram& search_embed;
   Histogram& search_scan;
   Histogram& search_fetch;
+  Histogram& search_rerank;
 
   Counter& upserts;  // documents written
   Counter& deletes;  // documents deleted
@@ -31,7 +34,8 @@ struct EngineMetrics {
   Counter& drains;
   Counter& merges;
   Counter& retrains;
-  Counter& calibrations;  // those apart from a retrain
+  Counter& retrains_rejected;  // whose builds did not go live
+  Counter& calibrations;       // those apart from a retrain
   Counter& graphs;
   Counter& maintenance_failures;
   Histogram& drain_time;
@@ -44,5 +48,11 @@ struct EngineMetrics {
 
 // What all collections of `registry` hold together. Gone when the registry is.
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
+void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics);
+
+// What is known of the recall of each collection, by where the queries came from, for the first
+// kMostRecallSeries of them; without samples there is no series. Gone when the registry is.
+inline constexpr int kMostRecallSeries = 1000;
+void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
 
 }  // namespace vecino::engine

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -25,6 +26,8 @@ const char* NameOf(Operation::Type type) {
       return "purge";
     case Operation::Type::kPatch:
       return "patch";
+    case Operation::Type::kMigrate:
+      return "migrate";
   }
   return "unknown";
 }
@@ -64,6 +67,7 @@ EngineOperations::EngineOperations(storage::Store* store, const Registry* regist
                }}) {}
 
 absl::Status EngineOperations::Put(const Operation::Info& info) const {
+  absl::ReaderMutexLock lock(&records_mu_);
   const auto collection = registry_.FindExact(info.collection);
   // With a deleted collection its records have gone.
   if (!collection.ok()) return absl::OkStatus();
@@ -77,6 +81,7 @@ absl::Status EngineOperations::Put(const Operation::Info& info) const {
 }
 
 void EngineOperations::Erase(const Operation::Info& info) const {
+  absl::ReaderMutexLock lock(&records_mu_);
   const auto collection = registry_.FindExact(info.collection);
   if (!collection.ok()) return;
   absl::Status status = store_.DeleteOperation((*collection)->uid(), info.number);
@@ -97,7 +102,7 @@ void EngineOperations::Tell(Event::Kind kind, const Operation::Info& info,
                    .message = std::move(message)});
 }
 
-absl::Status EngineOperations::Load() {
+absl::Status EngineOperations::Load(const std::set<std::string>& goes_on) {
   auto records = store_.ListOperations();
   if (!records.ok()) return records.status();
   absl::flat_hash_map<uint32_t, std::string> ids;
@@ -120,16 +125,40 @@ absl::Status EngineOperations::Load() {
       return status;
     }
   }
-  kept_.Restore(std::move(infos));
+  kept_.Restore(std::move(infos),
+                [&](const Operation::Info& info) { return goes_on.contains(info.id); });
   return absl::OkStatus();
+}
+
+std::string EngineOperations::FindChanging(const Collection& collection) const {
+  for (const auto& operation :
+       kept_.List(collection.info().spec.id, "", std::numeric_limits<size_t>::max())) {
+    const bool changes = operation->type() == Operation::Type::kPurge ||
+                         operation->type() == Operation::Type::kPatch;
+    if (changes && operation->working()) return operation->id();
+  }
+  return "";
+}
+
+std::shared_ptr<Operation> EngineOperations::FindOperation(std::string_view collection,
+                                                           std::string_view id) const {
+  auto found = kept_.Find(collection, id);
+  return found.ok() ? *std::move(found) : nullptr;
+}
+
+absl::Status EngineOperations::WhileQuiet(absl::FunctionRef<absl::Status()> fn) {
+  absl::MutexLock lock(&records_mu_);
+  return fn();
 }
 
 absl::StatusOr<OperationRegistry::Created> EngineOperations::Make(const Collection& collection,
                                                                   Operation::Type type,
-                                                                  std::span<const int> shards) {
+                                                                  std::span<const int> shards,
+                                                                  double min_recall) {
+  if (absl::Status status = CheckRecallGate(min_recall); !status.ok()) return status;
   const auto numbers = ReadShards(collection, type, shards);
   if (!numbers.ok()) return numbers.status();
-  auto created = kept_.Create(collection.info().spec.id, type, *numbers);
+  auto created = kept_.Create(collection.info().spec.id, type, *numbers, min_recall);
   if (created.ok() && created->made) {
     const Operation::Info info = created->operation->Snapshot();
     Tell(Event::Kind::kOperationStarted, info,
@@ -141,8 +170,8 @@ absl::StatusOr<OperationRegistry::Created> EngineOperations::Make(const Collecti
 
 absl::StatusOr<Operation::Info> EngineOperations::Start(
     const std::shared_ptr<Collection>& collection, Operation::Type type,
-    std::span<const int> shards) {
-  const auto created = Make(*collection, type, shards);
+    std::span<const int> shards, double min_recall) {
+  const auto created = Make(*collection, type, shards, min_recall);
   if (!created.ok()) return created.status();
   Operation::Info info = created->operation->Snapshot();
   if (created->made) collection->Request(created->operation);

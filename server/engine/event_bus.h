@@ -24,6 +24,8 @@ struct Event {
     kDrain,
     kMerge,
     kRetrain,
+    kRetrainStage,     // a retrain goes on to another stage
+    kRetrainRejected,  // its build was not good enough; the old index serves on
     kCalibrate,
     kGraph,
     kFailure,
@@ -32,6 +34,7 @@ struct Event {
     kAliasChanged,
     kOperationStarted,
     kOperationEnded,
+    kMigration,
   };
 
   absl::Time time;         // set by Publish

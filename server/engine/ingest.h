@@ -20,6 +20,10 @@ struct IngestWrite {
   bool has_fields = false;
   WriteResult result;    // without a token when the item was done on a stream before
   bool settled = false;  // `result` is final
+  // Of the last Prepare: the collection's side that it was for, and whether that side's model makes
+  // the vector.
+  uint32_t prepared_for = 0;
+  bool embedded = false;
 };
 
 // How near the server is to what it can take, each 0 (far from it) to 1 (at it).

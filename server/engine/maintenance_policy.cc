@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "server/engine/drift.h"
 
 namespace vecino::engine {
 namespace {
@@ -72,32 +72,34 @@ MaintenanceStep Merge(const MaintenanceState& state, const MaintenancePolicy& po
 }
 
 MaintenanceStep Retrain(const MaintenanceState& state, const MaintenancePolicy& policy) {
-  const auto all = [&](std::string why) {
-    return MaintenanceStep{Kind::kRetrain, 0, state.segments.size(), std::move(why)};
+  const auto all = [&](absl::Time not_before, auto why) -> MaintenanceStep {
+    if (not_before <= state.now) return {Kind::kRetrain, 0, state.segments.size(), why()};
+    MaintenanceStep none;
+    none.look_again = not_before;
+    return none;
   };
-  const int64_t rows = Rows(state);
   if (state.generation == 0) {
+    const int64_t rows = Rows(state);
     if (rows <= policy.exact_rows) return {};
-    return all(absl::StrCat(rows, " rows, more than ", policy.exact_rows,
-                            " that are quick to compare one by one"));
+    return all(state.retrain_not_before, [&] {
+      return absl::StrCat(rows, " rows, more than ", policy.exact_rows,
+                          " that are quick to compare one by one");
+    });
   }
-  if (static_cast<double>(rows) > policy.max_growth * static_cast<double>(state.trained_rows)) {
-    return all(absl::StrCat("grown to ", rows, " rows from ", state.trained_rows,
-                            " that generation ", state.generation, " was trained for"));
+  const auto signals = MeasureDrift(state, policy);
+  MaintenanceStep none;
+  for (const Drift drift : {Drift::kGrowth, Drift::kAssignmentError, Drift::kImbalance,
+                            Drift::kQuantizationError, Drift::kRecall}) {
+    if (!signals[static_cast<size_t>(drift)].due) continue;
+    const absl::Time not_before = drift == Drift::kRecall
+                                      ? std::max(state.retrain_not_before, state.recall_not_before)
+                                      : state.retrain_not_before;
+    MaintenanceStep step = all(not_before, [&] { return DescribeDrift(drift, state, policy); });
+    step.for_recall = drift == Drift::kRecall;
+    if (step.kind != Kind::kNone) return step;
+    none.look_again = std::min(none.look_again, step.look_again);
   }
-  const double enough = std::max(static_cast<double>(policy.min_drift_rows),
-                                 policy.min_drift_share * static_cast<double>(state.trained_rows));
-  if (static_cast<double>(state.recent_rows) < enough || state.segments.empty()) return {};
-  if (state.recent_error > policy.max_error_growth * state.base_error) {
-    return all(
-        absl::StrFormat("the last %d rows lie %.2f from their centroids, those of training %.2f",
-                        state.recent_rows, state.recent_error, state.base_error));
-  }
-  if (state.imbalance > policy.max_imbalance_growth * state.base_imbalance) {
-    return all(absl::StrFormat("imbalance of lists rose from %.2f to %.2f", state.base_imbalance,
-                               state.imbalance));
-  }
-  return {};
+  return none;
 }
 
 MaintenanceStep Graph(const MaintenanceState& state, const MaintenancePolicy& policy) {
@@ -167,7 +169,9 @@ MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy&
   if (tail.kind != Kind::kNone) return tail;
   if (MaintenanceStep step = Calibrate(state, policy); step.kind != Kind::kNone) return step;
   MaintenanceStep graph = Graph(state, policy);
-  if (graph.kind == Kind::kNone) graph.look_again = std::min(graph.look_again, tail.look_again);
+  if (graph.kind == Kind::kNone) {
+    graph.look_again = std::min({graph.look_again, tail.look_again, retrain.look_again});
+  }
   return graph;
 }
 

@@ -141,7 +141,7 @@ std::string EncodeManifest(const Manifest& manifest) {
   return bytes;
 }
 
-absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
+absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes, LabelScheme labels) {
   const auto damaged = [&] {
     return absl::DataLossError(absl::StrCat(
         "a shard manifest of ", bytes.size(), " bytes",
@@ -174,10 +174,12 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
   manifest.generation = reader.Fixed64();
   const uint64_t count = reader.Fixed64();
   uint64_t last = 0;
+  // Of the version behind those that were drained whole some passages may have been.
+  const uint64_t most = labels.Last(manifest.drained_through + (labels.chunked() ? 1 : 0));
   for (uint64_t i = 0; i < count; ++i) {
     Manifest::Segment segment;
     if (!DecodeSegment(&reader, &segment) || segment.first_label <= last ||
-        segment.last_label > manifest.drained_through) {
+        segment.last_label > most) {
       return damaged();
     }
     last = segment.last_label;

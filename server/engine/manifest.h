@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/engine/label_scheme.h"
 #include "server/index/segment_kind.h"
 
 namespace vecino::engine {
@@ -50,8 +51,9 @@ struct Manifest {
 // docs/storage_format.md describes the bytes.
 std::string EncodeManifest(const Manifest& manifest);
 
-// DATA_LOSS when `bytes` is not a whole manifest of a known version. One of version 1, which knew
-// no files, comes back with one segment over all that was drained.
-absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes);
+// DATA_LOSS when `bytes` is not a whole manifest of a known version, with labels as `labels` makes
+// them. One of version 1, which knew no files, comes back with one segment over all that was
+// drained.
+absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes, LabelScheme labels = {});
 
 }  // namespace vecino::engine

@@ -6,8 +6,12 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "server/index/calibration.h"
+#include "server/index/generation.h"
 #include "server/index/int8_rows.h"
 #include "server/index/pq_scan.h"
+#include "server/index/training.h"
+#include "server/index/trial.h"
 
 namespace vecino::engine {
 
@@ -51,6 +55,36 @@ int64_t PredictBuildBytes(index::SegmentKind kind, int64_t rows, int dimension,
   // Plan, lists, order; the sample as floats and as bytes.
   return rows * (kind == index::SegmentKind::kIvf ? 24 : 8) +
          sample_rows * (4 + 1) * static_cast<int64_t>(dimension);
+}
+
+int64_t PredictRetrainBytes(const index::IndexSpec& spec, int64_t rows, int dimension,
+                            int threads) {
+  const int64_t d = dimension;
+  const int nlist = spec.nlist > 0 ? spec.nlist : index::Generation::DefaultLists(rows);
+  const int64_t trained = rows >= index::kLeastHeldOutOf ? rows - rows / 16 : rows;
+  const int64_t sample = std::min(trained, index::Generation::SampleRows(nlist));
+  const auto lists = std::min<int64_t>(nlist, std::max<int64_t>(sample / 39, 1));
+  const int64_t bytes_of_row = (d + 3) / 4 * 4;  // one a dimension
+  const int64_t index = PredictIndexBytes(index::SegmentKind::kIvf, spec, rows, dimension, false);
+  const int64_t tasks = std::max(threads, 1);
+  // Centroids as floats, as bytes for searches and as columns for assignment, and their codes.
+  const int64_t generation =
+      lists * (4 * d + static_cast<int64_t>(index::Int8Stride(d)) + bytes_of_row + d / 8 + 20);
+  // The sample as floats and as bytes with scale and norm, its numbers, lists, scores and members
+  // of lists; centroids, and as columns.
+  const int64_t training =
+      sample * (4 * d + bytes_of_row + 24) + lists * (4 * d + bytes_of_row + 40);
+  // Where each row comes from, its list and its place, or its place, label and order; or its place
+  // and scales, and a section in pieces of a megabyte.
+  const int64_t encoding = std::max(rows * 24, rows * 16 + (int64_t{4} << 20) * tasks) + (1 << 20);
+  // Half of the rows are copied at most, and the gaps of each query's lists.
+  const int64_t calibration =
+      std::min(index::CalibrationBytes(dimension, static_cast<int>(lists)),
+               rows * 2 * d + index::kCalibrationQueries * lists * 4) +
+      rows * 4 + index::TrialBytes(rows, dimension, threads);
+  const int64_t trial = index::TrialBytes(rows, dimension, threads) + rows / 8;
+  return std::max(
+      {training, generation + encoding, index + generation + std::max(calibration, trial)});
 }
 
 int64_t MachineMemory() {

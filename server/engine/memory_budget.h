@@ -20,6 +20,10 @@ int64_t PredictIndexBytes(index::SegmentKind kind, const index::IndexSpec& spec,
 int64_t PredictBuildBytes(index::SegmentKind kind, int64_t rows, int dimension,
                           int64_t sample_rows);
 
+// Bytes that a retrain of AUTO takes at its peak beside what is there, floats in mapped files left
+// out, with so many threads. Within 15% of what is measured (retrain_memory_test).
+int64_t PredictRetrainBytes(const index::IndexSpec& spec, int64_t rows, int dimension, int threads);
+
 // Memory that this process may use, in bytes: the machine's, or the limit of its cgroup if that is
 // lower.
 int64_t MachineMemory();
@@ -36,6 +40,9 @@ class MemoryBudget {
   void Release(int64_t bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
   // Counts what is there anyway, such as tails and segments after a start.
   void Add(int64_t bytes) { used_.fetch_add(bytes, std::memory_order_relaxed); }
+
+  // Whether so many bytes of a cache, which is not counted, fit beside what is.
+  bool HasRoomFor(int64_t bytes) const { return limit_ == 0 || used() + bytes <= limit_; }
 
   int64_t used() const { return used_.load(std::memory_order_relaxed); }
   int64_t limit() const { return limit_; }

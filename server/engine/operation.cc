@@ -20,6 +20,22 @@ std::vector<int> ShardsOf(const std::vector<Operation::Part>& parts) {
   return shards;
 }
 
+// Of an operation whose parts are done.
+absl::Status StatusOf(const std::vector<Operation::Part>& parts) {
+  using Kind = Operation::Outcome::Kind;
+  const Operation::Part* rejected = nullptr;
+  bool published = false;
+  for (const Operation::Part& part : parts) {
+    if (!part.status.ok()) return part.status;
+    published = published || part.outcome.kind == Kind::kPublished;
+    if (rejected == nullptr && part.outcome.kind == Kind::kRejected) rejected = &part;
+  }
+  if (rejected == nullptr || published) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("no new build went live, the old index serves on; shard ", rejected->shard, ": ",
+                   rejected->outcome.reason));
+}
+
 absl::Status CutShortError() {
   return absl::AbortedError(
       "the server restarted while it ran; what is left of it was not done, so start it again");
@@ -28,7 +44,7 @@ absl::Status CutShortError() {
 }  // namespace
 
 Operation::Operation(std::string id, std::string collection, Type type, std::vector<int> shards,
-                     uint64_t number, EndFn on_end)
+                     uint64_t number, EndFn on_end, double min_recall)
     : id_(std::move(id)),
       collection_(std::move(collection)),
       number_(number),
@@ -36,6 +52,7 @@ Operation::Operation(std::string id, std::string collection, Type type, std::vec
       shards_(std::move(shards)),
       create_time_(absl::Now()),
       on_end_(std::move(on_end)),
+      min_recall_(min_recall),
       open_(shards_.size()),
       done_(shards_.empty()) {
   for (const int shard : shards_) {
@@ -46,16 +63,19 @@ Operation::Operation(std::string id, std::string collection, Type type, std::vec
   if (parts_.empty()) end_time_ = create_time_;
 }
 
-Operation::Operation(const Info& info)
+Operation::Operation(const Info& info, EndFn on_end)
     : id_(info.id),
       collection_(info.collection),
       number_(info.number),
       type_(info.type),
       shards_(ShardsOf(info.parts)),
       create_time_(info.create_time),
+      on_end_(std::move(on_end)),
+      min_recall_(0),
       cancel_(info.cancel_requested),
-      open_(0),
-      done_(true),
+      open_(static_cast<size_t>(std::count_if(info.parts.begin(), info.parts.end(),
+                                              [](const Part& part) { return !part.done; }))),
+      done_(open_ == 0),
       end_time_(info.end_time),
       parts_(info.parts) {}
 
@@ -84,10 +104,9 @@ Operation::Info Operation::SnapshotLocked() const {
             .done = done_,
             .cancel_requested = cancel_,
             .status = {},
-            .parts = parts_};
-  for (const Part& part : parts_) {
-    if (info.done && info.status.ok()) info.status = part.status;
-  }
+            .parts = parts_,
+            .migration = migration_};
+  if (info.done) info.status = StatusOf(parts_);
   return info;
 }
 
@@ -100,7 +119,12 @@ Operation::Part* Operation::OpenPart(int shard) {
 
 void Operation::FinishPart(Part* part, absl::Status status) {
   part->done = true;
-  part->stage = status.ok() ? "done" : absl::IsCancelled(status) ? "cancelled" : "failed";
+  using Kind = Outcome::Kind;
+  part->stage = absl::IsCancelled(status)                ? "cancelled"
+                : !status.ok()                           ? "failed"
+                : part->outcome.kind == Kind::kPublished ? "published"
+                : part->outcome.kind == Kind::kRejected  ? "rejected"
+                                                         : "done";
   part->status = std::move(status);
   if (--open_ == 0) end_time_ = absl::Now();
 }
@@ -108,9 +132,7 @@ void Operation::FinishPart(Part* part, absl::Status status) {
 void Operation::Close(Info info) {
   if (on_end_ != nullptr) {
     info.done = true;
-    for (const Part& part : info.parts) {
-      if (info.status.ok()) info.status = part.status;
-    }
+    info.status = StatusOf(info.parts);
     on_end_(info);
   }
   absl::MutexLock lock(&mu_);
@@ -125,6 +147,17 @@ void Operation::Report(int shard, std::string_view stage, int64_t rows_done, int
   part->stage = std::string(stage);
   part->rows_done = rows_done;
   part->rows_total = rows_total;
+}
+
+void Operation::ReportOutcome(int shard, Outcome outcome) {
+  absl::MutexLock lock(&mu_);
+  if (Part* const part = OpenPart(shard); part != nullptr) part->outcome = std::move(outcome);
+}
+
+void Operation::Describe(MigrationInfo migration) {
+  auto next = std::make_shared<const MigrationInfo>(std::move(migration));
+  absl::MutexLock lock(&mu_);
+  migration_.swap(next);
 }
 
 void Operation::Finish(int shard, absl::Status status) {
@@ -188,13 +221,26 @@ OperationRegistry::OperationRegistry(OperationJournal journal)
     : journal_(std::move(journal)),
       prefix_(absl::StrCat(absl::Hex(absl::ToUnixMillis(absl::Now())), "-")) {}
 
-void OperationRegistry::Restore(std::vector<Operation::Info> infos) {
+Operation::EndFn OperationRegistry::OnEnd() {
+  return [this](const Operation::Info& info) {
+    // Where it is not written, the next start says that it was cut short.
+    if (journal_.put) journal_.put(info).IgnoreError();
+    if (journal_.ended) journal_.ended(info);
+  };
+}
+
+void OperationRegistry::Restore(std::vector<Operation::Info> infos,
+                                const std::function<bool(const Operation::Info&)>& goes_on) {
   std::vector<Operation::Info> cut_short;
   {
     absl::MutexLock lock(&mu_);
     for (Operation::Info& info : infos) {
       next_ = std::max(next_, info.number + 1);
       const bool was_done = info.done;
+      if (!was_done && goes_on != nullptr && goes_on(info)) {
+        operations_.emplace(info.number, std::make_shared<Operation>(info, OnEnd()));
+        continue;
+      }
       if (!was_done) {
         info.done = true;
         info.end_time = absl::Now();
@@ -237,9 +283,12 @@ absl::StatusOr<OperationRegistry::Map::const_iterator> OperationRegistry::Place(
                    "`; of operations that are done the last ", kKeptDone, " are kept"));
 }
 
-absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
-    std::string_view collection, Operation::Type type, const std::vector<int>& shards) {
-  const bool by_filter = type == Operation::Type::kPurge || type == Operation::Type::kPatch;
+absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(std::string_view collection,
+                                                                     Operation::Type type,
+                                                                     const std::vector<int>& shards,
+                                                                     double min_recall) {
+  const bool always_new = type == Operation::Type::kPurge || type == Operation::Type::kPatch ||
+                          type == Operation::Type::kMigrate;
   std::vector<std::shared_ptr<Operation>> dropped;
   std::shared_ptr<Operation> made;
   {
@@ -248,9 +297,9 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     for (const auto& [number, operation] : operations_) {
       if (operation->done()) continue;
       ++running;
-      if (!by_filter && operation->collection() == collection && operation->type() == type &&
-          operation->shards() == shards && operation->working() &&
-          operation->CheckCancelled().ok()) {
+      if (!always_new && operation->collection() == collection && operation->type() == type &&
+          operation->shards() == shards && operation->min_recall() == min_recall &&
+          operation->working() && operation->CheckCancelled().ok()) {
         return Created{operation, false};
       }
     }
@@ -270,12 +319,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(
     }
     const uint64_t number = next_++;
     made = std::make_shared<Operation>(absl::StrCat(prefix_, number), std::string(collection), type,
-                                       shards, number, [this](const Operation::Info& info) {
-                                         // Where it is not written, the next start says that it
-                                         // was cut short.
-                                         if (journal_.put) journal_.put(info).IgnoreError();
-                                         if (journal_.ended) journal_.ended(info);
-                                       });
+                                       shards, number, OnEnd(), min_recall);
     operations_.emplace(number, made);
   }
   if (journal_.erase) {

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/engine/migration_info.h"
 #include "server/engine/types.h"
 
 namespace vecino::engine {
@@ -23,15 +24,29 @@ namespace vecino::engine {
 // any thread.
 class Operation {
  public:
-  enum class Type { kRetrain, kCompact, kPurge, kPatch };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate };
 
+  // How a retrain of one shard ended, and what was measured on the way.
+  struct Outcome {
+    enum class Kind { kNone, kPublished, kRejected, kNotNeeded };
+    Kind kind = Kind::kNone;
+    std::string reason;  // of kRejected and kNotNeeded
+    // Of old and new build on the same queries; 0: not measured.
+    double recall_before = 0, recall_after = 0;
+    int64_t rows_before = 0, rows_after = 0;  // compared by a search, the mean
+
+    bool operator==(const Outcome&) const = default;
+  };
   struct Part {
     int shard = 0;
-    std::string stage;  // "waiting", "training", "encoding", "calibrating", "merging", "done", ...
+    // "waiting", "draining", "training", "encoding", "catching up", "calibrating", "validating",
+    // "merging"; at the end "published", "rejected", "done", "cancelled", "failed".
+    std::string stage;
     int64_t rows_done = 0;   // of this stage
     int64_t rows_total = 0;  // 0: not known
     bool done = false;
     absl::Status status;  // when done
+    Outcome outcome;      // of kRetrain
   };
   struct Info {
     std::string id;       // unique in the store; [a-z0-9-]
@@ -41,22 +56,29 @@ class Operation {
     absl::Time create_time, end_time;  // end: infinite future until done
     bool done = false;
     bool cancel_requested = false;
-    absl::Status status;  // when done: the first part's that is not OK
+    // When done: the first part's that is not OK; FAILED_PRECONDITION where a build was rejected
+    // and none published.
+    absl::Status status;
     std::vector<Part> parts;
+    // kMigrate, of this start: how it stood when the work on it last said so. Null: not known.
+    std::shared_ptr<const MigrationInfo> migration;
   };
 
   // Told how it ended, once, before anybody sees that it is done. No lock is held.
   using EndFn = std::function<void(const Info&)>;
 
+  // min_recall: of kRetrain.
   Operation(std::string id, std::string collection, Type type, std::vector<int> shards,
-            uint64_t number = 0, EndFn on_end = nullptr);
-  // One that an earlier start left; info.done.
-  explicit Operation(const Info& info);
+            uint64_t number = 0, EndFn on_end = nullptr, double min_recall = 0);
+  // One that an earlier start left; info.done, or the work goes on and ends with on_end.
+  explicit Operation(const Info& info, EndFn on_end = nullptr);
 
   const std::string& id() const { return id_; }
   Type type() const { return type_; }
   const std::string& collection() const { return collection_; }
   const std::vector<int>& shards() const { return shards_; }
+  // Of kRetrain: a build that finds less is rejected; 0: none is for that.
+  double min_recall() const { return min_recall_; }
   bool done() const;
   // Whether a part of it is not done: false a moment before done.
   bool working() const;
@@ -65,7 +87,9 @@ class Operation {
   // For whoever works on a shard's part. A part that is done stays as it is; a shard that is no
   // part of it is ignored.
   void Report(int shard, std::string_view stage, int64_t rows_done, int64_t rows_total);
+  void ReportOutcome(int shard, Outcome outcome);
   void Finish(int shard, absl::Status status);
+  void Describe(MigrationInfo migration);
   // CANCELLED once Cancel was called.
   absl::Status CheckCancelled() const;
 
@@ -90,6 +114,7 @@ class Operation {
   const std::vector<int> shards_;
   const absl::Time create_time_;
   const EndFn on_end_;
+  const double min_recall_;
   mutable absl::Mutex mu_;
   mutable absl::CondVar changed_;
   bool cancel_ ABSL_GUARDED_BY(mu_) = false;
@@ -97,6 +122,7 @@ class Operation {
   bool done_ ABSL_GUARDED_BY(mu_);
   absl::Time end_time_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::vector<Part> parts_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<const MigrationInfo> migration_ ABSL_GUARDED_BY(mu_);
 };
 
 // Where the registry writes down what it has, so that the next start knows it. Any may be null.
@@ -119,20 +145,21 @@ class OperationRegistry {
   explicit OperationRegistry(OperationJournal journal = {});
 
   // What an earlier start left, in any order. One that was not done is now, with ABORTED: the work
-  // is safe to cut short and to repeat, but whether to repeat it is its caller's choice. Before
-  // anything else.
-  void Restore(std::vector<Operation::Info> infos);
+  // is safe to cut short and to repeat, but whether to repeat it is its caller's choice. Those that
+  // `goes_on` (null: none) says of that their work goes on do. Before anything else.
+  void Restore(std::vector<Operation::Info> infos,
+               const std::function<bool(const Operation::Info&)>& goes_on = nullptr);
 
   struct Created {
     std::shared_ptr<Operation> operation;
     bool made = false;  // otherwise it ran already
   };
-  // The operation that runs already with the same type and shards, unless it was cancelled; so a
-  // request that is sent twice is done once. (kPurge and kPatch say more than that: always a new
-  // one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when kMaxRunning run; what
-  // the journal says when it refuses. shards: ascending. One call at a time.
+  // The operation that runs already with the same arguments, unless it was cancelled; so a
+  // request that is sent twice is done once. (kPurge, kPatch and kMigrate say more than that:
+  // always a new one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when
+  // kMaxRunning run; what the journal says when it refuses. shards: ascending. One call at a time.
   absl::StatusOr<Created> Create(std::string_view collection, Operation::Type type,
-                                 const std::vector<int>& shards);
+                                 const std::vector<int>& shards, double min_recall = 0);
   // NOT_FOUND, naming both.
   absl::StatusOr<std::shared_ptr<Operation>> Find(std::string_view collection,
                                                   std::string_view id) const;
@@ -149,6 +176,7 @@ class OperationRegistry {
 
  private:
   using Map = absl::btree_map<uint64_t, std::shared_ptr<Operation>>;
+  Operation::EndFn OnEnd();
   // The number in an id; 0: it is none.
   static uint64_t NumberOf(std::string_view id);
   absl::StatusOr<Map::const_iterator> Place(std::string_view collection, std::string_view id) const

@@ -4,7 +4,9 @@
 #include <functional>
 
 #include "server/engine/memory_budget.h"
+#include "server/index/calibration.h"
 #include "server/index/generation.h"
+#include "server/index/trial.h"
 
 namespace vecino::engine {
 namespace {
@@ -38,7 +40,9 @@ double BuildSeconds(SegmentKind kind, bool retrain, const IndexSpec& spec, int64
       return 0;
     case SegmentKind::kIvf: {
       if (!retrain) return 0;  // codes are copied
-      return ListProducts(rows, nlist, sample, index::Generation::kPasses, dimension) /
+      // Calibration and the trial compare their queries with every row.
+      const double compared = cells * (index::kCalibrationQueries + index::Trial::kQueries);
+      return (ListProducts(rows, nlist, sample, index::Generation::kPasses, dimension) + compared) /
                  kByteProductsPerSecond +
              cells * kEncodeSeconds;
     }
@@ -79,7 +83,9 @@ OperationEstimate EstimateOperation(Operation::Type type, const IndexSpec& spec,
     estimate.rows += rows;
     estimate.deleted_rows += shard.deleted_rows;
     estimate.index_bytes += bytes;
-    peaks.push_back(bytes + PredictBuildBytes(kind, rows, dimension, sample));
+    const bool trains = kind == SegmentKind::kIvf && type == Operation::Type::kRetrain;
+    peaks.push_back(trains ? PredictRetrainBytes(spec, rows, dimension, threads)
+                           : bytes + PredictBuildBytes(kind, rows, dimension, 0));
     seconds += one;
     longest = std::max(longest, one);
   }

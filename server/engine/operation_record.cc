@@ -1,5 +1,8 @@
 #include "server/engine/operation_record.h"
 
+#include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +13,11 @@ namespace vecino::engine {
 namespace {
 
 // On disk: never renumber.
-constexpr uint64_t kRetrain = 1, kCompact = 2, kPurge = 3, kPatch = 4;
+constexpr uint64_t kRetrain = 1, kCompact = 2, kPurge = 3, kPatch = 4, kMigrate = 5;
 constexpr uint8_t kDone = 1, kCancelRequested = 2;  // flags
+// Behind the parts, in records of retrains: how each ended.
+constexpr uint8_t kOutcomes = 1;
+constexpr double kRecallUnit = 1e-6;
 
 uint64_t ToStored(Operation::Type type) {
   switch (type) {
@@ -23,13 +29,16 @@ uint64_t ToStored(Operation::Type type) {
       return kPurge;
     case Operation::Type::kPatch:
       return kPatch;
+    case Operation::Type::kMigrate:
+      return kMigrate;
   }
   return 0;
 }
 
 bool FromStored(uint64_t stored, Operation::Type* type) {
   using Type = Operation::Type;
-  for (const Type known : {Type::kRetrain, Type::kCompact, Type::kPurge, Type::kPatch}) {
+  for (const Type known :
+       {Type::kRetrain, Type::kCompact, Type::kPurge, Type::kPatch, Type::kMigrate}) {
     if (ToStored(known) != stored) continue;
     *type = known;
     return true;
@@ -68,6 +77,37 @@ bool ReadPart(storage::ByteReader& reader, Operation::Part* part) {
   return true;
 }
 
+using OutcomeKind = Operation::Outcome::Kind;
+constexpr OutcomeKind kOutcomeKinds[] = {OutcomeKind::kNone, OutcomeKind::kPublished,
+                                         OutcomeKind::kRejected, OutcomeKind::kNotNeeded};
+
+void AppendOutcome(const Operation::Outcome& outcome, std::string* bytes) {
+  uint64_t kind = 0;
+  while (kOutcomeKinds[kind] != outcome.kind) ++kind;
+  storage::AppendVarint(kind, bytes);
+  storage::AppendBytes(outcome.reason, bytes);
+  for (const double recall : {outcome.recall_before, outcome.recall_after}) {
+    storage::AppendSignedVarint(std::llround(recall / kRecallUnit), bytes);
+  }
+  storage::AppendSignedVarint(outcome.rows_before, bytes);
+  storage::AppendSignedVarint(outcome.rows_after, bytes);
+}
+
+bool ReadOutcome(storage::ByteReader& reader, Operation::Outcome* outcome) {
+  uint64_t kind = 0;
+  int64_t before = 0, after = 0;
+  if (!reader.ReadVarint(&kind) || kind >= std::size(kOutcomeKinds) ||
+      !ReadString(reader, &outcome->reason) || !reader.ReadSignedVarint(&before) ||
+      !reader.ReadSignedVarint(&after) || !reader.ReadSignedVarint(&outcome->rows_before) ||
+      !reader.ReadSignedVarint(&outcome->rows_after)) {
+    return false;
+  }
+  outcome->kind = kOutcomeKinds[kind];
+  outcome->recall_before = static_cast<double>(before) * kRecallUnit;
+  outcome->recall_after = static_cast<double>(after) * kRecallUnit;
+  return true;
+}
+
 }  // namespace
 
 std::string EncodeOperation(const Operation::Info& info) {
@@ -90,6 +130,13 @@ std::string EncodeOperation(const Operation::Info& info) {
     const absl::string_view message = part.status.message();
     storage::AppendBytes({message.data(), message.size()}, &bytes);
   }
+  const bool outcomes = std::any_of(info.parts.begin(), info.parts.end(), [](const auto& part) {
+    return part.outcome != Operation::Outcome();
+  });
+  if (outcomes) {
+    storage::AppendByte(kOutcomes, &bytes);
+    for (const Operation::Part& part : info.parts) AppendOutcome(part.outcome, &bytes);
+  }
   return bytes;
 }
 
@@ -108,6 +155,11 @@ absl::StatusOr<Operation::Info> DecodeOperation(std::string_view collection, uin
               parts <= Limits::kMaxShards;
   for (uint64_t i = 0; good && i < parts; ++i) {
     good = ReadPart(reader, &info.parts.emplace_back());
+  }
+  uint8_t behind = 0;
+  if (good && !reader.done()) {
+    good = reader.ReadByte(&behind) && behind == kOutcomes;
+    for (Operation::Part& part : info.parts) good = good && ReadOutcome(reader, &part.outcome);
   }
   if (!good || !reader.done()) {
     return absl::DataLossError(

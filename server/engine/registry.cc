@@ -1,5 +1,7 @@
 #include "server/engine/registry.h"
 
+#include <algorithm>
+
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -74,6 +76,17 @@ void Registry::Erase(std::string_view id) {
   }
 }
 
+void Registry::Replace(std::shared_ptr<Collection> collection) {
+  std::shared_ptr<Collection> before;  // freed after the lock
+  absl::MutexLock lock(&mu_);
+  const auto it = collections_.find(collection->info().spec.id);
+  if (it == collections_.end()) return;
+  before = std::exchange(it->second, collection);
+  for (auto& [alias, target] : aliases_) {
+    if (target == before) target = collection;
+  }
+}
+
 void Registry::Clear() {
   absl::MutexLock lock(&mu_);
   aliases_.clear();
@@ -92,6 +105,18 @@ Registry::Totals Registry::Sum() const {
       totals.sums.deleted_rows += shard.deleted_rows;
       totals.sums.tail_bytes += shard.tail_bytes;
       totals.sums.segment_bytes += shard.segment_bytes;
+      totals.sums.field_bytes += shard.field_bytes;
+      for (size_t i = 0; i < shard.drift.size() && i < totals.drift.size(); ++i) {
+        const ShardStats::DriftInfo& signal = shard.drift[i];
+        totals.drift[i].due += signal.due;
+        if (signal.limit <= 0 || signal.value <= 0) continue;
+        // Of recall the lowest is the worst, of all else the highest.
+        const bool low = i == static_cast<size_t>(Drift::kRecall);
+        double& worst = totals.drift[i].worst;
+        worst = worst == 0 ? signal.value
+                : low      ? std::min(worst, signal.value)
+                           : std::max(worst, signal.value);
+      }
     }
   }
   return totals;

@@ -1,6 +1,7 @@
 // The collections of a server, by id.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/engine/collection.h"
+#include "server/engine/drift.h"
 
 namespace vecino::engine {
 
@@ -32,6 +34,9 @@ class Registry {
   // The id must not be there yet.
   void Insert(std::shared_ptr<Collection> collection);
   void Erase(std::string_view id);
+  // Puts the other side of a collection in its place, for its aliases too: a look-up finds the one
+  // or the other.
+  void Replace(std::shared_ptr<Collection> collection);
   // Points an alias, new or not, to a collection: a look-up finds the one or the other. No
   // collection has the alias' id, and none goes while an alias points to it.
   void SetAlias(std::string_view alias, std::shared_ptr<Collection> target);
@@ -42,6 +47,13 @@ class Registry {
   struct Totals {
     int64_t collections = 0;
     ShardStats sums;
+    // By number of Drift: the worst of any shard (0: none is known), and shards for which it is
+    // due.
+    struct Drifted {
+      double worst = 0;
+      int64_t due = 0;
+    };
+    std::array<Drifted, kDriftSignals> drift = {};
   };
   Totals Sum() const;
 

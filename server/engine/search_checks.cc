@@ -50,7 +50,64 @@ absl::Status CheckDiversify(int top_k, const Diversify& diversify) {
   return absl::OkStatus();
 }
 
+absl::Status CheckRerank(const SearchRequest& request) {
+  const Rerank& rerank = *request.reranking;
+  if (request.group_by.has_value() || request.diversify.has_value()) {
+    return InvalidField("rerank",
+                        absl::StrCat("cannot be had together with ",
+                                     request.group_by.has_value() ? "group_by" : "diversify",
+                                     ", which has an order of its own; leave one out"));
+  }
+  if (request.after.has_value()) {
+    return InvalidField("page_token",
+                        "cannot be had together with rerank, whose hits have no pages; raise top_k "
+                        "instead");
+  }
+  if (rerank.candidates < 0 || rerank.candidates > Limits::kMaxTopK) {
+    return InvalidField("rerank.candidates", absl::StrCat("is ", rerank.candidates,
+                                                          "; it must be 1 to ", Limits::kMaxTopK));
+  }
+  if (rerank.budget <= absl::ZeroDuration()) {
+    return InvalidField("rerank.budget", absl::StrCat("is ", absl::FormatDuration(rerank.budget),
+                                                      "; it must be above 0"));
+  }
+  const std::string_view query = RerankQuery(request);
+  if (query.empty()) {
+    return InvalidField("rerank.query",
+                        "is empty, and a query by vector, document or expression has no text to "
+                        "score documents against; say it here");
+  }
+  if (query.size() > Limits::kMaxRerankQueryBytes) {
+    return InvalidField(
+        "rerank.query",
+        absl::StrCat("or else the query's text, has ", query.size(), " bytes; the limit is ",
+                     Limits::kMaxRerankQueryBytes, ": say here what to score against"));
+  }
+  return CheckText("rerank.query", query);
+}
+
 }  // namespace
+
+int RerankCandidates(const SearchRequest& request) {
+  const int asked = request.reranking->candidates;
+  return asked != 0 ? asked : std::max(kDefaultRerank, request.top_k);
+}
+
+std::string_view RerankQuery(const SearchRequest& request) {
+  if (!request.reranking->query.empty()) return request.reranking->query;
+  if (const auto* text = std::get_if<TextQuery>(&request.query)) return text->text;
+  if (const auto* lexical = std::get_if<LexicalQuery>(&request.query)) return lexical->text;
+  const auto* const hybrid = std::get_if<HybridQuery>(&request.query);
+  if (hybrid == nullptr) return {};
+  const auto* const text = std::get_if<TextQuery>(&hybrid->dense);
+  return text != nullptr && !text->text.empty() ? text->text : hybrid->words;
+}
+
+absl::Status TooMuchToRerank(const SearchRequest& request) {
+  return InvalidField("rerank.candidates", absl::StrCat("is ", RerankCandidates(request),
+                                                        ", whose documents take more than ",
+                                                        kMaxRerankBytes, " bytes; lower it"));
+}
 
 int GroupFillCandidates(int top_k, const GroupBy& group_by) {
   return std::max(100, 10 * top_k * group_by.group_size);
@@ -84,6 +141,9 @@ absl::Status CheckShape(const SearchRequest& request) {
       return InvalidField("diversify",
                           "cannot be had together with group_by; leave one of them out");
     }
+  }
+  if (request.reranking.has_value()) {
+    if (absl::Status status = CheckRerank(request); !status.ok()) return status;
   }
   if (request.after.has_value()) {
     if (request.group_by.has_value() || request.diversify.has_value()) {

@@ -5,15 +5,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/index/give_way.h"
+#include "server/engine/drift.h"
 
 namespace vecino::engine {
 namespace {
 
 constexpr size_t kMaxTailBytes = 64 << 20;
-
-// Hits beyond what was asked for, to take the places of rows that have expired.
-constexpr size_t kFirstSlack = 64;
 
 // Writes in one group commit.
 constexpr size_t kMaxGroup = 4096;
@@ -31,51 +28,25 @@ Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log
     : options_(options),
       log_(std::move(log)),
       metrics_(metrics),
+      hold_(options.hold_changes ? 0 : kNoHold),
+      recall_(options.recall_window),
       index_(IndexOptions(options)),
       files_(options.folder),
       queue_(kMaxGroup, [this](WriteQueue::Batches batches) { Commit(batches); }) {}
 
-absl::StatusOr<std::vector<index::Hit>> Shard::Search(
-    const float* query, const index::SearchParams& params,
-    absl::FunctionRef<absl::Status()> checkpoint) const {
-  index::SearchParams filled = params;
-  if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
-  if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
-  if (filled.ef == 0) filled.ef = options_.index.ef_search;
-  index::NoteSearch();
-  // Before the view: what is no longer due then was tombstoned before, which the view shows.
-  const std::vector<uint64_t> due = Expired();
-  const std::shared_ptr<const index::View> view = index_.Pin();
-  if (due.empty()) return index::Search(*view, options_.metric, query, filled, checkpoint);
-  return SearchAround(due, *view, query, filled, checkpoint);
+Shard::~Shard() {
+  if (options_.budget != nullptr) options_.budget->Release(counted_bytes_);
 }
 
-// As many hits beside rows that are to be left out: looks for more until enough are left.
-absl::StatusOr<std::vector<index::Hit>> Shard::SearchAround(
-    const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
-    index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const {
-  const auto wanted = static_cast<size_t>(params.k);
-  const size_t most = wanted + left_out.size();
-  const index::SearchParams asked = params;
-  size_t found_before = 0;
-  for (size_t k = std::min(most, wanted + kFirstSlack);; k = std::min(most, 2 * k)) {
-    const int slack = static_cast<int>(k - wanted);
-    params.k = static_cast<int>(k);
-    if (asked.ef > 0) params.ef = asked.ef + slack;
-    if (asked.rerank > 0) params.rerank = asked.rerank + slack;
-    auto hits = index::Search(view, options_.metric, query, params, checkpoint);
-    if (!hits.ok()) return hits.status();
-    const size_t found = hits->size();
-    std::erase_if(*hits, [&](const index::Hit& hit) {
-      return std::binary_search(left_out.begin(), left_out.end(), hit.label);
-    });
-    if (hits->size() < wanted && k < most && found > found_before) {
-      found_before = found;
-      continue;
-    }
-    if (hits->size() > wanted) hits->resize(wanted);
-    return hits;
-  }
+void Shard::CountMemory() {
+  if (options_.budget == nullptr) return;
+  CountMore(index_.Stats().segment_memory.total() + fields_.bytes() - counted_bytes_);
+}
+
+void Shard::CountMore(int64_t bytes) {
+  if (options_.budget == nullptr || bytes == 0) return;
+  options_.budget->Add(bytes);
+  counted_bytes_ += bytes;
 }
 
 absl::Status Shard::WaitApplied(uint64_t sequence, const CallContext& context,
@@ -145,12 +116,18 @@ ShardStats Shard::Stats() const {
   result.vector_bytes = stats.segment_memory.vectors;
   result.label_bytes = stats.segment_memory.labels;
   result.mapped_bytes = stats.segment_memory.mapped;
-  for (const MaintenanceState::Segment& segment : State().segments) {
+  result.field_bytes = fields_.bytes();
+  const MaintenanceState state = State();
+  for (const DriftSignal& signal : MeasureDrift(state, options_.maintenance)) {
+    result.drift.push_back({signal.name, signal.value, signal.limit, signal.due});
+  }
+  for (const MaintenanceState::Segment& segment : state.segments) {
     std::string kind(index::SegmentKindName(segment.kind));
     if (segment.graph) kind += "+GRAPH";
     result.segment_list.push_back({kind, segment.rows, segment.dead, segment.generation});
   }
   result.last_choice = last_choice_;
+  result.recall = recall_.Stats(absl::Now());
   if (generation_ != nullptr) {
     result.generation = generation_->id();
     result.generation_rows = generation_->trained_rows();
@@ -168,7 +145,17 @@ int64_t Shard::LiveDocuments() const {
   return LiveLocked();
 }
 
+int64_t Shard::WithoutVector() const {
+  absl::MutexLock lock(&index_mu_);
+  return fields_.live() - index_.Stats().live_rows;
+}
+
 int64_t Shard::LiveLocked() const { return fields_.live() - expiries_.CountDue(NowUs()); }
+
+void Shard::OnWritten(std::function<void()> fn) {
+  absl::MutexLock lock(&applied_mu_);
+  written_ = std::move(fn);
+}
 
 void Shard::Close(absl::Status why) {
   {

@@ -20,17 +20,22 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "server/engine/breadth_control.h"
 #include "server/engine/engine_metrics.h"
 #include "server/engine/event_bus.h"
 #include "server/engine/expiries.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
+#include "server/engine/label_scheme.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/manifest.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
+#include "server/engine/recall_window.h"
+#include "server/engine/retrain_hooks.h"
 #include "server/engine/shard_files.h"
 #include "server/engine/shard_marks.h"
+#include "server/engine/swap_thread.h"
 #include "server/engine/token_waits.h"
 #include "server/engine/types.h"
 #include "server/engine/write_queue.h"
@@ -48,7 +53,8 @@ struct ShardOptions {
   int number = 0;          // 0 to shard_count - 1
   index::Metric metric = index::Metric::kInnerProduct;
   int dimension = 0;
-  bool unit = false;         // whether every vector has length 1 (COSINE)
+  bool unit = false;  // whether every vector has length 1 (COSINE)
+  LabelScheme labels;
   int tail_capacity = 8192;  // rows; lowered so that a tail of long vectors stays under 64 MiB
   index::IndexSpec index;
   MaintenancePolicy maintenance;
@@ -60,6 +66,21 @@ struct ShardOptions {
   uint32_t uid = 0;
   std::function<absl::Time()> clock = absl::Now;  // for update and expire times
   EventBus* events = nullptr;  // told what maintenance does; null: nobody is. Outlives it
+  bool hold_changes = false;   // see HoldChanges
+  // Does what needs the lock that writers need; null: who maintains does. Outlives the shard.
+  SwapThread* swaps = nullptr;
+  // Up to so many vectors that callers searched for lately, as they were searched for, one behind
+  // the other: queries that a new build is measured on. Called with no lock held. Null: none.
+  std::function<std::vector<float>(size_t most)> recent_queries;
+  RetrainHooks hooks;  // for tests
+  RecallWindowLimits recall_window;
+};
+
+// A document that a search for vectors found, by the nearest of its passages.
+struct ShardHit {
+  uint64_t sequence = 0;
+  float score = 0;
+  int passage = 0;
 };
 
 // Invariants:
@@ -84,6 +105,8 @@ class Shard {
                                                      std::unique_ptr<storage::ShardLog> log,
                                                      EngineMetrics* metrics);
 
+  ~Shard();
+
   // `fn` is called after a write that leaves work for Maintain, on the writer's thread. Call once,
   // before the first write.
   void OnMaintenanceDue(std::function<void()> fn) { maintenance_due_ = std::move(fn); }
@@ -92,11 +115,41 @@ class Shard {
   // come at once. Vectors must have the shard's dimension and be as they are to be indexed.
   void Write(absl::Span<ShardWrite> writes, const CallContext& context);
 
-  // The best params.k live rows at this moment that have not expired. query: `dimension` floats.
-  // Parameters that are 0 are those of the collection's index.
-  absl::StatusOr<std::vector<index::Hit>> Search(
-      const float* query, const index::SearchParams& params,
+  // What a search looked at, so that it can be made again. Keeps memory that is replaced meanwhile.
+  struct Pinned {
+    std::shared_ptr<const index::View> view;
+    std::vector<uint64_t> expired;  // labels that are left out, ascending
+    uint64_t applied = 0;           // every write up to it is in the view
+    uint64_t epoch = 0;             // of the corrections of breadth
+  };
+  Pinned Pin() const;
+
+  // The best params.k live documents at this moment that have not expired. query: `dimension`
+  // floats. Parameters that are 0 are those of the collection's index. pinned: set to what was
+  // looked at, unless null.
+  absl::StatusOr<std::vector<ShardHit>> Search(const float* query,
+                                               const index::SearchParams& params,
+                                               absl::FunctionRef<absl::Status()> checkpoint,
+                                               Pinned* pinned = nullptr) const;
+  // The same of what is pinned, and of rows that came since. Is not taken for a search that others
+  // must make way for.
+  absl::StatusOr<std::vector<ShardHit>> SearchPinned(
+      const Pinned& pinned, const float* query, const index::SearchParams& params,
       absl::FunctionRef<absl::Status()> checkpoint) const;
+  // Whether more than `count` documents that have a vector, live and not expired, pass `filter`.
+  bool MorePass(const index::RowFilter& filter, size_t count) const;
+
+  // shard_recall.cc
+  // A search of this shard that was measured; `epoch` as it was pinned. One of a caller may change
+  // how widely the next ones look.
+  void AddRecall(RecallSource source, const RecallSample& sample, uint64_t epoch);
+  // Of callers' searches of this shard since its index was last trained, calibrated or given a
+  // graph.
+  RecallEstimate LiveRecall() const { return recall_.Estimate(RecallSource::kLive, absl::Now()); }
+  // Whether some rows are found by an index that may miss some.
+  bool IsApproximate() const;
+  index::Metric metric() const { return options_.metric; }
+  int dimension() const { return options_.dimension; }
 
   // Whether the write `sequence` can be seen.
   bool IsApplied(uint64_t sequence) const {
@@ -119,19 +172,30 @@ class Shard {
   // For filters: Pin is safe from any thread; nothing else of it is for callers.
   const fields::FieldIndex& fields() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return fields_; }
 
-  // Labels of documents that have expired and are not deleted yet, ascending. Taken before a view
-  // is pinned: what is gone from here by then is dead in it.
+  // Sequence numbers of documents that have expired and are not deleted yet, ascending. Taken
+  // before a view is pinned: what is gone from here by then is dead in it.
   std::vector<uint64_t> Expired() const { return expiries_.Due(NowUs()); }
 
   const storage::ShardLog& log() const { return *log_; }
   int number() const { return options_.number; }
+  LabelScheme labels() const { return options_.labels; }
   ShardStats Stats() const;
   // Those with and without a vector that have not expired.
   int64_t LiveDocuments() const;
+  // Those that are stored without a vector, expired ones included.
+  int64_t WithoutVector() const;
 
   // Deletes up to `limit` documents that have expired, as any delete, and returns how many. Blocks.
   // Errors as those of writes.
   absl::StatusOr<int> ReapExpired(int limit, const CallContext& context);
+
+  // From now on the change log keeps what comes after the write `after`. With kNoHold it need not.
+  // No trim that began before takes away what was written after this call.
+  static constexpr uint64_t kNoHold = ~uint64_t{0};
+  void HoldChanges(uint64_t after) { hold_.store(after); }
+  // `fn` is called after every write, on the writer's thread, with a lock held: it must be quick
+  // and not call the shard. Null: nobody. Once it returns, the one before is not called any more.
+  void OnWritten(std::function<void()> fn);
 
   // How far streams have come; written by commits.
   ShardMarks& marks() { return marks_; }
@@ -156,6 +220,11 @@ class Shard {
   enum class Effort { kAny, kShort };
   absl::StatusOr<Maintained> Maintain(std::stop_token stop, Effort effort = Effort::kAny);
 
+  // What was measured of this shard's live searches. Ignored when the oldest sample is of before
+  // the last training was published: it says nothing of that one. May leave work for Maintain,
+  // which is told so.
+  void NoteRecall(const RecallFigures& recall);
+
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
   // that waits already.
   void Request(std::shared_ptr<Operation> operation);
@@ -173,10 +242,15 @@ class Shard {
 
  private:
   struct Plan;
+  struct Retraining;
   struct Work;
 
   Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log,
         EngineMetrics* metrics);
+
+  // shard_recall.cc
+  // What was measured was of another index than there is now.
+  void ForgetRecall();
 
   // shard_load.cc
   absl::Status LoadIndex();
@@ -203,14 +277,22 @@ class Shard {
   void Settle(Plan* plan);
   void SetApplied(uint64_t sequence);
   int64_t NowUs() const { return absl::ToUnixMicros(options_.clock()); }
+  // shard_search.cc
   absl::StatusOr<std::vector<index::Hit>> SearchAround(
       const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
       index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const;
+  absl::StatusOr<std::vector<ShardHit>> SearchPassages(
+      const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
+      index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const;
   int64_t LiveLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // Tells the budget what segments and fields take now, or how much more they do. Tails are not
+  // counted.
+  void CountMemory() ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  void CountMore(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
   // The one place where a change reaches the index, live or replayed. A change that was applied
-  // before does nothing. vector: empty when the version is not live any more. A new document's
-  // fields are in fields_ before.
+  // before does nothing. vector: of each passage, in order; empty when the version is not live any
+  // more. A new document's fields are in fields_ before.
   void Apply(const storage::Change& change, std::span<const float> vector)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
 
@@ -220,17 +302,38 @@ class Shard {
   bool TailWantsALook(int64_t rows_before) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   bool LogIsLong() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   MaintenanceState State() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
-  void MeasureImbalance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
+  // n·Σs²/(Σs)² of the sizes of the generation's lists over those segments that are of it; 1
+  // without one.
+  static double ImbalanceOf(const std::vector<const index::Segment*>& segments,
+                            const index::Generation* generation);
 
   // shard_maintenance.cc
   absl::Status CheckStop(const Work& work) const;
+  // Runs `fn`, which takes index_mu_ for microseconds, at the priority of writers.
+  void Swiftly(absl::FunctionRef<void()> fn) const;
   void Tell(Event::Kind kind, std::string message) const;
   // What long work calls between its pieces: drains what waits, so that tails stay few.
   absl::Status Pause(Work* work);
   absl::Status Step(const MaintenanceStep& step, Work* work);
   absl::Status Drain(Work* work);
   absl::Status Merge(size_t first, size_t count, Work* work);
+  // shard_retrain.cc
   absl::Status Retrain(Work* work);
+  void BeginStage(const char* stage, int64_t total, Work* work);
+  // Pause, and a report of how far it is.
+  absl::Status PauseRetrain(Work* work);
+  absl::Status TrainStage(Retraining* run, int nlist, uint64_t id, Work* work);
+  absl::Status EncodeStage(Retraining* run, index::IvfSegment::Drift* drift, Work* work);
+  absl::Status CatchUpStage(Retraining* run, Work* work);
+  absl::Status ValidateStage(Retraining* run, uint64_t id, Work* work);
+  // Whether the build may go live. If not, all is told that is to be told.
+  bool Passes(Retraining* run, absl::Time start, Work* work);
+  absl::Status GoLive(Retraining* run, absl::Time start, Work* work);
+  absl::Status RetrainFaiss(Work* work);
+  // What was asked for.
+  absl::Status RunRetrain(Work* work);
+  // Reports the outcome, and notes when to try again.
+  void EndRetrain(const Operation::Outcome& outcome, absl::Duration took, Work* work);
   // Measures generation_ again, on the segments that are there now.
   absl::Status Calibrate(Work* work);
   // Threads that a long build may use now.
@@ -240,8 +343,16 @@ class Shard {
   absl::Status Rebuild(index::FrozenRows rows, bool drain, Work* work);
   absl::StatusOr<std::shared_ptr<const index::Segment>> BuildSegment(const index::FrozenRows& rows,
                                                                      bool drain, Work* work);
-  absl::Status PublishSegment(index::FrozenRows rows, std::shared_ptr<const index::Segment> segment,
-                              std::shared_ptr<const index::Generation> generation, Work* work);
+  // What was built, and the number of its file.
+  struct Made {
+    index::ShardIndex::Built built;
+    uint64_t file = 0;
+  };
+  // Puts it in the place of its rows; with a generation, which new rows are encoded under from then
+  // on, and what is known of the drift of rows that came since it was trained. Writers wait for the
+  // swap only. published, unless null: set once it is in place, whatever comes after.
+  absl::Status Publish(std::vector<Made> made, std::shared_ptr<const index::Generation> generation,
+                       const index::IvfSegment::Drift& recent, bool* published);
   absl::Status RunOperation(const std::shared_ptr<Operation>& operation, Work* work);
   // Lets the next start read from the change log only what is not in segments now, when that saves
   // much or `files` came or went.
@@ -251,6 +362,8 @@ class Shard {
 
   // shard_load.cc
   absl::StatusOr<Manifest> ReadManifest() const;
+  // The last version all of whose rows are in segments or dead.
+  uint64_t DrainedThrough() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   absl::Status LoadSegment(const Manifest::Segment& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   absl::StatusOr<std::shared_ptr<const index::Segment>> OpenSegment(const Manifest::Segment& record)
@@ -270,15 +383,20 @@ class Shard {
   EngineMetrics* const metrics_;
   std::function<void()> maintenance_due_;
   std::atomic<uint64_t> saved_through_{0};  // the manifest's drained_through
+  std::atomic<uint64_t> hold_;              // see HoldChanges
   std::set<std::string> saved_files_;       // that it names; for Load and Maintain only
   bool files_unsaved_ =
       false;  // files came or went and the manifest does not say so; for Maintain only
 
   ShardMarks marks_;
+  RecallBook recall_;
+  BreadthControl breadth_;
+  std::atomic<uint64_t> recall_since_{0};  // epoch from which on searches are of the index there is
 
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
   fields::FieldIndex fields_ ABSL_GUARDED_BY(index_mu_);  // but for Pin
+  int64_t counted_bytes_ ABSL_GUARDED_BY(index_mu_) = 0;  // by the budget
   ShardFiles files_;
   Expiries expiries_;  // changed with index_mu_
   // That new rows are encoded under; null: none yet.
@@ -295,6 +413,16 @@ class Shard {
   double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
   std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
   bool retrain_failed_ ABSL_GUARDED_BY(index_mu_) = false;  // and nothing was merged since
+  // The highest label of the segments that were loaded. The first version behind those drained
+  // whole may have some of its passages there.
+  uint64_t loaded_through_ ABSL_GUARDED_BY(index_mu_) = 0;
+  RecallFigures live_recall_ ABSL_GUARDED_BY(index_mu_);  // since the last training
+  absl::Time published_at_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();  // of that one
+  // Retrains in a row that were rejected or did not help.
+  int retrain_strikes_ ABSL_GUARDED_BY(index_mu_) = 0;
+  bool last_retrain_for_recall_ ABSL_GUARDED_BY(index_mu_) = false;  // and it was published
+  absl::Time retrain_not_before_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();
+  absl::Time recall_not_before_ ABSL_GUARDED_BY(index_mu_) = absl::InfinitePast();
   // While loading: generations that segments share.
   absl::flat_hash_map<uint64_t, std::shared_ptr<const index::Generation>> loaded_generations_
       ABSL_GUARDED_BY(index_mu_);
@@ -305,6 +433,7 @@ class Shard {
   mutable absl::Mutex applied_mu_;      // for waiting on the two
   mutable absl::CondVar applied_changed_;
   absl::Status closed_ ABSL_GUARDED_BY(applied_mu_);  // not OK: set by Close
+  std::function<void()> written_ ABSL_GUARDED_BY(applied_mu_);
 
   WriteQueue queue_;  // last: its commits use everything above
 };

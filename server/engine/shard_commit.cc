@@ -49,6 +49,9 @@ absl::Status Shard::CheckCondition(const ShardWrite& write,
                                    const std::optional<storage::IdEntry>& current,
                                    bool live) const {
   const bool put = write.kind == storage::Mutation::Kind::kPut;
+  if (write.carried) {
+    return put || current.has_value() ? absl::OkStatus() : absl::NotFoundError("it is gone");
+  }
   const auto document = [&] { return absl::StrCat("document `", write.document.id, "` "); };
   if (!write.etag.empty() && (live || (write.expired && current.has_value()))) {
     const std::string etag = EtagOf(options_.uid, current->sequence);
@@ -109,13 +112,17 @@ absl::Status Shard::PlanBatch(absl::Span<ShardWrite> batch, Plan* plan) const {
     write.result.uid = options_.uid;
     write.result.create_time_us = live ? entry.current->create_time_us : plan->now_us;
     write.result.update_time_us = plan->now_us;
+    if (write.carried) {
+      write.result.create_time_us = write.document.create_time_us;
+      write.result.update_time_us = write.document.update_time_us;
+    }
     if (put) {
       mutation.document = std::move(write.document);
       storage::Document& document = mutation.document;
       if (write.ttl_us > 0) document.expire_time_us = plan->now_us + write.ttl_us;
       document.sequence = mutation.sequence;
       document.create_time_us = write.result.create_time_us;
-      document.update_time_us = plan->now_us;
+      document.update_time_us = write.result.update_time_us;
       write.result.expire_time_us = document.expire_time_us;
       entry.current =
           storage::IdEntry{mutation.sequence, document.create_time_us, document.expire_time_us};
@@ -136,7 +143,7 @@ void Shard::MarkItem(const ShardWrite& write, Plan* plan) const {
   if (is_new) mark = marks_.Get(write.stream->token);
   mark.all_through = std::max(mark.all_through, write.stream->all_through);
   mark.time_us = plan->now_us;
-  AddToMark(write.item, static_cast<int>(write.result.status.code()), &mark);
+  AddToMark(write.item, write.carried ? 0 : static_cast<int>(write.result.status.code()), &mark);
 }
 
 void Shard::Settle(Plan* plan) {
@@ -210,6 +217,7 @@ void Shard::Commit(WriteQueue::Batches batches) {
   {
     absl::MutexLock lock(&index_mu_);
     const int64_t tail_rows = index_.Pin()->tail->size();
+    const int64_t field_bytes = fields_.bytes();
     for (size_t i = 0; i < plan.mutations.size(); ++i) {
       const storage::Mutation& mutation = plan.mutations[i];
       expiries_.Add(mutation.document.expire_time_us, mutation.sequence);
@@ -219,29 +227,41 @@ void Shard::Commit(WriteQueue::Batches batches) {
       Apply({mutation.kind, mutation.sequence, mutation.replaces}, mutation.document.vector);
       expiries_.Remove(mutation.replaces_expire_time_us, mutation.replaces);
     }
+    CountMore(fields_.bytes() - field_bytes);
     last_write_ = start;
     due = TailWantsALook(tail_rows) || HasWork();
   }
   SetApplied(plan.next_sequence - 1);
   Settle(&plan);
-  int64_t puts = 0;
-  for (const storage::Mutation& mutation : plan.mutations) {
-    puts += mutation.kind == storage::Mutation::Kind::kPut;
+  int64_t puts = 0, deletes = 0;  // of callers
+  for (const ShardWrite* write : plan.writes) {
+    if (write->carried) continue;
+    (write->kind == storage::Mutation::Kind::kPut ? puts : deletes) += 1;
   }
   metrics_->upserts.Add(static_cast<double>(puts));
-  metrics_->deletes.Add(static_cast<double>(static_cast<int64_t>(plan.mutations.size()) - puts));
+  metrics_->deletes.Add(static_cast<double>(deletes));
   metrics_->commits.Add();
   if (due && maintenance_due_ != nullptr) maintenance_due_();
 }
 
 void Shard::Apply(const storage::Change& change, std::span<const float> vector) {
   if (change.sequence <= applied_.load(std::memory_order_relaxed)) return;  // D2
-  // First the new row, then the tombstone: no search sees neither version.
+  // First the new rows, then the tombstones: no search sees neither version.
   if (change.kind == storage::Mutation::Kind::kPut && !vector.empty()) {
-    index_.Add(change.sequence, vector.data());
+    const size_t passages = vector.size() / static_cast<size_t>(options_.dimension);
+    for (size_t passage = 0; passage < passages; ++passage) {
+      const uint64_t label = options_.labels.ToLabel(change.sequence, passage);
+      if (label <= loaded_through_) continue;
+      index_.Add(label, vector.data() + passage * static_cast<size_t>(options_.dimension));
+    }
   }
   if (change.replaces != 0) {
-    index_.Remove(change.replaces);
+    if (options_.labels.chunked()) {
+      index_.RemoveRange(options_.labels.First(change.replaces),
+                         options_.labels.Last(change.replaces));
+    } else {
+      index_.Remove(change.replaces);
+    }
     fields_.Remove(change.replaces);
   }
   applied_.store(change.sequence, std::memory_order_release);
@@ -251,6 +271,7 @@ void Shard::SetApplied(uint64_t sequence) {
   absl::MutexLock lock(&applied_mu_);
   appending_.store(sequence, std::memory_order_release);
   applied_changed_.SignalAll();
+  if (written_ != nullptr) written_();
 }
 
 }  // namespace vecino::engine

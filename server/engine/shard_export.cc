@@ -27,42 +27,45 @@ constexpr int kExpiredStep = 1024;
 // A row's label, the pointer to its vector, and its id.
 constexpr int64_t kBytesPerRow = 2 * 8 + 2 * 8 + sizeof(std::string) + 32;
 
-// Ids of rows, by label.
+// Ids of documents, by sequence number.
 struct RowIds {
-  std::vector<uint64_t> labels;  // ascending
-  std::vector<std::string> ids;  // the same length; empty: the version was gone
+  std::vector<uint64_t> sequences;  // ascending
+  std::vector<std::string> ids;     // the same length; empty: the version was gone
 };
 
-// Labels of live rows above `after`, ascending. Looks at these rows and few others: labels ascend
-// through the parts.
-std::vector<uint64_t> LabelsAfter(const index::ExportRows& rows, uint64_t after) {
-  std::vector<uint64_t> labels;
+// Versions above `after` that have live rows, ascending, each once. Looks at these rows and few
+// others: labels ascend through the parts.
+std::vector<uint64_t> SequencesAfter(const index::ExportRows& rows, LabelScheme labels,
+                                     uint64_t after) {
+  std::vector<uint64_t> sequences;
   for (auto part = rows.parts().rbegin(); part != rows.parts().rend(); ++part) {
     for (int64_t i = part->rows - 1; i >= 0; --i) {
       const int64_t slot = part->segment != nullptr ? part->segment->InLabelOrder(i) : i;
       const uint64_t label = part->segment != nullptr ? part->segment->label(slot)
                                                       : part->tail->label(static_cast<int>(slot));
-      if (label <= after) {
-        std::reverse(labels.begin(), labels.end());
-        return labels;
+      const uint64_t sequence = labels.SequenceOf(label);
+      if (sequence <= after) {
+        std::reverse(sequences.begin(), sequences.end());
+        return sequences;
       }
-      if (part->IsLive(slot)) labels.push_back(label);
+      if (!part->IsLive(slot)) continue;
+      if (sequences.empty() || sequences.back() != sequence) sequences.push_back(sequence);
     }
   }
-  std::reverse(labels.begin(), labels.end());
-  return labels;
+  std::reverse(sequences.begin(), sequences.end());
+  return sequences;
 }
 
-absl::Status LookUp(const storage::ShardLog& log, std::span<const uint64_t> labels,
+absl::Status LookUp(const storage::ShardLog& log, std::span<const uint64_t> sequences,
                     index::Checkpoint checkpoint, RowIds* known) {
   constexpr storage::DocumentParts kIdOnly = {.text = false, .metadata = false, .vector = false};
-  for (size_t first = 0; first < labels.size(); first += kStep) {
+  for (size_t first = 0; first < sequences.size(); first += kStep) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
-    const auto step = labels.subspan(first, std::min(kStep, labels.size() - first));
+    const auto step = sequences.subspan(first, std::min(kStep, sequences.size() - first));
     auto documents = log.GetDocuments(step, kIdOnly);
     if (!documents.ok()) return documents.status();
     for (size_t i = 0; i < step.size(); ++i) {
-      known->labels.push_back(step[i]);
+      known->sequences.push_back(step[i]);
       known->ids.push_back((*documents)[i].has_value() ? std::move((*documents)[i]->id) : "");
     }
   }
@@ -146,9 +149,9 @@ absl::StatusOr<ShardExport> Shard::Export(bool vectors, const CallContext& conte
     if (!reaped.ok()) return reaped.status();
     if (*reaped == 0) break;
   }
-  // A label never changes its document, so most can be looked up before the moment that counts.
+  // A version never changes its document, so most can be looked up before the moment that counts.
   RowIds known;
-  const auto last = [&] { return known.labels.empty() ? 0 : known.labels.back(); };
+  const auto last = [&] { return known.sequences.empty() ? 0 : known.sequences.back(); };
   Reservation reservation(options_.budget);
   for (int pass = 0; pass < kMaxPasses; ++pass) {
     const index::ExportRows rows(index_.Pin());
@@ -158,15 +161,15 @@ absl::StatusOr<ShardExport> Shard::Export(bool vectors, const CallContext& conte
           PredictExportBytes(options_.index, rows.live(), options_.dimension, vectors));
       if (!status.ok()) return status;
     }
-    const std::vector<uint64_t> labels = LabelsAfter(rows, last());
-    if (labels.size() <= kFewRows) break;
-    if (absl::Status status = LookUp(*log_, labels, checkpoint, &known); !status.ok())
+    const std::vector<uint64_t> sequences = SequencesAfter(rows, options_.labels, last());
+    if (sequences.size() <= kFewRows) break;
+    if (absl::Status status = LookUp(*log_, sequences, checkpoint, &known); !status.ok())
       return status;
   }
   std::optional<index::ExportRows> rows;
   const auto take = [&] {
     rows.emplace(index_.Pin());
-    return LookUp(*log_, LabelsAfter(*rows, last()), checkpoint, &known);
+    return LookUp(*log_, SequencesAfter(*rows, options_.labels, last()), checkpoint, &known);
   };
   if (absl::Status status = WhileQuiet(take, context); !status.ok()) return status;
 
@@ -201,13 +204,17 @@ absl::StatusOr<ShardExport> Shard::Export(bool vectors, const CallContext& conte
   result.ids.reserve(exported.labels.size());
   size_t next = 0;
   for (const uint64_t label : exported.labels) {
-    while (next < known.labels.size() && known.labels[next] < label) ++next;
-    if (next == known.labels.size() || known.labels[next] != label || known.ids[next].empty()) {
+    const uint64_t sequence = options_.labels.SequenceOf(label);
+    while (next < known.sequences.size() && known.sequences[next] < sequence) ++next;
+    if (next == known.sequences.size() || known.sequences[next] != sequence ||
+        known.ids[next].empty()) {
       return absl::DataLossError(absl::StrCat("row ", label, " of shard ", options_.number,
                                               " of collection `", options_.collection,
                                               "` has no stored document"));
     }
-    result.ids.push_back(std::move(known.ids[next]));
+    result.ids.push_back(options_.labels.chunked()
+                             ? absl::StrCat(known.ids[next], "#", options_.labels.PassageOf(label))
+                             : std::move(known.ids[next]));
   }
   return result;
 }

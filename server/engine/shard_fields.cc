@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "server/engine/shard.h"
 #include "server/engine/shard_work.h"
@@ -12,6 +13,10 @@ namespace {
 
 // What is indexed of a document.
 constexpr storage::DocumentParts kParts = {.text = true, .metadata = true, .vector = false};
+
+// Parts of so many rows are merged whatever the memory budget says, as tails are drained: otherwise
+// parts of a chunk each would pile up, and every filter looks at all of them.
+constexpr uint64_t kSmallMergeRows = fields::FieldIndex::kFanOut * fields::OpenChunk::kRows;
 
 }  // namespace
 
@@ -63,19 +68,38 @@ absl::Status Shard::LoadFieldParts(const Manifest& manifest) {
 }
 
 absl::StatusOr<bool> Shard::MergeFields(uint64_t max_rows, const Work& work) {
-  for (bool worked = false;; worked = true) {
+  absl::Status refused;
+  bool worked = false;
+  while (true) {
     if (absl::Status status = CheckStop(work); !status.ok()) return status;
     std::optional<fields::FieldIndex::MergeWork> merge;
     {
       absl::MutexLock lock(&index_mu_);
       merge = fields_.BeginMerge(max_rows);
     }
-    if (!merge.has_value()) return worked;
+    if (!merge.has_value()) {
+      if (!refused.ok()) return refused;
+      return worked;
+    }
+    int64_t reserved = 0;
+    const absl::Cleanup release = [&] {
+      if (options_.budget != nullptr) options_.budget->Release(reserved);
+    };
+    if (options_.budget != nullptr && merge->rows() > kSmallMergeRows) {
+      refused = options_.budget->Reserve(merge->bytes(), "merging fields");
+      if (!refused.ok()) {
+        max_rows = kSmallMergeRows;
+        continue;
+      }
+      reserved = merge->bytes();
+    }
     merge->Run();
     absl::MutexLock lock(&index_mu_);
     if (!fields_.Publish(*merge)) {
       return absl::InternalError("parts of fields changed while they were merged");
     }
+    CountMemory();
+    worked = true;
   }
 }
 
@@ -102,6 +126,7 @@ absl::StatusOr<bool> Shard::SaveFields() {
     if (!fields_.Publish(*save)) {
       return absl::InternalError("parts of fields changed while they were written");
     }
+    CountMemory();
     worked = true;
   }
 }

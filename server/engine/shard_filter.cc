@@ -1,7 +1,10 @@
 #include "server/engine/shard_filter.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "server/fields/passing.h"
 #include "server/index/segment.h"
 #include "server/index/tail.h"
@@ -11,6 +14,8 @@ namespace {
 
 // With fewer rows than one in so many passing, each is looked up; otherwise all are walked through.
 constexpr int64_t kFew = 32;
+// Parts of fewer documents are walked through each time: a map would save little.
+constexpr uint32_t kMinMapped = 4096;
 
 using Words = std::vector<uint64_t>;
 
@@ -18,29 +23,50 @@ void Set(int64_t slot, Words* words) {
   (*words)[static_cast<size_t>(slot / 64)] |= uint64_t{1} << (slot % 64);
 }
 
-Words BitsOf(const index::Segment& segment, const fields::Passing& passing) {
+// passing: by sequence numbers.
+Words BitsOf(const index::Segment& segment, LabelScheme labels, const fields::Passing& passing,
+             SlotMaps* maps) {
   Words words(static_cast<size_t>((segment.size() + 63) / 64));
-  if (passing.size() * kFew < segment.size()) {
-    passing.ForEach([&](uint64_t label) {
-      if (const int64_t slot = segment.FindSlot(label); slot >= 0) Set(slot, &words);
-    });
-    return words;
-  }
-  // Both go by ascending labels.
-  int64_t i = 0;
-  int64_t slot = segment.InLabelOrder(0);
-  uint64_t at = segment.label(slot);
-  passing.ForEach([&](uint64_t label) {
-    while (at < label) {
-      if (++i == segment.size()) {
-        at = std::numeric_limits<uint64_t>::max();
-        return;
-      }
-      slot = segment.InLabelOrder(i);
-      at = segment.label(slot);
+  const bool few = passing.size() * kFew < segment.size();
+  const auto find = [&](uint64_t sequence) {
+    // The passages of a live version that a segment has follow each other.
+    for (uint64_t label = std::max(segment.first_label(), labels.First(sequence));
+         label <= labels.Last(sequence); ++label) {
+      const int64_t slot = segment.FindSlot(label);
+      if (slot < 0) break;
+      Set(slot, &words);
     }
-    if (at == label) Set(slot, &words);
-  });
+  };
+  // Rows and documents both go by ascending labels.
+  int64_t row = -1;  // in that order, once it is known where the part begins
+  const auto walk = [&](uint64_t sequence) {
+    if (row < 0) row = CountBelow(segment, labels.First(sequence));
+    for (; row < segment.size(); ++row) {
+      const int64_t slot = segment.InLabelOrder(row);
+      const uint64_t at = labels.SequenceOf(segment.label(slot));
+      if (at > sequence) return;
+      if (at == sequence) Set(slot, &words);
+    }
+  };
+  const std::vector<fields::FieldPart>& parts = passing.view().parts;
+  for (size_t part = 0; part <= parts.size(); ++part) {
+    if (part < parts.size() && passing.Slots(part).isEmpty()) continue;
+    if (maps != nullptr && part < parts.size() && parts[part].segment->size() >= kMinMapped) {
+      const fields::FieldSegment& documents = *parts[part].segment;
+      std::shared_ptr<const SlotMap> map = maps->Find(segment, documents);
+      if (map == nullptr && !few) map = maps->Make(segment, labels, documents);
+      if (map != nullptr) {
+        map->AddRows(passing.Slots(part), &words);
+        continue;
+      }
+    }
+    if (few) {
+      passing.ForEachIn(part, find);
+    } else {
+      row = -1;
+      passing.ForEachIn(part, walk);
+    }
+  }
   return words;
 }
 
@@ -52,25 +78,43 @@ index::SlotBits ShardFilter::Hold(FilterCache::Bits bits, int64_t slots) const {
 }
 
 index::SlotBits ShardFilter::OfSegment(const index::Segment& segment) const {
+  if (spent_ == nullptr) return BitsOfSegment(segment);
+  const absl::Time start = absl::Now();
+  const index::SlotBits bits = BitsOfSegment(segment);
+  *spent_ += absl::Now() - start;
+  return bits;
+}
+
+index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
+  if (spent_ == nullptr) return BitsOfTail(tail);
+  const absl::Time start = absl::Now();
+  const index::SlotBits bits = BitsOfTail(tail);
+  *spent_ += absl::Now() - start;
+  return bits;
+}
+
+index::SlotBits ShardFilter::BitsOfSegment(const index::Segment& segment) const {
   FilterCache::Bits bits = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
   if (bits == nullptr) {
-    const fields::Passing passing(fields_.Pin(), filter_, segment.first_label(),
-                                  segment.last_label());
-    bits = std::make_shared<const Words>(BitsOf(segment, passing));
+    const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(segment.first_label()),
+                                  labels_.SequenceOf(segment.last_label()));
+    bits = std::make_shared<const Words>(BitsOf(segment, labels_, passing, maps_));
     if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), bits);
   }
   return Hold(std::move(bits), segment.size());
 }
 
-index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
+index::SlotBits ShardFilter::BitsOfTail(const index::Tail& tail) const {
   const int rows = tail.size();  // before the fields are looked at, which have them all then
   Words words(static_cast<size_t>((rows + 63) / 64) + 1);  // never null
   if (rows > 0) {
-    const fields::Passing passing(fields_.Pin(), filter_, tail.label(0), tail.label(rows - 1));
+    const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(tail.label(0)),
+                                  labels_.SequenceOf(tail.label(rows - 1)));
     int slot = 0;
-    passing.ForEach([&](uint64_t label) {
-      while (slot < rows && tail.label(slot) < label) ++slot;
-      if (slot < rows && tail.label(slot) == label) Set(slot, &words);
+    const auto at = [&] { return labels_.SequenceOf(tail.label(slot)); };
+    passing.ForEach([&](uint64_t sequence) {
+      while (slot < rows && at() < sequence) ++slot;
+      for (; slot < rows && at() == sequence; ++slot) Set(slot, &words);
     });
   }
   return Hold(std::make_shared<const Words>(std::move(words)), rows);

@@ -5,7 +5,10 @@
 #include <memory>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "server/engine/filter_cache.h"
+#include "server/engine/label_scheme.h"
+#include "server/engine/slot_maps.h"
 #include "server/fields/field_index.h"
 #include "server/fields/filter.h"
 #include "server/index/search_params.h"
@@ -16,19 +19,31 @@ namespace vecino::engine {
 // the search comes to it, so a row that the search can see is known here.
 class ShardFilter final : public index::RowFilter {
  public:
-  // All outlive it. cache: null for none.
-  ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, FilterCache* cache)
-      : fields_(fields), filter_(filter), cache_(cache) {}
+  // All outlive it. cache, maps: null for none. spent: the time that it takes is added to it,
+  // unless null.
+  ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, LabelScheme labels,
+              FilterCache* cache, SlotMaps* maps, absl::Duration* spent = nullptr)
+      : fields_(fields),
+        filter_(filter),
+        labels_(labels),
+        cache_(cache),
+        maps_(maps),
+        spent_(spent) {}
 
   index::SlotBits OfSegment(const index::Segment& segment) const override;
   index::SlotBits OfTail(const index::Tail& tail) const override;
 
  private:
+  index::SlotBits BitsOfSegment(const index::Segment& segment) const;
+  index::SlotBits BitsOfTail(const index::Tail& tail) const;
   index::SlotBits Hold(FilterCache::Bits bits, int64_t slots) const;
 
   const fields::FieldIndex& fields_;
   const fields::Filter& filter_;
+  const LabelScheme labels_;
   FilterCache* const cache_;
+  SlotMaps* const maps_;
+  absl::Duration* const spent_;
   mutable std::vector<FilterCache::Bits> held_;  // until the search ends
 };
 

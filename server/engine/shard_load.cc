@@ -13,6 +13,12 @@
 #include "server/index/graph.h"
 
 namespace vecino::engine {
+namespace {
+
+// Rows of a segment that a start reads to see how far they drifted.
+constexpr int64_t kDriftSample = 1024;
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<Shard>> Shard::Load(const ShardOptions& options,
                                                    std::unique_ptr<storage::ShardLog> log,
@@ -40,7 +46,7 @@ absl::StatusOr<Manifest> Shard::ReadManifest() const {
   Manifest manifest;
   absl::StatusOr<std::string> bytes = log_->GetManifest();
   if (bytes.ok() && !bytes->empty()) {
-    absl::StatusOr<Manifest> decoded = DecodeManifest(*bytes);
+    absl::StatusOr<Manifest> decoded = DecodeManifest(*bytes, options_.labels);
     if (decoded.ok()) {
       manifest = *std::move(decoded);
     } else {
@@ -59,7 +65,10 @@ absl::StatusOr<Manifest> Shard::ReadManifest() const {
   manifest = {};
   manifest.drained_through = last;
   if (last > 0) {
-    manifest.segments.push_back({.first_label = 1, .last_label = last, .rows = 1, .dead = {}});
+    manifest.segments.push_back({.first_label = options_.labels.First(1),
+                                 .last_label = options_.labels.Last(last),
+                                 .rows = 1,
+                                 .dead = {}});
   }
   return manifest;
 }
@@ -136,10 +145,19 @@ absl::Status Shard::LoadSegment(const Manifest::Segment& record) {
   // A hint: when it is wrong, the rows are moved while the segment grows.
   builder.Reserve(static_cast<int64_t>(std::min(record.rows, record.last_label))).IgnoreError();
   // What was dead is not stored any more.
-  absl::Status status = log_->ScanVectors(record.first_label - 1, record.last_label,
-                                          [&](uint64_t sequence, std::span<const float> vector) {
-                                            return builder.Add(sequence, vector.data());
-                                          });
+  const LabelScheme labels = options_.labels;
+  const auto d = static_cast<size_t>(options_.dimension);
+  absl::Status status = log_->ScanVectors(
+      labels.SequenceOf(record.first_label) - 1, labels.SequenceOf(record.last_label),
+      [&](uint64_t sequence, std::span<const float> vector) {
+        for (size_t passage = 0; passage * d < vector.size(); ++passage) {
+          const uint64_t label = labels.ToLabel(sequence, passage);
+          if (label < record.first_label || label > record.last_label) continue;
+          absl::Status added = builder.Add(label, vector.data() + passage * d);
+          if (!added.ok()) return added;
+        }
+        return absl::OkStatus();
+      });
   if (!status.ok()) return status;
   auto segment = builder.Build();
   if (!segment.ok()) return segment.status();
@@ -168,15 +186,27 @@ absl::Status Shard::LoadIndex() {
   }
   for (const Manifest::Segment& record : manifest->segments) {
     if (absl::Status status = LoadSegment(record); !status.ok()) return status;
+    loaded_through_ = record.last_label;
   }
   if (absl::Status status = LoadFieldParts(*manifest); !status.ok()) return status;
   saved_files_ = NamedFiles(*manifest);
   files_.DeleteAllBut(saved_files_);
   loaded_generations_.clear();
-  MeasureImbalance();
-  if (options_.budget != nullptr) {
-    options_.budget->Add(index_.Stats().segment_memory.total());
+  std::vector<const index::Segment*> segments;
+  for (const index::SegmentRows& rows : index_.Pin()->segments) {
+    segments.push_back(rows.segment.get());
   }
+  imbalance_ = ImbalanceOf(segments, generation_.get());
+  // What was known of rows that came since training.
+  for (const index::Segment* segment : segments) {
+    const index::IvfSegment* ivf = index::AsIvf(*segment);
+    if (generation_ == nullptr || ivf == nullptr || ivf->generation() != generation_ ||
+        generation_->trained_through() == 0) {
+      continue;
+    }
+    recent_ += ivf->DriftSince(generation_->trained_through(), kDriftSample);
+  }
+  CountMemory();
 
   applied_.store(manifest->drained_through);
   saved_through_.store(manifest->drained_through);
@@ -189,6 +219,7 @@ absl::Status Shard::LoadIndex() {
   if (!status.ok()) return status;
   // Behind the parts: what is stored is live, whatever the log says of it.
   if (status = ReadFields(fields_.last_label(), last); !status.ok()) return status;
+  CountMemory();
   if (applied_.load() != last) {
     return absl::DataLossError(
         absl::StrCat("the change log ends at ", applied_.load(), ", the last write is ", last));

@@ -14,7 +14,6 @@
 #include "server/index/flat_segment.h"
 #include "server/index/give_way.h"
 #include "server/index/graph.h"
-#include "server/index/training.h"
 
 namespace vecino::engine {
 namespace {
@@ -48,6 +47,10 @@ void Shard::Tell(Event::Kind kind, std::string message) const {
                             .message = std::move(message)});
 }
 
+void Shard::Swiftly(absl::FunctionRef<void()> fn) const {
+  options_.swaps != nullptr ? options_.swaps->Run(fn) : fn();
+}
+
 void Shard::Request(std::shared_ptr<Operation> operation) {
   operation->Report(options_.number, "waiting", 0, 0);
   {
@@ -68,29 +71,16 @@ absl::Status Shard::CheckStop(const Work& work) const {
 
 absl::Status Shard::Pause(Work* work) {
   if (absl::Status status = CheckStop(*work); !status.ok()) return status;
-  if (work->pausing) return absl::OkStatus();
-  {
-    absl::MutexLock lock(&index_mu_);
-    if (index_.Pin()->frozen.empty()) return absl::OkStatus();
-  }
-  Work drain{.stop = work->stop,
-             .operation = nullptr,
-             .pausing = true,
-             .stage = "",
-             .total = 0,
-             .file = 0,
-             .refused = ""};
+  if (work->pausing || index_.Pin()->frozen.empty()) return absl::OkStatus();
+  Work drain;
+  drain.stop = work->stop;
+  drain.pausing = true;
   return Drain(&drain);
 }
 
 absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort effort) {
-  Work work{.stop = stop,
-            .operation = nullptr,
-            .pausing = false,
-            .stage = "",
-            .total = 0,
-            .file = 0,
-            .refused = ""};
+  Work work;
+  work.stop = stop;
   if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
   std::shared_ptr<Operation> operation;
   MaintenanceStep step;
@@ -121,15 +111,17 @@ absl::StatusOr<Shard::Maintained> Shard::Maintain(std::stop_token stop, Effort e
     status = Step(step, &work);
   }
   bool merged_fields = false;
+  absl::Status no_room;      // for fields to be merged: the rest is done all the same
   work.operation = nullptr;  // it is done, or cancelled
   if (status.ok()) {
     const uint64_t most =
         effort == Effort::kShort ? uint64_t{kLongMergeRows} : fields::FieldIndex::kMostRows;
     const absl::StatusOr<bool> merged = MergeFields(most, work);
-    status = merged.status();
     merged_fields = merged.ok() && *merged;
+    (absl::IsResourceExhausted(merged.status()) ? no_room : status) = merged.status();
   }
   if (status.ok()) status = SaveManifest(/*files=*/false);
+  if (status.ok()) status = no_room;
   if (!status.ok()) {
     {
       // A shard that is closed refuses to save; that is no failure to be tried again.
@@ -157,23 +149,13 @@ absl::Status Shard::RunOperation(const std::shared_ptr<Operation>& operation, Wo
     index_.FreezeTail();
   }
   while (true) {
-    {
-      absl::MutexLock lock(&index_mu_);
-      if (index_.Pin()->frozen.empty()) break;
-    }
+    if (index_.Pin()->frozen.empty()) break;
     operation->Report(options_.number, "draining", 0, 0);
     if (absl::Status status = Drain(work); !status.ok()) return status;
   }
-  size_t segments;
-  {
-    absl::MutexLock lock(&index_mu_);
-    segments = index_.Pin()->segments.size();
-  }
-  if (segments == 0) return absl::OkStatus();
-  return operation->type() == Operation::Type::kRetrain &&
-                 options_.index.kind == index::IndexKind::kAuto
-             ? Retrain(work)
-             : Merge(0, segments, work);
+  if (operation->type() == Operation::Type::kRetrain) return RunRetrain(work);
+  const size_t segments = index_.Pin()->segments.size();
+  return segments == 0 ? absl::OkStatus() : Merge(0, segments, work);
 }
 
 absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
@@ -193,6 +175,7 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
     case MaintenanceStep::Kind::kRetrain:
       what = "trained";
       kind = Event::Kind::kRetrain;
+      work->for_recall = step.for_recall;
       status = Retrain(work);
       break;
     case MaintenanceStep::Kind::kCalibrate:
@@ -211,13 +194,21 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
     retrain_failed_ = step.kind == MaintenanceStep::Kind::kRetrain && !status.ok();
   }
   if (!status.ok()) return status;
-  const std::string choice =
-      !work->refused.empty()
-          ? work->refused
-          : absl::StrCat(
-                what, " because ", step.why, "; took ",
-                absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Milliseconds(1))));
-  Tell(work->refused.empty() ? kind : Event::Kind::kFailure, choice);
+  const absl::Duration took = absl::Trunc(absl::Now() - start, absl::Milliseconds(1));
+  std::string choice = work->refused;
+  if (!work->rejected.empty()) {
+    kind = Event::Kind::kRetrainRejected;
+    choice = absl::StrCat("trained because ", step.why,
+                          "; rejected, the old index serves on: ", work->rejected, " (",
+                          work->figures, "); took ", absl::FormatDuration(took));
+  } else if (!choice.empty()) {
+    kind = Event::Kind::kFailure;
+  } else {
+    choice = absl::StrCat(what, " because ", step.why,
+                          work->figures.empty() ? "" : absl::StrCat("; ", work->figures), "; took ",
+                          absl::FormatDuration(took));
+  }
+  Tell(kind, choice);
   spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection, choice);
   absl::MutexLock lock(&index_mu_);
   last_choice_ = choice;
@@ -227,10 +218,10 @@ absl::Status Shard::Step(const MaintenanceStep& step, Work* work) {
 absl::Status Shard::Drain(Work* work) {
   const absl::Time start = absl::Now();
   std::optional<index::FrozenRows> rows;
-  {
+  Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
     rows = index_.FreezeForDrain(kMaxTailsPerDrain);
-  }
+  });
   if (!rows.has_value()) return absl::OkStatus();
   const int64_t live = rows->live();
   if (absl::Status status = Rebuild(*std::move(rows), /*drain=*/true, work); !status.ok()) {
@@ -247,10 +238,10 @@ absl::Status Shard::Drain(Work* work) {
 absl::Status Shard::Merge(size_t first, size_t count, Work* work) {
   const absl::Time start = absl::Now();
   std::optional<index::FrozenRows> rows;
-  {
+  Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
     rows = index_.FreezeForMerge(first, count);
-  }
+  });
   if (!rows.has_value()) return absl::OkStatus();
   work->stage = "merging";
   work->total = rows->live();
@@ -283,8 +274,7 @@ absl::StatusOr<std::shared_ptr<const index::Segment>> Shard::BuildSegment(
                                             drain ? &drift : nullptr);
     if (!segment.ok()) return segment.status();
     absl::MutexLock lock(&index_mu_);
-    recent_.squared_distance += drift.squared_distance;
-    recent_.rows += drift.rows;
+    recent_ += drift;
     return std::shared_ptr<const index::Segment>(*std::move(segment));
   }
   if (!drain && index::IsFaissKind(kind) && rows.live() >= options_.maintenance.min_index_rows) {
@@ -327,120 +317,83 @@ absl::Status Shard::Rebuild(index::FrozenRows rows, bool drain, Work* work) {
   }
   auto segment = BuildSegment(rows, drain, work);
   if (!segment.ok()) return segment.status();
-  return PublishSegment(std::move(rows), *std::move(segment), nullptr, work);
+  const uint64_t file = work->file;
+  bool published = false;
+  std::vector<Made> made;
+  made.push_back({.built = {std::move(rows), *std::move(segment)}, .file = file});
+  absl::Status status = Publish(std::move(made), nullptr, {}, &published);
+  if (!published && file != 0) files_.Delete(files_.Segment(file));
+  return status;
 }
 
-// generation: replaces generation_ in the same moment, unless null.
-absl::Status Shard::PublishSegment(index::FrozenRows rows,
-                                   std::shared_ptr<const index::Segment> segment,
-                                   std::shared_ptr<const index::Generation> generation,
-                                   Work* work) {
-  const index::Segment* const address = segment.get();
-  const Place place{.file = files_.in_memory() ? 0 : work->file,
-                    .graph_file = 0,
-                    .since = absl::Now(),
-                    .graph_refused = false};
-  // Keeps what is replaced until the lock is free: freeing much memory takes long.
-  const std::shared_ptr<const index::View> replaced = index_.Pin();
-  absl::Time locked;
+absl::Status Shard::Publish(std::vector<Made> made,
+                            std::shared_ptr<const index::Generation> generation,
+                            const index::IvfSegment::Drift& recent, bool* published) {
+  // All that takes long is done before the lock is taken and after it is given back.
+  const absl::Time now = absl::Now();
+  std::shared_ptr<const index::Generation> current = generation;
+  const std::shared_ptr<const index::View> view = index_.Pin();
   {
     absl::MutexLock lock(&index_mu_);
-    locked = absl::Now();
-    const int64_t before = index_.Stats().segment_memory.total();
-    if (absl::Status status = index_.Publish(std::move(rows), std::move(segment)); !status.ok()) {
-      return status;
+    if (current == nullptr) current = generation_;
+  }
+  // Only this thread puts segments into the view or takes them out.
+  std::vector<const index::Segment*> segments;
+  for (const index::SegmentRows& rows : view->segments) segments.push_back(rows.segment.get());
+  std::vector<const index::Segment*> replaced;
+  std::vector<std::pair<const index::Segment*, Place>> places;
+  int64_t bytes = 0;
+  bool calibrated = generation != nullptr;
+  std::vector<index::ShardIndex::Built> built;
+  for (Made& one : made) {
+    for (const index::FrozenRows::Source& source : one.built.rows.sources()) {
+      if (source.segment.segment == nullptr) continue;
+      replaced.push_back(source.segment.segment.get());
+      bytes -= source.segment.segment->memory().total();
+      std::erase(segments, replaced.back());
     }
-    if (address != nullptr) places_[address] = place;
-    const std::shared_ptr<const index::View> view = index_.Pin();
-    absl::flat_hash_map<const index::Segment*, Place> places;
-    for (const index::SegmentRows& of_view : view->segments) {
-      places[of_view.segment.get()] = places_[of_view.segment.get()];
+    if (const index::Segment* segment = one.built.segment.get(); segment != nullptr) {
+      segments.push_back(segment);
+      places.push_back({segment,
+                        {.file = files_.in_memory() ? 0 : one.file,
+                         .graph_file = 0,
+                         .since = now,
+                         .graph_refused = false}});
+      bytes += segment->memory().total();
+      // FAISS's kinds are calibrated segment by segment.
+      calibrated = calibrated || (index::IsFaissKind(options_.index.kind) &&
+                                  segment->kind() != index::SegmentKind::kFlat);
     }
-    places_ = std::move(places);
+    built.push_back(std::move(one.built));
+  }
+  const double imbalance = ImbalanceOf(segments, current.get());
+  auto replacement = index_.Prepare(std::move(built));
+  if (!replacement.ok()) return replacement.status();
+  if (absl::Status status = index_.CatchUp(&*replacement); !status.ok()) return status;
+  absl::Duration stall;
+  absl::Status status;
+  Swiftly([&] {
+    absl::MutexLock lock(&index_mu_);
+    const absl::Time locked = absl::Now();
+    if (status = index_.Publish(&*replacement); !status.ok()) return;
+    for (const index::Segment* segment : replaced) places_.erase(segment);
+    for (const auto& [segment, place] : places) places_[segment] = place;
     if (generation != nullptr) {
-      generation_ = std::move(generation);
-      recent_ = {};
+      generation_.swap(generation);
+      recent_ = recent;
+      live_recall_ = {};
+      published_at_ = now;
     }
-    MeasureImbalance();
-    if (options_.budget != nullptr) {
-      options_.budget->Add(index_.Stats().segment_memory.total() - before);
-    }
-  }
-  metrics_->publish_stall.Observe(absl::ToDoubleSeconds(absl::Now() - locked));
-  return SaveManifest(/*files=*/!files_.in_memory());
-}
-
-int Shard::BuildThreads() const {
-  return std::max(1, index::SearchedLately() ? options_.build_threads / 2 : options_.build_threads);
-}
-
-absl::Status Shard::Retrain(Work* work) {
-  const absl::Time start = absl::Now();
-  std::optional<index::FrozenRows> rows;
-  {
-    absl::MutexLock lock(&index_mu_);
-    rows = index_.FreezeForMerge(0, index_.Pin()->segments.size());
-  }
-  if (!rows.has_value()) return absl::OkStatus();
-  const int64_t live = rows->live();
-  if (live == 0) return PublishSegment(*std::move(rows), nullptr, nullptr, work);
-  const int nlist =
-      options_.index.nlist > 0 ? options_.index.nlist : index::Generation::DefaultLists(live);
-  int64_t reserved = 0;
-  const absl::Cleanup release = [&] {
-    if (options_.budget != nullptr) options_.budget->Release(reserved);
-  };
-  if (options_.budget != nullptr) {
-    const int64_t bytes = PredictIndexBytes(index::SegmentKind::kIvf, options_.index, live,
-                                            options_.dimension, false) +
-                          PredictBuildBytes(index::SegmentKind::kIvf, live, options_.dimension,
-                                            std::min(live, index::Generation::SampleRows(nlist)));
-    if (absl::Status status = options_.budget->Reserve(bytes, "training an index"); !status.ok()) {
-      return status;
-    }
-    reserved = bytes;
-  }
-  const auto stage = [&](const char* name) {
-    work->stage = name;
-    work->total = live;
-  };
-  const auto pause = [&] {
-    if (work->operation != nullptr) {
-      work->operation->Report(options_.number, work->stage, 0, work->total);
-    }
-    return Pause(work);
-  };
-  const uint64_t id = files_.Next();
-  stage("training");
-  auto generation = index::TrainGeneration(
-      *rows, options_.metric, options_.unit, static_cast<size_t>(options_.dimension),
-      {.id = id, .nlist = nlist, .expected_rows = live, .threads = BuildThreads()}, pause);
-  if (!generation.ok()) return generation.status();
-  stage("encoding");
-  index::IvfSegment::Drift drift;
-  work->file = files_.Next();
-  auto segment = index::IvfSegment::Build(*rows, *generation, files_.Segment(work->file), pause,
-                                          &drift, BuildThreads());
-  if (!segment.ok()) return segment.status();
-  (*generation)
-      ->SetBase(static_cast<float>(drift.squared_distance / static_cast<double>(drift.rows)),
-                static_cast<float>((*segment)->Imbalance()));
-  stage("calibrating");
-  auto calibration = index::CalibrateIvf({{segment->get()}}, index::kCalibrationQueries, id, pause,
-                                         BuildThreads());
-  if (!calibration.ok()) return calibration.status();
-  (*generation)->SetCalibration(*std::move(calibration));
-  if (!files_.in_memory()) {
-    if (absl::Status status = (*generation)->Save(files_.Generation(id)); !status.ok()) {
-      return status;
-    }
-  }
-  absl::Status status =
-      PublishSegment(*std::move(rows), *std::move(segment), *std::move(generation), work);
+    imbalance_ = imbalance;
+    CountMore(bytes);
+    stall = absl::Now() - locked;
+  });
   if (!status.ok()) return status;
-  metrics_->retrains.Add();
-  metrics_->retrain_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
-  return absl::OkStatus();
+  if (published != nullptr) *published = true;
+  metrics_->publish_stall.Observe(absl::ToDoubleSeconds(stall));
+  replacement = absl::CancelledError("done");  // frees what was replaced
+  if (calibrated) ForgetRecall();
+  return SaveManifest(/*files=*/!files_.in_memory());
 }
 
 absl::Status Shard::Calibrate(Work* work) {
@@ -486,6 +439,7 @@ absl::Status Shard::Calibrate(Work* work) {
     if (!saved.ok()) return saved;
   }
   generation->SetCalibration(*std::move(calibration));
+  ForgetRecall();
   metrics_->calibrations.Add();
   metrics_->calibrate_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return absl::OkStatus();
@@ -550,9 +504,10 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
     if (!files_.in_memory()) place.graph_file = file;
     places_.erase(segment.get());
     places_[with.get()] = place;
-    if (options_.budget != nullptr) options_.budget->Add(graph->bytes());
+    CountMemory();
     index_.Abandon(*std::move(hold));
   }
+  ForgetRecall();
   metrics_->graphs.Add();
   metrics_->graph_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   return SaveManifest(/*files=*/!files_.in_memory());

@@ -8,9 +8,14 @@
 
 namespace vecino::engine {
 
+uint64_t Shard::DrainedThrough() const {
+  const LabelScheme labels = options_.labels;
+  return labels.WholeThrough(index_.DrainedThrough(labels.Last(applied_.load())));
+}
+
 Manifest Shard::MakeManifest() const {
   Manifest manifest;
-  manifest.drained_through = index_.DrainedThrough(applied_.load());
+  manifest.drained_through = DrainedThrough();
   manifest.next_file = files_.next();
   manifest.generation = generation_ == nullptr ? 0 : generation_->id();
   const std::shared_ptr<const index::View> view = index_.Pin();
@@ -67,7 +72,7 @@ absl::Status Shard::SaveManifest(bool files) {
     const auto tail = static_cast<uint64_t>(index_.options().tail_capacity);
     files = files || files_unsaved_;
     files_unsaved_ = files;
-    const uint64_t drained = index_.DrainedThrough(applied_.load());
+    const uint64_t drained = DrainedThrough();
     if (!files && drained < saved_through_.load() + tail) return absl::OkStatus();
   }
   while (true) {
@@ -77,8 +82,10 @@ absl::Status Shard::SaveManifest(bool files) {
       files = files || *saved;
       files_unsaved_ = files;
     }
-    absl::MutexLock lock(&index_mu_);
-    manifest = MakeManifest();
+    Swiftly([&] {
+      absl::MutexLock lock(&index_mu_);
+      manifest = MakeManifest();
+    });
     // Usually so: what was written since is in a tail. Otherwise it must be saved, too, since the
     // log is trimmed behind it.
     if (files_.in_memory() || manifest.fields_through >= manifest.drained_through) break;
@@ -89,7 +96,7 @@ absl::Status Shard::SaveManifest(bool files) {
         if (!put.ok()) return put;
         saved_through_.store(manifest.drained_through);
         // Only now: until the manifest is durable, a start needs these records.
-        return log_->TrimChanges(manifest.drained_through);
+        return log_->TrimChanges(std::min(manifest.drained_through, hold_.load()));
       },
       absl::InfiniteFuture());
   if (!status.ok() || !files) return status;

@@ -48,6 +48,15 @@ void ShardMarks::Forget(std::string_view token) {
   marks_.erase(std::string(token));
 }
 
+void ShardMarks::Replace(std::vector<storage::Mark> marks) {
+  absl::MutexLock lock(&mu_);
+  marks_.clear();
+  for (storage::Mark& mark : marks) {
+    std::string token = mark.token;
+    marks_[std::move(token)] = std::move(mark);
+  }
+}
+
 std::vector<storage::Mark> ShardMarks::All() const {
   absl::MutexLock lock(&mu_);
   std::vector<storage::Mark> marks;

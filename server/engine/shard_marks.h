@@ -20,6 +20,12 @@ struct StreamPlace {
   uint64_t all_through = 0;  // as in storage::Mark, of what is known before the commit
 };
 
+// The stream by which a collection's hidden side gets the writes of the other one: items are that
+// side's sequence numbers. No caller has such a token: theirs are UTF-8.
+inline constexpr std::string_view kFollowerToken =
+    "\xff"
+    "follower";
+
 // Adds what became of an item above mark->through. code: absl::StatusCode, 0 for one that was
 // written.
 void AddToMark(uint64_t item, int code, storage::Mark* mark);
@@ -35,6 +41,8 @@ class ShardMarks {
   storage::Mark Get(std::string_view token) const;
   void Forget(std::string_view token);
   std::vector<storage::Mark> All() const;
+  // These are all there are.
+  void Replace(std::vector<storage::Mark> marks);
 
  private:
   mutable absl::Mutex mu_;

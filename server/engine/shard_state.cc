@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "server/engine/drift.h"
 #include "server/engine/shard.h"
 
 namespace vecino::engine {
@@ -26,6 +27,8 @@ MaintenanceState Shard::State() const {
   state.tail_rows = view->tail->size();
   state.last_write = last_write_;
   state.retrain_failed = retrain_failed_;
+  state.retrain_not_before = retrain_not_before_;
+  state.recall_not_before = recall_not_before_;
   for (const index::SegmentRows& rows : view->segments) {
     MaintenanceState::Segment segment;
     segment.kind = rows.segment->kind();
@@ -52,19 +55,24 @@ MaintenanceState Shard::State() const {
       state.recent_error = recent_.squared_distance / static_cast<double>(recent_.rows);
     }
     state.imbalance = imbalance_;
+    state.base_quantization = generation_->base_quantization();
+    if (recent_.coded_rows > 0) {
+      state.recent_quantization =
+          recent_.squared_code_error / static_cast<double>(recent_.coded_rows);
+    }
+    state.recall = live_recall_;
   }
   return state;
 }
 
-void Shard::MeasureImbalance() {
-  imbalance_ = 1;
-  if (generation_ == nullptr) return;
-  std::vector<int64_t> lists(static_cast<size_t>(generation_->nlist()));
-  const std::shared_ptr<const index::View> view = index_.Pin();
-  for (const index::SegmentRows& rows : view->segments) {
-    const index::IvfSegment* ivf = index::AsIvf(*rows.segment);
-    if (ivf == nullptr || ivf->generation() != generation_) continue;
-    for (int list = 0; list < generation_->nlist(); ++list) {
+double Shard::ImbalanceOf(const std::vector<const index::Segment*>& segments,
+                          const index::Generation* generation) {
+  if (generation == nullptr) return 1;
+  std::vector<int64_t> lists(static_cast<size_t>(generation->nlist()));
+  for (const index::Segment* segment : segments) {
+    const index::IvfSegment* ivf = index::AsIvf(*segment);
+    if (ivf == nullptr || ivf->generation().get() != generation) continue;
+    for (int list = 0; list < generation->nlist(); ++list) {
       lists[static_cast<size_t>(list)] += ivf->list_begin(list + 1) - ivf->list_begin(list);
     }
   }
@@ -73,7 +81,19 @@ void Shard::MeasureImbalance() {
     sum += static_cast<double>(size);
     squares += static_cast<double>(size) * static_cast<double>(size);
   }
-  if (sum > 0) imbalance_ = static_cast<double>(lists.size()) * squares / (sum * sum);
+  return sum > 0 ? static_cast<double>(lists.size()) * squares / (sum * sum) : 1;
+}
+
+void Shard::NoteRecall(const RecallFigures& recall) {
+  bool due = false;
+  {
+    absl::MutexLock lock(&index_mu_);
+    if (recall.oldest < published_at_) return;
+    live_recall_ = recall;
+    // Also when it has to wait: who maintains asks when to look again.
+    due = MeasureDrift(State(), options_.maintenance)[static_cast<size_t>(Drift::kRecall)].due;
+  }
+  if (due && maintenance_due_ != nullptr) maintenance_due_();
 }
 
 bool Shard::HasWork() const {

@@ -14,6 +14,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/engine/migration_info.h"
+#include "server/engine/recall_estimate.h"
+#include "server/engine/search_effort.h"
 #include "server/index/segment_kind.h"
 #include "storage/document.h"
 
@@ -51,6 +54,10 @@ struct Limits {
   static constexpr int kMaxGroupedHits = 1000;      // top_k · group_size
   static constexpr size_t kMaxFieldPathBytes = 512;
   static constexpr int kMaxPagedHits = 10'000;  // before the last page
+  static constexpr size_t kMaxRerankQueryBytes = 64 << 10;
+  static constexpr int kMinChunkTokens = 16;
+  static constexpr int kMinChunkText = 8;  // tokens of a passage beside the model's own
+  static constexpr int kDefaultOverlap = 32;
 };
 
 enum class Metric { kCosine, kDot, kL2 };
@@ -67,6 +74,12 @@ struct CallContext {
   std::stop_token stop;
 };
 
+// How documents are split into passages; see docs/chunking.md.
+struct Chunking {
+  int max_tokens = 0;       // of a passage, the model's own ones included; 0: the model's window
+  int overlap_tokens = -1;  // in common with the next passage, at most; -1: the default
+};
+
 struct CollectionSpec {
   std::string id;
   int dimension = 0;  // 0: the model's
@@ -74,6 +87,7 @@ struct CollectionSpec {
   std::string model;  // name without `models/`; empty: the collection takes vectors only
   int shard_count = 2;
   IndexSpec index;
+  std::optional<Chunking> chunking;  // none: a document has one vector
 };
 
 struct CollectionInfo {
@@ -81,6 +95,7 @@ struct CollectionInfo {
   std::string model_hash;  // of the model when the collection was created, empty without one
   std::string etag;
   absl::Time create_time;
+  std::optional<MigrationInfo> migration;  // of what is read; none: no migration
 };
 
 struct ShardStats {
@@ -97,6 +112,7 @@ struct ShardStats {
   int64_t vector_bytes = 0;   // floats
   int64_t label_bytes = 0;
   int64_t mapped_bytes = 0;  // of these, in memory-mapped files
+  int64_t field_bytes = 0;   // fields::FieldIndex::bytes
   struct SegmentInfo {
     std::string kind;  // "FLAT", "IVF", "IVF+GRAPH", "IVF_SQ8", ...
     int64_t rows = 0;
@@ -113,9 +129,18 @@ struct ShardStats {
   double imbalance = 0;     // n·Σs²/(Σs)² of the sizes of its lists
   int nprobe = 0;           // what calibration chose for the collection's recall target at k = 10
   std::string last_choice;  // what maintenance did last, and why, in a sentence
+  // Signs that the index does not fit its rows any more; see drift.h.
+  struct DriftInfo {
+    std::string name;
+    double value = 0, limit = 0;
+    bool due = false;
+  };
+  std::vector<DriftInfo> drift;
+  RecallStats recall;  // of its own answers
 };
 
 struct CollectionStats {
+  RecallStats recall;              // of the answers
   std::vector<ShardStats> shards;  // in shard order; totals are their sums
 };
 
@@ -247,6 +272,15 @@ struct Diversify {
   int candidates = 0;  // to choose from; 0: kMaxTopK at most, five times top_k
 };
 
+// A stage behind the search that scores pairs of the query and a hit's text; see docs/rerank.md.
+struct Rerank {
+  std::string model;   // name without `models/`; empty: the only reranker, in fp32
+  int candidates = 0;  // hits to score; 0: the larger of kDefaultRerank and top_k
+  absl::Duration budget = absl::InfiniteDuration();  // of the stage
+  std::string query;                                 // empty: the query's text
+};
+inline constexpr int kDefaultRerank = 50;
+
 // Where a page of hits ends: behind the hit of this score, sequence number and shard.
 struct SearchPosition {
   float score = 0;
@@ -275,6 +309,12 @@ struct SearchRequest {
   // Alone of the three, and not with words, whose scores are no similarity of vectors.
   std::optional<Diversify> diversify;
   std::optional<SearchPosition> after;  // only hits behind it; alone of the three
+  std::optional<Rerank> reranking;      // not with any of the three
+  // Tell how it was answered; verify: make it again exactly, and compare, which takes long.
+  struct Explain {
+    bool verify = false;
+  };
+  std::optional<Explain> explain;
 };
 
 // A value of a metadata field.
@@ -292,20 +332,41 @@ struct Facet {
   int64_t documents = 0;  // that have the field with a value other than null
 };
 
+// A part of a document's text.
+struct HitPassage {
+  int index = 0;  // among the document's passages
+  storage::Passage range;
+  std::string text;  // when the search returns texts
+};
+
 struct SearchHit {
-  storage::Document document;
+  storage::Document document;  // its passages only when they were asked for
   float score = 0;
   int group = -1;  // place of its group's value in SearchResult::groups
   // Of a hybrid query: its scores in the two rankings, where it was among their candidates.
   std::optional<float> dense_score, lexical_score;
+  std::optional<float> rerank_score;  // of a hit that was scored
+  // In a chunked collection: the passage nearest to the query, whose score dense_score or else
+  // score is; of what was found by words alone the one with most of them, where texts are returned
+  // and as long as that does not take too long.
+  std::optional<HitPassage> passage;
+};
+
+// What reranking did.
+struct Reranked {
+  std::string model;
+  int pairs = 0;          // scored
+  int truncated = 0;      // of these
+  bool complete = false;  // whether all candidates with text were
 };
 
 struct SearchResult {
   // Best first; equal scores by ascending sequence, then by shard. With group_by the hits of each
-  // group together, groups by their best hit; with diversify in the order they were chosen.
+  // group together, groups by their best hit; with diversify in the order they were chosen; with
+  // reranking those that were scored first, best first, then the others as they were.
   std::vector<SearchHit> hits;
   std::vector<GroupValue> groups;  // with group_by
-  // Behind the last hit, where more may follow: none with group_by and diversify.
+  // Behind the last hit, where more may follow: none with group_by, diversify and reranking.
   std::optional<SearchPosition> next;
   Metric metric = Metric::kCosine;
   // Whether scores are those of words, alone or in a hybrid query: higher is better, whatever the
@@ -313,7 +374,10 @@ struct SearchResult {
   bool by_words = false;
   int query_token_count = 0;
   bool query_truncated = false;
-  absl::Duration embed_time, search_time, fetch_time;
+  absl::Duration embed_time, search_time, fetch_time, rerank_time;
+  std::optional<Reranked> reranked;  // with reranking
+  SearchEffort effort;
+  std::optional<SearchExplanation> explanation;  // where it was asked for
 };
 
 }  // namespace vecino::engine

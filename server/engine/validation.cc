@@ -149,6 +149,12 @@ absl::Status CheckRecall(std::string_view field, double recall) {
 
 }  // namespace
 
+absl::Status CheckRecallGate(double min_recall) {
+  if (min_recall >= 0 && min_recall <= 1) return absl::OkStatus();
+  return InvalidField("min_recall_gate",
+                      absl::StrCat("is ", min_recall, ", must be 0 to 1, such as 0.9; 0: none"));
+}
+
 absl::Status CheckIndexSpec(const IndexSpec& spec, int dimension) {
   using enum index::IndexKind;
   const std::string policy = "collection.index_policy.";

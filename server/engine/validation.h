@@ -37,6 +37,8 @@ absl::Status CheckTopK(std::string_view field, int top_k);
 // dimension: of the collection, which pq_m must divide.
 absl::Status CheckIndexSpec(const IndexSpec& spec, int dimension);
 
+// RetrainIndexRequest.min_recall_gate.
+absl::Status CheckRecallGate(double min_recall);
 // recall_target, nprobe, ef_search, rerank and exact of a search.
 absl::Status CheckEffort(const SearchRequest& request);
 

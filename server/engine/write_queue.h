@@ -28,6 +28,9 @@ struct ShardWrite {
   std::string etag;                     // not empty: ABORTED unless it is the current version's
   int64_t ttl_us = 0;                   // kPut: above 0 sets the document's expire time
   bool expired = false;  // kDelete: of a version that has expired, which `etag` names
+  // Made before on the collection's other side, and so done whatever is here: times are those of
+  // the document, and a delete of what is not here is no failure.
+  bool carried = false;
   WriteResult result;
 
   // Of an item of a stream: its stream and its number, which grows from write to write. Null: of

@@ -45,7 +45,19 @@ void FieldIndex::MergeWork::Run() {
   segment = FieldSegment::Merge(segments, dead, &maps);
 }
 
-FieldIndex::FieldIndex() : chunk_(std::make_shared<OpenChunk>()) {
+int64_t FieldIndex::MergeWork::bytes() const {
+  int64_t bytes = 0;
+  for (const FieldPart& part : sources) bytes += part.segment->bytes();
+  return bytes;
+}
+
+uint64_t FieldIndex::MergeWork::rows() const {
+  uint64_t rows = 0;
+  for (const FieldPart& part : sources) rows += part.segment->size();
+  return rows;
+}
+
+FieldIndex::FieldIndex() : chunk_(std::make_shared<OpenChunk>()), chunk_bytes_(sizeof(OpenChunk)) {
   auto view = std::make_shared<FieldView>();
   view->chunk = chunk_;
   Swap(std::move(view));
@@ -53,6 +65,11 @@ FieldIndex::FieldIndex() : chunk_(std::make_shared<OpenChunk>()) {
 
 void FieldIndex::Swap(std::shared_ptr<const FieldView> view) {
   writer_view_ = view;
+  part_bytes_ = 0;
+  for (const FieldPart& part : view->parts) {
+    part_bytes_ +=
+        part.segment->bytes() + static_cast<int64_t>(part.dead->word_count() * sizeof(uint64_t));
+  }
   std::shared_ptr<const FieldView> replaced;  // freed without the lock
   absl::MutexLock lock(&view_mu_);
   replaced = std::exchange(view_, std::move(view));
@@ -67,6 +84,7 @@ void FieldIndex::Add(uint64_t label, Row row) {
   if (label <= last_label_) return;
   last_label_ = label;
   ++live_;
+  chunk_bytes_ += HeapBytes(row);
   chunk_->Append(label, std::move(row));
   if (chunk_->full()) Seal();
 }
@@ -84,12 +102,6 @@ bool FieldIndex::Remove(uint64_t label) {
   }
   if (removed) --live_;
   return removed;
-}
-
-int64_t FieldIndex::bytes() const {
-  int64_t bytes = 0;
-  for (const FieldPart& part : writer_view_->parts) bytes += part.segment->bytes();
-  return bytes;
 }
 
 void FieldIndex::AddPart(std::shared_ptr<const FieldSegment> segment,
@@ -121,6 +133,7 @@ void FieldIndex::Seal() {
   auto view = std::make_shared<FieldView>(*writer_view_);
   view->parts.push_back({FieldSegment::Build(std::move(labels), copies), std::move(dead), 0});
   chunk_ = std::make_shared<OpenChunk>();
+  chunk_bytes_ = sizeof(OpenChunk);
   view->chunk = chunk_;
   Swap(std::move(view));
 }

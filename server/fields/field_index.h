@@ -77,7 +77,10 @@ class FieldIndex {
   // Rows that are not dead.
   int64_t live() const { return live_; }
   uint64_t last_label() const { return last_label_; }  // ever added
-  int64_t bytes() const;                               // of memory, of segments
+  // Memory of the current view: the chunk with its rows, of segments labels, columns with their
+  // bitmaps, and postings (what of these is mapped from a file, too), and tombstones. Of merges
+  // that run and of views that readers still hold nothing is in it.
+  int64_t bytes() const { return part_bytes_ + chunk_bytes_; }
 
   // Puts a part behind the others; for loading. dead: bits by slot, may be shorter.
   void AddPart(std::shared_ptr<const FieldSegment> segment, const std::vector<uint64_t>& dead,
@@ -96,6 +99,9 @@ class FieldIndex {
     std::shared_ptr<const FieldSegment> segment;  // set by Run; null: nothing is left
     uint64_t file = 0;                            // of `segment`, for whoever saves it
     void Run();                                   // without the lock
+    // What Run needs at most: the sources once more. rows: of the sources, dead ones too.
+    int64_t bytes() const;
+    uint64_t rows() const;
   };
   // Parts whose merge pays now: kFanOut neighbours of about one size, or one of which a third is
   // dead; of `max_rows` together at most.
@@ -126,6 +132,7 @@ class FieldIndex {
   std::shared_ptr<const FieldView>
       writer_view_;  // the same as view_, for the writer, without a lock
   int64_t live_ = 0;
+  int64_t part_bytes_ = 0, chunk_bytes_ = 0;
   uint64_t last_label_ = 0;
 
   mutable absl::Mutex view_mu_;  // a leaf

@@ -121,15 +121,20 @@ void Passing::Exclude(std::span<const uint64_t> labels) {
 }
 
 void Passing::ForEach(absl::FunctionRef<void(uint64_t label)> fn) const {
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    const FieldSegment& segment = *view_->parts[i].segment;
-    for (const uint32_t slot : parts_[i]) {
-      const uint64_t label = segment.label(slot);
-      if (label >= first_ && label <= last_) fn(label);
+  for (size_t part = 0; part <= parts_.size(); ++part) ForEachIn(part, fn);
+}
+
+void Passing::ForEachIn(size_t part, absl::FunctionRef<void(uint64_t label)> fn) const {
+  if (part == parts_.size()) {
+    for (int i = 0; i < chunk_rows_; ++i) {
+      if (chunk_[static_cast<size_t>(i)]) fn(view_->chunk->label(i));
     }
+    return;
   }
-  for (int i = 0; i < chunk_rows_; ++i) {
-    if (chunk_[static_cast<size_t>(i)]) fn(view_->chunk->label(i));
+  const FieldSegment& segment = *view_->parts[part].segment;
+  for (const uint32_t slot : parts_[part]) {
+    const uint64_t label = segment.label(slot);
+    if (label >= first_ && label <= last_) fn(label);
   }
 }
 

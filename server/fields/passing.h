@@ -37,6 +37,12 @@ class Passing {
   bool Contains(uint64_t label) const;
   // Documents that pass, dead or not, in order of labels.
   void ForEach(absl::FunctionRef<void(uint64_t label)> fn) const;
+  // The same of part `part` of the view alone, or of its chunk where that is their number.
+  void ForEachIn(size_t part, absl::FunctionRef<void(uint64_t label)> fn) const;
+  const FieldView& view() const { return *view_; }
+  // Slots of part `part` of the view whose documents pass, those outside of [first, last] among
+  // them.
+  const Roaring& Slots(size_t part) const { return parts_[part]; }
   int64_t size() const;  // how many they are
   // Those of part `part` of the view, as bits by slot.
   std::vector<uint64_t> SlotsOf(size_t part) const;

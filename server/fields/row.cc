@@ -99,6 +99,16 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
 
 }  // namespace
 
+int64_t HeapBytes(const Row& row) {
+  const auto of_text = [](const std::string& text) {
+    // Short ones lie in the string itself.
+    return text.capacity() >= sizeof(std::string) / 2 ? text.capacity() + 1 : 0;
+  };
+  size_t bytes = row.values.capacity() * sizeof(FieldValue) + row.words.bytes();
+  for (const FieldValue& value : row.values) bytes += of_text(value.path) + of_text(value.text);
+  return static_cast<int64_t>(bytes);
+}
+
 std::string PathPart(std::string_view key) {
   std::string part;
   part.reserve(key.size());

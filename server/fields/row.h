@@ -37,6 +37,9 @@ struct Row {
   DocumentTerms words;             // of the document's text
 };
 
+// Memory that a row takes besides itself, in bytes.
+int64_t HeapBytes(const Row& row);
+
 // What is indexed of a document. INVALID_ARGUMENT as ReadMetadata. Thread safe.
 absl::StatusOr<Row> ReadRow(std::string_view metadata, std::string_view text);
 

@@ -144,7 +144,8 @@ absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric
         absl::StrCat("brute force for the best ", k, " rows: must be 1 or more"));
   }
   try {
-    const size_t wanted = static_cast<size_t>(k), keep = 4 * wanted + 128;
+    const size_t wanted = static_cast<size_t>(k);
+    const size_t keep = wanted + std::min<size_t>(3 * wanted, 200) + 128;
     const bool l2 = metric == Metric::kL2;
     const std::vector<float> centre = Centre(rows, n, d);
     const GemmColumns columns = QueryColumns(metric, queries, n_queries, d, centre);

@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "server/index/parallel.h"
 #include "server/index/probe_rule.h"
+#include "server/index/recall_table.h"
 
 namespace vecino::index {
 
@@ -20,21 +21,27 @@ struct Calibration {
     int breadth = 0;   // lists of a typical query, or ef
     float recall = 0;  // mean share of the true best k found; does not fall with breadth
   };
-  // The mean of 800 queries has a standard error of .0035 at .95 (of 400, above 128 lists, .005),
-  // and rows that centroids were trained on are found more easily than queries: .005 to .024 more
-  // of them (docs/index.md).
+  // Of what is missing to 1, by which BreadthFor exceeds its target: rows that centroids were
+  // trained on are found more easily than queries, .005 to .024 more of them (docs/index.md).
   static constexpr double kMargin = 0.25;
+  // The target that a recall measured on rows left out of training is sure enough to reach: a tenth
+  // of what is missing to 1 less, or less by 2.5 standard errors, of which .005 are forgiven (and
+  // no more than half of what is missing).
+  static double Sure(double recall, double error);
 
   // c times as many neighbours lie in c^kWidening times as many lists, where nothing was measured:
   // so it was on 304,600 texts (docs/index.md).
   static constexpr double kWidening = 0.35;
 
   int k = 0;
-  int queries = 0;   // that were measured; 0: nothing was
-  int64_t rows = 0;  // live ones, among which they were searched for; 0: not known
-  std::vector<Point> points;
+  int queries = 0;              // that were measured; 0: nothing was
+  int64_t rows = 0;             // live ones, among which they were searched for; 0: not known
+  std::vector<Point> points;    // for k = 10 and no filter
   double widening = kWidening;  // the exponent of this data
   ProbeRule rule;               // by which `breadth` lists of an IVF are more for some queries
+  // By k and by the share of a filter; empty: of files from before there were tables, which have
+  // points and widening only.
+  RecallTable table;
 
   // The least breadth whose measured recall reaches `target` by kMargin of what is missing to 1,
   // interpolated (log breadth) between points; the greatest when none does. `fallback` when nothing
@@ -43,7 +50,7 @@ struct Calibration {
 };
 
 // Queries that a calibration asks: with 800 the standard error of the measured recall is .0035 at
-// .95; half of them above 128 lists (docs/index.md).
+// .95 for k = 10, .0077 for k = 1 (docs/index.md).
 inline constexpr int kCalibrationQueries = 800;
 inline constexpr int kCalibrationK = 10;
 
@@ -53,14 +60,26 @@ struct CalibrationPart {
   const Tombstones* dead = nullptr;
 };
 
-// Searches `parts`, at least one and all of one generation, for some of their live rows, each left
-// out of its own answer, at rising breadths, and compares with brute force, then once more under a
-// filter, for the widening. Ties count as found. What dies meanwhile counts as live. `queries`, at
-// most all rows but one; of fewer than two live rows nothing is measured but their number. threads:
-// of ParallelFor; any number gives the same. Blocks for about a second a million rows.
-// RESOURCE_EXHAUSTED, or the checkpoint's error.
+// Measures `parts`, at least one and all of one generation, with some of their live rows as
+// queries, each left out of its own answer: where brute force finds their best rows, of all and of
+// random shares, and how widely these must be searched for (calibration_table.h). The queries are
+// rows that training left out, where it left out enough. What dies meanwhile counts as live. Of
+// fewer than two live rows nothing is measured but their number. threads: of ParallelFor; any
+// number gives the same. Blocks for seconds a million rows. RESOURCE_EXHAUSTED, or the checkpoint's
+// error.
 absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts, int queries,
                                          uint64_t seed, Checkpoint checkpoint, int threads = 1);
+// What was measured of one breadth of an index that has no more to choose.
+struct MeasuredBreadth {
+  int breadth = 0;
+  double recall = 0;   // the mean share found
+  double error = 0;    // its standard error
+  double scanned = 0;  // share of the rows that were compared; 0: not known
+};
+// Through these, by ascending breadth, the least breadths that are sure (Calibration::Sure) to
+// reach the table's aims. Recalls that fall are raised to those before.
+RecallTable::Curve CurveThrough(absl::Span<const MeasuredBreadth> points);
+
 // What CalibrateIvf takes meanwhile at most, besides a bit and four bytes a row.
 int64_t CalibrationBytes(int dimension, int nlist);
 // The same for the segment's graph and ef.

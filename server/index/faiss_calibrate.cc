@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
+#include "server/index/calibration_rows.h"
 #include "server/index/distance.h"
 #include "server/index/faiss_build.h"
 #include "server/index/faiss_status.h"
@@ -12,69 +14,184 @@ namespace {
 
 constexpr int64_t kQueries = 200;  // at most; ±.009 at .95
 constexpr int64_t kMinRows = 32;
-constexpr int kK = 10;
+constexpr int kK = 10;  // of the points
+constexpr std::array<int, 3> kKs = {1, 10, 100};
 constexpr float kTie = 1e-6f;      // duplicates may come in either order
-constexpr double kEnough = 0.995;  // wider is not measured
+constexpr double kEnough = 0.998;  // wider is not measured
 constexpr int64_t kStep = 256;
+constexpr uint64_t kSeed = 1;
+// Times the usual number of rows scored again, where codes lose too much with that.
+constexpr std::array<int, 3> kReranks = {1, 4, 16};
+// What a row's code costs beside a row's floats, anywhere in memory.
+constexpr double kCode = 3, kFloats = 120;
 
-// Some of the rows, and the score of the k-th best other row of each.
+// Some of the rows, and the scores of the best other rows of each, best first, among a random share
+// of all.
 struct Truth {
+  double share = 1;
+  std::vector<uint64_t> allowed;           // empty: all
+  std::vector<std::vector<float>> scores;  // of each query
+};
+struct Queries {
   std::vector<int64_t> slots;
-  std::vector<float> queries;
-  std::vector<float> kth;
+  std::vector<float> vectors;
+  std::vector<Truth> truths;
 };
 
-absl::StatusOr<Truth> MakeTruth(const FaissView& view, Checkpoint checkpoint) {
+absl::StatusOr<Queries> MakeTruth(const FaissView& view, Checkpoint checkpoint) {
   const size_t d = view.rows.d;
-  Truth truth;
+  Queries queries;
   const int64_t count = std::min(kQueries, view.n / 2);
-  std::vector<TopK> best;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t slot = i * view.n / count;
-    truth.slots.push_back(slot);
-    truth.queries.insert(truth.queries.end(), view.rows[slot], view.rows[slot] + d);
-    best.emplace_back(view.metric, kK);
+    queries.slots.push_back(slot);
+    queries.vectors.insert(queries.vectors.end(), view.rows[slot], view.rows[slot] + d);
   }
-  std::vector<float> scores(truth.slots.size());
+  // Where fewer pass, all of them are compared.
+  std::vector<double> shares = {1};
+  for (const double share : {0.5, 0.1}) {
+    if (share * static_cast<double>(view.n) > kFaissDirectRows) shares.push_back(share);
+  }
+  std::vector<RandomShare> some;
+  std::vector<std::vector<TopK>> best;
+  for (const double share : shares) {
+    some.emplace_back(share, kSeed);
+    best.emplace_back(queries.slots.size(), TopK(view.metric, kKs.back()));
+    Truth& truth = queries.truths.emplace_back(Truth{.share = share, .allowed = {}, .scores = {}});
+    if (share < 1) truth.allowed.resize(static_cast<size_t>(view.n + 63) / 64);
+  }
+  std::vector<float> scores(queries.slots.size());
   for (int64_t slot = 0; slot < view.n; ++slot) {
     if (slot % kStep == 0) {
       if (absl::Status status = checkpoint(); !status.ok()) return status;
     }
-    Score(view.metric, view.rows[slot], truth.queries.data(), d, scores.size(), scores.data());
-    for (size_t i = 0; i < scores.size(); ++i) {
-      if (truth.slots[i] != slot) best[i].Push(static_cast<uint64_t>(slot), scores[i]);
+    Score(view.metric, view.rows[slot], queries.vectors.data(), d, scores.size(), scores.data());
+    for (size_t s = 0; s < shares.size(); ++s) {
+      if (!some[s].Has(slot)) continue;
+      if (shares[s] < 1) {
+        queries.truths[s].allowed[static_cast<size_t>(slot / 64)] |= uint64_t{1} << (slot % 64);
+      }
+      for (size_t i = 0; i < scores.size(); ++i) {
+        if (queries.slots[i] != slot) best[s][i].Push(static_cast<uint64_t>(slot), scores[i]);
+      }
     }
   }
-  for (TopK& top : best) {
-    const std::vector<Hit> hits = top.Take();
-    truth.kth.push_back(hits.empty() ? 0 : hits.back().score);
+  for (size_t s = 0; s < shares.size(); ++s) {
+    for (TopK& top : best[s]) {
+      std::vector<float>& of_query = queries.truths[s].scores.emplace_back();
+      for (const Hit& hit : top.Take()) of_query.push_back(hit.score);
+    }
   }
-  return truth;
+  return queries;
 }
 
-absl::StatusOr<double> Recall(const FaissView& view, const Truth& truth,
-                              const FaissBreadth& breadth, Checkpoint checkpoint) {
+absl::StatusOr<MeasuredBreadth> Measure(const FaissView& view, const Queries& queries,
+                                        const Truth& truth, int k, FaissBreadth breadth,
+                                        Checkpoint checkpoint) {
   const Tombstones none(view.n);
-  double found = 0;
-  for (size_t i = 0; i < truth.slots.size(); ++i) {
+  MeasuredBreadth measured;
+  double sum = 0, squares = 0, scanned = 0;
+  for (size_t i = 0; i < queries.slots.size(); ++i) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
+    const auto count = std::min(static_cast<size_t>(k), truth.scores[i].size());
     TopK top(view.metric, breadth.k);
+    FaissWork work;
     absl::Status status =
-        SearchFaiss(view, truth.queries.data() + i * view.rows.d, breadth, none, nullptr, &top);
+        SearchFaiss(view, queries.vectors.data() + i * view.rows.d, breadth, none,
+                    truth.allowed.empty() ? nullptr : truth.allowed.data(), &top, &work);
     if (!status.ok()) return status;
-    std::vector<Hit> hits = top.Take();
-    std::erase_if(
-        hits, [&](const Hit& hit) { return hit.label == static_cast<uint64_t>(truth.slots[i]); });
-    const float tie = kTie * std::max(1.0f, std::abs(truth.kth[i]));
-    int64_t good = 0;
-    for (const Hit& hit : hits) {
-      good += view.metric == Metric::kL2 ? hit.score <= truth.kth[i] + tie
-                                         : hit.score >= truth.kth[i] - tie;
+    const auto self = static_cast<uint64_t>(queries.slots[i]);
+    const float worst = count == 0 ? 0 : truth.scores[i][count - 1];
+    const float tie = kTie * std::max(1.0f, std::abs(worst));
+    size_t good = 0;
+    for (const Hit& hit : top.Take()) {
+      if (hit.label == self) continue;
+      good += view.metric == Metric::kL2 ? hit.score <= worst + tie : hit.score >= worst - tie;
     }
-    found += static_cast<double>(std::min<int64_t>(good, kK)) / kK;
+    const double recall =
+        count == 0 ? 1 : static_cast<double>(std::min(good, count)) / static_cast<double>(count);
+    sum += recall;
+    squares += recall * recall;
+    scanned += static_cast<double>(work.scanned);
   }
-  return found / static_cast<double>(truth.slots.size());
+  const auto n = static_cast<double>(queries.slots.size());
+  measured.recall = sum / n;
+  measured.error = std::sqrt(std::max(0.0, squares / n - measured.recall * measured.recall) / n);
+  measured.scanned = std::min(1.0, scanned / n / static_cast<double>(view.n));
+  return measured;
 }
+
+// Of two curves the cheaper setting for each aim.
+void TakeCheaper(const RecallTable::Curve& other, double rows, RecallTable::Curve* curve) {
+  const auto cost = [&](const RecallTable::Setting& of) {
+    return of.scanned * rows * kCode + of.rerank * kFloats;
+  };
+  for (size_t i = 0; i < curve->size(); ++i) {
+    const bool better = (*curve)[i].breadth == 0 || cost(other[i]) < cost((*curve)[i]);
+    if (other[i].breadth > 0 && better) (*curve)[i] = other[i];
+  }
+}
+
+class FaissTableMaker {
+ public:
+  FaissTableMaker(const FaissView& view, const Queries& queries, Checkpoint checkpoint,
+                  Calibration* calibration)
+      : view_(view), queries_(queries), checkpoint_(checkpoint), calibration_(*calibration) {}
+
+  absl::Status Run() {
+    for (const int k : kKs) {
+      for (const Truth& truth : queries_.truths) {
+        RecallTable::Curve curve;
+        const bool codes = view_.kind == SegmentKind::kIvfSq8 || view_.kind == SegmentKind::kIvfPq;
+        for (const int times : kReranks) {
+          auto points = Widen(truth, k, times);
+          if (!points.ok()) return points.status();
+          RecallTable::Curve one = CurveThrough(*points);
+          for (RecallTable::Setting& setting : one) {
+            if (setting.breadth > 0 && codes) setting.rerank = static_cast<float>(Rerank(k, times));
+          }
+          TakeCheaper(one, static_cast<double>(view_.n), &curve);
+          if (k == kK && truth.share == 1 && times == 1) FillPoints(*points);
+          if (!codes || points->back().recall >= kEnough) break;
+        }
+        calibration_.table.Add(RecallTable::How::kCodes, k, static_cast<float>(truth.share), curve);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  int Rerank(int k, int times) const { return times * DefaultRerank(view_.kind, k + 1); }
+
+  absl::StatusOr<std::vector<MeasuredBreadth>> Widen(const Truth& truth, int k, int times) const {
+    const bool ivf = view_.list_begin != nullptr;
+    const int64_t most = ivf ? FaissListCount(view_) : view_.n;
+    std::vector<MeasuredBreadth> points;
+    for (int64_t step = ivf ? 1 : 16;; step *= 2) {
+      const auto breadth = static_cast<int>(std::min(step, most));
+      FaissBreadth wide = {.k = k + 1, .nprobe = breadth, .ef = breadth, .rerank = breadth};
+      if (view_.kind != SegmentKind::kLsh) wide.rerank = Rerank(k, times);
+      auto measured = Measure(view_, queries_, truth, k, wide, checkpoint_);
+      if (!measured.ok()) return measured.status();
+      measured->breadth = breadth;
+      points.push_back(*measured);
+      if (measured->recall >= kEnough || breadth >= most) return points;
+    }
+  }
+
+  void FillPoints(const std::vector<MeasuredBreadth>& points) {
+    float reached = 0;
+    for (const MeasuredBreadth& point : points) {
+      reached = std::max(reached, static_cast<float>(point.recall));
+      calibration_.points.push_back({point.breadth, reached});
+    }
+  }
+
+  const FaissView& view_;
+  const Queries& queries_;
+  const Checkpoint checkpoint_;
+  Calibration& calibration_;
+};
 
 }  // namespace
 
@@ -84,23 +201,12 @@ absl::StatusOr<Calibration> CalibrateFaiss(const FaissView& asked, Checkpoint ch
   FaissView view = asked;
   view.labels = nullptr;  // slots
   absl::Status status = CatchFaiss("calibrate a segment", [&] {
-    auto truth = MakeTruth(view, checkpoint);
-    if (!truth.ok()) return truth.status();
+    auto queries = MakeTruth(view, checkpoint);
+    if (!queries.ok()) return queries.status();
     calibration.k = kK;
-    calibration.queries = static_cast<int>(truth->slots.size());
-    const bool ivf = view.list_begin != nullptr;
-    const int64_t most = ivf ? FaissListCount(view) : view.n;
-    double reached = 0;
-    for (int64_t step = ivf ? 1 : 16;; step *= 2) {
-      const auto breadth = static_cast<int>(std::min(step, most));
-      FaissBreadth wide = {.k = kK + 1, .nprobe = breadth, .ef = breadth, .rerank = breadth};
-      if (view.kind != SegmentKind::kLsh) wide.rerank = DefaultRerank(view.kind, wide.k);
-      auto recall = Recall(view, *truth, wide, checkpoint);
-      if (!recall.ok()) return recall.status();
-      reached = std::max(reached, *recall);
-      calibration.points.push_back({breadth, static_cast<float>(reached)});
-      if (reached >= kEnough || breadth >= most) return absl::OkStatus();
-    }
+    calibration.queries = static_cast<int>(queries->slots.size());
+    calibration.rows = view.n;
+    return FaissTableMaker(view, *queries, checkpoint, &calibration).Run();
   });
   if (!status.ok()) return status;
   return calibration;

@@ -21,10 +21,14 @@ class HnswDistance final : public faiss::DistanceComputer {
       : metric_(metric), sign_(metric == Metric::kL2 ? 1.0f : -1.0f), rows_(rows) {}
 
   void set_query(const float* query) override { query_ = query; }
-  float operator()(idx_t i) override { return Between(query_, rows_[i]); }
+  float operator()(idx_t i) override {
+    ++computed_;
+    return Between(query_, rows_[i]);
+  }
   float symmetric_dis(idx_t i, idx_t j) override { return Between(rows_[i], rows_[j]); }
 
   float ToScore(float distance) const { return sign_ * distance; }
+  int64_t computed() const { return computed_; }  // of the query to rows, so far
 
  private:
   float Between(const float* a, const float* b) const {
@@ -37,6 +41,7 @@ class HnswDistance final : public faiss::DistanceComputer {
   const float sign_;
   const FaissRows rows_;
   const float* query_ = nullptr;
+  int64_t computed_ = 0;
 };
 
 // This thread's table of visited slots, with room for n. One byte a slot is kept per thread, which

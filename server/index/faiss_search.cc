@@ -27,7 +27,7 @@ namespace vecino::index {
 namespace {
 
 // With a filter, so few rows are compared faster than any index finds them.
-constexpr int64_t kDirectRows = 2000;
+constexpr int64_t kDirectRows = kFaissDirectRows;
 constexpr int64_t kDirectShare = 100;  // one in a hundred
 
 #define VECINO_HAMMING(a, b, bytes)                                    \
@@ -88,8 +88,13 @@ class Passing : public faiss::IDSelector {
 class Run {
  public:
   Run(const FaissView& view, const float* query, const FaissBreadth& breadth,
-      const Tombstones& dead, const uint64_t* allowed, TopK* top)
-      : view_(view), query_(query), breadth_(breadth), passing_(view.n, dead, allowed), top_(top) {}
+      const Tombstones& dead, const uint64_t* allowed, TopK* top, FaissWork* work)
+      : view_(view),
+        query_(query),
+        breadth_(breadth),
+        passing_(view.n, dead, allowed),
+        top_(top),
+        work_(*work) {}
 
   void operator()() {
     const int64_t live = passing_.count();
@@ -138,10 +143,12 @@ class Run {
       begin += n;
       found += n;
     }
+    work_.scanned += found;
     return found;
   }
 
   void Directly() {
+    work_.exact = true;
     for (int64_t first = 0; first < view_.n; first += 64) {
       if (passing_.word(static_cast<size_t>(first / 64)) == 0) continue;
       Range(first, std::min(view_.n, first + 64));
@@ -151,6 +158,7 @@ class Run {
   // Scores candidates by their floats, in order of slots.
   void Rerank(std::vector<int64_t>* slots) {
     std::sort(slots->begin(), slots->end());
+    work_.rescored += static_cast<int64_t>(slots->size());
     for (const int64_t slot : *slots) {
       float score;
       Score(view_.metric, query_, view_.rows[slot], view_.rows.d, 1, &score);
@@ -184,6 +192,7 @@ class Run {
                       before);
     for (size_t i = 0; i < nlist; ++i) {
       if (i >= nprobe && enough()) break;
+      ++work_.nprobe;
       if (i == nprobe) std::sort(lists.begin() + static_cast<ptrdiff_t>(i), lists.end(), before);
       if (view_.list_begin[lists[i]] != view_.list_begin[lists[i] + 1]) {
         scan(lists[i], scores[lists[i]]);
@@ -216,6 +225,7 @@ class Run {
         [&](uint32_t list, float centroid_score) {
           const int64_t begin = view_.list_begin[list];
           ids.resize(static_cast<size_t>(view_.list_begin[list + 1] - begin));
+          work_.scanned += static_cast<int64_t>(ids.size());
           std::iota(ids.begin(), ids.end(), begin);
           scanner->set_list(list, centroid_score);
           scanner->scan_codes(ids.size(),
@@ -245,6 +255,7 @@ class Run {
         return Directly();
       }
       const auto ef = static_cast<size_t>(std::ceil(breadth));
+      work_.ef = static_cast<int>(ef);
       // FAISS 1.7.3 sizes the beam by k and the index' own efSearch, not by the parameter.
       std::vector<float> distances(ef);
       std::vector<faiss::Index::idx_t> slots(ef);
@@ -254,6 +265,7 @@ class Run {
       params.sel = passing_.all() ? nullptr : &passing_;
       visited.advance();
       hnsw.search(distance, static_cast<int>(ef), slots.data(), distances.data(), visited, &params);
+      work_.scanned = distance.computed();
       const int64_t found =
           std::count_if(slots.begin(), slots.end(), [](int64_t slot) { return slot >= 0; });
       if (found < need_) continue;
@@ -277,6 +289,7 @@ class Run {
           hamming(code.data(), view_.codes + static_cast<size_t>(slot) * bytes, bytes);
       distances[static_cast<size_t>(slot)] = distance;
       ++histogram[distance];
+      ++work_.scanned;
     }
     // The nearest by Hamming distance; of those at the last distance, the lowest slots.
     const uint64_t keep = std::max<uint64_t>(breadth_.k, std::max(0, breadth_.rerank));
@@ -304,6 +317,7 @@ class Run {
   const FaissBreadth breadth_;
   Passing passing_;
   TopK* const top_;
+  FaissWork& work_;
   int64_t need_ = 0;
 };
 
@@ -339,9 +353,12 @@ void EncodeLsh(const faiss::Index& index, const float* row, uint8_t* code) {
 }
 
 absl::Status SearchFaiss(const FaissView& view, const float* query, const FaissBreadth& breadth,
-                         const Tombstones& dead, const uint64_t* allowed, TopK* top) {
+                         const Tombstones& dead, const uint64_t* allowed, TopK* top,
+                         FaissWork* work) {
+  FaissWork own;
+  if (work == nullptr) work = &own;
   return CatchFaiss("search a segment", [&] {
-    Run(view, query, breadth, dead, allowed, top)();
+    Run(view, query, breadth, dead, allowed, top, work)();
     return absl::OkStatus();
   });
 }

@@ -40,6 +40,9 @@ struct FaissView {
   const uint32_t* list_begin = nullptr;  // IVF: first slot of each list, and n
 };
 
+// With a filter, so few rows are compared faster than any index finds them.
+inline constexpr int64_t kFaissDirectRows = 2000;
+
 // How widely to look.
 struct FaissBreadth {
   int k = 10;
@@ -47,6 +50,15 @@ struct FaissBreadth {
   int nprobe = 1;  // IVF: lists
   int ef = 16;     // HNSW: breadth of the beam
   int rerank = 0;  // IVF_SQ8, IVF_PQ, LSH: candidates by code that are scored by their floats
+};
+
+// What a search looked at.
+struct FaissWork {
+  int nprobe = 0;        // lists that were scanned; all kinds but IVF_*: 0
+  int ef = 0;            // of the last walk; all kinds but HNSW: 0
+  int64_t scanned = 0;   // rows whose codes or floats were compared
+  int64_t rescored = 0;  // of these by floats, after their codes
+  bool exact = false;    // whether all that pass were compared by their floats
 };
 
 int FaissListCount(const FaissView& view);  // of an IVF
@@ -58,7 +70,8 @@ int DefaultRerank(SegmentKind kind, int k);
 // looks wider until they are there, in the end at every row. Few passing rows are compared
 // directly. Thread safe; opens no OpenMP team. RESOURCE_EXHAUSTED, INTERNAL.
 absl::Status SearchFaiss(const FaissView& view, const float* query, const FaissBreadth& breadth,
-                         const Tombstones& dead, const uint64_t* allowed, TopK* top);
+                         const Tombstones& dead, const uint64_t* allowed, TopK* top,
+                         FaissWork* work = nullptr);
 
 // Writes the signs of a row's projections as IndexLSH does: bits / 8 bytes. With our kernels, so
 // that a row has the same code whichever rows it is encoded with.

@@ -16,15 +16,19 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/index/bits.h"
 #include "server/index/crc32c.h"
 #include "server/index/faiss_build.h"
 #include "server/index/faiss_search.h"
 #include "server/index/faiss_status.h"
+#include "server/index/search_kinds.h"
+#include "server/index/search_report.h"
 
 namespace vecino::index {
 namespace {
 
 constexpr std::string_view kFileType = "faiss";
+constexpr std::string_view kTableSection = "recall_table";  // RecallTable::Bytes
 constexpr int64_t kStep = 1024;  // rows between two calls of the checkpoint
 
 struct Meta {
@@ -103,6 +107,9 @@ absl::StatusOr<std::shared_ptr<const SegmentFile>> Write(
   }
   if (status.ok() && !parts.codes.empty()) status = Add(&writer, "codes", parts.codes);
   if (status.ok()) status = Add(&writer, "calibration", calibration.points);
+  if (const std::vector<uint8_t> table = calibration.table.Bytes(); status.ok() && !table.empty()) {
+    status = Add(&writer, kTableSection, table);
+  }
   if (!status.ok()) return status;
   const auto index = SerializeFaiss(*parts.index);
   if (!index.ok()) return index.status();
@@ -274,6 +281,11 @@ absl::StatusOr<std::shared_ptr<const FaissSegment>> FaissSegment::FromFile(
   s.calibration_ = {.k = static_cast<int>(meta.k),
                     .queries = static_cast<int>(meta.queries),
                     .points = {*points, *points + meta.points}};
+  if (const auto table = file->Section(kTableSection); table.ok()) {
+    auto read =
+        RecallTable::FromBytes(reinterpret_cast<const uint8_t*>(table->data()), table->size());
+    if (read.ok()) s.calibration_.table = *std::move(read);  // else the points do
+  }
   // FAISS trusts the sizes that it reads, so they are verified first.
   const auto bytes = file->Section("index");
   if (!bytes.ok()) return bytes.status();
@@ -317,9 +329,12 @@ int64_t FaissSegment::FindSlot(uint64_t label) const {
   return labels_[slot] == label ? slot : -1;
 }
 
-int FaissSegment::BreadthFor(double recall, int k) const {
+int FaissSegment::BreadthFor(double recall, int k, double share) const {
   double breadth = asked_breadth_;
-  if (breadth <= 0) {
+  if (breadth <= 0 && !calibration_.table.empty()) {
+    breadth = calibration_.table.For(RecallTable::How::kCodes, recall, k, share).breadth;
+    if (breadth == 0) breadth = static_cast<double>(rows_);
+  } else if (breadth <= 0) {
     // Where nothing was measured there are few rows: look at many of them.
     const int nlist = IsIvf(kind_) ? FaissListCount(View()) : 0;
     const int fallback = IsIvf(kind_)                  ? std::max(8, nlist / 12)
@@ -331,7 +346,8 @@ int FaissSegment::BreadthFor(double recall, int k) const {
     // rest.
     if (more > 1 && calibration_.k > 0) breadth *= IsIvf(kind_) ? std::pow(more, 0.35) : more;
   }
-  return static_cast<int>(std::clamp(std::ceil(breadth), 1.0, static_cast<double>(rows_)));
+  const double most = static_cast<double>(IsIvf(kind_) ? FaissListCount(View()) : rows_);
+  return static_cast<int>(std::clamp(std::ceil(breadth), 1.0, most));
 }
 
 FaissView FaissSegment::View() const {
@@ -351,15 +367,67 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
                                   TopK* top) const {
   FaissBreadth breadth = {.k = std::max(1, params.k), .exact = params.exact};
   breadth.rerank = params.rerank > 0 ? params.rerank : DefaultRerank(kind_, breadth.k);
-  if (IsIvf(kind_)) {
-    breadth.nprobe =
-        params.nprobe > 0 ? params.nprobe : BreadthFor(params.recall_target, breadth.k);
-  } else if (kind_ == SegmentKind::kHnsw) {
-    breadth.ef = params.ef > 0 ? params.ef : BreadthFor(params.recall_target, breadth.k);
-  } else if (params.rerank <= 0) {
-    breadth.rerank = BreadthFor(params.recall_target, breadth.k);
+  const bool hnsw = kind_ == SegmentKind::kHnsw;
+  int given = IsIvf(kind_) ? params.nprobe : hnsw ? params.ef : params.rerank;
+  if (given <= 0) given = asked_breadth_;
+  double recall = 0;  // expected
+  if (!params.exact) {
+    const double share = allowed == nullptr ? 1 : ShareOf(allowed);
+    const RecallTable& table = calibration_.table;
+    const auto how = RecallTable::How::kCodes;
+    int wide = given;
+    if (given <= 0 && !table.empty()) {
+      const RecallTable::Choice choice = table.For(how, params.recall_target, breadth.k, share);
+      wide = static_cast<int>(std::ceil(choice.breadth));
+      recall = choice.recall;
+      // Nothing that was tried finds as much.
+      breadth.exact = wide == 0;
+      if (params.rerank <= 0 && choice.rerank > 1) {
+        breadth.rerank = std::max(breadth.rerank, static_cast<int>(std::ceil(choice.rerank)));
+      }
+    } else if (given <= 0) {
+      wide = BreadthFor(params.recall_target, breadth.k);
+      recall = params.recall_target;
+    } else if (params.report != nullptr) {
+      recall = table.RecallOf(how, given, breadth.k, share);
+    }
+    if (given <= 0 && params.corrections != nullptr) {
+      wide = static_cast<int>(std::ceil(wide * params.corrections->Of(breadth.k, share)));
+    }
+    (IsIvf(kind_) ? breadth.nprobe : hnsw ? breadth.ef : breadth.rerank) = std::max(wide, 1);
   }
-  return SearchFaiss(View(), query, breadth, dead, allowed, top);
+  FaissWork work;
+  absl::Status status = SearchFaiss(View(), query, breadth, dead, allowed, top, &work);
+  if (status.ok() && params.report != nullptr) Tell(work, recall, params.report);
+  return status;
+}
+
+double FaissSegment::ShareOf(const uint64_t* allowed) const {
+  const int64_t passing = CountBits(allowed, static_cast<size_t>(rows_ + 63) / 64);
+  return static_cast<double>(std::max<int64_t>(passing, 1)) / static_cast<double>(rows_);
+}
+
+void FaissSegment::Tell(const FaissWork& work, double recall, SearchReport* report) const {
+  report->Part(rows_, work.exact ? 1 : recall, work.exact);
+  report->scanned += work.scanned;
+  report->rescored += work.rescored;
+  const bool lists = !work.exact && IsIvf(kind_);
+  if (lists) report->Lists(work.nprobe, FaissListCount(View()));
+  if (!work.exact) report->ef = std::max(report->ef, work.ef);
+  if (report->words == nullptr) return;
+  std::string words =
+      absl::StrCat("a segment of ", rows_, " rows, ", std::string(SegmentKindName(kind_)), ": ");
+  if (work.exact) {
+    absl::StrAppend(&words, "all that pass, ", work.scanned, ", by floats");
+  } else {
+    if (lists) {
+      absl::StrAppend(&words, work.nprobe, " of ", FaissListCount(View()), " lists with ");
+    }
+    if (work.ef > 0) absl::StrAppend(&words, "ef ", work.ef, ", ");
+    absl::StrAppend(&words, work.scanned, " rows");
+    if (work.rescored > 0) absl::StrAppend(&words, ", ", work.rescored, " of them by floats");
+  }
+  report->words->push_back(std::move(words));
 }
 
 }  // namespace vecino::index

@@ -20,6 +20,7 @@ struct Index;
 namespace vecino::index {
 
 struct FaissView;
+struct FaissWork;
 
 // IVF_FLAT, IVF_SQ8, IVF_PQ, HNSW and LSH: trained, linked and encoded by FAISS, each segment by
 // itself; its rows, labels, lists and codes lie in the file, the rest (centroids, code books,
@@ -64,8 +65,10 @@ class FaissSegment final : public Segment {
   std::shared_ptr<const SegmentFile> file() const override { return file_; }
 
   const Calibration& calibration() const { return calibration_; }
-  // Lists of an IVF, breadth of an HNSW or reranked rows of an LSH for the best k at a recall.
-  int BreadthFor(double recall, int k) const;
+  // Lists of an IVF, breadth of an HNSW or reranked rows of an LSH for the best k at a recall,
+  // where a share of the rows passes a filter (SearchFaiss looks wider itself then); all rows where
+  // no breadth that was tried finds as much.
+  int BreadthFor(double recall, int k, double share = 1) const;
 
   // The trained index without rows (faiss_search.h says what it then holds). For exports.
   const faiss::Index& index() const { return *index_; }
@@ -75,6 +78,8 @@ class FaissSegment final : public Segment {
   static absl::StatusOr<std::shared_ptr<const FaissSegment>> FromFile(
       std::shared_ptr<const SegmentFile> file);
   FaissView View() const;
+  double ShareOf(const uint64_t* allowed) const;  // of the rows, above 0
+  void Tell(const FaissWork& work, double recall, SearchReport* report) const;
 
   std::shared_ptr<const SegmentFile> file_;
   SegmentKind kind_ = SegmentKind::kIvfFlat;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/index/distance.h"
 #include "server/index/rounded_rows.h"
+#include "server/index/search_report.h"
 
 namespace vecino::index {
 namespace {
@@ -66,12 +67,21 @@ class FlatSegmentBuilder::FlatSegment final : public Segment {
     return it != labels_.end() && *it == label ? it - labels_.begin() : -1;
   }
 
-  absl::Status Search(const float* query, const SearchParams&, const Tombstones& dead,
+  absl::Status Search(const float* query, const SearchParams& params, const Tombstones& dead,
                       const uint64_t* allowed, TopK* top) const override {
+    size_t scored = 0;
     if (!rounded_.empty() && static_cast<size_t>(size()) > top->k()) {
-      SearchRounded(query, dead, allowed, top);
+      scored = SearchRounded(query, dead, allowed, top);
     } else {
       SearchFloats(query, dead, allowed, top);
+    }
+    if (SearchReport* const report = params.report; report != nullptr) {
+      report->Part(size(), 1, true);
+      report->scanned += size();
+      report->rescored += static_cast<int64_t>(scored);
+      if (report->words != nullptr) {
+        report->words->push_back(absl::StrCat("a flat segment of ", size(), " rows: all"));
+      }
     }
     return absl::OkStatus();
   }
@@ -99,8 +109,9 @@ class FlatSegmentBuilder::FlatSegment final : public Segment {
     }
   }
 
-  void SearchRounded(const float* query, const Tombstones& dead, const uint64_t* allowed,
-                     TopK* top) const {
+  // How many rows it scored by their floats, too.
+  size_t SearchRounded(const float* query, const Tombstones& dead, const uint64_t* allowed,
+                       TopK* top) const {
     constexpr size_t kWords = RoundedRows::kRows / 64;
     BoundedScan scan;
     scan.Start(metric_, query, rows_.d, static_cast<int>(top->k()));
@@ -115,6 +126,7 @@ class FlatSegmentBuilder::FlatSegment final : public Segment {
     }
     scan.Finish([this](uint64_t slot) { return vector(static_cast<int64_t>(slot)); },
                 [this](uint64_t slot) { return labels_[slot]; }, top);
+    return scan.scored_exactly();
   }
 
   void AddRounded(const float* vector) {

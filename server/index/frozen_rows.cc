@@ -5,19 +5,6 @@
 
 namespace vecino::index {
 
-FrozenRows::~FrozenRows() {
-  if (out_ != nullptr) out_->store(false, std::memory_order_release);
-}
-
-FrozenRows& FrozenRows::operator=(FrozenRows&& other) noexcept {
-  std::swap(out_, other.out_);
-  std::swap(sources_, other.sources_);
-  std::swap(live_, other.live_);
-  std::swap(dead_, other.dead_);
-  FrozenRows(std::move(other));  // ends what this one held
-  return *this;
-}
-
 uint64_t FrozenRows::Source::label(int64_t slot) const {
   return tail != nullptr ? tail->label(static_cast<int>(slot)) : segment.segment->label(slot);
 }

@@ -13,9 +13,10 @@
 
 namespace vecino::index {
 
-// Held by whoever builds; handed back to ShardIndex::Publish or Abandon, the only two that take it.
+// Held by whoever builds; handed back to ShardIndex::Prepare, Publish or Abandon, which take it.
 // Destroying it abandons it. While it lives, no other of the same sort (tails, segments) can be had
-// from the same index.
+// from the same index, but by FreezeBehind, which shares its hold: the sort is free again when all
+// that share it are gone.
 //
 // Invariants:
 //  F1. The sources are immutable but for their tombstones, so reading them needs no lock.
@@ -27,8 +28,7 @@ namespace vecino::index {
 class FrozenRows {
  public:
   FrozenRows(FrozenRows&&) = default;
-  FrozenRows& operator=(FrozenRows&& other) noexcept;  // abandons what it held
-  ~FrozenRows();
+  FrozenRows& operator=(FrozenRows&&) = default;  // abandons what it held
 
   // Rows that ForEachLive goes over.
   int64_t live() const { return live_; }
@@ -61,14 +61,20 @@ class FrozenRows {
  private:
   friend class ShardIndex;
 
-  explicit FrozenRows(std::shared_ptr<std::atomic<bool>> out) : out_(std::move(out)) {}
+  // The index' note that rows of a sort are out, taken back when the last holder goes.
+  struct Hold {
+    explicit Hold(std::shared_ptr<std::atomic<bool>> noted) : out(std::move(noted)) {}
+    Hold(const Hold&) = delete;
+    ~Hold() { out->store(false, std::memory_order_release); }
+    const std::shared_ptr<std::atomic<bool>> out;
+  };
+  explicit FrozenRows(std::shared_ptr<const Hold> hold) : hold_(std::move(hold)) {}
   void AddSource(Source source);
 
   std::vector<Source> sources_;
   int64_t live_ = 0;
   int64_t dead_ = 0;
-  std::shared_ptr<std::atomic<bool>>
-      out_;  // the index' note that this object exists; null once moved from
+  std::shared_ptr<const Hold> hold_;  // null once moved from
 };
 
 }  // namespace vecino::index

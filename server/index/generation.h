@@ -31,6 +31,12 @@ class Generation {
     int64_t expected_rows = 0;
     uint64_t seed = 1234;
     int threads = 1;  // of ParallelFor; any number gives the same generation
+    // Unless null: set to how many rows training looks at, each as often as it does, and raised as
+    // it goes on.
+    struct Progress {
+      std::atomic<int64_t> done{0}, total{0};
+    };
+    Progress* progress = nullptr;
   };
 
   // Between √rows and rows / 39 (FAISS asks for 39 rows a list to train). 8·√rows: measured, see
@@ -70,7 +76,19 @@ class Generation {
   // the rows that were there when it was trained: what later rows are compared with to see drift.
   float base_error() const { return base_error_; }
   float base_imbalance() const { return base_imbalance_; }
-  void SetBase(float error, float imbalance) { base_error_ = error, base_imbalance_ = imbalance; }
+  // Mean squared distance of a row to what its product codes say, over a sample of the same rows;
+  // 0: not known (files from before it was kept).
+  float base_quantization() const { return base_quantization_; }
+  // The highest label that was there when it was trained: rows above it came since. 0: not known.
+  uint64_t trained_through() const { return trained_through_; }
+  // Before it is shared.
+  void SetBase(float error, float imbalance, float quantization = 0, uint64_t trained_through = 0) {
+    base_error_ = error, base_imbalance_ = imbalance, base_quantization_ = quantization;
+    trained_through_ = trained_through;
+  }
+  // Whether training left out the rows that IsHeldOut (training.h) says. Before it is shared.
+  bool held_out() const { return held_out_; }
+  void SetHeldOut(bool held_out) { held_out_ = held_out; }
 
   const ProductQuantizer& quantizer() const { return *quantizer_; }
   const std::vector<float>& centroids() const { return centroids_; }  // nlist × d
@@ -80,11 +98,12 @@ class Generation {
   // Stays as it is, and where it is, for as long as the generation.
   const Calibration& calibration() const { return *calibration_.load(std::memory_order_acquire); }
   // Searches that begin from now on go by this one: as rows come and go, the same lists find more
-  // or fewer of the best. Earlier ones are kept, some hundred bytes each.
+  // or fewer of the best. Earlier ones are kept, some ten thousand bytes each.
   void SetCalibration(Calibration calibration) const;
   // Lists that a typical query has to scan so that a search for k rows is expected to find `recall`
-  // of them. Where a filter lets a share s of the rows pass, s^-widening() times as many: the best
-  // k of those are about the best k/s of all.
+  // of them, by the calibration's table; of an old file's by its points, for which a filter that
+  // lets a share s of the rows pass takes s^-widening() times as many: the best k of those are
+  // about the best k/s of all.
   int BreadthFor(double recall, int k) const;
   // The same where every query scans as many lists: more, if there is a probe rule.
   int NprobeFor(double recall, int k) const;
@@ -119,7 +138,9 @@ class Generation {
   int nlist_ = 0;
   int64_t trained_rows_ = 0;
   int64_t trained_at_us_ = 0;
-  float base_error_ = 0, base_imbalance_ = 1;
+  float base_error_ = 0, base_imbalance_ = 1, base_quantization_ = 0;
+  uint64_t trained_through_ = 0;
+  bool held_out_ = false;
   std::vector<float> centroids_;
   std::unique_ptr<ProductQuantizer> quantizer_;
   std::unique_ptr<CentroidAssigner> assigner_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <string_view>
 #include <utility>
 
@@ -12,6 +13,7 @@ namespace vecino::index {
 namespace {
 
 constexpr std::string_view kFileType = "graph";
+constexpr std::string_view kTableSection = "recall_table";  // RecallTable::Bytes
 
 // Section "meta", little-endian as every section.
 struct Meta {
@@ -132,6 +134,9 @@ absl::Status Graph::Save(const std::string& path) {
   status.Update(add("upper_slots", links.upper_slots, links.upper_nodes()));
   status.Update(add("upper", links.upper, links.upper_links()));
   status.Update(add("calibration", calibration.points.data(), calibration.points.size()));
+  if (const std::vector<uint8_t> table = calibration.table.Bytes(); !table.empty()) {
+    status.Update(add(kTableSection, table.data(), table.size()));
+  }
   if (!status.ok()) return status;
   auto file = writer.Commit();
   if (!file.ok()) return file.status();
@@ -168,6 +173,11 @@ absl::StatusOr<std::shared_ptr<const Graph>> Graph::Load(const std::string& path
   impl->calibration.k = static_cast<int>(meta.calibration_k);
   impl->calibration.queries = static_cast<int>(meta.calibration_queries);
   impl->calibration.points.assign(*points, *points + meta.calibration_points);
+  if (const auto table = (*file)->Section(kTableSection); table.ok()) {
+    auto of_file =
+        RecallTable::FromBytes(reinterpret_cast<const uint8_t*>(table->data()), table->size());
+    if (of_file.ok()) impl->calibration.table = *std::move(of_file);  // else the points do
+  }
   impl->data.file = *std::move(file);
   if (absl::Status status = MapLinks(meta, &impl->data); !status.ok()) return status;
   absl::Status status = CheckTargets(*impl->data.file, impl->data.links);
@@ -185,12 +195,23 @@ void Graph::SetCalibration(Calibration calibration) { impl_->calibration = std::
 
 int Graph::EfFor(double recall, int k) const {
   constexpr int kFallback = 96;  // .99 on real embeddings, when nothing was measured
-  const int measured_k = std::max(impl_->calibration.k, 1);
-  const int ef = impl_->calibration.BreadthFor(recall, kFallback);
+  const Calibration& calibration = impl_->calibration;
+  if (!calibration.table.empty()) {
+    const double ef = calibration.table.For(RecallTable::How::kCodes, recall, k, 1).breadth;
+    // A search that broad compares all rows.
+    if (ef == 0) return static_cast<int>(std::min<int64_t>(rows(), INT32_MAX));
+    return std::max(k, static_cast<int>(std::ceil(ef)));
+  }
+  const int measured_k = std::max(calibration.k, 1);
+  const int ef = calibration.BreadthFor(recall, kFallback);
   if (k <= measured_k) return ef;
   // The list must hold the k rows themselves; what it holds beyond them grows more slowly.
   const double spare = std::max(ef - measured_k, 0) * std::sqrt(double{1} * k / measured_k);
   return std::max(ef, static_cast<int>(std::ceil(k + spare)));
+}
+
+double Graph::RecallOf(int ef, int k) const {
+  return impl_->calibration.table.RecallOf(RecallTable::How::kCodes, std::max(ef, k), k, 1);
 }
 
 }  // namespace vecino::index

@@ -68,8 +68,12 @@ class Graph {
 
   const Calibration& calibration() const;
   void SetCalibration(Calibration calibration);  // before the graph is shared and saved
-  // The breadth that is expected to find `recall` of the best k.
+  // The breadth that is expected to find `recall` of the best k: the greatest that was measured
+  // where none does.
   int EfFor(double recall, int k) const;
+  // What a search for the best k with this breadth is expected to find; 0 when nothing was
+  // measured.
+  double RecallOf(int ef, int k) const;
 
   // Walks the graph with a list of the `ef` best live rows (at least params.k), then scores the
   // best of these by floats and pushes them. ef: 0 takes EfFor(params.recall_target, params.k).
@@ -100,10 +104,10 @@ class Graph {
 };
 
 // Searches for rows of the graph itself at breadths from 10 to 512, each hidden while it is
-// searched for, and measures how many of the other best k are found. sample: row numbers; those
-// with so many dead rows around them that the best live ones are not known are left out. Ties count
-// as found. Takes seconds on the calling thread; the checkpoint is called every few searches.
-// INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
+// searched for, and measures how many of the other best are found: of the best k for the points, of
+// the best 1, 10 and 100 for the table (all other live rows where they are fewer). sample: row
+// numbers. Ties count as found. Takes seconds on the calling thread; the checkpoint is called every
+// few searches. INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
 absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& rows,
                                            const Tombstones& dead,
                                            const std::vector<uint32_t>& sample, int k,

@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <new>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "server/index/graph.h"
 
 namespace vecino::index {
@@ -12,20 +14,19 @@ namespace {
 constexpr int kBreadths[] = {10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
 constexpr double kTie = 1e-6;  // scores this close to the k-th are as good
 
-// The score that a row needs to count as found, for each row of the sample whose truth is known.
+constexpr std::array<int, 3> kKs = {1, 10, 100};
+
+// Of each row of the sample whose truth is known the scores of the best others, best first: 100, or
+// k if that is more, or all other live rows.
 struct Truth {
   std::vector<uint32_t> queries;
-  std::vector<float> worst;  // of the true best, and
-  std::vector<int> count;    // how many they are: k, or all other live rows
+  std::vector<std::vector<float>> scores;
 };
 
 absl::StatusOr<Truth> FindTruth(const GraphRows& rows, const Tombstones& dead,
                                 const std::vector<uint32_t>& sample, int k, Checkpoint checkpoint) {
   const size_t d = rows.rounded.d, n = sample.size();
-  // Dead rows stand among the best; so many more are asked for.
-  const double live =
-      std::max(0.25, 1 - static_cast<double>(dead.dead()) / static_cast<double>(rows.rows));
-  const int asked = dead.dead() == 0 ? k : static_cast<int>(std::ceil(k / live)) + 16;
+  const auto wanted = static_cast<size_t>(std::max(k, kKs.back()));
   std::vector<float> queries;
   queries.reserve(n * d);
   for (const uint32_t row : sample) {
@@ -33,29 +34,21 @@ absl::StatusOr<Truth> FindTruth(const GraphRows& rows, const Tombstones& dead,
     queries.insert(queries.end(), vector, vector + d);
   }
   const std::vector<int64_t> exclude(sample.begin(), sample.end());
-  std::vector<int64_t> best(n * asked);
-  std::vector<float> scores(n * asked);
-  absl::Status status =
-      BruteForceTopK(rows.vectors, rows.rows, d, rows.rounded.metric, queries.data(), n,
-                     exclude.data(), asked, best.data(), scores.data(), checkpoint);
+  std::vector<int64_t> best(n * wanted);
+  std::vector<float> scores(n * wanted);
+  absl::Status status = BruteForceTopK(
+      rows.vectors, static_cast<size_t>(rows.rows), d, rows.rounded.metric, queries.data(), n,
+      exclude.data(), static_cast<int>(wanted), best.data(), scores.data(), checkpoint,
+      /*threads=*/1, BestCpuLevel(), &dead);
   if (!status.ok()) return status;
-
   Truth truth;
   for (size_t i = 0; i < n; ++i) {
-    int found = 0;
-    float worst = 0;
-    bool all = false;  // whether the list ends because there are no more rows
-    for (int j = 0; j < asked && found < k && !all; ++j) {
-      const int64_t row = best[i * asked + j];
-      all = row < 0;
-      if (all || dead.IsDead(row)) continue;
-      ++found;
-      worst = scores[i * asked + j];
-    }
-    if (found == 0 || (found < k && !all)) continue;
+    size_t found = 0;
+    while (found < wanted && best[i * wanted + found] >= 0) ++found;
+    if (found == 0) continue;
     truth.queries.push_back(sample[i]);
-    truth.worst.push_back(worst);
-    truth.count.push_back(found);
+    const auto from = scores.begin() + static_cast<ptrdiff_t>(i * wanted);
+    truth.scores.emplace_back(from, from + static_cast<ptrdiff_t>(found));
   }
   return truth;
 }
@@ -64,28 +57,41 @@ absl::StatusOr<Truth> FindTruth(const GraphRows& rows, const Tombstones& dead,
 
 class GraphCalibration {
  public:
-  // How many of the best other rows a search for query i finds.
-  static absl::StatusOr<int> CountFound(const Graph& graph, const GraphRows& rows,
-                                        const Tombstones& dead, const Truth& truth, size_t i, int k,
-                                        int ef) {
+  // For each of `ks` up to ef, ascending, how many of the best other rows of query i are among as
+  // many hits of a search of breadth ef.
+  static absl::StatusOr<std::vector<double>> Recalls(const Graph& graph, const GraphRows& rows,
+                                                     const Tombstones& dead, const Truth& truth,
+                                                     size_t i, absl::Span<const int> ks, int ef,
+                                                     int64_t* compared) {
     const Metric metric = rows.rounded.metric;
     const uint32_t row = truth.queries[i];
     SearchParams params;
-    params.k = k;
+    params.k = std::min(ks.back(), ef);
     params.ef = ef;
-    TopK top(metric, k);
+    TopK top(metric, params.k);
+    GraphWork work;
     // Hidden, because a walk that meets the row finds all its neighbours at once: easier than for
     // a query that is no row.
     absl::Status status =
         graph.Search(rows, rows.vectors + static_cast<size_t>(row) * rows.rounded.d, params, dead,
-                     /*allowed=*/nullptr, /*hidden=*/row, &top, /*work=*/nullptr);
+                     /*allowed=*/nullptr, /*hidden=*/row, &top, &work);
     if (!status.ok()) return status;
-    const double worst = truth.worst[i], tie = kTie * std::max(1.0, std::fabs(worst));
-    int found = 0;
-    for (const Hit& hit : top.Take()) {
-      found += metric == Metric::kL2 ? hit.score <= worst + tie : hit.score >= worst - tie;
+    *compared += work.distances;
+    const std::vector<Hit> hits = top.Take();
+    std::vector<double> recalls;
+    for (const int k : ks) {
+      if (k > ef) break;
+      const size_t count = std::min(static_cast<size_t>(k), truth.scores[i].size());
+      const double worst = truth.scores[i][count - 1];
+      const double tie = kTie * std::max(1.0, std::fabs(worst));
+      size_t found = 0;
+      for (size_t j = 0; j < std::min(hits.size(), static_cast<size_t>(k)); ++j) {
+        found +=
+            metric == Metric::kL2 ? hits[j].score <= worst + tie : hits[j].score >= worst - tie;
+      }
+      recalls.push_back(static_cast<double>(std::min(found, count)) / static_cast<double>(count));
     }
-    return std::min(found, truth.count[i]);
+    return recalls;
   }
 };
 
@@ -104,19 +110,43 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
     const size_t queries = truth->queries.size();
     if (queries == 0) return calibration;
     calibration.queries = static_cast<int>(queries);
+    std::vector<int> ks(kKs.begin(), kKs.end());
+    if (std::find(ks.begin(), ks.end(), k) == ks.end()) {
+      ks.push_back(k);
+      std::sort(ks.begin(), ks.end());
+    }
     float least = 0;
+    std::vector<std::vector<MeasuredBreadth>> measured(ks.size());
     for (const int ef : kBreadths) {
-      double recall = 0;
+      std::vector<double> sums(ks.size()), squares(ks.size());
+      size_t known = 0;
+      int64_t compared = 0;
       for (size_t i = 0; i < queries; ++i) {
         if (i % kSearchesPerCheckpoint == 0) {
           if (absl::Status status = checkpoint(); !status.ok()) return status;
         }
-        const auto found = GraphCalibration::CountFound(graph, rows, dead, *truth, i, k, ef);
-        if (!found.ok()) return found.status();
-        recall += static_cast<double>(*found) / truth->count[i];
+        const auto recalls =
+            GraphCalibration::Recalls(graph, rows, dead, *truth, i, ks, ef, &compared);
+        if (!recalls.ok()) return recalls.status();
+        known = recalls->size();
+        for (size_t j = 0; j < known; ++j) {
+          sums[j] += (*recalls)[j];
+          squares[j] += (*recalls)[j] * (*recalls)[j];
+        }
       }
-      least = std::max(least, static_cast<float>(recall / static_cast<double>(queries)));
-      calibration.points.push_back({.breadth = ef, .recall = least});
+      const auto n = static_cast<double>(queries);
+      for (size_t j = 0; j < known; ++j) {
+        const double mean = sums[j] / n;
+        measured[j].push_back(
+            {ef, mean, std::sqrt(std::max(0.0, squares[j] / n - mean * mean) / n),
+             std::min(1.0, static_cast<double>(compared) / n / static_cast<double>(rows.rows))});
+        if (ks[j] != k) continue;
+        least = std::max(least, static_cast<float>(mean));
+        calibration.points.push_back({.breadth = ef, .recall = least});
+      }
+    }
+    for (size_t j = 0; j < ks.size(); ++j) {
+      calibration.table.Add(RecallTable::How::kCodes, ks[j], 1, CurveThrough(measured[j]));
     }
     return calibration;
   } catch (const std::bad_alloc&) {

@@ -1,13 +1,17 @@
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <new>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/index/distance.h"
 #include "server/index/graph.h"
 #include "server/index/graph_links.h"
+#include "server/index/search_kinds.h"
+#include "server/index/search_report.h"
 
 namespace vecino::index {
 namespace {
@@ -357,6 +361,20 @@ void GraphSearch::Rerank(size_t wanted) {
   work_.scored += static_cast<int64_t>(n);
 }
 
+void Tell(const GraphRows& rows, const GraphWork& work, double recall, SearchReport* report) {
+  report->Part(rows.rows, recall, work.scanned);
+  if (!work.scanned) report->ef = std::max(report->ef, work.ef);
+  report->scanned += work.distances;
+  report->rescored += work.scored;
+  if (report->words == nullptr) return;
+  const std::string of = absl::StrCat("1 segment of ", rows.rows, " rows");
+  report->words->push_back(
+      work.scanned ? absl::StrCat(of, ": all that live, ", work.distances, ", by 8-bit rows, ",
+                                  work.scored, " by floats")
+                   : absl::StrCat(of, ": its graph with ef ", work.ef, ", ", work.distances,
+                                  " rows by 8-bit rows, ", work.scored, " by floats"));
+}
+
 }  // namespace
 
 absl::Status Graph::Search(const GraphRows& rows, const float* query, const SearchParams& params,
@@ -377,10 +395,19 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
   if (work == nullptr) work = &unwanted;
   *work = {};
   const int k = std::max(params.k, 1);
-  const int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k);
+  int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k);
+  if (params.ef <= 0 && params.corrections != nullptr) {
+    // Only searches without a filter come here.
+    const double wide = std::ceil(ef * params.corrections->Of(k, 1));
+    ef = std::max(k, static_cast<int>(std::min(wide, 1e9)));
+  }
   try {
     GraphSearch(links, rows, query, dead, allowed, hidden, top, work)
         .Run(static_cast<size_t>(k), static_cast<size_t>(std::max(ef, 1)));
+    if (params.report != nullptr) {
+      const double recall = work->scanned ? 1 : RecallOf(work->ef, k);
+      Tell(rows, *work, recall > 0 ? recall : params.recall_target, params.report);
+    }
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {
     ThreadScratch() = Scratch();

@@ -5,17 +5,18 @@
 #include <cmath>
 #include <functional>
 
+#include "absl/strings/str_cat.h"
 #include "server/index/bits.h"
 #include "server/index/distance.h"
+#include "server/index/search_kinds.h"
+#include "server/index/search_report.h"
 #include "server/index/select.h"
 
 namespace vecino::index {
 namespace {
 
-// Rows that pass a filter up to which their 8-bit rows are scored one by one instead of scanning
-// lists: 12 ns each, against lists that must be scanned ever more widely. Cross-over measured
-// (docs/index.md).
-constexpr int64_t kGather = 4'000;
+// Of generations whose calibration has no table: rows up to which all are compared for a high
+// recall.
 constexpr int64_t kGatherHighRecall = 10'000;
 
 // Under a filter that lets fewer than one in so many rows pass, the passing rows of the probed
@@ -51,20 +52,38 @@ class IvfSearch {
         query_(query),
         params_(params),
         top_(top),
-        work_(work),
+        work_(*work),
         generation_(*parts.front().segment->generation()),
         calibration_(calibration != nullptr ? *calibration : generation_.calibration()),
         scratch_(ThreadScratch()) {}
 
   void Run();
+  // See IvfCandidates.
+  void Candidates(int breadth, int keep, std::vector<uint32_t>* slots);
 
  private:
-  int Breadth() const;
+  enum class How { kAll, kRows, kCodes };
+  // How the rows are found: all that pass; those of lists that pass; the best of lists by codes.
+  struct Plan {
+    How how = How::kAll;
+    double breadth = 0;
+    int rerank = 0;
+    double recall = 1;  // expected
+  };
+  void CountRows();
+  Plan MakePlan() const;
+  Plan TablePlan(double share, bool sparse) const;
+  double PointBreadth() const;  // of a calibration without a table
+  // What was measured of callers' searches since the calibration, as a factor.
+  double Correction(double share) const {
+    return params_.corrections == nullptr ? 1 : params_.corrections->Of(params_.k, share);
+  }
+  int DefaultRerank() const;
   // Into scratch_.slots: every live row that passes, of the whole part or of the probed lists; or
   // the best of the probed lists by their codes.
   void Gather();
   void GatherLists(int breadth);
-  void Scan(int breadth);
+  void Scan(int breadth, int rerank);
   void Prefetch(uint32_t list) const;
   void ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end);
   void GatherSlots(const IvfPart& part, uint32_t base, int64_t first, int64_t end);
@@ -82,16 +101,16 @@ class IvfSearch {
   const float* const query_;
   const SearchParams& params_;
   TopK* const top_;
-  IvfWork* const work_;
+  IvfWork& work_;
   const Generation& generation_;
   const Calibration& calibration_;
   Scratch& scratch_;
   int64_t rows_ = 0;
   int64_t passing_ = 0;  // rows that the filter lets pass; all without one
+  bool filtered_ = false;
 };
 
-void IvfSearch::Run() {
-  bool filtered = false;
+void IvfSearch::CountRows() {
   for (const IvfPart& part : parts_) {
     const int64_t size = part.segment->size();
     rows_ += size;
@@ -99,31 +118,103 @@ void IvfSearch::Run() {
       passing_ += size;
       continue;
     }
-    filtered = true;
+    filtered_ = true;
     passing_ += CountBits(part.allowed, static_cast<size_t>(size + 63) / 64);
   }
+}
+
+void IvfSearch::Run() {
+  CountRows();
   if (passing_ == 0) return;
   scratch_.query.Assign(query_, generation_.d());
-  const int64_t gather = params_.recall_target < kHighRecall ? kGather : kGatherHighRecall;
   const auto k = static_cast<int64_t>(params_.k);
-  if ((filtered && passing_ <= gather) || k >= passing_ / kMostOfAll) {
+  const Plan plan = MakePlan();
+  work_.recall = plan.recall;
+  if (plan.how == How::kAll) {
     Gather();
   } else {
     // As many rows as were asked for, if that many exist, however few stand in the nearest lists.
-    // Who says how many are to be reranked wants the codes to choose them.
-    const bool sparse = filtered && passing_ * kSparse < rows_ && params_.rerank == 0;
-    int breadth = Breadth();
+    int breadth = static_cast<int>(std::min<double>(std::ceil(plan.breadth), generation_.nlist()));
     while (true) {
-      if (sparse) {
+      work_.breadth = breadth;
+      if (plan.how == How::kRows) {
         GatherLists(breadth);
       } else {
-        Scan(breadth);
+        Scan(breadth, plan.rerank);
       }
       if (static_cast<int64_t>(scratch_.slots.size()) >= k || breadth >= generation_.nlist()) break;
       breadth = std::min(4 * breadth, generation_.nlist());
     }
   }
   Rerank();
+}
+
+void IvfSearch::Candidates(int breadth, int keep, std::vector<uint32_t>* slots) {
+  scratch_.query.Assign(query_, generation_.d());
+  Scan(breadth, keep);
+  // As Scan leaves them; the reservoir has their sums.
+  const PqCandidate* const found = scratch_.reservoir.data();
+  std::vector<PqCandidate> sorted(found, found + scratch_.slots.size());
+  std::sort(sorted.begin(), sorted.end(), [](const PqCandidate& a, const PqCandidate& b) {
+    return a.sum != b.sum ? a.sum > b.sum : a.slot < b.slot;
+  });
+  slots->clear();
+  for (const PqCandidate& candidate : sorted) slots->push_back(candidate.slot);
+}
+
+IvfSearch::Plan IvfSearch::MakePlan() const {
+  const auto k = static_cast<int64_t>(params_.k);
+  if ((filtered_ && passing_ <= kGather) || k >= passing_ / kMostOfAll) return {};
+  // Who says how many are to be reranked wants the codes to choose them.
+  const bool sparse = filtered_ && passing_ * kSparse < rows_ && params_.rerank == 0;
+  const double share = static_cast<double>(passing_) / static_cast<double>(rows_);
+  const RecallTable& table = calibration_.table;
+  if (params_.nprobe == 0 && params_.breadth == 0 && !table.empty()) {
+    return TablePlan(share, sparse);
+  }
+  const bool high = params_.recall_target >= kHighRecall;
+  if (filtered_ && high && table.empty() && passing_ <= kGatherHighRecall) return {};
+  Plan plan = {.how = sparse ? How::kRows : How::kCodes, .rerank = DefaultRerank(), .recall = 0};
+  plan.breadth = params_.nprobe > 0    ? params_.nprobe
+                 : params_.breadth > 0 ? params_.breadth
+                                       : PointBreadth() * Correction(share);
+  if (passing_ < rows_) plan.breadth *= std::pow(share, -calibration_.widening);
+  if (params_.nprobe == 0 && params_.breadth == 0) {
+    plan.recall = params_.recall_target;
+  } else if (params_.report != nullptr && !table.empty()) {
+    const double breadth =
+        params_.nprobe > 0 ? plan.breadth / calibration_.rule.fixed() : plan.breadth;
+    const bool by_rows = sparse && table.has(RecallTable::How::kRows);
+    plan.recall = table.RecallOf(by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes,
+                                 breadth, params_.k, share);
+  }
+  return plan;
+}
+
+// The cheapest of what reaches the recall.
+IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
+  const RecallTable& table = calibration_.table;
+  const bool by_rows = sparse && table.has(RecallTable::How::kRows);
+  const auto how = by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes;
+  const RecallTable::Choice choice = table.For(how, params_.recall_target, params_.k, share);
+  if (choice.breadth == 0) return {};
+  const double correction = Correction(share);
+  const int rerank =
+      params_.rerank > 0
+          ? params_.rerank
+          : std::max(static_cast<int>(std::ceil(choice.rerank * std::max(1.0, correction))),
+                     params_.k + 10);
+  const double scanned = std::min(1.0, choice.scanned * correction) * static_cast<double>(rows_);
+  const double cost = by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
+                              : scanned * SearchCost::kCode + rerank * SearchCost::kRow;
+  // Who says how many are to be reranked does not want them all to be.
+  if (params_.rerank == 0 && cost > SearchCost::kAllRows * static_cast<double>(passing_)) return {};
+  return {by_rows ? How::kRows : How::kCodes, choice.breadth * correction, rerank, choice.recall};
+}
+
+int IvfSearch::DefaultRerank() const {
+  if (params_.rerank > 0) return params_.rerank;
+  return std::max(10 * params_.k, params_.recall_target < kHighRecall ? 100 : 200);
 }
 
 // Bits of the live rows that pass among slots 64 · word and on.
@@ -162,21 +253,19 @@ void IvfSearch::GatherLists(int breadth) {
       const uint32_t first = part.segment->list_begin(static_cast<int>(list));
       const uint32_t end = part.segment->list_begin(static_cast<int>(list) + 1);
       GatherSlots(part, base, first, end);
-      if (work_ != nullptr) work_->scanned += end - first;
+      work_.scanned += end - first;
     }
     base += static_cast<uint32_t>(part.segment->size());
   }
 }
 
-int IvfSearch::Breadth() const {
-  double breadth = params_.nprobe > 0    ? params_.nprobe
-                   : params_.breadth > 0 ? params_.breadth
-                                         : generation_.BreadthFor(params_.recall_target, params_.k);
-  if (passing_ < rows_) {
-    breadth *=
-        std::pow(static_cast<double>(rows_) / static_cast<double>(passing_), calibration_.widening);
-  }
-  return static_cast<int>(std::min<double>(std::ceil(breadth), generation_.nlist()));
+double IvfSearch::PointBreadth() const {
+  // Uncalibrated generations are of little data: scan generously.
+  const int nlist = generation_.nlist(), k = std::max(calibration_.k, 1);
+  const double breadth = calibration_.BreadthFor(params_.recall_target, std::max(8, nlist / 12));
+  return breadth * (params_.k <= k
+                        ? 1.0
+                        : std::pow(static_cast<double>(params_.k) / k, calibration_.widening));
 }
 
 void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end) {
@@ -203,7 +292,7 @@ void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, ui
       static_cast<uint16_t>(0xFFFFu >> (kPqBlockRows - 1 - (end - 1) % kPqBlockRows));
   scratch_.reservoir.Scan(segment.block(begin), blocks, generation_.quantizer().m(),
                           scratch_.tables.bytes.data(), masks.data(), base + begin * kPqBlockRows);
-  if (work_ != nullptr) work_->scanned += end - first;
+  work_.scanned += end - first;
 }
 
 // The hardware follows a stream once it runs, but does not see the next one coming. Measured with
@@ -228,14 +317,12 @@ void IvfSearch::Probe(int breadth) {
   generation_.Probe(scratch_.query, scratch_.tables, breadth,
                     params_.nprobe == 0 && rule.on() ? &rule : nullptr, &scratch_.probe,
                     &scratch_.lists);
-  if (work_ != nullptr) work_->nprobe = static_cast<int>(scratch_.lists.size());
+  work_.nprobe = static_cast<int>(scratch_.lists.size());
 }
 
-void IvfSearch::Scan(int breadth) {
+void IvfSearch::Scan(int breadth, int rerank) {
+  work_.by_codes = true;
   Probe(breadth);
-  const int rerank = params_.rerank > 0 ? params_.rerank
-                                        : std::max(10 * params_.k,
-                                                   params_.recall_target < kHighRecall ? 100 : 200);
   scratch_.reservoir.Reset(static_cast<size_t>(std::max(rerank, params_.k)));
   const std::vector<uint32_t>& lists = scratch_.lists;
   for (size_t i = 0, next; i < lists.size(); i = next) {
@@ -289,7 +376,7 @@ void IvfSearch::Rerank() {
   std::vector<uint32_t>& slots = scratch_.slots;
   std::vector<float>& scores = scratch_.scores;
   scores.resize(slots.size());
-  if (work_ != nullptr) work_->reranked += static_cast<int64_t>(slots.size());
+  (work_.breadth == 0 ? work_.gathered : work_.reranked) += static_cast<int64_t>(slots.size());
   // Part by part: slots ascend, so those of a part stand together.
   std::vector<size_t> ends;
   uint32_t base = 0;
@@ -314,7 +401,7 @@ void IvfSearch::Rerank() {
              &scratch_.best);
   DropHopeless(ends);
   const std::vector<uint32_t>& best = scratch_.best;
-  if (work_ != nullptr) work_->scored += static_cast<int64_t>(best.size());
+  work_.scored += static_cast<int64_t>(best.size());
   const size_t d = generation_.d();
   auto prefetch = [&](uint32_t i) {
     const auto* row =
@@ -347,16 +434,59 @@ void SearchExactly(const IvfPart& part, const float* query, TopK* top) {
 
 }  // namespace
 
+namespace {
+
+void Tell(const std::vector<IvfPart>& parts, const IvfWork& work, bool filtered,
+          SearchReport* report) {
+  int64_t rows = 0;
+  for (const IvfPart& part : parts) rows += part.segment->size();
+  const int nlist = parts.front().segment->generation()->nlist();
+  const bool all = work.breadth == 0;
+  report->Part(rows, work.recall, all);
+  report->scanned += all ? work.gathered : work.scanned;
+  report->rescored += work.scored;
+  if (!all) {
+    report->Lists(work.nprobe, nlist);
+    report->reranked += work.reranked;
+  }
+  if (report->words == nullptr) return;
+  const std::string of = absl::StrCat(parts.size(), parts.size() == 1 ? " segment" : " segments",
+                                      " of ", rows, " rows");
+  report->words->push_back(
+      all ? absl::StrCat(of, ": ", filtered ? "all that pass, " : "all, ", work.gathered,
+                         ", by 8-bit rows, ", work.scored, " by floats")
+          : absl::StrCat(of, ": ", work.nprobe, " of ", nlist, " lists with ", work.scanned,
+                         " rows, ", work.reranked, " of them by 8-bit rows, ", work.scored,
+                         " by floats"));
+}
+
+}  // namespace
+
+void IvfCandidates(const std::vector<IvfPart>& parts, const float* query, int breadth, int keep,
+                   const Calibration& calibration, std::vector<uint32_t>* slots) {
+  TopK top(parts.front().segment->metric(), 1);
+  const SearchParams params = {.k = 1, .breadth = breadth};
+  IvfWork work;
+  IvfSearch(parts, query, params, &top, &work, &calibration).Candidates(breadth, keep, slots);
+}
+
 absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
                        const SearchParams& params, TopK* top, IvfWork* work,
                        const Calibration* calibration) {
   std::vector<IvfPart> scanned;
   for (const IvfPart& part : parts) {
+    const IvfSegment& segment = *part.segment;
     if (params.exact) {
       SearchExactly(part, query, top);
+      if (params.report == nullptr) continue;
+      params.report->Part(segment.size(), 1, true);
+      params.report->scanned += segment.size();
+      if (params.report->words != nullptr) {
+        params.report->words->push_back(
+            absl::StrCat("a segment of ", segment.size(), " rows: all by floats"));
+      }
       continue;
     }
-    const IvfSegment& segment = *part.segment;
     // Filters are answered from lists, where rows that do not pass cost next to nothing.
     if (segment.graph() != nullptr && part.allowed == nullptr && params.nprobe == 0 &&
         params.breadth == 0) {
@@ -370,7 +500,17 @@ absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
     }
     scanned.push_back(part);
   }
-  if (!scanned.empty()) IvfSearch(scanned, query, params, top, work, calibration).Run();
+  if (scanned.empty()) return absl::OkStatus();
+  IvfWork own;
+  if (work == nullptr) work = &own;
+  const IvfWork before = *work;
+  *work = {};
+  IvfSearch(scanned, query, params, top, work, calibration).Run();
+  if (params.report != nullptr) Tell(scanned, *work, params.filter != nullptr, params.report);
+  work->scanned += before.scanned;
+  work->reranked += before.reranked;
+  work->gathered += before.gathered;
+  work->scored += before.scored;
   return absl::OkStatus();
 }
 

@@ -19,22 +19,44 @@ struct IvfPart {
   const uint64_t* allowed = nullptr;  // SlotBits::words
 };
 
-// What a search did, for explanations and tests.
+// What a search did, for reports and tests.
 struct IvfWork {
-  int nprobe = 0;        // lists
-  int64_t scanned = 0;   // rows whose codes were looked up
-  int64_t reranked = 0;  // by 8-bit rows
-  int64_t scored = 0;    // by floats
+  int nprobe = 0;         // lists
+  int64_t scanned = 0;    // rows whose codes were looked up, or that stood in a probed list
+  int64_t reranked = 0;   // by 8-bit rows, after their codes or one by one out of lists
+  int64_t gathered = 0;   // by 8-bit rows, all that pass
+  int64_t scored = 0;     // by floats
+  bool by_codes = false;  // whether codes chose among the rows of lists
+  double recall = 1;      // expected by calibration; 1 where all that pass were compared
+  int breadth = 0;        // before the probe rule
 };
 
+// What rows cost a search, in nanoseconds: of which way is the cheapest, ratios matter only.
+// Measured with AVX-512 and memory that was not read lately (docs/index.md).
+struct SearchCost {
+  static constexpr double kCode = 2.5;    // a row's code, in a list
+  static constexpr double kRow = 40;      // an 8-bit row anywhere
+  static constexpr double kSkip = 0.15;   // a row of a list that the filter does not let pass
+  static constexpr double kAllRows = 14;  // an 8-bit row when all that pass are compared, in order
+};
+
+// Rows that pass a filter up to which all of them are compared by their 8-bit rows, without
+// thinking of lists.
+inline constexpr int64_t kGather = 4'000;
+
 // Ranks lists → scans the codes of the probed lists of every part, best kept in a reservoir →
-// scores those by their 8-bit rows → scores the best of these by floats and pushes them. With a
-// filter that lets few rows pass (at most kGather), these are scored by their 8-bit rows directly,
-// which is quicker and exact but for rounding. All parts have the same generation; at least one.
-// Thread safe; scratch memory is kept per thread.
+// scores those by their 8-bit rows → scores the best of these by floats and pushes them. Where the
+// calibration says that it takes longer, all rows that pass are scored by their 8-bit rows instead,
+// which is exact but for rounding; so it is where at most kGather pass. All parts have the same
+// generation; at least one. Thread safe; scratch memory is kept per thread.
 // calibration: in place of the generation's, while that is being measured.
 absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
                        const SearchParams& params, TopK* top, IvfWork* work = nullptr,
                        const Calibration* calibration = nullptr);
+
+// Rows of the lists that a search of this breadth probes, the best `keep` by their codes, best
+// first: numbers of slots, those of the first part and then of the next. For calibrations.
+void IvfCandidates(const std::vector<IvfPart>& parts, const float* query, int breadth, int keep,
+                   const Calibration& calibration, std::vector<uint32_t>* slots);
 
 }  // namespace vecino::index

@@ -26,6 +26,7 @@ static_assert(sizeof(Meta) == 32);
 
 // Rows that are assigned, or bytes of a section that are made, by one thread at a time.
 constexpr size_t kStep = 256;
+constexpr size_t kSampled = IvfSegment::kSampledRows;
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
 // Where a row comes from.
@@ -38,13 +39,14 @@ struct Ref {
 class Builder {
  public:
   Builder(const FrozenRows& rows, const Generation& generation, const std::string& path,
-          Checkpoint checkpoint, int threads)
+          Checkpoint checkpoint, int threads, std::atomic<int64_t>* progress)
       : sources_(rows.sources()),
         generation_(generation),
         d_(generation.d()),
         m_(generation.quantizer().m()),
         checkpoint_(checkpoint),
         threads_(std::max(threads, 1)),
+        progress_(progress),
         writer_(path, kFileType) {
     for (const FrozenRows::Source& source : sources_) {
       const auto* ivf = dynamic_cast<const IvfSegment*>(source.segment.segment.get());
@@ -58,9 +60,15 @@ class Builder {
 
  private:
   const float* vector(Ref ref) const { return sources_[ref.source].vector(ref.slot); }
+  void Did(size_t rows) const {
+    if (progress_ != nullptr) {
+      progress_->fetch_add(static_cast<int64_t>(rows), std::memory_order_relaxed);
+    }
+  }
 
   absl::Status Assign(size_t source, IvfSegment::Drift* drift, std::vector<Ref>* refs,
                       std::vector<uint32_t>* lists) const;
+  double CodeError(const float* rows, size_t first, size_t count) const;
   // Makes a section of n items of equal size in pieces: fill(first, end, to) writes the items first
   // to end − 1 to `to`, on several threads at once.
   absl::Status WriteSection(std::string_view name, size_t n, size_t item_bytes,
@@ -76,6 +84,7 @@ class Builder {
   const size_t d_, m_;
   const Checkpoint checkpoint_;
   const int threads_;
+  std::atomic<int64_t>* const progress_;
   SegmentFileWriter writer_;
   std::vector<const IvfSegment*> ivf_;  // of each source, or null
   std::vector<bool> same_;              // whether its codes are of this generation
@@ -87,6 +96,7 @@ absl::Status Builder::Assign(size_t source_number, IvfSegment::Drift* drift, std
                              std::vector<uint32_t>* lists) const {
   const FrozenRows::Source& source = sources_[source_number];
   const Segment* segment = source.segment.segment.get();
+  refs->reserve(static_cast<size_t>(source.size()));  // growing would take twice as much
   for (int64_t i = 0; i < source.size(); ++i) {
     const int64_t slot = segment == nullptr ? i : segment->InLabelOrder(i);
     if (!source.IsLive(slot)) continue;
@@ -95,6 +105,7 @@ absl::Status Builder::Assign(size_t source_number, IvfSegment::Drift* drift, std
   const size_t n = refs->size(), steps = (n + kStep - 1) / kStep;
   lists->resize(n);
   std::vector<double> distances(steps);  // sums, added up in order
+  std::vector<double> code_errors(drift == nullptr ? 0 : steps);
   absl::Status status = ParallelFor(
       threads_, steps, checkpoint_, [&](size_t step, Checkpoint checkpoint) -> absl::Status {
         const size_t first = step * kStep, count = std::min(kStep, n - first);
@@ -105,14 +116,33 @@ absl::Status Builder::Assign(size_t source_number, IvfSegment::Drift* drift, std
         absl::Status assigned = generation_.assigner().Assign(
             rows.data(), count, lists->data() + first, of_rows.data(), checkpoint);
         distances[step] = std::accumulate(of_rows.begin(), of_rows.end(), 0.0);
+        if (drift != nullptr) code_errors[step] = CodeError(rows.data(), first, count);
+        Did(count);
         return assigned;
       });
   if (!status.ok()) return status;
   if (drift != nullptr) {
     drift->squared_distance += std::accumulate(distances.begin(), distances.end(), 0.0);
     drift->rows += static_cast<int64_t>(n);
+    drift->squared_code_error += std::accumulate(code_errors.begin(), code_errors.end(), 0.0);
+    drift->coded_rows += static_cast<int64_t>((n + kSampled - 1) / kSampled);
   }
   return absl::OkStatus();
+}
+
+// Of those of the rows first to first + count − 1 that are in the sample, the sum.
+double Builder::CodeError(const float* rows, size_t first, size_t count) const {
+  const ProductQuantizer& quantizer = generation_.quantizer();
+  std::vector<uint8_t> codes(m_);
+  std::vector<float> decoded(d_);
+  double sum = 0;
+  for (size_t i = (kSampled - first % kSampled) % kSampled; i < count; i += kSampled) {
+    const float* row = rows + i * d_;
+    quantizer.Encode(row, 1, codes.data());
+    quantizer.Decode(codes.data(), decoded.data());
+    for (size_t j = 0; j < d_; ++j) sum += (double{row[j]} - decoded[j]) * (row[j] - decoded[j]);
+  }
+  return sum;
 }
 
 // Counts the rows of each list, then puts each row in its place: sources come in order of labels,
@@ -123,6 +153,8 @@ absl::Status Builder::Plan(int64_t live, IvfSegment::Drift* drift) {
   std::vector<std::vector<uint32_t>> lists(sources_.size());
   for (size_t s = 0; s < sources_.size(); ++s) {
     if (same_[s]) {
+      refs[s].reserve(static_cast<size_t>(sources_[s].size()));
+      lists[s].reserve(static_cast<size_t>(sources_[s].size()));
       for (int list = 0; list < nlist; ++list) {
         for (uint32_t slot = ivf_[s]->list_begin(list); slot < ivf_[s]->list_begin(list + 1);
              ++slot) {
@@ -131,6 +163,7 @@ absl::Status Builder::Plan(int64_t live, IvfSegment::Drift* drift) {
           lists[s].push_back(static_cast<uint32_t>(list));
         }
       }
+      Did(refs[s].size());
       if (absl::Status status = checkpoint_(); !status.ok()) return status;
     } else if (absl::Status status = Assign(s, drift, &refs[s], &lists[s]); !status.ok()) {
       return status;
@@ -179,6 +212,7 @@ absl::Status Builder::WriteSection(
 absl::Status Builder::WriteVectors() {
   const size_t bytes = d_ * sizeof(float);
   return WriteSection("vectors", plan_.size(), bytes, [&](size_t i, size_t end, uint8_t* to) {
+    Did(end - i);
     for (; i < end; ++i, to += bytes) std::memcpy(to, vector(plan_[i]), bytes);
   });
 }
@@ -189,6 +223,7 @@ absl::Status Builder::WriteRounded() {
   std::vector<float> scales(plan_.size()), norms(l2 ? plan_.size() : 0);
   absl::Status status =
       WriteSection("rounded", plan_.size(), stride, [&](size_t i, size_t end, uint8_t* to) {
+        Did(end - i);
         for (; i < end; ++i, to += stride) {
           const Ref ref = plan_[i];
           if (const IvfSegment* from = ivf_[ref.source]; from != nullptr) {
@@ -219,6 +254,7 @@ absl::Status Builder::WriteCodes() {
   const size_t block_bytes = PqBlockBytes(m_), n = plan_.size();
   const size_t blocks = (n + kPqBlockRows - 1) / kPqBlockRows;
   return WriteSection("packed", blocks, block_bytes, [&](size_t b, size_t end, uint8_t* to) {
+    Did(std::min(end * kPqBlockRows, n) - b * kPqBlockRows);
     std::fill_n(to, (end - b) * block_bytes, uint8_t{0});
     std::vector<uint8_t> codes(m_);
     for (; b < end; ++b, to += block_bytes) {
@@ -291,14 +327,14 @@ absl::StatusOr<std::shared_ptr<const SegmentFile>> Builder::Write() {
 
 absl::StatusOr<std::shared_ptr<const IvfSegment>> IvfSegment::Build(
     const FrozenRows& rows, std::shared_ptr<const Generation> generation, const std::string& path,
-    Checkpoint checkpoint, Drift* drift, int threads) {
+    Checkpoint checkpoint, Drift* drift, int threads, std::atomic<int64_t>* progress) {
   if (rows.live() == 0) return std::shared_ptr<const IvfSegment>();
   if (rows.live() > int64_t{UINT32_MAX}) {
     return absl::FailedPreconditionError(absl::StrCat(
         "a segment holds up to 4,294,967,295 rows, not ", rows.live(), "; use more shards"));
   }
   try {
-    Builder builder(rows, *generation, path, checkpoint, threads);
+    Builder builder(rows, *generation, path, checkpoint, threads, progress);
     if (absl::Status status = builder.Plan(rows.live(), drift); !status.ok()) return status;
     auto file = builder.Write();
     if (!file.ok()) return file.status();
@@ -455,6 +491,41 @@ int64_t IvfSegment::FindSlot(uint64_t label) const {
 absl::Status IvfSegment::Search(const float* query, const SearchParams& params,
                                 const Tombstones& dead, const uint64_t* allowed, TopK* top) const {
   return SearchIvf({{this, &dead, allowed}}, query, params, top);
+}
+
+IvfSegment::Drift IvfSegment::DriftSince(uint64_t after, int64_t most) const {
+  const auto d = generation_->d();
+  const ProductQuantizer& quantizer = generation_->quantizer();
+  const int nlist = generation_->nlist();
+  const auto* first =
+      std::upper_bound(order_, order_ + rows_, after,
+                       [&](uint64_t label, uint32_t slot) { return label < labels_[slot]; });
+  Drift drift;
+  drift.rows = order_ + rows_ - first;
+  const int64_t step = std::max<int64_t>(1, drift.rows / std::max<int64_t>(most, 1));
+  std::vector<uint8_t> codes(quantizer.m());
+  std::vector<float> decoded(d);
+  double distances = 0;
+  for (int64_t i = 0; i < drift.rows; i += step) {
+    const uint32_t slot = first[i];
+    const auto list =
+        std::upper_bound(list_begin_, list_begin_ + nlist + 1, slot) - list_begin_ - 1;
+    const float* row = vector(slot);
+    const float* centroid = generation_->centroids().data() + static_cast<size_t>(list) * d;
+    quantizer.Encode(row, 1, codes.data());
+    quantizer.Decode(codes.data(), decoded.data());
+    for (size_t j = 0; j < d; ++j) {
+      const double away = double{row[j]} - centroid[j], off = double{row[j]} - decoded[j];
+      distances += away * away;
+      drift.squared_code_error += off * off;
+    }
+    ++drift.coded_rows;
+  }
+  if (drift.coded_rows > 0) {
+    drift.squared_distance =
+        distances * static_cast<double>(drift.rows) / static_cast<double>(drift.coded_rows);
+  }
+  return drift;
 }
 
 double IvfSegment::Imbalance() const {

@@ -1,6 +1,7 @@
 // AUTO's segment: rows in lists of 4-bit product codes, beside them as 8-bit rows and as floats.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -25,16 +26,29 @@ class IvfSegment final : public Segment {
   // Encodes the live rows of `rows` under `generation`; codes of sources that are IvfSegments of
   // the same generation are copied. path: of the file to write; "": in memory. Null when no row is
   // live. Besides the file, it takes 24 bytes a row while it works. RESOURCE_EXHAUSTED, the
-  // checkpoint's error. drift, unless null: mean squared distance of the rows that were assigned
-  // (not copied) to their centroid, and how many they were. threads: of ParallelFor; any number
-  // gives the same segment.
+  // checkpoint's error. drift, unless null: of the rows that were assigned (not copied). threads:
+  // of ParallelFor; any number gives the same segment. progress, unless null: raised as rows are
+  // dealt with, kSteps times each.
   struct Drift {
-    double squared_distance = 0;  // sum
+    double squared_distance = 0;  // of each row to its centroid, the sum
     int64_t rows = 0;
+    double squared_code_error = 0;  // of each row of a sample to what its codes say, the sum
+    int64_t coded_rows = 0;         // in the sample: one in kSampledRows
+
+    Drift& operator+=(const Drift& other) {
+      squared_distance += other.squared_distance;
+      rows += other.rows;
+      squared_code_error += other.squared_code_error;
+      coded_rows += other.coded_rows;
+      return *this;
+    }
   };
+  static constexpr int64_t kSampledRows = 16;
+  static constexpr int kSteps = 4;  // assigned, copied, rounded, coded
   static absl::StatusOr<std::shared_ptr<const IvfSegment>> Build(
       const FrozenRows& rows, std::shared_ptr<const Generation> generation, const std::string& path,
-      Checkpoint checkpoint, Drift* drift = nullptr, int threads = 1);
+      Checkpoint checkpoint, Drift* drift = nullptr, int threads = 1,
+      std::atomic<int64_t>* progress = nullptr);
 
   // FAILED_PRECONDITION when the file was made under another generation; DATA_LOSS.
   static absl::StatusOr<std::shared_ptr<const IvfSegment>> Open(
@@ -72,6 +86,9 @@ class IvfSegment final : public Segment {
   const Int8Rows& rounded() const { return rounded_; }
   // n·Σs²/(Σs)² of list sizes.
   double Imbalance() const;
+  // What Build would have said of the rows with labels above `after`, judged on up to `most` of
+  // them; nothing of segments whose rows are all older. Reads these rows' floats.
+  Drift DriftSince(uint64_t after, int64_t most) const;
 
  private:
   IvfSegment() = default;

@@ -207,13 +207,18 @@ class Trainer {
     absl::Status status = SetColumns(centroids_.data(), centre_.data(), d_, &pacer, &columns);
     if (!status.ok()) return status;
     const size_t n = active_, step = GemmBlockRows(d_);
-    return ParallelFor(options_.threads, (n + step - 1) / step, checkpoint_,
-                       [&](size_t task, Checkpoint checkpoint) -> absl::Status {
-                         Pacer block_pacer(checkpoint, level_);
-                         const size_t first = task * step;
-                         return FindLists(rounded_, first, std::min(step, n - first), columns,
-                                          &lists_[first], &scores_[first], &block_pacer, level_);
-                       });
+    return ParallelFor(
+        options_.threads, (n + step - 1) / step, checkpoint_,
+        [&](size_t task, Checkpoint checkpoint) -> absl::Status {
+          Pacer block_pacer(checkpoint, level_);
+          const size_t first = task * step, rows = std::min(step, n - first);
+          absl::Status found = FindLists(rounded_, first, rows, columns, &lists_[first],
+                                         &scores_[first], &block_pacer, level_);
+          if (options_.compared != nullptr) {
+            options_.compared->fetch_add(static_cast<int64_t>(rows), std::memory_order_relaxed);
+          }
+          return found;
+        });
   }
 
   // Each centroid becomes the mean of its rows; one without rows stays. Each task does a part of
@@ -360,6 +365,21 @@ absl::StatusOr<std::vector<float>> TrainTwoLevels(const float* rows, size_t d,
 }
 
 }  // namespace
+
+int64_t KMeansRows(int64_t n, const KMeansOptions& options) {
+  const int64_t most =
+      int64_t{std::max(options.clusters, 0)} * std::max(options.max_rows_per_cluster, 1);
+  n = std::min(n, most);
+  const auto passes = [&](int64_t rows, int64_t clusters) {
+    const int coarse =
+        rows / 4 >= clusters ? std::min(options.coarse_iterations, options.iterations) : 0;
+    return coarse * (rows / 4) + (options.iterations - coarse) * rows;
+  };
+  if (options.clusters <= options.two_level_above) return passes(n, options.clusters);
+  const auto parts = static_cast<int64_t>(std::sqrt(static_cast<double>(options.clusters)));
+  return passes(std::min(n, parts * std::max(options.max_rows_per_cluster, 1)), parts) +
+         passes(n, options.clusters);
+}
 
 absl::StatusOr<std::vector<float>> TrainKMeans(const float* rows, size_t n, size_t d,
                                                const KMeansOptions& options, Checkpoint checkpoint,

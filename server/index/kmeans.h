@@ -1,6 +1,7 @@
 // k-means fast enough to run while serving: blocked products of 8-bit integers.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -29,7 +30,13 @@ struct KMeansOptions {
   // comes of that finds less: recall .937 against .955 with 128 of 4,400 lists.)
   int two_level_above = 10'000;
   int threads = 1;  // of ParallelFor; any number gives the same output
+  // Unless null, rows are added to it as they are compared with all clusters, each several times:
+  // KMeansRows in all, or fewer when it stops early.
+  std::atomic<int64_t>* compared = nullptr;
 };
+
+// How many rows a training of n rows compares with all clusters at most, each pass counted.
+int64_t KMeansRows(int64_t n, const KMeansOptions& options);
 
 // rows: n × d floats. Returns clusters × d floats. A cluster that loses its rows, or falls far
 // under the mean, is re-seeded by splitting a large one, so that lists stay balanced. Stops
@@ -64,12 +71,12 @@ class CentroidAssigner {
 };
 
 // The `k` best rows for each query by brute force: blocked 8-bit products, then exact scores of the
-// best 4 · k + 128 by these, far more than rounding moves. For calibration and for measuring
-// recall. best: n_queries × k row numbers, best first, of equal scores the lower; −1 where there
-// are fewer rows. scores: the same, as Score (distance.h) gives them; the worst possible beside −1.
-// exclude: for each query a row number that is not to be found (itself), or null. threads: of
-// ParallelFor; any number gives the same. dead: rows that no query is to find, or null. An error is
-// the checkpoint's, INVALID_ARGUMENT for k < 1, or RESOURCE_EXHAUSTED.
+// best k + min(3 · k, 200) + 128 by these, far more than rounding moves. For calibration and for
+// measuring recall. best: n_queries × k row numbers, best first, of equal scores the lower; −1
+// where there are fewer rows. scores: the same, as Score (distance.h) gives them; the worst
+// possible beside −1. exclude: for each query a row number that is not to be found (itself), or
+// null. threads: of ParallelFor; any number gives the same. dead: rows that no query is to find, or
+// null. An error is the checkpoint's, INVALID_ARGUMENT for k < 1, or RESOURCE_EXHAUSTED.
 absl::Status BruteForceTopK(const float* rows, size_t n, size_t d, Metric metric,
                             const float* queries, size_t n_queries, const int64_t* exclude, int k,
                             int64_t* best, float* scores, Checkpoint checkpoint, int threads = 1,

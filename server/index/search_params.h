@@ -5,8 +5,10 @@
 
 namespace vecino::index {
 
+class Corrections;
 class Segment;
 class Tail;
+struct SearchReport;
 
 // Bits in order of slots: bit s % 64 of word s / 64 is slot s.
 struct SlotBits {
@@ -41,6 +43,10 @@ struct SearchParams {
   int rerank =
       0;  // rows scored again by their 8-bit codes (IVF); floats follow for the best of them
   const RowFilter* filter = nullptr;  // null: every row may be found
+  // Factors on what calibration chooses, by kind of search; null: none. Not on what a caller or the
+  // collection says itself.
+  const Corrections* corrections = nullptr;
+  SearchReport* report = nullptr;  // told what the search looks at, unless null
 };
 
 }  // namespace vecino::index

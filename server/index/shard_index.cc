@@ -66,6 +66,56 @@ bool ShardIndex::Remove(uint64_t label) {
   return slot >= 0 && rows.dead->Kill(slot);
 }
 
+namespace {
+
+// The number of the first of `rows` labels that is not below `label`; label_at ascends.
+template <typename LabelAt>
+int64_t FirstNotBelow(int64_t rows, uint64_t label, LabelAt label_at) {
+  int64_t low = 0;
+  for (int64_t high = rows; low < high;) {
+    const int64_t middle = low + (high - low) / 2;
+    if (label_at(middle) < label) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+}  // namespace
+
+void ShardIndex::RemoveRange(uint64_t first, uint64_t last) {
+  const View& view = *writer_view_;
+  // Newest first: what is removed is mostly new, and V2 lets the search for it end early.
+  const auto remove_from = [&](Tail& tail) {
+    const int rows = tail.size();
+    const auto label = [&](int64_t slot) { return tail.label(static_cast<int>(slot)); };
+    for (int64_t slot = FirstNotBelow(rows, first, label); slot < rows && label(slot) <= last;
+         ++slot) {
+      tail.Kill(static_cast<int>(slot));
+    }
+    return rows > 0 && label(0) <= first;
+  };
+  if (remove_from(*view.tail)) return;
+  for (auto tail = view.frozen.rbegin(); tail != view.frozen.rend(); ++tail) {
+    if (remove_from(**tail)) return;
+  }
+  auto rows =
+      std::upper_bound(view.segments.begin(), view.segments.end(), last,
+                       [](uint64_t l, const auto& one) { return l < one.segment->first_label(); });
+  while (rows != view.segments.begin()) {
+    --rows;
+    const Segment& segment = *rows->segment;
+    const auto label = [&](int64_t i) { return segment.label(segment.InLabelOrder(i)); };
+    for (int64_t i = FirstNotBelow(segment.size(), first, label);
+         i < segment.size() && label(i) <= last; ++i) {
+      rows->dead->Kill(segment.InLabelOrder(i));
+    }
+    if (label(0) <= first) return;
+  }
+}
+
 void ShardIndex::AddSegment(std::shared_ptr<const Segment> segment,
                             const std::vector<uint64_t>& dead) {
   auto view = std::make_shared<View>(*writer_view_);
@@ -101,7 +151,7 @@ std::optional<FrozenRows> ShardIndex::FreezeForDrain(int max_tails) {
   if (view.frozen.empty() || tails_out_->exchange(true, std::memory_order_acq_rel)) {
     return std::nullopt;
   }
-  FrozenRows rows(tails_out_);
+  FrozenRows rows(std::make_shared<const FrozenRows::Hold>(tails_out_));
   const size_t count = std::min<size_t>(view.frozen.size(), std::max(max_tails, 1));
   for (size_t i = 0; i < count; ++i) rows.AddSource({.tail = view.frozen[i]});
   return rows;
@@ -111,61 +161,117 @@ std::optional<FrozenRows> ShardIndex::FreezeForMerge(size_t first, size_t count)
   const View& view = *writer_view_;
   if (count == 0 || first + count > view.segments.size()) return std::nullopt;
   if (segments_out_->exchange(true, std::memory_order_acq_rel)) return std::nullopt;
-  FrozenRows rows(segments_out_);
+  FrozenRows rows(std::make_shared<const FrozenRows::Hold>(segments_out_));
   for (size_t i = first; i < first + count; ++i) rows.AddSource({.segment = view.segments[i]});
   return rows;
 }
 
-absl::Status ShardIndex::Publish(FrozenRows rows, std::shared_ptr<const Segment> segment) {
-  if (rows.out_ != tails_out_ && rows.out_ != segments_out_)
-    return absl::InternalError("rows of another index were published");
-  if ((segment == nullptr ? 0 : segment->size()) != rows.live()) {
-    return absl::InternalError(
-        absl::StrCat("a segment of ", segment == nullptr ? 0 : segment->size(),
-                     " rows was published for ", rows.live(), " live rows; the build lost some"));
-  }
+std::optional<FrozenRows> ShardIndex::FreezeBehind(const FrozenRows& rows) {
+  const std::vector<SegmentRows>& segments = writer_view_->segments;
+  if (rows.hold_ == nullptr || rows.hold_->out != segments_out_) return std::nullopt;
+  const Segment* const last = rows.sources_.back().segment.segment.get();
+  auto behind = std::find_if(segments.begin(), segments.end(),
+                             [&](const SegmentRows& one) { return one.segment.get() == last; });
+  if (behind == segments.end() || ++behind == segments.end()) return std::nullopt;
+  FrozenRows more(rows.hold_);
+  for (; behind != segments.end(); ++behind) more.AddSource({.segment = *behind});
+  return more;
+}
 
-  // I3: the builder left out what was dead at Freeze. What died since is found as the difference of
-  // the tombstones; nothing can die between here and Swap, because Remove needs the caller's lock
-  // too.
-  std::shared_ptr<Tombstones> dead;
-  if (segment != nullptr) dead = std::make_shared<Tombstones>(segment->size());
-  for (const FrozenRows::Source& source : rows.sources_) {
-    const Tombstones& now = source.tombstones();
-    for (size_t i = 0; i < source.dead.size(); ++i) {
-      for (uint64_t died = now.word(i) & ~source.dead[i]; died != 0; died &= died - 1) {
-        const int64_t slot = static_cast<int64_t>(i) * 64 + std::countr_zero(died);
-        const int64_t found = segment == nullptr ? -1 : segment->FindSlot(source.label(slot));
-        if (found < 0) {
-          return absl::InternalError(absl::StrCat("the published segment lacks label ",
-                                                  source.label(slot), ", which it should hold"));
+absl::StatusOr<ShardIndex::Replacement> ShardIndex::Prepare(std::vector<Built> built) const {
+  Replacement replacement;
+  for (Built& one : built) {
+    const auto& hold = one.rows.hold_;
+    if (hold == nullptr || (hold->out != tails_out_ && hold->out != segments_out_)) {
+      return absl::InternalError("rows of another index were published");
+    }
+    if ((one.segment == nullptr ? 0 : one.segment->size()) != one.rows.live()) {
+      return absl::InternalError(absl::StrCat(
+          "a segment of ", one.segment == nullptr ? 0 : one.segment->size(),
+          " rows was published for ", one.rows.live(), " live rows; the build lost some"));
+    }
+    Replacement::Part part{std::move(one.rows), std::move(one.segment), nullptr, {}};
+    if (part.segment != nullptr) part.dead = std::make_shared<Tombstones>(part.segment->size());
+    for (const FrozenRows::Source& source : part.rows.sources_) {
+      Replacement::Taken& taken = part.taken.emplace_back();
+      taken.words = source.dead;
+      for (const uint64_t word : taken.words) taken.dead += std::popcount(word);
+    }
+    replacement.parts_.push_back(std::move(part));
+  }
+  if (absl::Status status = CatchUp(&replacement); !status.ok()) return status;
+  return replacement;
+}
+
+// I3: the builder left out what was dead at Freeze. What died since is found as the difference of
+// the tombstones. Bits never go back (T1), so as many dead as were taken over means that nothing
+// died since; the writer alone counts them, so under its lock the number is exact.
+absl::Status ShardIndex::CatchUp(Replacement* replacement) const {
+  for (Replacement::Part& part : replacement->parts_) {
+    for (size_t s = 0; s < part.taken.size(); ++s) {
+      const FrozenRows::Source& source = part.rows.sources_[s];
+      const Tombstones& now = source.tombstones();
+      Replacement::Taken& taken = part.taken[s];
+      if (now.dead() == taken.dead) continue;
+      for (size_t i = 0; i < taken.words.size(); ++i) {
+        for (uint64_t died = now.word(i) & ~taken.words[i]; died != 0; died &= died - 1) {
+          const int64_t slot = static_cast<int64_t>(i) * 64 + std::countr_zero(died);
+          const int64_t found =
+              part.segment == nullptr ? -1 : part.segment->FindSlot(source.label(slot));
+          if (found < 0) {
+            return absl::InternalError(absl::StrCat("the published segment lacks label ",
+                                                    source.label(slot), ", which it should hold"));
+          }
+          part.dead->Kill(found);
+          taken.words[i] |= uint64_t{1} << (slot % 64);
+          ++taken.dead;
         }
-        dead->Kill(found);
       }
     }
   }
+  return absl::OkStatus();
+}
 
+absl::Status ShardIndex::Publish(Replacement* replacement) {
+  // Nothing can die between here and Swap, because Remove needs the caller's lock too.
+  if (absl::Status status = CatchUp(replacement); !status.ok()) return status;
   // While the rows were out nobody else took their sources away, so they still stand together; the
   // writer can only have frozen more tails behind them, and a drain can only have put a segment
   // behind the segments.
   auto view = std::make_shared<View>(*writer_view_);
-  auto place = view->segments.end();
-  if (rows.sources_.front().tail != nullptr) {
-    view->frozen.erase(view->frozen.begin(),
-                       view->frozen.begin() + static_cast<ptrdiff_t>(rows.sources_.size()));
-  } else {
-    place = std::find_if(view->segments.begin(), view->segments.end(), [&](const auto& candidate) {
-      return candidate.segment == rows.sources_.front().segment.segment;
-    });
-    place = view->segments.erase(place, place + static_cast<ptrdiff_t>(rows.sources_.size()));
+  for (Replacement::Part& part : replacement->parts_) {
+    const std::vector<FrozenRows::Source>& sources = part.rows.sources_;
+    const auto count = static_cast<ptrdiff_t>(sources.size());
+    auto place = view->segments.end();
+    if (sources.front().tail != nullptr) {
+      view->frozen.erase(view->frozen.begin(), view->frozen.begin() + count);
+    } else {
+      place =
+          std::find_if(view->segments.begin(), view->segments.end(), [&](const auto& candidate) {
+            return candidate.segment == sources.front().segment.segment;
+          });
+      if (view->segments.end() - place < count) {
+        return absl::InternalError("segments that are not in the view were to be replaced");
+      }
+      place = view->segments.erase(place, place + count);
+    }
+    if (part.segment != nullptr) view->segments.insert(place, {part.segment, part.dead});
   }
-  if (segment != nullptr) view->segments.insert(place, {std::move(segment), std::move(dead)});
+  replacement->replaced_ = writer_view_;
   Swap(std::move(view));
   return absl::OkStatus();
 }
 
+absl::Status ShardIndex::Publish(FrozenRows rows, std::shared_ptr<const Segment> segment) {
+  std::vector<Built> built;
+  built.push_back({std::move(rows), std::move(segment)});
+  auto replacement = Prepare(std::move(built));
+  if (!replacement.ok()) return replacement.status();
+  return Publish(&*replacement);
+}
+
 void ShardIndex::Abandon(FrozenRows rows) {
-  // Taking the rows by value has already ended their life; see ~FrozenRows.
+  // Taking the rows by value has already ended their life; see FrozenRows::Hold.
 }
 
 uint64_t ShardIndex::DrainedThrough(uint64_t last) const {

@@ -39,9 +39,9 @@ struct ShardIndexStats {
   std::vector<SegmentStats> segments;  // in order of labels
 };
 
-// Thread safety: readers call Pin from any thread and then use the view with no lock held.
-// Everything else is writing, one call at a time: the caller holds a lock for it (the shard's). No
-// method blocks on anything slower than a pointer swap.
+// Thread safety: readers call Pin from any thread and then use the view with no lock held; so do
+// Prepare and CatchUp. Everything else is writing, one call at a time: the caller holds a lock for
+// it (the shard's). No method but these two blocks on anything slower than a pointer swap.
 //
 // Invariants, besides those of Tail, Tombstones, View and FrozenRows:
 //  I1. A label stands in at most one row of the current view, and in any view its row has the same
@@ -60,6 +60,8 @@ class ShardIndex {
   // Tombstones the row; false when there is none or it is dead already. On an update, Add the new
   // row first: then no search sees neither version.
   bool Remove(uint64_t label);
+  // The same for every row with a label from `first` to `last`.
+  void RemoveRange(uint64_t first, uint64_t last);
 
   // The current view. Holds a short lock for copying one pointer.
   std::shared_ptr<const View> Pin() const;
@@ -83,9 +85,52 @@ class ShardIndex {
   std::optional<FrozenRows> FreezeForDrain(int max_tails);
   std::optional<FrozenRows> FreezeForMerge(size_t first, size_t count);
 
-  // Puts `segment`, which holds what rows.ForEachLive gave (null when that was nothing), in the
-  // place of the sources. Tombstones set since Freeze are taken over here. INTERNAL when the rows
-  // are not this index'; then nothing changes.
+  // The segments that drains have put behind those of `rows`, which are segments, since. Nullopt
+  // when there are none. They share the hold of `rows`.
+  std::optional<FrozenRows> FreezeBehind(const FrozenRows& rows);
+
+  // Rows, and what was built of them: the segment holds what rows.ForEachLive gave; null when that
+  // was nothing.
+  struct Built {
+    FrozenRows rows;
+    std::shared_ptr<const Segment> segment;
+  };
+  // Segments that are ready to take the place of their rows: with the tombstones that were set
+  // since Freeze. After Publish it holds what it replaced, so that the caller frees that without a
+  // lock. Move only. Not thread safe.
+  class Replacement {
+   public:
+    Replacement(Replacement&&) = default;
+    Replacement& operator=(Replacement&&) = default;
+
+   private:
+    friend class ShardIndex;
+    // A source's tombstones, as far as they were taken over.
+    struct Taken {
+      std::vector<uint64_t> words;
+      int64_t dead = 0;
+    };
+    struct Part {
+      FrozenRows rows;
+      std::shared_ptr<const Segment> segment;
+      std::shared_ptr<Tombstones> dead;  // of the segment
+      std::vector<Taken> taken;          // by source
+    };
+    Replacement() = default;
+
+    std::vector<Part> parts_;
+    std::shared_ptr<const View> replaced_;
+  };
+  // built: one of tails; or one or more of segments, each FreezeBehind the one before. Called
+  // without the lock: looking up a row that died may wait for memory, and thousands may have died.
+  // What dies meanwhile is left to CatchUp, which may be called again, and to Publish. INTERNAL
+  // when rows are not this index' or a segment lacks some.
+  absl::StatusOr<Replacement> Prepare(std::vector<Built> built) const;
+  absl::Status CatchUp(Replacement* replacement) const;
+  // Puts the segments in the place of their rows, in one view. Takes over tombstones set since the
+  // last CatchUp. INTERNAL as Prepare; then nothing changes.
+  absl::Status Publish(Replacement* replacement);
+  // All of these at once.
   absl::Status Publish(FrozenRows rows, std::shared_ptr<const Segment> segment);
 
   // Gives up a build; the sources go on serving.

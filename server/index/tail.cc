@@ -6,12 +6,22 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/index/distance.h"
+#include "server/index/search_report.h"
 
 namespace vecino::index {
 namespace {
 
 constexpr int kFewRows = 128;  // up to here rounding the query is not worth it, measured at d = 384
+
+void Tell(int rows, SearchReport* report) {
+  report->Part(rows, 1, true);
+  report->scanned += rows;
+  if (report->words != nullptr && rows > 0) {
+    report->words->push_back(absl::StrCat("a tail of ", rows, " rows: all"));
+  }
+}
 
 }  // namespace
 
@@ -61,7 +71,8 @@ int Tail::FindSlot(uint64_t label) const {
   return low < size() && this->label(low) == label ? low : -1;
 }
 
-void Tail::Search(const float* query, const RowFilter* filter, TopK* top) const {
+void Tail::Search(const float* query, const RowFilter* filter, TopK* top,
+                  SearchReport* report) const {
   std::vector<uint64_t> dead = tombstones_.Snapshot();  // A4: before size()
   const SlotBits allowed = filter == nullptr ? SlotBits{} : filter->OfTail(*this);
   int rows = size();
@@ -70,9 +81,14 @@ void Tail::Search(const float* query, const RowFilter* filter, TopK* top) const 
     for (int word = 0; word * 64 < rows; ++word) dead[word] |= ~allowed.words[word];
   }
   if (BoundedScan::Pays(dimension_) && rows > kFewRows && static_cast<size_t>(rows) > top->k()) {
-    SearchRounded(query, dead, rows, top);
+    const size_t scored = SearchRounded(query, dead, rows, top);
+    if (report != nullptr) {
+      Tell(rows, report);
+      report->rescored += static_cast<int64_t>(scored);
+    }
     return;
   }
+  if (report != nullptr) Tell(rows, report);
   std::array<float, kChunkRows> scores;
   for (int first = 0; first < rows; first += kChunkRows) {
     const int n = std::min(kChunkRows, rows - first);
@@ -84,8 +100,8 @@ void Tail::Search(const float* query, const RowFilter* filter, TopK* top) const 
   }
 }
 
-void Tail::SearchRounded(const float* query, const std::vector<uint64_t>& dead, int rows,
-                         TopK* top) const {
+size_t Tail::SearchRounded(const float* query, const std::vector<uint64_t>& dead, int rows,
+                           TopK* top) const {
   BoundedScan scan;
   scan.Start(metric_, query, dimension_, static_cast<int>(top->k()));
   std::array<uint64_t, kChunkRows / 64> live;
@@ -96,6 +112,7 @@ void Tail::SearchRounded(const float* query, const std::vector<uint64_t>& dead, 
   }
   scan.Finish([this](uint64_t slot) { return vector(static_cast<int>(slot)); },
               [this](uint64_t slot) { return label(static_cast<int>(slot)); }, top);
+  return scan.scored_exactly();
 }
 
 void Tail::Link(std::shared_ptr<const Tail> next) {

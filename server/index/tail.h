@@ -58,8 +58,9 @@ class Tail {
 
   // Pushes the rows of this tail that are not dead and that `filter`, unless null, lets pass; it is
   // asked after the tombstones were read, so that A4 holds for the rows that it knows of. query:
-  // `dimension` floats.
-  void Search(const float* query, const RowFilter* filter, TopK* top) const;
+  // `dimension` floats. report: told of it, unless null.
+  void Search(const float* query, const RowFilter* filter, TopK* top,
+              SearchReport* report = nullptr) const;
 
   // The tail that took the rows after this one was full; null while this is the newest.
   const Tail* next() const { return next_.load(std::memory_order_acquire); }
@@ -75,8 +76,9 @@ class Tail {
     std::unique_ptr<RoundedRows> rounded;  // null where it would not pay
   };
   const Chunk& chunk(int slot) const { return chunks_[slot / kChunkRows]; }
-  void SearchRounded(const float* query, const std::vector<uint64_t>& dead, int rows,
-                     TopK* top) const;
+  // How many rows it scored by their floats, too.
+  size_t SearchRounded(const float* query, const std::vector<uint64_t>& dead, int rows,
+                       TopK* top) const;
 
   const Metric metric_;
   const size_t dimension_;

@@ -1,5 +1,7 @@
 #include "server/index/view.h"
 
+#include <bit>
+
 #include "server/index/ivf_search.h"
 #include "server/index/top_k.h"
 
@@ -32,7 +34,9 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
     absl::Status status = SearchIvf(parts, query, params, &top);
     if (!status.ok()) return status;
   }
-  auto search_tail = [&](const Tail& tail) { tail.Search(query, params.filter, &top); };
+  auto search_tail = [&](const Tail& tail) {
+    tail.Search(query, params.filter, &top, params.report);
+  };
   for (const std::shared_ptr<Tail>& tail : view.frozen) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
     search_tail(*tail);
@@ -43,6 +47,43 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
     search_tail(*tail);
   }
   return top.Take();
+}
+
+namespace {
+
+// False when `fn` did.
+template <class Part>
+bool ForEachOf(const Part& part, SlotBits bits, int64_t rows, const Tombstones& dead,
+               absl::FunctionRef<bool(uint64_t label)> fn) {
+  if (bits.words != nullptr) rows = bits.slots;
+  for (int64_t begin = 0; begin < rows; begin += 64) {
+    const auto at = static_cast<size_t>(begin / 64);
+    uint64_t word = bits.words == nullptr ? ~uint64_t{0} : bits.words[at];
+    if (rows - begin < 64) word &= (uint64_t{1} << (rows - begin)) - 1;
+    for (word &= ~dead.word(at); word != 0; word &= word - 1) {
+      if (!fn(part.label(static_cast<int>(begin) + std::countr_zero(word)))) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+void ForEachPassing(const View& view, const RowFilter& filter,
+                    absl::FunctionRef<bool(uint64_t label)> fn) {
+  for (const SegmentRows& rows : view.segments) {
+    const Segment& segment = *rows.segment;
+    if (!ForEachOf(segment, filter.OfSegment(segment), segment.size(), *rows.dead, fn)) return;
+  }
+  const auto of_tail = [&](const Tail& tail) {
+    return ForEachOf(tail, filter.OfTail(tail), tail.size(), tail.tombstones(), fn);
+  };
+  for (const std::shared_ptr<Tail>& tail : view.frozen) {
+    if (!of_tail(*tail)) return;
+  }
+  for (const Tail* tail = view.tail.get(); tail != nullptr; tail = tail->next()) {
+    if (!of_tail(*tail)) return;
+  }
 }
 
 }  // namespace vecino::index

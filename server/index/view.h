@@ -46,4 +46,9 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
                                         const SearchParams& params,
                                         absl::FunctionRef<absl::Status()> checkpoint);
 
+// Calls `fn` with the label of each live row that `filter` lets pass, part by part in the order of
+// Search and in no order within one, until it returns false.
+void ForEachPassing(const View& view, const RowFilter& filter,
+                    absl::FunctionRef<bool(uint64_t label)> fn);
+
 }  // namespace vecino::index

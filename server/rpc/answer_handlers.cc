@@ -10,7 +10,9 @@
 #include "server/rpc/conversions.h"
 #include "server/rpc/prompt.h"
 #include "server/rpc/reply_budget.h"
+#include "server/rpc/rerank_conversions.h"
 #include "server/rpc/resource_names.h"
+#include "server/rpc/search_conversions.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
@@ -74,6 +76,9 @@ absl::StatusOr<std::unique_ptr<MessageStream>> AnswerHandlers::AnswerQuestion(
   if (absl::Status status = CheckRange("top_k", search.top_k, 1, kMaxTopK); !status.ok()) {
     return status;
   }
+  if (request.has_rerank()) {
+    if (absl::Status status = ReadRerank(request.rerank(), &search); !status.ok()) return status;
+  }
   const int budget =
       request.has_prompt_token_budget() ? request.prompt_token_budget() : kDefaultBudget;
   absl::Status status = CheckRange("prompt_token_budget", budget, kMinBudget, kMaxBudget);
@@ -94,10 +99,15 @@ absl::StatusOr<std::unique_ptr<MessageStream>> AnswerHandlers::AnswerQuestion(
   std::vector<std::string_view> texts;
   for (size_t i = 0; i < hits.size(); ++i) {
     hits[i].set_score(found->hits[i].score);
+    if (const auto& score = found->hits[i].rerank_score; score.has_value()) {
+      hits[i].set_rerank_score(*score);
+    }
+    const std::optional<engine::HitPassage>& passage = found->hits[i].passage;
+    if (passage.has_value()) WriteHitPassage(*passage, hits[i].mutable_passage());
     status = WriteDocument(*collection, found->hits[i].document, hits[i].mutable_document());
     if (!status.ok()) return status;
     if (status = reply_budget.Add(hits[i]); !status.ok()) return status;
-    texts.push_back(found->hits[i].document.text);
+    texts.push_back(passage.has_value() ? passage->text : found->hits[i].document.text);
   }
 
   const auto count = [&](std::string_view text) -> absl::StatusOr<int> {
@@ -112,6 +122,9 @@ absl::StatusOr<std::unique_ptr<MessageStream>> AnswerHandlers::AnswerQuestion(
   if (!prompt.ok()) return prompt.status();
 
   AnswerParts parts;
+  if (found->reranked.has_value()) {
+    WriteReranked(*found->reranked, parts.sources.mutable_reranked());
+  }
   parts.sources.set_left_out(static_cast<int>(hits.size() - prompt->sources.size()));
   for (const size_t i : prompt->sources) *parts.sources.add_sources() = std::move(hits[i]);
   parts.prompt_token_count = prompt->token_count;

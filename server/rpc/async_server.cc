@@ -358,7 +358,7 @@ void AsyncServer::EndStreams(absl::Time deadline) {
   while (!streams_.empty() && absl::Now() < deadline) {
     streams_fewer_.WaitWithDeadline(&streams_mutex_, deadline);
   }
-  for (StreamCall* call : streams_) call->Cancel();
+  for (StreamCall* call : streams_) call->CutOff(kStopping);
 }
 
 bool AsyncServer::EndBidis(absl::Time deadline) {
@@ -379,14 +379,14 @@ bool AsyncServer::EndBidis(absl::Time deadline) {
     }
     absl::MutexLock lock(&drain_mutex_);
     for (BidiCall* call : bidis_) {
-      if (stuck.contains(call->session().get())) call->Cancel();
+      if (stuck.contains(call->session().get())) call->CutOff(kStopping);
     }
     if (bidis_.empty()) return true;
     if (hurry_ || absl::Now() >= deadline) break;
     drain_progress_.WaitWithDeadline(&drain_mutex_, std::min(deadline, absl::Now() + kLook));
   }
   absl::MutexLock lock(&drain_mutex_);
-  for (BidiCall* call : bidis_) call->Cancel();
+  for (BidiCall* call : bidis_) call->CutOff(kStopping);
   // Work heeds the cancellation, and what it has handed to a log is waited for.
   while (!bidis_.empty()) drain_progress_.Wait(&drain_mutex_);
   return false;

@@ -32,8 +32,6 @@ class BidiCall final : public ServerCall, private BidiPort {
 
   // Null before Converse.
   std::shared_ptr<BidiSession> session() const;
-  // From any thread while the call is not finished: gives up what is on its way.
-  void Cancel() { context_.TryCancel(); }
 
  private:
   using ServerCall::ServerCall;

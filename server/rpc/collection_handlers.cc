@@ -2,10 +2,13 @@
 
 #include <algorithm>
 
+#include "absl/cleanup/cleanup.h"
+#include "server/engine/validation.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/export_stream.h"
 #include "server/rpc/index_conversions.h"
 #include "server/rpc/page_token.h"
+#include "server/rpc/recall_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/text.h"
 
@@ -14,6 +17,9 @@ namespace {
 
 // Each keeps a worker while its index is made, and a whole index in memory.
 constexpr int kMaxExports = 4;
+
+// Each keeps a worker and a processor for as long as its exact searches take.
+constexpr int kMaxEvaluations = 2;
 
 }  // namespace
 
@@ -94,18 +100,39 @@ absl::Status CollectionHandlers::GetCollectionStats(const v1::GetCollectionStats
   return absl::OkStatus();
 }
 
+absl::Status CollectionHandlers::EvaluateRecall(const v1::EvaluateRecallRequest& request,
+                                                v1::EvaluateRecallResponse* response,
+                                                const engine::CallContext& context) {
+  auto id = ParseCollectionName("name", request.name());
+  if (!id.ok()) return id.status();
+  auto asked = ReadRecallRequest(request);
+  if (!asked.ok()) return asked.status();
+  const absl::Cleanup leave = [this] { evaluations_.fetch_sub(1); };
+  if (evaluations_.fetch_add(1) >= kMaxEvaluations) {
+    return absl::ResourceExhaustedError(Concat(kMaxEvaluations,
+                                               " evaluations of recall are under way, the most "
+                                               "there may be; try again later"));
+  }
+  auto evaluation = engine_.EvaluateRecall(*id, *asked, context);
+  if (!evaluation.ok()) return evaluation.status();
+  WriteEvaluation(*evaluation, response);
+  return absl::OkStatus();
+}
+
 absl::Status CollectionHandlers::Start(std::string_view name, engine::Operation::Type type,
                                        std::span<const int> shards, bool validate_only,
-                                       google::longrunning::Operation* response) {
+                                       google::longrunning::Operation* response,
+                                       double min_recall) {
   auto id = ParseCollectionName("name", name);
   if (!id.ok()) return id.status();
+  if (absl::Status status = engine::CheckRecallGate(min_recall); !status.ok()) return status;
   if (validate_only) {
     auto estimate = engine_.EstimateOperation(*id, type, shards);
     if (!estimate.ok()) return estimate.status();
     WriteEstimate(*id, type, *estimate, response);
     return absl::OkStatus();
   }
-  auto info = engine_.StartOperation(*id, type, shards);
+  auto info = engine_.StartOperation(*id, type, shards, min_recall);
   if (!info.ok()) return info.status();
   WriteOperation(*info, response);
   return absl::OkStatus();
@@ -116,7 +143,7 @@ absl::Status CollectionHandlers::RetrainIndex(const v1::RetrainIndexRequest& req
                                               const engine::CallContext&) {
   return Start(request.name(), engine::Operation::Type::kRetrain,
                {request.shards().data(), static_cast<size_t>(request.shards_size())},
-               request.validate_only(), response);
+               request.validate_only(), response, request.min_recall_gate());
 }
 
 absl::Status CollectionHandlers::CompactIndex(const v1::CompactIndexRequest& request,

@@ -37,6 +37,9 @@ class CollectionHandlers {
   absl::Status GetCollectionStats(const v1::GetCollectionStatsRequest& request,
                                   v1::GetCollectionStatsResponse* response,
                                   const engine::CallContext& context);
+  absl::Status EvaluateRecall(const v1::EvaluateRecallRequest& request,
+                              v1::EvaluateRecallResponse* response,
+                              const engine::CallContext& context);
   absl::Status RetrainIndex(const v1::RetrainIndexRequest& request,
                             google::longrunning::Operation* response,
                             const engine::CallContext& context);
@@ -49,10 +52,11 @@ class CollectionHandlers {
  private:
   absl::Status Start(std::string_view name, engine::Operation::Type type,
                      std::span<const int> shards, bool validate_only,
-                     google::longrunning::Operation* response);
+                     google::longrunning::Operation* response, double min_recall = 0);
 
   engine::Engine& engine_;
-  std::atomic<int> exports_ = 0;  // under way, of all collections
+  std::atomic<int> exports_ = 0;      // under way, of all collections
+  std::atomic<int> evaluations_ = 0;  // the same
 };
 
 }  // namespace vecino::rpc

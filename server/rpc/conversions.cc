@@ -7,6 +7,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "server/rpc/index_conversions.h"
 #include "server/rpc/metadata.h"
+#include "server/rpc/migration_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/text.h"
 
@@ -74,6 +75,22 @@ absl::Status ReadExpiry(std::string_view path, const v1::Document& document,
   return absl::OkStatus();
 }
 
+// The vector, or where there are several the passages with them.
+void WriteVectors(const storage::Document& document, v1::Document* out) {
+  const size_t passages = document.passages.size();
+  if (passages <= 1 && !document.vector.empty()) {
+    WriteVector(document.vector, out->mutable_vector());
+  }
+  const size_t d = passages > 1 ? document.vector.size() / passages : 0;
+  for (size_t i = 0; i < passages; ++i) {
+    v1::Passage* passage = out->add_passages();
+    WritePassage(static_cast<int>(i), document.passages[i], passage);
+    if (d > 0) {
+      WriteVector(std::span(document.vector).subspan(i * d, d), passage->mutable_vector());
+    }
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<int> ReadPageSize(int32_t page_size) {
@@ -116,6 +133,18 @@ absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
                                Limits::kMaxShards, ", or 0 for the default of ", spec.shard_count));
   }
   if (collection.shard_count() != 0) spec.shard_count = collection.shard_count();
+  if (collection.has_chunking()) {
+    engine::Chunking& chunking = spec.chunking.emplace();
+    chunking.max_tokens = collection.chunking().max_tokens();
+    if (collection.chunking().has_overlap_tokens()) {
+      chunking.overlap_tokens = collection.chunking().overlap_tokens();
+      // The engine takes -1 for "not said".
+      if (chunking.overlap_tokens < 0) {
+        return InvalidField("collection.chunking.overlap_tokens",
+                            Concat("is ", chunking.overlap_tokens, "; it must not be negative"));
+      }
+    }
+  }
   auto index = ReadIndexPolicy(collection.index_policy());
   if (!index.ok()) return index.status();
   spec.index = *index;
@@ -144,8 +173,15 @@ void WriteCollection(const engine::CollectionInfo& info, v1::Collection* out) {
   }
   out->set_shard_count(info.spec.shard_count);
   WriteIndexPolicy(info.spec.index, out->mutable_index_policy());
+  if (info.spec.chunking.has_value()) {
+    out->mutable_chunking()->set_max_tokens(info.spec.chunking->max_tokens);
+    out->mutable_chunking()->set_overlap_tokens(info.spec.chunking->overlap_tokens);
+  }
   out->set_etag(info.etag);
   WriteTime(info.create_time, out->mutable_create_time());
+  if (info.migration.has_value()) {
+    WriteMigration(info.spec.id, *info.migration, out->mutable_migration());
+  }
 }
 
 absl::StatusOr<std::vector<float>> ReadVector(std::string_view field, const v1::Vector& vector) {
@@ -217,7 +253,7 @@ absl::StatusOr<engine::WriteMode> ReadWriteMode(v1::WriteMode mode) {
 absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMask& mask) {
   storage::DocumentParts parts;
   if (mask.paths().empty()) return parts;
-  parts = {.text = false, .metadata = false, .vector = false};
+  parts = {.text = false, .metadata = false, .vector = false, .passages = false};
   for (const std::string& path : mask.paths()) {
     if (path == "text") {
       parts.text = true;
@@ -225,9 +261,12 @@ absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMas
       parts.metadata = true;
     } else if (path == "vector") {
       parts.vector = true;
+    } else if (path == "passages") {
+      parts.passages = true;
     } else if (path != "id") {
-      return InvalidField("read_mask", Concat("names \"", Printable(path, 100),
-                                              "\"; it may name text, metadata, vector and id"));
+      return InvalidField("read_mask",
+                          Concat("names \"", Printable(path, 100),
+                                 "\"; it may name text, metadata, vector, passages and id"));
     }
   }
   return parts;
@@ -274,6 +313,12 @@ absl::StatusOr<engine::DocumentWrite> ReadDocument(std::string_view path,
   return write;
 }
 
+void WritePassage(int index, const storage::Passage& passage, v1::Passage* out) {
+  out->set_index(index);
+  out->set_start(static_cast<int32_t>(passage.begin));
+  out->set_end(static_cast<int32_t>(passage.end));
+}
+
 absl::Status WriteDocument(std::string_view collection, const storage::Document& document,
                            v1::Document* out) {
   out->set_name(DocumentNameOf(collection, document.id));
@@ -285,7 +330,7 @@ absl::Status WriteDocument(std::string_view collection, const storage::Document&
       return absl::Status(status.code(), Concat(out->name(), ": ", status.message()));
     }
   }
-  if (!document.vector.empty()) WriteVector(document.vector, out->mutable_vector());
+  WriteVectors(document, out);
   out->set_version(static_cast<int64_t>(document.sequence));
   *out->mutable_create_time() = FromMicros(document.create_time_us);
   *out->mutable_update_time() = FromMicros(document.update_time_us);
@@ -354,6 +399,8 @@ void WriteModel(const encoder::ModelInfo& info, v1::Model* out) {
   out->set_query_prompt(info.query_prompt);
   out->set_document_prompt(info.document_prompt);
   for (const int dimensions : info.matryoshka) out->add_matryoshka_dimensions(dimensions);
+  out->set_task(info.task == encoder::Task::kRerank ? v1::MODEL_TASK_RERANK : v1::MODEL_TASK_EMBED);
+  out->set_activation(info.activation);
 }
 
 void WriteDuration(absl::Duration duration, google::protobuf::Duration* out) {

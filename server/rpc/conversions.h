@@ -41,7 +41,8 @@ absl::StatusOr<engine::Truncate> ReadTruncate(v1::TruncateMode mode);
 
 absl::StatusOr<engine::WriteMode> ReadWriteMode(v1::WriteMode mode);
 
-// Empty: text and metadata. Paths `text`, `metadata`, `vector`, and `id`, which always comes.
+// Empty: text and metadata. Paths `text`, `metadata`, `vector`, `passages`, and `id`, which always
+// comes.
 absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMask& mask);
 
 // A document to write into `collection`, but for mode and etag. `path` is where it stands in the
@@ -49,6 +50,8 @@ absl::StatusOr<storage::DocumentParts> ReadMask(const google::protobuf::FieldMas
 absl::StatusOr<engine::DocumentWrite> ReadDocument(std::string_view path,
                                                    std::string_view collection,
                                                    const v1::Document& document);
+// All but its text and its vector.
+void WritePassage(int index, const storage::Passage& passage, v1::Passage* out);
 // DATA_LOSS when the stored metadata cannot be read.
 absl::Status WriteDocument(std::string_view collection, const storage::Document& document,
                            v1::Document* out);

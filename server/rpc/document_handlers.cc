@@ -257,11 +257,14 @@ absl::Status DocumentHandlers::BatchDeleteDocuments(const v1::BatchDeleteDocumen
                                                     const engine::CallContext& context) {
   auto collection = ParseCollectionName("parent", request.parent());
   if (!collection.ok()) return collection.status();
-  auto ids = ReadIds(request.ids());
-  if (!ids.ok()) return ids.status();
-  auto results = engine_.Delete(*collection, *ids, context);
+  if (absl::Status status = CheckBatch("ids", request.ids_size(), "ids"); !status.ok()) {
+    return status;
+  }
+  // An id at fault is the engine's to answer, with a status of its own beside the others.
+  const std::vector<std::string> ids(request.ids().begin(), request.ids().end());
+  auto results = engine_.Delete(*collection, ids, context);
   if (!results.ok()) return results.status();
-  if (absl::Status status = CheckCount(results->size(), ids->size()); !status.ok()) return status;
+  if (absl::Status status = CheckCount(results->size(), ids.size()); !status.ok()) return status;
   for (const engine::WriteResult& result : *results) WriteResult(result, response->add_results());
   return absl::OkStatus();
 }

@@ -53,6 +53,12 @@ void WriteInt8(const std::vector<float>& vector, v1::Embedding* out) {
   out->set_int8_scale(scale);
 }
 
+void WriteTimings(const encoder::EmbedTimings& timings, v1::EmbedTimings* out) {
+  WriteDuration(timings.tokenize, out->mutable_tokenize());
+  WriteDuration(timings.queue, out->mutable_queue());
+  WriteDuration(timings.compute, out->mutable_compute());
+}
+
 }  // namespace
 
 absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
@@ -80,6 +86,7 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   if (absl::Status status = CheckOutputType(request.output_type()); !status.ok()) return status;
   const bool int8 = request.output_type() == v1::OUTPUT_TYPE_INT8;
   for (const encoder::ModelInfo& info : engine_.Models()) {
+    if (info.task != encoder::Task::kEmbed) continue;
     if (!model.empty() && info.name != model) continue;
     if (request.dimensions() < 0 || request.dimensions() > info.dimension) {
       return engine::InvalidField(
@@ -122,9 +129,40 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
     out->set_truncated(results[i].truncated);
   }
   response->set_model(ModelName(info.name));
-  WriteDuration(timings.tokenize, response->mutable_timings()->mutable_tokenize());
-  WriteDuration(timings.queue, response->mutable_timings()->mutable_queue());
-  WriteDuration(timings.compute, response->mutable_timings()->mutable_compute());
+  WriteTimings(timings, response->mutable_timings());
+  WriteDuration(absl::Now() - start, response->mutable_duration());
+  return absl::OkStatus();
+}
+
+absl::Status EmbeddingHandlers::RerankTexts(const v1::RerankTextsRequest& request,
+                                            v1::RerankTextsResponse* response,
+                                            const engine::CallContext& context) {
+  const absl::Time start = absl::Now();
+  std::string model;
+  if (!request.model().empty()) {
+    auto name = ParseModelName("model", request.model());
+    if (!name.ok()) return name.status();
+    model = *std::move(name);
+  }
+  if (absl::Status status = CheckBatch("texts", request.texts_size(), "texts"); !status.ok()) {
+    return status;
+  }
+  auto truncate = ReadTruncate(request.truncate());
+  if (!truncate.ok()) return truncate.status();
+  const std::vector<std::string> texts(request.texts().begin(), request.texts().end());
+  const auto reranked = engine_.Rerank(
+      {.model = std::move(model), .query = request.query(), .texts = texts, .truncate = *truncate},
+      context);
+  if (!reranked.ok()) return reranked.status();
+  for (const encoder::RerankResult& result : reranked->results) {
+    if (!result.status.ok()) return result.status;
+    auto* out = response->add_results();
+    out->set_score(result.score);
+    out->set_token_count(result.token_count);
+    out->set_truncated(result.truncated);
+  }
+  response->set_model(ModelName(reranked->model.name));
+  WriteTimings(reranked->timings, response->mutable_timings());
   WriteDuration(absl::Now() - start, response->mutable_duration());
   return absl::OkStatus();
 }

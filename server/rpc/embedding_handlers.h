@@ -20,6 +20,8 @@ class EmbeddingHandlers {
 
   absl::Status EmbedText(const v1::EmbedTextRequest& request, v1::EmbedTextResponse* response,
                          const engine::CallContext& context);
+  absl::Status RerankTexts(const v1::RerankTextsRequest& request, v1::RerankTextsResponse* response,
+                           const engine::CallContext& context);
   absl::Status ListModels(const v1::ListModelsRequest& request, v1::ListModelsResponse* response,
                           const engine::CallContext& context);
   absl::Status GetModel(const v1::GetModelRequest& request, v1::GetModelResponse* response,

@@ -21,6 +21,10 @@ v1::EventKind WriteKind(engine::Event::Kind kind) {
       return v1::EVENT_KIND_MERGE;
     case engine::Event::Kind::kRetrain:
       return v1::EVENT_KIND_RETRAIN;
+    case engine::Event::Kind::kRetrainStage:
+      return v1::EVENT_KIND_RETRAIN_STAGE;
+    case engine::Event::Kind::kRetrainRejected:
+      return v1::EVENT_KIND_RETRAIN_REJECTED;
     case engine::Event::Kind::kCalibrate:
       return v1::EVENT_KIND_CALIBRATE;
     case engine::Event::Kind::kGraph:
@@ -37,6 +41,8 @@ v1::EventKind WriteKind(engine::Event::Kind kind) {
       return v1::EVENT_KIND_OPERATION_STARTED;
     case engine::Event::Kind::kOperationEnded:
       return v1::EVENT_KIND_OPERATION_ENDED;
+    case engine::Event::Kind::kMigration:
+      return v1::EVENT_KIND_MIGRATION;
   }
   return v1::EVENT_KIND_UNSPECIFIED;
 }

@@ -4,6 +4,9 @@
 #include <utility>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/effort_conversions.h"
+#include "server/rpc/rerank_conversions.h"
+#include "server/rpc/search_conversions.h"
 #include "server/rpc/text.h"
 
 namespace vecino::rpc {
@@ -81,7 +84,8 @@ absl::Status ReadHybrid(const v1::HybridSearchDocumentsRequest& request,
   if (!tokens.ok()) return tokens.status();
   out->tokens = *std::move(tokens);
   out->filter = request.filter();
-  return absl::OkStatus();
+  if (request.has_explain()) out->explain = {.verify = request.explain().verify()};
+  return request.has_rerank() ? ReadRerank(request.rerank(), out) : absl::OkStatus();
 }
 
 absl::Status WriteHybrid(std::string_view collection, const engine::SearchResult& result,
@@ -91,6 +95,8 @@ absl::Status WriteHybrid(std::string_view collection, const engine::SearchResult
     to->set_score(hit.score);
     if (hit.dense_score.has_value()) to->set_dense_score(*hit.dense_score);
     if (hit.lexical_score.has_value()) to->set_lexical_score(*hit.lexical_score);
+    if (hit.rerank_score.has_value()) to->set_rerank_score(*hit.rerank_score);
+    if (hit.passage.has_value()) WriteHitPassage(*hit.passage, to->mutable_passage());
     if (absl::Status status = WriteDocument(collection, hit.document, to->mutable_document());
         !status.ok()) {
       return status;
@@ -100,7 +106,15 @@ absl::Status WriteHybrid(std::string_view collection, const engine::SearchResult
   WriteDuration(result.embed_time, out->mutable_timings()->mutable_embed());
   WriteDuration(result.search_time, out->mutable_timings()->mutable_search());
   WriteDuration(result.fetch_time, out->mutable_timings()->mutable_fetch());
+  if (result.reranked.has_value()) {
+    WriteDuration(result.rerank_time, out->mutable_timings()->mutable_rerank());
+    WriteReranked(*result.reranked, out->mutable_reranked());
+  }
   out->set_query_truncated(result.query_truncated);
+  WriteEffort(result.effort, out->mutable_effort());
+  if (result.explanation.has_value()) {
+    WriteExplanation(*result.explanation, out->mutable_explanation());
+  }
   return absl::OkStatus();
 }
 

@@ -1,8 +1,12 @@
 #include "server/rpc/index_conversions.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/migration_conversions.h"
+#include "server/rpc/recall_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/status.h"
 #include "server/rpc/text.h"
@@ -77,6 +81,7 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
   out->set_segments(shard.segments);
   out->set_deleted_rows(shard.deleted_rows);
   out->set_tail_bytes(shard.tail_bytes);
+  out->set_field_bytes(shard.field_bytes);
   WriteMemory(shard, out->mutable_segment_memory());
   for (const auto& segment : shard.segment_list) {
     v1::SegmentStats* one = out->add_segment_stats();
@@ -96,6 +101,28 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
     WriteTime(shard.trained_at, generation->mutable_train_time());
   }
   out->set_last_choice(shard.last_choice);
+  for (const auto& signal : shard.drift) {
+    v1::DriftSignal* one = out->add_drift();
+    one->set_name(signal.name);
+    one->set_value(signal.value);
+    one->set_limit(signal.limit);
+    one->set_due(signal.due);
+  }
+  WriteRecallStats(shard.recall, out->mutable_recall());
+}
+
+v1::IndexOperationShard::Outcome WriteOutcome(Operation::Outcome::Kind kind) {
+  switch (kind) {
+    case Operation::Outcome::Kind::kNone:
+      break;
+    case Operation::Outcome::Kind::kPublished:
+      return v1::IndexOperationShard::OUTCOME_PUBLISHED;
+    case Operation::Outcome::Kind::kRejected:
+      return v1::IndexOperationShard::OUTCOME_REJECTED;
+    case Operation::Outcome::Kind::kNotNeeded:
+      return v1::IndexOperationShard::OUTCOME_NOT_NEEDED;
+  }
+  return v1::IndexOperationShard::OUTCOME_UNSPECIFIED;
 }
 
 v1::IndexOperationMetadata::Type WriteType(Operation::Type type) {
@@ -108,16 +135,31 @@ v1::IndexOperationMetadata::Type WriteType(Operation::Type type) {
       return v1::IndexOperationMetadata::TYPE_PURGE;
     case Operation::Type::kPatch:
       return v1::IndexOperationMetadata::TYPE_PATCH;
+    case Operation::Type::kMigrate:
+      return v1::IndexOperationMetadata::TYPE_MIGRATE;
   }
   return v1::IndexOperationMetadata::TYPE_UNSPECIFIED;
 }
 
-// documents: that a purge or a patch dealt with.
-void WriteResponse(Operation::Type type, int64_t documents, google::protobuf::Any* out) {
+// documents: that a purge or a patch dealt with. migration: null where it is not known.
+void WriteResponse(Operation::Type type, int64_t documents,
+                   const std::vector<Operation::Part>& parts,
+                   const engine::MigrationInfo* migration, google::protobuf::Any* out) {
   switch (type) {
-    case Operation::Type::kRetrain:
-      out->PackFrom(v1::RetrainIndexResponse());
+    case Operation::Type::kRetrain: {
+      v1::RetrainIndexResponse response;
+      using Kind = Operation::Outcome::Kind;
+      const auto count = [&](Kind kind) {
+        return static_cast<int>(std::count_if(parts.begin(), parts.end(), [&](const auto& part) {
+          return part.outcome.kind == kind;
+        }));
+      };
+      response.set_shards_published(count(Kind::kPublished));
+      response.set_shards_rejected(count(Kind::kRejected));
+      response.set_shards_not_needed(count(Kind::kNotNeeded));
+      out->PackFrom(response);
       return;
+    }
     case Operation::Type::kCompact:
       out->PackFrom(v1::CompactIndexResponse());
       return;
@@ -130,6 +172,14 @@ void WriteResponse(Operation::Type type, int64_t documents, google::protobuf::An
     case Operation::Type::kPatch: {
       v1::PatchDocumentsResponse response;
       response.set_patch_count(documents);
+      out->PackFrom(response);
+      return;
+    }
+    case Operation::Type::kMigrate: {
+      v1::MigrateEmbeddingsResponse response;
+      if (migration != nullptr && migration->overlap.has_value()) {
+        WriteOverlap(*migration->overlap, response.mutable_overlap());
+      }
       out->PackFrom(response);
       return;
     }
@@ -175,6 +225,7 @@ void WriteIndexPolicy(const engine::IndexSpec& spec, v1::IndexPolicy* out) {
 void WriteStats(std::string_view collection, const engine::CollectionStats& stats,
                 v1::CollectionStats* out) {
   out->set_name(CollectionName(collection));
+  WriteRecallStats(stats.recall, out->mutable_recall());
   for (const engine::ShardStats& shard : stats.shards) {
     out->set_live_documents(out->live_documents() + shard.live_documents);
     out->set_deleted_rows(out->deleted_rows() + shard.deleted_rows);
@@ -182,6 +233,7 @@ void WriteStats(std::string_view collection, const engine::CollectionStats& stat
     out->set_segments(out->segments() + shard.segments);
     out->set_tail_bytes(out->tail_bytes() + shard.tail_bytes);
     out->set_segment_bytes(out->segment_bytes() + shard.segment_bytes);
+    out->set_field_bytes(out->field_bytes() + shard.field_bytes);
     WriteMemory(shard, out->mutable_segment_memory());
     WriteShard(shard, out->add_shards());
   }
@@ -203,16 +255,25 @@ void WriteOperation(const Operation::Info& info, google::longrunning::Operation*
     shard->set_rows_done(part.rows_done);
     shard->set_rows_total(part.rows_total);
     shard->set_done(part.done);
+    shard->set_recall_before(part.outcome.recall_before);
+    shard->set_recall_after(part.outcome.recall_after);
+    shard->set_rows_scanned_before(part.outcome.rows_before);
+    shard->set_rows_scanned_after(part.outcome.rows_after);
+    shard->set_outcome(WriteOutcome(part.outcome.kind));
+    shard->set_reason(part.outcome.reason);
     if (!part.done) continue;
     metadata.set_shards_done(metadata.shards_done() + 1);
     ToRpcStatus(part.status, shard->mutable_status());
+  }
+  if (info.migration != nullptr) {
+    WriteMigration(info.collection, *info.migration, metadata.mutable_migration());
   }
   out->mutable_metadata()->PackFrom(metadata);
   if (!info.done) return;
   if (info.status.ok()) {
     int64_t rows = 0;
     for (const Operation::Part& part : info.parts) rows += part.rows_done;
-    WriteResponse(info.type, rows, out->mutable_response());
+    WriteResponse(info.type, rows, info.parts, info.migration.get(), out->mutable_response());
   } else {
     ToRpcStatus(info.status, out->mutable_error());
   }
@@ -231,7 +292,7 @@ void WriteEstimate(std::string_view collection, Operation::Type type,
   one->set_peak_bytes(estimate.peak_bytes);
   one->set_index_bytes(estimate.index_bytes);
   out->mutable_metadata()->PackFrom(metadata);
-  WriteResponse(type, 0, out->mutable_response());
+  WriteResponse(type, 0, {}, nullptr, out->mutable_response());
 }
 
 }  // namespace vecino::rpc

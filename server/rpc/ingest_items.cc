@@ -126,8 +126,8 @@ absl::Status IngestReader::Read(const grpc::ByteBuffer& message, IngestBatch* ba
     case v1::IngestDocumentsRequest::MESSAGE_NOT_SET:
       break;
   }
-  return absl::InvalidArgumentError(
-      "a message is empty; it must be a document, a delete, items or finish");
+  return engine::InvalidField("message",
+                              "is empty; it must be a document, a delete, items or finish");
 }
 
 void WriteIngestResult(const IngestBatch& batch, size_t i, v1::IngestResult* out) {

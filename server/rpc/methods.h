@@ -22,6 +22,7 @@
 #include "server/rpc/embedding_handlers.h"
 #include "server/rpc/ingest_handlers.h"
 #include "server/rpc/message_stream.h"
+#include "server/rpc/migration_handlers.h"
 #include "server/rpc/operation_handlers.h"
 #include "server/rpc/search_handlers.h"
 
@@ -85,6 +86,7 @@ class Handlers {
   const engine::Engine& engine_;
   CollectionHandlers collections_;
   AliasHandlers aliases_;
+  MigrationHandlers migrations_;
   OperationHandlers operations_;
   DocumentHandlers documents_;
   IngestHandlers ingest_;

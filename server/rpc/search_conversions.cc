@@ -5,6 +5,8 @@
 #include <variant>
 
 #include "server/rpc/conversions.h"
+#include "server/rpc/effort_conversions.h"
+#include "server/rpc/rerank_conversions.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/search_page_token.h"
 #include "server/rpc/text.h"
@@ -116,6 +118,7 @@ absl::Status ReadEffort(const v1::SearchDocumentsRequest& request, engine::Searc
 
 absl::Status ReadShape(std::string_view collection, const v1::SearchDocumentsRequest& request,
                        engine::SearchRequest* out) {
+  if (request.has_explain()) out->explain = {.verify = request.explain().verify()};
   if (request.has_min_score()) out->min_score = request.min_score();
   if (request.has_group_by()) {
     engine::GroupBy& group_by = out->group_by.emplace();
@@ -133,6 +136,9 @@ absl::Status ReadShape(std::string_view collection, const v1::SearchDocumentsReq
                             Concat("is 0; it must be top_k to ", Limits::kMaxTopK));
       }
     }
+  }
+  if (request.has_rerank()) {
+    if (absl::Status status = ReadRerank(request.rerank(), out); !status.ok()) return status;
   }
   if (!request.page_token().empty()) {
     auto position = ReadSearchPageToken(collection, request);
@@ -172,12 +178,19 @@ absl::Status ReadSearch(std::string_view collection, const v1::SearchDocumentsRe
   return ReadShape(collection, request, out);
 }
 
+void WriteHitPassage(const engine::HitPassage& passage, v1::Passage* out) {
+  WritePassage(passage.index, passage.range, out);
+  out->set_text(passage.text);
+}
+
 absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsRequest& request,
                          const engine::SearchResult& result, ReplyBudget* budget,
                          v1::SearchDocumentsResponse* out) {
   for (const engine::SearchHit& hit : result.hits) {
     auto* to = out->add_hits();
     to->set_score(hit.score);
+    if (hit.rerank_score.has_value()) to->set_rerank_score(*hit.rerank_score);
+    if (hit.passage.has_value()) WriteHitPassage(*hit.passage, to->mutable_passage());
     if (hit.group >= 0) WriteGroup(result.groups.at(static_cast<size_t>(hit.group)), to);
     if (absl::Status status = WriteDocument(collection, hit.document, to->mutable_document());
         !status.ok()) {
@@ -192,6 +205,14 @@ absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsR
   WriteDuration(result.embed_time, out->mutable_timings()->mutable_embed());
   WriteDuration(result.search_time, out->mutable_timings()->mutable_search());
   WriteDuration(result.fetch_time, out->mutable_timings()->mutable_fetch());
+  WriteEffort(result.effort, out->mutable_effort());
+  if (result.explanation.has_value()) {
+    WriteExplanation(*result.explanation, out->mutable_explanation());
+  }
+  if (result.reranked.has_value()) {
+    WriteDuration(result.rerank_time, out->mutable_timings()->mutable_rerank());
+    WriteReranked(*result.reranked, out->mutable_reranked());
+  }
   if (result.next.has_value()) {
     out->set_next_page_token(MakeSearchPageToken(collection, request, *result.next));
   }

@@ -15,6 +15,8 @@ namespace vecino::rpc {
 absl::Status ReadSearch(std::string_view collection, const v1::SearchDocumentsRequest& request,
                         engine::SearchRequest* out);
 
+void WriteHitPassage(const engine::HitPassage& passage, v1::Passage* out);
+
 // Stops with RESOURCE_EXHAUSTED when the hits do not fit into `budget`. request: what was asked.
 absl::Status WriteSearch(std::string_view collection, const v1::SearchDocumentsRequest& request,
                          const engine::SearchResult& result, ReplyBudget* budget,

@@ -1,5 +1,7 @@
 #include "server/rpc/server_call.h"
 
+#include <grpc/grpc.h>
+
 #include <chrono>
 
 #include "absl/time/clock.h"
@@ -74,6 +76,12 @@ void ServerCall::OnEvent(Event event, bool ok) {
       Release();
       return;
   }
+}
+
+void ServerCall::CutOff(const char* why) {
+  // ServerContext::TryCancel does the same and can say CANCELLED only, which reads as if the caller
+  // had done it. gRPC sends the status past the messages that wait for the caller's window.
+  grpc_call_cancel_with_status(context_.c_call(), GRPC_STATUS_UNAVAILABLE, why, nullptr);
 }
 
 void ServerCall::Release() {

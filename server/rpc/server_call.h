@@ -107,6 +107,11 @@ class ServerCall {
   // this returns.
   virtual void Finish(grpc::Status status) = 0;
 
+  // Because the server stops, from any thread while the call is not finished: the caller is told
+  // UNAVAILABLE with `why` at once, also one that does not read, and what is on its way to it is
+  // given up. Finish must follow all the same.
+  void CutOff(const char* why);
+
  protected:
   enum class Event { kReceived, kDone, kRead, kWritten, kWoken, kFinished };
   struct Tag {

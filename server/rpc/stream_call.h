@@ -57,8 +57,6 @@ class StreamCall final : public ServerCall {
   // soon. `ending` says that it was the server's wish.
   void End();
   bool ending() const { return ending_.load(); }
-  // The same, also for a caller that does not read: what is on its way is given up.
-  void Cancel() { context_.TryCancel(); }
 
  private:
   using ServerCall::ServerCall;

@@ -117,10 +117,14 @@ absl::StatusOr<engine::DocumentWrite> UpdateMask::Apply(const engine::DocumentWr
   document.id = given.document.id;
   if (text_ && document.text != given.document.text) {
     document.text = given.document.text;
-    if (has_model) document.vector.clear();
+    if (has_model) {
+      document.vector.clear();
+      document.passages.clear();
+    }
   }
   if (vector_) {
     document.vector = given.document.vector;
+    document.passages.clear();
     next.vector_as_stored = false;
   }
   if (expire_time_) {

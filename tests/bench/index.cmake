@@ -10,3 +10,7 @@ target_link_libraries(index_bench PRIVATE vecino_warnings vecino_index nlohmann_
 # Training beside FAISS.
 add_executable(index_training_bench index_training_bench.cc)
 target_link_libraries(index_training_bench PRIVATE vecino_warnings vecino_index faiss CLI11::CLI11)
+
+# Whether recall targets are kept, and at what cost.
+add_executable(promise_bench promise_bench.cc ${CMAKE_SOURCE_DIR}/tests/server/index/promise.cc)
+target_link_libraries(promise_bench PRIVATE vecino_warnings vecino_index)

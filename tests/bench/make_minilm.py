@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the index benchmark's data from real texts: base vectors, held-out queries and their exact neighbours.
 
-    make_minilm.py [--out ~/.cache/vecino/bench] [--limit ROWS] [--derive 1000000]
+    make_minilm.py [--out ~/.cache/vecino/bench] [--texts demo|dictionary] [--limit ROWS] [--derive 1000000]
 
 Texts: long descriptions of Debian packages, WordNet's glosses (wordnet-base) and the entries of the Collaborative
 International Dictionary (dict-gcide); they may repeat, as real data does. All are embedded with all-MiniLM-L6-v2, at
@@ -10,6 +10,8 @@ core; every 5,000 texts are saved, so that a second start goes on where the firs
 
 Writes OUT/{base,queries,truth,truth_scores}.npy (see ann_data.py), texts.jsonl (queries first, then the base rows, in
 order) and data.json (counts, precision, check against fp32). --limit ROWS writes a small set under OUT/limit-ROWS.
+--texts writes one kind of text under OUT/demo (packages with their short descriptions, and words, as deploy/run loads
+them) or OUT/dictionary: promise_bench reads these.
 --derive ROWS writes OUT/derived-ROWS beside: each base row several times, each time turned by a random angle to a
 cosine near .9, and its own exact neighbours of the same queries.
 
@@ -120,10 +122,22 @@ def dictionary_texts(folder="/usr/share/dictd"):
             yield text
 
 
-def make_texts(rows):
+def demo_packages():
+    for package in make_packages.documents():
+        yield package["text"]
+
+
+SOURCES = {
+    "all": (("packages", package_texts), ("words", word_texts), ("dictionary", dictionary_texts)),
+    "demo": (("packages", demo_packages), ("words", word_texts)),
+    "dictionary": (("dictionary", dictionary_texts),),
+}
+
+
+def make_texts(kind, rows):
     """(queries, base): lists of texts, split with the fixed seed."""
     texts = []
-    for name, source in (("packages", package_texts), ("words", word_texts), ("dictionary", dictionary_texts)):
+    for name, source in SOURCES[kind]:
         before = len(texts)
         texts.extend(source())
         print(f"{name}: {len(texts) - before:,} texts", flush=True)
@@ -256,7 +270,7 @@ def make(out, arguments):
     """Texts, vectors, neighbours."""
     texts_path = out / "texts.jsonl"
     if not texts_path.exists():
-        queries, base = make_texts(arguments.limit or BASE_ROWS)
+        queries, base = make_texts(arguments.texts, arguments.limit or BASE_ROWS)
         partial = out / "texts.part"
         with open(partial, "w", encoding="utf-8") as file:
             file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in queries + base)
@@ -332,11 +346,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=ann_data.DEFAULT, help="folder (%(default)s)")
     parser.add_argument("--model", help="sentence-transformers folder of the model (default: from deploy's cache)")
+    parser.add_argument("--texts", choices=SOURCES, default="all", help="which (%(default)s)")
     parser.add_argument("--limit", type=int, help="base rows, for a quick trial")
     parser.add_argument("--precision", choices=("f32", "bf16", "f16"), default="f32", help="OpenVINO's (%(default)s)")
     parser.add_argument("--derive", type=int, metavar="ROWS", help="also a set of so many rows made from the base")
     arguments = parser.parse_args()
-    out = arguments.out.expanduser() / (f"limit-{arguments.limit}" if arguments.limit else "")
+    out = arguments.out.expanduser() / ("" if arguments.texts == "all" else arguments.texts)
+    out = out / (f"limit-{arguments.limit}" if arguments.limit else "")
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "data.json").exists():
         make(out, arguments)

@@ -6,7 +6,9 @@
 RoBERTa with byte-level BPE, XLM-R and BERT with Unigram, MPNet and BERT with WordPiece: weights at random, tokenizers
 trained on the texts, saved as sentence-transformers directories, exported with encoder/export, embedded by both
 executors. Prints for each the texts whose ids differ and the largest difference of one float to transformers' own
-model with mean pooling. Exit status: 0 none differs in ids, nor in one float by more than 2e-5.
+model with mean pooling. Then each as a cross-encoder (`...ForSequenceClassification`): the golden pairs whose ids or token
+types differ, and the largest difference of a score of 200 pairs. Exit status: 0 none differs in ids, nor in one float by
+more than 2e-5.
 
 Needs Debian's python3-torch, and in an environment that sees it (`/usr/bin/python3 -m venv --system-site-packages`)
 transformers==4.30.2, sentencepiece and protobuf==3.20.3. By hand: these are too heavy for the tests, whose references are
@@ -98,6 +100,43 @@ def theirs(model, tokenizer, lines, window):
     return ids, np.stack(vectors)
 
 
+@torch.no_grad()
+def rerank(name, tokenizer, model, tool, lines, temp):
+    """Whether the cross-encoder `model` is the same here and there."""
+    folder, models = pathlib.Path(temp, "pairs"), pathlib.Path(temp, "rerankers")
+    tokenizer.model_max_length = 64
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    exporter.export(str(folder), str(models / name))
+    golden = json.loads((models / name / "golden.json").read_text(encoding="utf-8"))["pairs"]
+    types = json.loads((models / name / "manifest.json").read_text(encoding="utf-8"))["token_types"]
+
+    def encode(query, text):
+        # Lists, as CrossEncoder does: a lone empty second text would be none.
+        return tokenizer([query], [text], truncation="longest_first", max_length=64, return_tensors="pt")
+
+    differ = []
+    for pair in golden:
+        inputs = encode(pair["query"], pair["text"])
+        kinds = inputs["token_type_ids"][0].tolist() if types == 2 else [0] * len(pair["ids"])
+        if inputs["input_ids"][0].tolist() != pair["ids"] or kinds != pair["types"]:
+            differ.append(pair)
+    good = not differ
+    pairs = [(lines[7 * i], lines[i % 50 + 3 * i]) for i in range(200)]
+    wanted = np.array([torch.sigmoid(model(**encode(*pair)).logits).item() for pair in pairs])
+    for executor in ("fused", "torchscript"):
+        out = os.path.join(temp, "scores")
+        run = subprocess.run([tool, "--executor", executor, str(models), name, out],
+                             input="".join(f"{query}\t{text}\n" for query, text in pairs).encode(), capture_output=True)
+        if run.returncode:
+            sys.exit(f"{name}: {run.stderr.decode()}")
+        largest = float(np.abs(np.fromfile(out, np.float32) - wanted).max())
+        print(f"{name}, {executor}, reranking: {len(golden)} golden pairs, {len(differ)} differ in ids or types; largest"
+              f" difference of a score of {len(pairs)} {largest:.1e}, scores {wanted.min():.3f} to {wanted.max():.3f}", flush=True)
+        good &= largest <= 2e-5
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", required=True)
@@ -108,12 +147,12 @@ def main():
     torch.set_num_threads(1)
     torch.manual_seed(5)
     t, lines, good = transformers, texts(), True
-    for name, make, config, model, offset in (
-        ("bert-wordpiece", lambda f: wordpiece(lines, f, t.BertTokenizerFast), t.BertConfig, t.BertModel, 0),
-        ("mpnet-wordpiece", lambda f: wordpiece(lines, f, t.MPNetTokenizerFast), t.MPNetConfig, t.MPNetModel, 2),
-        ("roberta-bpe", lambda f: bpe(lines, f), t.RobertaConfig, t.RobertaModel, 2),
-        ("xlm-roberta-unigram", lambda f: unigram(lines, f), t.XLMRobertaConfig, t.XLMRobertaModel, 2),
-        ("bert-unigram", lambda f: unigram(lines, f), t.BertConfig, t.BertModel, 0),
+    for name, make, config, model, reranker, offset in (
+        ("bert-wordpiece", lambda f: wordpiece(lines, f, t.BertTokenizerFast), t.BertConfig, t.BertModel, t.BertForSequenceClassification, 0),
+        ("mpnet-wordpiece", lambda f: wordpiece(lines, f, t.MPNetTokenizerFast), t.MPNetConfig, t.MPNetModel, t.MPNetForSequenceClassification, 2),
+        ("roberta-bpe", lambda f: bpe(lines, f), t.RobertaConfig, t.RobertaModel, t.RobertaForSequenceClassification, 2),
+        ("xlm-roberta-unigram", lambda f: unigram(lines, f), t.XLMRobertaConfig, t.XLMRobertaModel, t.XLMRobertaForSequenceClassification, 2),
+        ("bert-unigram", lambda f: unigram(lines, f), t.BertConfig, t.BertModel, t.BertForSequenceClassification, 0),
     ):
         if options.models and name not in options.models:
             continue
@@ -144,6 +183,10 @@ def main():
                 for i in differ[:3]:
                     print(f"  {ascii(lines[i])[:100]}\n    theirs {ids[i][:30]}\n    ours   {our_ids[i][:30]}")
                 good &= not differ and largest <= 2e-5
+            if name == "bert-unigram":  # transformers' tokenizer of XLM-R gives the pairs of a BERT no types
+                continue
+            module = reranker(config(initializer_range=0.15, num_labels=1, **sizes)).eval()
+            good &= rerank(name, tokenizer, module, tool, lines, temp)
     return 0 if good else 1
 
 

@@ -43,6 +43,53 @@ TEST_F(ClientTest, RetriesUnavailableUntilItWorks) {
   EXPECT_EQ(server_.Calls("CountDocuments"), 4);
 }
 
+TEST_F(ClientTest, EvaluatesRecall) {
+  Client client(Options());
+  v1::EvaluateRecallResponse reply;
+  reply.mutable_recall()->set_recall(0.9);
+  reply.mutable_recall()->set_samples(60);
+  reply.mutable_recall()->set_enough(true);
+  reply.mutable_recall()->set_source(v1::RecallEstimate::SOURCE_GIVEN);
+  reply.add_shards()->set_source(v1::RecallEstimate::SOURCE_STORED_DOCUMENTS);
+  reply.mutable_search_time()->set_nanos(5'000);
+  reply.mutable_exact_time()->set_seconds(1);
+  server_.SetRecall(reply);
+  Result<RecallEvaluation> evaluation = client.EvaluateRecall("c");
+  ASSERT_TRUE(evaluation.ok()) << evaluation.status().ToString();
+  EXPECT_EQ(evaluation->recall.recall, 0.9);
+  EXPECT_EQ(evaluation->recall.samples, 60);
+  EXPECT_TRUE(evaluation->recall.enough);
+  EXPECT_EQ(evaluation->recall.source, "given");
+  ASSERT_EQ(evaluation->shards.size(), 1u);
+  EXPECT_EQ(evaluation->shards[0].source, "stored_documents");
+  EXPECT_EQ(evaluation->search_time.count(), 5);
+  EXPECT_EQ(evaluation->exact_time.count(), 1'000'000);
+  v1::EvaluateRecallRequest request = server_.last_recall();
+  EXPECT_EQ(request.name(), "collections/c");
+  EXPECT_FALSE(request.has_samples());
+  EXPECT_EQ(request.top_k(), 10);
+  EXPECT_EQ(request.effort_case(), v1::EvaluateRecallRequest::EFFORT_NOT_SET);
+
+  evaluation = client.EvaluateRecall("c", {.vectors = {{1, 2}}, .texts = {"a"}},
+                                     {.top_k = 3, .filter = "n = 1", .nprobe = 4});
+  ASSERT_TRUE(evaluation.ok());
+  request = server_.last_recall();
+  EXPECT_EQ(request.vectors(0).values_size(), 2);
+  EXPECT_EQ(request.texts(0), "a");
+  EXPECT_EQ(request.top_k(), 3);
+  EXPECT_EQ(request.filter(), "n = 1");
+  EXPECT_EQ(request.parameters().nprobe(), 4);
+  EXPECT_TRUE(client.EvaluateRecall("c", {.samples = 7}, {.recall_target = 0.5}).ok());
+  EXPECT_EQ(server_.last_recall().samples(), 7);
+  EXPECT_EQ(server_.last_recall().recall_target(), 0.5);
+  const int calls = server_.Calls("EvaluateRecall");
+  EXPECT_EQ(client.EvaluateRecall("c", {}, {.recall_target = 0.5, .nprobe = 4}).status().code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(client.EvaluateRecall("c", {.texts = {"\xff"}}).status().code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(server_.Calls("EvaluateRecall"), calls);
+}
+
 TEST_F(ClientTest, GivesUpAfterMaxAttempts) {
   Client client(Options());
   server_.FailNext(kUnavailable, 100);
@@ -331,6 +378,9 @@ TEST_F(ClientTest, ValidateOnlyGivesAnEstimate) {
   const Result<Operation> estimated = client.RetrainIndex("c", {}, /*validate_only=*/true);
   ASSERT_TRUE(estimated.ok()) << estimated.status().ToString();
   EXPECT_TRUE(server_.last_retrain().validate_only());
+  EXPECT_EQ(server_.last_retrain().min_recall_gate(), 0);
+  ASSERT_TRUE(client.RetrainIndex("c", {}, false, 0.9).ok());
+  EXPECT_EQ(server_.last_retrain().min_recall_gate(), 0.9);
   EXPECT_EQ(estimated->id, "");
   ASSERT_TRUE(estimated->estimate.has_value());
   EXPECT_EQ(estimated->estimate->rows, 10);

@@ -29,6 +29,15 @@ class Sink final : public IndexExportSink {
     return Status();
   }
 
+  bool Restart(const Status& why) override {
+    breaks.push_back(why);
+    bytes.clear();
+    ids.clear();
+    return restarts;
+  }
+
+  bool restarts = false;
+  std::vector<Status> breaks;
   int begun = 0;
   IndexExportInfo last;
   std::string bytes;
@@ -101,6 +110,32 @@ TEST_F(ExportTest, RetriesOnlyBeforeItBegan) {
   EXPECT_EQ(status.code(), Code::kUnavailable);
   EXPECT_EQ(status.message(), "stopping");
   EXPECT_EQ(server_.Calls("ExportIndex"), 4);
+}
+
+TEST_F(ExportTest, ASinkThatCanBeginAnewIsGivenAllOfItOnce) {
+  sink_.restarts = true;
+  for (const grpc::StatusCode code : {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::CANCELLED}) {
+    sink_.breaks.clear();
+    sink_.begun = 0;
+    server_.BreakExports(2, 2, grpc::Status(code, "stopping"));
+    const Status status = Export();
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(sink_.begun, 3);
+    EXPECT_EQ(sink_.breaks.size(), 2u);
+    EXPECT_EQ(sink_.breaks.front().message(), "stopping");
+    EXPECT_EQ(sink_.bytes, "abcde");
+    EXPECT_THAT(sink_.ids, ElementsAre("one\n", "two", "three"));
+    sink_.bytes.clear();
+    sink_.ids.clear();
+  }
+  // What does not pass by itself is not tried again, nor is anything for ever.
+  sink_.breaks.clear();
+  server_.BreakExports(1, 2, grpc::Status(grpc::StatusCode::DATA_LOSS, "damaged"));
+  EXPECT_EQ(Export().code(), Code::kDataLoss);
+  EXPECT_TRUE(sink_.breaks.empty());
+  server_.BreakExports(100, 2, grpc::Status(grpc::StatusCode::UNAVAILABLE, "stopping"));
+  EXPECT_EQ(Export().code(), Code::kUnavailable);
+  EXPECT_EQ(sink_.breaks.size(), 4u);  // max_attempts is 5
 }
 
 TEST_F(ExportTest, TheSinkCanRefuse) {

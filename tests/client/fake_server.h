@@ -12,6 +12,7 @@
 #include <vecino/v1/index_operation.pb.h>
 #include <vecino/v1/search_service.grpc.pb.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -21,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/client/fake_operation.h"
 #include "tests/client/fake_statuses.h"
 
 namespace vecino::testing {
@@ -141,20 +143,47 @@ class FakeServer : public v1::CollectionService::Service,
   }
 
   // What SetExport said.
+  grpc::Status EvaluateRecall(grpc::ServerContext*, const v1::EvaluateRecallRequest* request,
+                              v1::EvaluateRecallResponse* response) override {
+    if (grpc::Status status = Begin("EvaluateRecall"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    last_recall_ = *request;
+    *response = recall_;
+    return grpc::Status::OK;
+  }
+  void SetRecall(const v1::EvaluateRecallResponse& response) {
+    const std::lock_guard lock(mutex_);
+    recall_ = response;
+  }
+  v1::EvaluateRecallRequest last_recall() const {
+    const std::lock_guard lock(mutex_);
+    return last_recall_;
+  }
+
   grpc::Status ExportIndex(grpc::ServerContext*, const v1::ExportIndexRequest* request,
                            grpc::ServerWriter<v1::ExportIndexResponse>* writer) override {
     if (grpc::Status status = Begin("ExportIndex"); !status.ok()) return status;
     std::vector<v1::ExportIndexResponse> messages;
+    bool breaks = false;
     {
       const std::lock_guard lock(mutex_);
       last_export_ = *request;
       messages = export_;
+      breaks = export_breaks_ > 0 && export_breaks_-- > 0;
+      if (breaks) messages.resize(std::min(messages.size(), export_break_after_));
     }
     for (const v1::ExportIndexResponse& message : messages) {
       if (!writer->Write(message)) break;
     }
     const std::lock_guard lock(mutex_);
-    return export_end_;
+    return breaks ? export_break_ : export_end_;
+  }
+  // The next `count` exports end with `status` after so many messages.
+  void BreakExports(int count, size_t messages, const grpc::Status& status) {
+    const std::lock_guard lock(mutex_);
+    export_breaks_ = count;
+    export_break_after_ = messages;
+    export_break_ = status;
   }
   // What SetAnswer said.
   grpc::Status AnswerQuestion(grpc::ServerContext*, const v1::AnswerQuestionRequest* request,
@@ -205,7 +234,7 @@ class FakeServer : public v1::CollectionService::Service,
       response->set_done(true);
       response->mutable_metadata()->PackFrom(metadata);
     } else {
-      WriteOperation(request->name() + "/operations/7", response);
+      WriteFakeOperation(waits_, request->name() + "/operations/7", response);
     }
     return grpc::Status::OK;
   }
@@ -216,7 +245,7 @@ class FakeServer : public v1::CollectionService::Service,
     const std::lock_guard lock(mutex_);
     --waits_;
     last_wait_ = *request;
-    WriteOperation(request->name(), response);
+    WriteFakeOperation(waits_, request->name(), response);
     return grpc::Status::OK;
   }
   grpc::Status GetOperation(grpc::ServerContext*,
@@ -224,7 +253,7 @@ class FakeServer : public v1::CollectionService::Service,
                             google::longrunning::Operation* response) override {
     if (grpc::Status status = Begin("GetOperation"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
-    WriteOperation(request->name(), response);
+    WriteFakeOperation(waits_, request->name(), response);
     return grpc::Status::OK;
   }
   // Three pages of one.
@@ -234,8 +263,8 @@ class FakeServer : public v1::CollectionService::Service,
     if (grpc::Status status = Begin("ListOperations"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
     const int page = request->page_token().empty() ? 1 : std::stoi(request->page_token());
-    WriteOperation(request->name() + "/operations/" + std::to_string(page),
-                   response->add_operations());
+    WriteFakeOperation(waits_, request->name() + "/operations/" + std::to_string(page),
+                       response->add_operations());
     if (page < 3) response->set_next_page_token(std::to_string(page + 1));
     return grpc::Status::OK;
   }
@@ -507,29 +536,6 @@ class FakeServer : public v1::CollectionService::Service,
     documents_[id].set_version(sequence_);
   }
 
-  void WriteOperation(const std::string& name, google::longrunning::Operation* out) const {
-    v1::IndexOperationMetadata metadata;
-    metadata.set_type(v1::IndexOperationMetadata::TYPE_RETRAIN);
-    metadata.set_collection(name.substr(0, name.find("/operations/")));
-    metadata.mutable_create_time()->set_seconds(100);
-    v1::IndexOperationShard* shard = metadata.add_shards();
-    shard->set_shard(1);
-    out->set_name(name);
-    if (waits_ > 0) {
-      shard->set_stage("training");
-      shard->set_rows_done(30);
-      shard->set_rows_total(40);
-    } else {
-      out->set_done(true);
-      *out->mutable_error() = BadField("shards", "shard 1 failed");
-      metadata.mutable_end_time()->set_seconds(105);
-      shard->set_stage("failed");
-      shard->set_done(true);
-      *shard->mutable_status() = out->error();
-    }
-    out->mutable_metadata()->PackFrom(metadata);
-  }
-
   grpc::Status Begin(const std::string& method) {
     std::function<void(const std::string&)> hook;
     {
@@ -561,9 +567,13 @@ class FakeServer : public v1::CollectionService::Service,
   v1::AnswerQuestionRequest last_question_;
   std::vector<v1::AnswerQuestionResponse> answer_;
   grpc::Status answer_end_;
+  v1::EvaluateRecallRequest last_recall_;
+  v1::EvaluateRecallResponse recall_;
   v1::ExportIndexRequest last_export_;
   std::vector<v1::ExportIndexResponse> export_;
-  grpc::Status export_end_;
+  grpc::Status export_end_, export_break_;
+  int export_breaks_ = 0;
+  size_t export_break_after_ = 0;
   google::longrunning::WaitOperationRequest last_wait_;
   std::string cancelled_;
   bool deleted_ = false;

@@ -10,7 +10,7 @@ from registry import COLLECTIONS, DOCUMENTS, OPERATIONS, SEARCH, Case
 from world import equal, true, vector
 
 SHOP = "collections/shop"
-ANY = "any"  # for cases that every method gets: they do not stand for a test of a documented error
+ANY = "any"  # for cases that are about no error in particular
 # What else a request must have to be about its name or filter, and not about something that is missing.
 REQUIRED = {
     DOCUMENTS + "CreateDocument": {"document": {"id": "x"}},
@@ -55,13 +55,15 @@ def bad_names(rpc, field):
     return run
 
 
-def bad_filters(rpc):
+def bad_filters(rpc, method):
+    key = "parent" if has(method, "parent") else "name"
+
     def run(world):
         parent = "collections/texts" if rpc.endswith("/AnswerQuestion") else SHOP
         for text, column in FILTERS:
             if parent != SHOP and text in ('number = "x"', "even > true"):
                 continue  # these fields have no type there
-            request = {"parent": parent, **REQUIRED.get(rpc, {}), "filter": text}
+            request = {key: parent, **REQUIRED.get(rpc, {}), "filter": text}
             refusal = world.api.refusal(rpc, request)
             true(refusal is not None, f"{text} is refused")
             equal(("INVALID_ARGUMENT", "filter"), (refusal.code.name, refusal.field), f"{text}: {refusal.message}")
@@ -71,7 +73,18 @@ def bad_filters(rpc):
             if column is not None:
                 equal(column, int(named[1]), f"column of {text}: {refusal.message}")
         long = "number = 1 OR " * 4000 + "number = 1"  # beyond 32 KiB
-        world.refused(rpc, "INVALID_ARGUMENT", {"parent": parent, **REQUIRED.get(rpc, {}), "filter": long}, "filter")
+        world.refused(rpc, "INVALID_ARGUMENT", {key: parent, **REQUIRED.get(rpc, {}), "filter": long}, "filter")
+
+    return run
+
+
+def field_beyond(rpc, method):
+    key = "parent" if has(method, "parent") else "name"
+
+    def run(world):
+        request = {**REQUIRED.get(rpc, {}), key: f"collections/{world.many_fields()}", "filter": "beyond = 1"}
+        refusal = world.refused(rpc, "FAILED_PRECONDITION", request)
+        true("column 1" in refusal.message and "beyond" in refusal.message, f"“{refusal.message}” names the field")
 
     return run
 
@@ -226,14 +239,16 @@ def cases(contract):
     """Cases for all methods that the server has. An RPC with page tokens that PAGED does not know raises KeyError."""
     found = []
     for rpc, method in contract.methods.items():
-        found.append(Case(rpc, ANY, "bytes that are no message", bad_bytes(rpc, method)))
+        found.append(Case(rpc, "INVALID_ARGUMENT", "bytes that are no message", bad_bytes(rpc, method), general=True))
         found.append(Case(rpc, ANY, "extreme values", extremes(rpc, method)))
         for field in ("name", "parent"):
             if has(method, field):
-                found.append(Case(rpc, ANY, "bad names", bad_names(rpc, field)))
+                found.append(Case(rpc, "INVALID_ARGUMENT", "bad names", bad_names(rpc, field)))
         if has(method, "filter") and rpc != OPERATIONS + "ListOperations":
             model = rpc.endswith("/AnswerQuestion")
-            found.append(Case(rpc, "INVALID_ARGUMENT", "bad filters", bad_filters(rpc), model))
+            found.append(Case(rpc, "INVALID_ARGUMENT", "bad filters", bad_filters(rpc, method), model))
+            if not model:
+                found.append(Case(rpc, "FAILED_PRECONDITION", "a field that is not indexed", field_beyond(rpc, method)))
         if has(method, "page_token"):
             assert rpc in PAGED, f"{rpc} has pages: give bad_input.PAGED a request with a further page"
             found.append(Case(rpc, "INVALID_ARGUMENT", "bad page tokens", bad_page_tokens(rpc)))

@@ -3,7 +3,7 @@
 import time
 
 from registry import COLLECTIONS, OPERATIONS, covers, excuse, provokes, refuses
-from world import MODEL, equal, true
+from world import MODEL, equal, true, vector
 
 NONE = "collections/none-such"
 SHOP = "collections/shop"
@@ -45,6 +45,25 @@ for title, request, field in [
     refuses(CREATE, "INVALID_ARGUMENT", title, request, field)
 refuses(CREATE, "INVALID_ARGUMENT", "a dimension that the model has not", creation(dimension=7, embedding={"model": MODEL}),
         "collection.dimension", model=True)  # fmt: skip
+refuses(CREATE, "INVALID_ARGUMENT", "passages, and no model", creation(chunking={}), "collection.chunking")
+for title, chunking, field in [
+    ("passages of 15 tokens", {"max_tokens": 15}, "max_tokens"),
+    ("passages of more than the window", {"max_tokens": 257}, "max_tokens"),
+    ("an overlap of half a passage", {"max_tokens": 64, "overlap_tokens": 32}, "overlap_tokens"),
+    ("a negative overlap", {"overlap_tokens": -1}, "overlap_tokens"),
+]:
+    refuses(CREATE, "INVALID_ARGUMENT", title, creation(dimension=0, embedding={"model": MODEL}, chunking=chunking),
+            f"collection.chunking.{field}", model=True)  # fmt: skip
+
+
+@covers("vecino.v1.CollectionService/CreateCollection", model=True)
+def says_how_texts_are_split(world):
+    fields = {"dimension": 0, "metric": "METRIC_COSINE", "embedding": {"model": MODEL}}
+    chunking = world.create("made-3", **fields, chunking={}).chunking
+    equal((256, 32), (chunking.max_tokens, chunking.overlap_tokens))
+    chunking = world.create("made-4", **fields, chunking={"max_tokens": 100, "overlap_tokens": 0}).chunking
+    equal((100, 0), (chunking.max_tokens, chunking.overlap_tokens))
+    true(not world.create("made-5", **fields).HasField("chunking"), "unasked texts are not split")
 
 
 @covers("vecino.v1.CollectionService/GetCollection")
@@ -82,7 +101,8 @@ refuses(COLLECTIONS + "DeleteCollection", "ABORTED", "another etag",
         lambda world: {"name": f"collections/{world.fresh()}", "etag": "old"})  # fmt: skip
 refuses(COLLECTIONS + "DeleteCollection", "FAILED_PRECONDITION", "an alias points to it", {"name": SHOP})
 refuses(COLLECTIONS + "DeleteCollection", "NOT_FOUND", "an alias is no collection here", {"name": "collections/window"})
-for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "RetrainIndex", "CompactIndex", "ExportIndex"):
+for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "EvaluateRecall", "RetrainIndex", "CompactIndex",
+            "ExportIndex", "FinishEmbeddingMigration"):  # fmt: skip
     refuses(COLLECTIONS + rpc, "NOT_FOUND", "no such collection", {"name": NONE})
 
 
@@ -171,6 +191,60 @@ def exact_figures(world):
     equal(30, sum(shard.live_documents for shard in stats.shards))
 
 
+EVALUATE = COLLECTIONS + "EvaluateRecall"
+
+
+@covers("vecino.v1.CollectionService/EvaluateRecall")
+def what_is_compared_row_by_row_is_found(world):
+    reply = world.call(EVALUATE, {"name": SHOP, "top_k": 3})
+    equal((30, 1, False, 2), (reply.recall.samples, reply.recall.recall, reply.recall.enough, reply.recall.source))
+    equal([1, 1], [shard.recall for shard in reply.shards])
+    true(0 < reply.recall.lower < 1 and reply.recall.upper == 1, "the interval")
+    request = {"name": SHOP, "vectors": [vector(i, 0, 1) for i in range(60)], "filter": "even = true", "recall_target": 0.9}
+    given = world.call(EVALUATE, request).recall
+    equal((60, 1, True, 3, 10, 0.9), (given.samples, given.recall, given.enough, given.source, given.max_k, given.recall_target))
+    true(given.newest_sample_time.seconds, "the time is told")
+    equal(0, world.call(EVALUATE, {**request, "filter": "number > 100"}).recall.samples)
+
+
+@covers("vecino.v1.CollectionService/EvaluateRecall", model=True)
+def texts_are_queries(world):
+    reply = world.call(EVALUATE, {"name": "collections/texts", "texts": ["chess", "mail"], "top_k": 2})
+    equal((2, 1), (reply.recall.samples, reply.recall.recall))
+
+
+refuses(EVALUATE, "FAILED_PRECONDITION", "texts without a model", {"name": SHOP, "texts": ["a"]})
+for title, fields, field in [
+    ("samples 0", {"samples": 0}, "samples"),
+    ("samples -1", {"samples": -1}, "samples"),
+    ("samples 2,001", {"samples": 2001}, "samples"),
+    ("samples and vectors", {"samples": 5, "vectors": [vector(1, 2, 3)]}, "samples"),
+    ("1,001 vectors", {"vectors": [vector(1, 2, 3)] * 1001}, "vectors"),
+    ("a vector of another dimension", {"vectors": [vector(1, 2, 3), vector(1)]}, "vectors[1]"),
+    ("an empty text", {"texts": [""]}, "texts[0]"),
+    ("top_k 0", {"top_k": 0}, "top_k"),
+    ("top_k 1,001", {"top_k": 1001}, "top_k"),
+    ("recall_target 0", {"recall_target": 0}, "recall_target"),
+    ("recall_target 2", {"recall_target": 2}, "recall_target"),
+    ("nprobe -1", {"parameters": {"nprobe": -1}}, "parameters.nprobe"),
+]:  # fmt: skip
+    refuses(EVALUATE, "INVALID_ARGUMENT", title, {"name": SHOP, **fields}, field)
+
+
+@provokes("vecino.v1.CollectionService/EvaluateRecall", "RESOURCE_EXHAUSTED")
+def two_others_run(world):
+    request = {"name": f"collections/{world.slow()}", "samples": 2000, "top_k": 1000}
+    running = [world.api.start(EVALUATE, request) for _ in range(2)]
+    deadline = time.monotonic() + 60
+    while not (refusal := world.api.refusal(EVALUATE, {"name": SHOP, "samples": 1})):
+        true(time.monotonic() < deadline and not any(call.done() for call in running), "two evaluations take long enough")
+    equal("RESOURCE_EXHAUSTED", refusal.code.name)
+    for call in running:
+        call.cancel()
+    while world.api.refusal(EVALUATE, {"name": SHOP, "samples": 1}):
+        true(time.monotonic() < deadline, "they end when they are cancelled")
+
+
 def wait(world, operation):
     deadline = time.monotonic() + 120
     while not operation.done:
@@ -187,7 +261,12 @@ def it_ends_in_its_response(world):
     equal(20, world.contract.unpack(estimate.metadata).estimate.rows)
     operation = wait(world, world.call(COLLECTIONS + "RetrainIndex", {"name": name}))
     equal("response", operation.WhichOneof("result"), f"{operation}")
-    equal("vecino.v1.RetrainIndexResponse", world.contract.unpack(operation.response).DESCRIPTOR.full_name)
+    response = world.contract.unpack(operation.response)
+    equal("vecino.v1.RetrainIndexResponse", response.DESCRIPTOR.full_name)
+    # 20 documents are compared one by one.
+    shards = world.contract.unpack(operation.metadata).shards
+    equal((0, 0, len(shards)), (response.shards_published, response.shards_rejected, response.shards_not_needed))
+    true(all("compared one by one" in shard.reason for shard in shards), f"{shards}")
 
 
 @covers("vecino.v1.CollectionService/CompactIndex")
@@ -201,6 +280,7 @@ def it_drops_dead_rows(world):
 
 
 refuses(COLLECTIONS + "RetrainIndex", "FAILED_PRECONDITION", "KIND_FLAT trains nothing", {"name": "collections/flat"})
+refuses(COLLECTIONS + "RetrainIndex", "INVALID_ARGUMENT", "a recall above 1", {"name": SHOP, "min_recall_gate": 1.5}, "min_recall_gate")
 for rpc in ("RetrainIndex", "CompactIndex"):
     refuses(COLLECTIONS + rpc, "INVALID_ARGUMENT", "a shard that is none", {"name": SHOP, "shards": [2]}, "shards[0]")
 excuse(COLLECTIONS + "CompactIndex", "FAILED_PRECONDITION",

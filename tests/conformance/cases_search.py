@@ -3,6 +3,7 @@
 import queue
 import struct
 
+import rerankers
 from cases_documents import BAD_DOCUMENTS  # noqa: F401  (its cases register first)
 from registry import ADMIN, COLLECTIONS, EMBEDDING, SEARCH, covers, provokes, refuses
 from world import MODEL, MODEL_DIMENSION, equal, true, vector
@@ -45,6 +46,39 @@ def by_meaning(world):
     true(reply.query_token_count > 2, "tokens are counted")
 
 
+@covers("vecino.v1.SearchService/SearchDocuments", model=True)
+def by_the_best_passage(world):
+    sentences = [f"Bees find home by the sun and by smell, says chapter {i} of this book about insects." for i in range(20)]
+    sentences[12] = "The prime minister resigned after the vote on the budget."
+    text = " ".join(sentences)
+    name = world.fresh(dimension=0, metric="METRIC_COSINE", embedding={"model": MODEL},
+                       chunking={"max_tokens": 64, "overlap_tokens": 24})  # fmt: skip
+    world.upsert(name, [{"id": "bees", "text": text}, {"id": "short", "text": "A recipe for apple pie."}])
+    parent = f"collections/{name}"
+    hit = world.call(SEARCH + "SearchDocuments", {"parent": parent, "text": "a politician steps down"}).hits[0]
+    equal("bees", hit.document.id)
+    passage = hit.passage
+    equal(passage.text.encode(), text.encode()[passage.start : passage.end])
+    true("minister" in passage.text and len(passage.text) < len(text) / 3, "the passage is the one asked for")
+    true(passage.index > 0 and not hit.document.passages, "it is numbered, and the others are not returned")
+    request = {"parent": parent, "text": "a politician steps down", "read_mask": "id"}
+    other = world.call(SEARCH + "SearchDocuments", request).hits[0].passage
+    equal((passage.index, passage.start, passage.end, ""), (other.index, other.start, other.end, other.text))
+    hybrid = world.call(SEARCH + "HybridSearchDocuments", {"parent": parent, "text": "minister"}).hits[0]
+    true("minister" in hybrid.passage.text, "a hybrid search has it, too")
+    words = world.call(SEARCH + "SearchDocuments", {"parent": parent, "lexical": {"text": "budget"}}).hits[0]
+    true("budget" in words.passage.text, "and one for words")
+    equal(["short"], ids(world.call(SEARCH + "SearchDocuments", {"parent": parent, "document_id": "bees"})))
+    get = {"name": f"{parent}/documents/bees", "read_mask": "vector"}
+    document = world.call("vecino.v1.DocumentService/GetDocument", get).document
+    true(not document.HasField("vector") and len(document.passages) > 4, "there are several vectors")
+    equal({MODEL_DIMENSION}, {len(one.vector.values) for one in document.passages})
+    get["read_mask"] = "passages"
+    without = world.call("vecino.v1.DocumentService/GetDocument", get).document.passages
+    equal([(one.start, one.end) for one in document.passages], [(one.start, one.end) for one in without])
+    true(not any(one.HasField("vector") for one in without), "vectors were not asked for")
+
+
 for title, request, field in [
     ("no query", {"parent": SHOP}, "query"),
     ("a vector of another dimension", {"parent": SHOP, "vector": vector(1)}, "vector"),
@@ -65,6 +99,20 @@ for title, request, field in [
     ("no words", {"parent": SHOP, "lexical": {}}, "lexical.text"),
 ]:
     refuses(SEARCH + "SearchDocuments", "INVALID_ARGUMENT", title, request, field)
+for title, request, field in [
+    ("groups that are reranked", near(1, group_by={"field": "color"}, rerank={"query": "x"}), "rerank"),
+    ("nothing to rerank by", near(1, rerank={}), "rerank.query"),
+    ("1,001 candidates to rerank", near(1, rerank={"query": "x", "candidates": 1001}), "rerank.candidates"),
+    ("no time to rerank", near(1, rerank={"query": "x", "budget": "0s"}), "rerank.budget"),
+    ("a page that is reranked", near(1, rerank={"query": "x"}, page_token="x"), "page_token"),
+]:
+    refuses(SEARCH + "SearchDocuments", "INVALID_ARGUMENT", title, request, field)
+refuses(SEARCH + "SearchDocuments", "INVALID_ARGUMENT", "an embedding model that reranks",
+        near(1, rerank={"query": "x", "model": MODEL}), "rerank.model", model=True)  # fmt: skip
+refuses(SEARCH + "SearchDocuments", "NOT_FOUND", "no such reranker", near(1, rerank={"query": "x", "model": "models/none"}))
+refuses(SEARCH + "SearchDocuments", "FAILED_PRECONDITION", "no reranker", near(1, rerank={"query": "x"}))
+refuses(SEARCH + "HybridSearchDocuments", "FAILED_PRECONDITION", "no reranker",
+        {"parent": SHOP, "vector": vector(1, 0, 1), "lexical_text": "x", "rerank": {}})  # fmt: skip
 refuses(SEARCH + "SearchDocuments", "NOT_FOUND", "no such collection", near(1, parent=NONE))
 refuses(SEARCH + "SearchDocuments", "NOT_FOUND", "no such document", {"parent": SHOP, "document_id": "none"})
 refuses(SEARCH + "SearchDocuments", "FAILED_PRECONDITION", "a text, and no model", {"parent": SHOP, "text": "x"})
@@ -155,6 +203,14 @@ def answers_by_number(world):
     equal((INVALID_ARGUMENT, NOT_FOUND), (answers[77].status.code, answers[78].status.code))
 
 
+@provokes("vecino.v1.SearchService/StreamSearchDocuments", "INVALID_ARGUMENT")
+def a_message_that_is_malformed_ends_it(world):
+    rpc = SEARCH + "StreamSearchDocuments"
+    good = world.contract.make(world.contract.methods[rpc].input_type, {"query_id": 1, "request": near(1)}).SerializeToString()
+    refusal = world.api.refusal(rpc, raw=[good, b"\xff"])
+    equal("INVALID_ARGUMENT", refusal.code.name, refusal.message)
+
+
 @covers("vecino.v1.SearchService/AnswerQuestion", model=True)
 def sources_prompt_and_end(world):
     request = {"parent": "collections/texts", "question": "Which program plays chess?", "top_k": 2}
@@ -204,6 +260,53 @@ for title, fields, field in [
 ]:
     refuses(EMBEDDING + "EmbedText", "INVALID_ARGUMENT", title, {"model": MODEL, **fields}, field, model=True)
 refuses(EMBEDDING + "EmbedText", "INVALID_ARGUMENT", "a bad name", {"model": "nonsense", "texts": ["x"]}, "model")
+
+
+RERANKER = f"models/{rerankers.NAME}"
+
+
+@covers("vecino.v1.SearchService/SearchDocuments")
+def hits_in_the_rerankers_order(world):
+    api = world.reranking()
+    reply = api.call(SEARCH + "SearchDocuments", near(3, top_k=4, rerank={"query": "point 7", "candidates": 10}))
+    scores = [hit.rerank_score for hit in reply.hits]
+    equal((4, sorted(scores, reverse=True)), (len(scores), scores))
+    equal((10, True, RERANKER), (reply.reranked.pairs, reply.reranked.complete, reply.reranked.model))
+    texts = [hit.document.text for hit in reply.hits]
+    alone = api.call(EMBEDDING + "RerankTexts", {"query": "point 7", "texts": texts}).results
+    true(all(abs(one.score - score) < 1e-5 for one, score in zip(alone, scores)), "scores are those of RerankTexts")
+
+
+@covers("vecino.v1.EmbeddingService/RerankTexts")
+def one_score_a_text(world):
+    request = {"model": RERANKER, "query": "chess", "texts": ["play chess", "", "play chess"]}
+    reply = world.reranking().call(EMBEDDING + "RerankTexts", request)
+    equal((3, RERANKER), (len(reply.results), reply.model))
+    equal(reply.results[0], reply.results[2])
+    true(0 < reply.results[0].score < 1 and reply.results[0].token_count > 5, "scores are a sigmoid's, tokens are counted")
+
+
+refuses(EMBEDDING + "RerankTexts", "FAILED_PRECONDITION", "no reranker", {"query": "x", "texts": ["x"]})
+refuses(EMBEDDING + "RerankTexts", "NOT_FOUND", "no such model", {"model": "models/none", "query": "x", "texts": ["x"]})
+for title, fields, field in [
+    ("no texts", {"query": "x"}, "texts"),
+    ("1,001 texts", {"query": "x", "texts": ["x"] * 1001}, "texts"),
+    ("no query", {"texts": ["x"]}, "query"),
+    ("a query above 64 KiB", {"query": "x" * (2**16 + 1), "texts": ["x"]}, "query"),
+    ("a bad name", {"model": "nonsense", "query": "x", "texts": ["x"]}, "model"),
+    ("an unknown way to truncate", {"query": "x", "texts": ["x"], "truncate": 77}, "truncate"),
+]:
+    refuses(EMBEDDING + "RerankTexts", "INVALID_ARGUMENT", title, fields, field)
+refuses(EMBEDDING + "RerankTexts", "INVALID_ARGUMENT", "an embedding model", {"model": MODEL, "query": "x", "texts": ["x"]},
+        "model", model=True)  # fmt: skip
+
+
+@provokes("vecino.v1.EmbeddingService/RerankTexts", "INVALID_ARGUMENT")
+def a_text_longer_than_the_window_or_too_long(world):
+    api = world.reranking()
+    for text, truncate in (("a b " * 200, "TRUNCATE_MODE_ERROR"), ("x" * (2**20 + 1), "TRUNCATE_MODE_AUTO")):
+        refusal = api.refusal(EMBEDDING + "RerankTexts", {"query": "x", "texts": ["x", text], "truncate": truncate})
+        equal(("INVALID_ARGUMENT", "texts[1]"), (refusal.code.name, refusal.field))
 
 
 @covers("vecino.v1.EmbeddingService/ListModels")

@@ -6,6 +6,7 @@ conformance_test.py [--list] [PART OF A CASE'S NAME]...
 """
 
 import argparse
+import copy
 import pathlib
 import sys
 import time
@@ -23,6 +24,7 @@ except ImportError as error:
 import bad_input  # noqa: E402
 import cases_collections  # noqa: E402, F401
 import cases_documents  # noqa: E402, F401
+import cases_migrations  # noqa: E402, F401
 import cases_search  # noqa: E402, F401
 import contract  # noqa: E402
 import registry  # noqa: E402
@@ -31,33 +33,47 @@ import world  # noqa: E402
 
 
 def gaps(methods, documented, cases):
-    """What is missing, as lines: RPCs without a test, documented errors with neither test nor reason, reasons that are out of date."""
-    tested = {(case.rpc, case.code) for case in cases}
+    """What is missing, as lines: RPCs without a test, documented errors with neither test nor reason, errors that a test
+    provokes and no comment names, reasons that are out of date."""
+    provoked = {(case.rpc, case.code) for case in cases if case.code != bad_input.ANY}
+    tested = {(case.rpc, case.code) for case in cases if not case.general}
     missing = [f"{rpc} has no test: write one with @covers(\"{rpc}\")" for rpc in sorted(methods) if (rpc, None) not in tested]
     missing += [f"a test covers {rpc}, which the server does not have" for rpc in sorted({c.rpc for c in cases} - set(methods))]
-    missing += [f"the server has {rpc}, which no .proto file has" for rpc in sorted(set(methods) - set(documented))]
-    missing += [f"{rpc} is in the .proto files and not in the server" for rpc in sorted(set(documented) - set(methods))]
-    for rpc in sorted(set(methods) & set(documented)):
-        for code in sorted(documented[rpc]):
-            if (rpc, code) not in tested and not registry.excused(rpc, code):
-                missing.append(f"{rpc} documents {code}: write a case of it, or excuse() it with a reason")
+    known = set(documented.own)
+    missing += [f"the server has {rpc}, which no .proto file has" for rpc in sorted(set(methods) - known)]
+    missing += [f"{rpc} is in the .proto files and not in the server" for rpc in sorted(known - set(methods))]
+    for rpc in sorted(set(methods) & known):
+        wanted = {code for code in documented.own[rpc] if (rpc, code) not in tested}
+        wanted |= {code for code in documented.service[rpc] if (rpc, code) not in provoked}
+        missing += [f"{rpc} documents {code}: write a case of it, or excuse() it with a reason"
+                    for code in sorted(wanted) if not registry.excused(rpc, code)]  # fmt: skip
+        missing += [f"{rpc} fails with {code} in a test, which neither its comment nor its service's names"
+                    for code in sorted(code for of, code in provoked if of == rpc and code)
+                    if code not in documented.named[rpc]]  # fmt: skip
     for (rpc, code), reason in registry.EXCEPTIONS.items():
         if (rpc, code) in tested:
             missing.append(f"{rpc} {code} is excused ({reason}) and has a test")
-        elif not rpc.endswith("/*") and code not in documented.get(rpc, ()):
+        elif not rpc.endswith("/*") and code not in documented.own.get(rpc, set()) | documented.service.get(rpc, set()):
             missing.append(f"{rpc} {code} is excused ({reason}) and not documented")
     return missing
 
 
 def check_gaps(methods, documented, cases):
-    """That gaps() sees an RPC without a test and an error without one."""
+    """That gaps() sees an RPC without a test, an error without one, and one that no comment names."""
     rpc = "vecino.v1.DocumentService/CreateDocument"
     for code, expected in ((None, f"{rpc} has no test"), ("ALREADY_EXISTS", f"{rpc} documents ALREADY_EXISTS")):
         found = gaps(methods, documented, [case for case in cases if (case.rpc, case.code) != (rpc, code)])
         assert any(line.startswith(expected) for line in found), f"a missing test of {rpc} {code} is not noticed"
+    found = gaps(methods, documented, [*cases, registry.Case(rpc, "DATA_LOSS", "an error that is not documented", None)])
+    assert any(line.startswith(f"{rpc} fails with DATA_LOSS") for line in found), "an error that no comment names is not noticed"
+    general = [case for case in cases if (case.rpc, case.code) != (rpc, "INVALID_ARGUMENT") or case.general]
+    found = gaps(methods, documented, general)
+    assert any(line.startswith(f"{rpc} documents INVALID_ARGUMENT") for line in found), "what every method gets stands for a test"
     new = "vecino.v1.DocumentService/NewMethod"
-    found = gaps({*methods, new}, {**documented, new: {"DATA_LOSS"}}, cases)
-    assert [line for line in found if new in line][:2], "a new RPC without tests is not noticed"
+    more = copy.deepcopy(documented)
+    more.own[new], more.service[new], more.named[new] = {"DATA_LOSS"}, set(), {"DATA_LOSS"}
+    found = gaps({*methods, new}, more, cases)
+    assert len([line for line in found if new in line]) == 2, "a new RPC without tests is not noticed"
 
 
 def run(cases, argument, wanted):
@@ -96,7 +112,7 @@ def main():
     parser.add_argument("part", nargs="*", help="run only cases with this in their name")
     options = parser.parse_args()
     begin = time.monotonic()
-    documented = contract.Documented(client_support.SOURCE / "proto").codes
+    documented = contract.Documented(client_support.SOURCE / "proto")
     models = client_support.model_root()
     if not models:
         print("no model (VECINO_MODEL_ROOT): cases that need one are left out", flush=True)

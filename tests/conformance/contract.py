@@ -181,23 +181,35 @@ class Api:
         return None
 
 
+OPERATIONS = "google.longrunning.Operations"
+
+
 class Documented:
-    """The error codes that the comments of the .proto files name, by RPC."""
+    """The error codes that the comments of the .proto files name. By RPC: `own` are those of the comments above it and above
+    its request's fields, `service` those above its service, `named` those above it or its service: what a reader finds."""
 
     def __init__(self, proto_folder):
-        self.codes = {}
+        self.own, self.service, self.named = {}, {}, {}
         self._comments, self._requests, service_comments, field_comments = {}, {}, {}, {}
         for path in sorted(pathlib.Path(proto_folder).rglob("*.proto")):
             self._read(path, service_comments, field_comments)
+        comments = {}
         for rpc, comment in self._comments.items():
-            text = comment + service_comments[rpc.partition("/")[0]] + field_comments.get(self._requests[rpc], "")
-            self.codes[rpc] = _codes(text)
+            service = rpc.partition("/")[0]
+            self.own[rpc] = _codes(comment + field_comments.get(self._requests[rpc], ""))
+            self.service[rpc] = _codes(service_comments[service])
+            comments[rpc] = _codes(comment)
+            self.named[rpc] = comments[rpc] | self.service[rpc]
+            if service == OPERATIONS:
+                # The file is Google's; what the server does stands at the beginning of ours.
+                self.named[rpc] |= _codes(self._operations)
         for rpc, comment in self._comments.items():
             for name in REFERENCE.findall(comment):
                 other = rpc.partition("/")[0] + "/" + name
-                if other not in self.codes:
+                if other not in self.own:
                     raise AssertionError(f"the comment of {rpc} refers to {name}, which is not in its service")
-                self.codes[rpc] |= self.codes[other]
+                self.own[rpc] |= self.own[other]
+                self.named[rpc] |= comments[other]
 
     def _read(self, path, service_comments, field_comments):
         package = service = message = ""
@@ -209,6 +221,8 @@ class Documented:
                     comment.append(stripped[2:].strip())
                 continue
             text = " ".join(comment) + " "
+            if path.name == "index_operation.proto" and line.startswith("syntax"):
+                self._operations = text
             if match := re.match(r"package ([\w.]+);", line):
                 package = match[1]
             elif match := re.match(r"service (\w+)", line):

@@ -13,13 +13,15 @@ OPERATIONS = "google.longrunning.Operations/"
 
 @dataclasses.dataclass
 class Case:
-    """One test. `run` takes the World; `code` is the error it is about, or None where it is about success."""
+    """One test. `run` takes the World; `code` is the error it is about, or None where it is about success. A `general` one is
+    of every method: it stands for what the comment above the service says, not for what the method's own says."""
 
     rpc: str
     code: typing.Optional[str]
     title: str
     run: typing.Callable
     needs_model: bool = False
+    general: bool = False
 
     def __str__(self):
         return f"{self.rpc} {self.code or 'OK'}: {self.title}"

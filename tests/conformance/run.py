@@ -108,14 +108,12 @@ def go(work):
 
     tools = cached(LANGUAGES / f"go-tools-{digest(*GO_TOOLS.values())}", install)
     shutil.copytree(HERE / "go", work, dirs_exist_ok=True)
-    (work / "vecinov1").mkdir()
     files = sorted(str(path.relative_to(PROTO)) for path in PROTO.glob("vecino/v1/*.proto"))
-    package = "vecino.test/conformance/vecinov1"
-    # The .proto files name no Go package of ours: `M` does. google/* has Go packages of its own.
-    options = [f"{kind}_opt={option}" for kind in ("--go", "--go-grpc")
-               for option in ("module=vecino.test/conformance", *(f"M{file}={package}" for file in files))]  # fmt: skip
+    # The .proto files name their Go packages: ours in the module that go/go.mod stands for, google/* in Google's.
+    module = "module=github.com/vecino/vecino/gen/go"
     run([protoc, f"-I{PROTO}", f"--plugin={tools}/protoc-gen-go", f"--plugin={tools}/protoc-gen-go-grpc",
-         f"--go_out={work}", f"--go-grpc_out={work}", *options, *files], work)  # fmt: skip
+         f"--go_out={work}", f"--go-grpc_out={work}", f"--go_opt={module}", f"--go-grpc_opt={module}", *files],
+        work)  # fmt: skip
     run(["go", "build", "-mod=readonly", "-o", "scenario", "."], work, environment, downloads=True)
     return [work / "scenario"], {}
 

@@ -4,6 +4,7 @@ import contextlib
 import queue
 import re
 import signal
+import tempfile
 import threading
 import time
 import urllib.request
@@ -11,6 +12,7 @@ import urllib.request
 import client_support
 import contract
 import grpc
+import rerankers
 from registry import ADMIN, COLLECTIONS, DOCUMENTS, EMBEDDING, SEARCH, Case, excuse
 from world import MODEL, World, equal, true, vector
 
@@ -21,9 +23,11 @@ BULK = {DOCUMENTS + "BatchUpsertDocuments", DOCUMENTS + "BatchDeleteDocuments"}
 NEVER = [{"shard": 0, "sequence_number": 1_000_000}]  # a write that does not come
 LONG_TEXTS = [{"id": f"x{i}", "text": f"{i} " + "many words in a row " * 200} for i in range(1000)]
 
-for service in (COLLECTIONS, DOCUMENTS):
+for service in (COLLECTIONS, DOCUMENTS, SEARCH, EMBEDDING, ADMIN):
     excuse(service + "*", "DEADLINE_EXCEEDED", "the caller's own gRPC library says so at its deadline, whatever the server does")
     excuse(service + "*", "CANCELLED", "the caller's own gRPC library says so when it cancels")
+excuse(SEARCH + "StreamSearchDocuments", "RESOURCE_EXHAUSTED",
+       "a stream's searches wait for a worker; what they cannot have is in their own status")  # fmt: skip
 
 
 class Strain:
@@ -32,7 +36,7 @@ class Strain:
     def __init__(self, models):
         self.models = models
         self._stack = contextlib.ExitStack()
-        self._busy = self._stopping = None
+        self._busy = self._stopping = self.unread = None
         self._held, self._held_request = [], None
         self.ends = {}
 
@@ -44,6 +48,12 @@ class Strain:
 
     def server(self, *arguments):
         return self._stack.enter_context(client_support.Workspace(self.models, arguments)).server
+
+    def reranking(self, *arguments):
+        """A server with a reranker and no other model."""
+        models = self._stack.enter_context(tempfile.TemporaryDirectory())
+        true(rerankers.make(models) is not None, "Debian's python3-torch is there, which makes the reranker")
+        return self._stack.enter_context(client_support.Workspace(models, arguments)).server
 
     def busy(self):
         """A server whose queues are easily full."""
@@ -83,7 +93,8 @@ class Strain:
                 COLLECTIONS + "ExportIndex": start(COLLECTIONS + "ExportIndex", {"name": "collections/wide"}),
                 DOCUMENTS + "IngestDocuments": start(DOCUMENTS + "IngestDocuments", endless({"start": {"parent": SHOP}})),
             }
-            for call in opened.values():
+            self.unread = start(DOCUMENTS + "StreamDocuments", {"parent": "collections/large"})
+            for call in (*opened.values(), self.unread):
                 next(call)  # each has begun
             waiting = figure(world, "vecino_rpc_in_flight")
             opened[SEARCH + "SearchDocuments"] = start(SEARCH + "SearchDocuments", searched)
@@ -128,7 +139,7 @@ def figure(world, name):
     """One of the server's metrics."""
     with urllib.request.urlopen(f"http://{world.server.admin}/metrics", timeout=30) as reply:
         text = reply.read().decode()
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     true(found, f"{name} is among the metrics")
     return float(found[1])
 
@@ -180,6 +191,20 @@ def open_call(rpc):
     return Case(rpc, "UNAVAILABLE", "a call that is open when the server stops", run, True)
 
 
+def unread_call(strain):
+    """A caller that does not read is given up on after a second, and finds out why when it reads."""
+    world = strain.stopping()
+    ended = 'vecino_rpc_calls_total{code="UNAVAILABLE",method="/vecino.v1.DocumentService/StreamDocuments"}'
+    until(lambda: figure(world, ended) >= 2, "the server has ended the one that was read and this one")
+    try:
+        list(strain.unread)
+        raise AssertionError("it ends with OK")
+    except grpc.RpcError as error:
+        refusal = contract.Refusal(world.contract, error)
+        equal("UNAVAILABLE", refusal.code.name, refusal.message)
+        true("stopping" in refusal.message, f"“{refusal.message}” says why")
+
+
 def old_stream(strain):
     world = strain.busy()
     strain.release()
@@ -207,17 +232,29 @@ def full_encoder(strain):
     first.cancel()
 
 
+def full_encoder_of_pairs(strain):
+    world = World(strain.reranking("--encoder-queue-tokens", "2000", "--encoder-executors", "1"), None)
+    request = {"query": "x", "texts": ["a b c " * 100] * 1000}
+    first = world.api.start(EMBEDDING + "RerankTexts", request)
+    until(lambda: world.call(ADMIN + "GetServerStatus").encoder_queued_tokens >= 2000, "texts wait for the model")
+    refusal = world.refused(EMBEDDING + "RerankTexts", "RESOURCE_EXHAUSTED", {**request, "texts": ["a b c"] * 100})
+    true(refusal.retry, f"there is a RetryInfo beside “{refusal.message}”")
+    first.cancel()
+
+
 def cases(contract_):
     """The cases, in an order in which the servers are in one state after the other."""
     found = [Case(DOCUMENTS + "StreamDocuments", "UNAVAILABLE", "one that takes too long", old_stream)]
     queued = [rpc for rpc, method in contract_.methods.items()
-              if rpc.startswith(("vecino.v1.CollectionService/", "vecino.v1.DocumentService/"))
-              and not method.client_streaming and rpc != DOCUMENTS + "StreamDocuments"]  # fmt: skip
+              if not method.client_streaming and rpc != DOCUMENTS + "StreamDocuments"]  # fmt: skip
     found += [full_queue(rpc) for rpc in queued if rpc not in BULK] + [full_queue(rpc) for rpc in queued if rpc in BULK]
     found.append(Case(EMBEDDING + "EmbedText", "RESOURCE_EXHAUSTED", "the encoder's queue is full", full_encoder, True))
+    found.append(Case(EMBEDDING + "RerankTexts", "RESOURCE_EXHAUSTED", "the encoder's queue is full", full_encoder_of_pairs))
     opened = [ADMIN + "WatchEvents", DOCUMENTS + "StreamDocuments", DOCUMENTS + "IngestDocuments", COLLECTIONS + "ExportIndex",
               SEARCH + "SearchDocuments"]  # fmt: skip
     found += [open_call(rpc) for rpc in opened]
+    found.append(Case(DOCUMENTS + "StreamDocuments", "UNAVAILABLE", "one that is not read when the server stops",
+                      unread_call, True))  # fmt: skip
     found += [new_call(rpc, method) for rpc, method in contract_.methods.items()]
     return found
 

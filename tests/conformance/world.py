@@ -1,9 +1,14 @@
 """The collections that the cases work with, and what they check calls with."""
 
+import atexit
+import contextlib
 import itertools
 import random
+import tempfile
 
+import client_support
 import contract
+import rerankers
 from registry import COLLECTIONS, DOCUMENTS
 
 MODEL = "models/all-MiniLM-L6-v2"
@@ -41,7 +46,7 @@ class World:
         self.api = contract.Api(server.address)
         self.contract = self.api.contract
         self._numbers = itertools.count()
-        self._slow = None
+        self._slow = self._many_fields = self._reranking = None
         self.create("shop")
         self.upsert("shop", [point(i) for i in range(30)])
         self.call(COLLECTIONS + "CreateAlias", {"alias_id": "window", "alias": {"target": "collections/shop"}})
@@ -59,6 +64,17 @@ class World:
             for i in range(5):
                 self.upsert("large-texts", [{"id": f"l{i}", "text": f"word{i} " * 149_000,
                                              "vector": vector(*[1.0 + i] * MODEL_DIMENSION)}])  # fmt: skip
+
+    def reranking(self):
+        """The Api of a server of its own that has a reranker, no other model, and the same collections."""
+        if self._reranking is None:
+            stack = contextlib.ExitStack()
+            atexit.register(stack.close)
+            models = stack.enter_context(tempfile.TemporaryDirectory())
+            true(rerankers.make(models) is not None, "Debian's python3-torch is there, which makes the reranker")
+            server = stack.enter_context(client_support.Workspace(models)).server
+            self._reranking = World(server, None).api
+        return self._reranking
 
     def call(self, rpc, request=None, timeout=60):
         return self.api.call(rpc, request, timeout)
@@ -106,6 +122,15 @@ class World:
         for begin in range(0, rows, 1000):
             self.upsert(name, [{"id": f"r{i}", "vector": vector(*[round(chance.random(), 3) for _ in range(dimension)])}
                                for i in range(begin, min(rows, begin + 1000))])  # fmt: skip
+
+    def many_fields(self):
+        """The id of a collection with more different fields than are indexed."""
+        if self._many_fields is None:
+            self._many_fields = self.fresh(shard_count=1)
+            fields = {f"f{i}": 1 for i in range(1001)}
+            self.upsert(self._many_fields, [{"id": f"m{i}", "vector": vector(i, 0, 1), "metadata": fields if i == 0 else {}}
+                                            for i in range(256)])  # fmt: skip
+        return self._many_fields
 
     def slow(self):
         """The id of a collection whose index takes seconds to build anew: a graph over 12,000 rows."""

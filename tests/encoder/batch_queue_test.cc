@@ -414,5 +414,64 @@ TEST_F(BatchQueueTest, ManyCallersAtOnce) {
   EXPECT_EQ(queue.Stats().queued_tokens, 0);
 }
 
+TEST_F(BatchQueueTest, PairsKnowWhereTheirSecondTextBegins) {
+  BatchQueue queue({.batch_tokens = 64});
+  BatchQueue::Call call = MakeCall({3, 5, 4});
+  call.seconds = {1, 3, 2};
+  auto results = Start(queue, std::move(call));
+  const auto batch = queue.Next(Lane::kBulk);
+  std::vector<int> seconds;
+  for (const TokenRow& row : batch->rows()) seconds.push_back(row.second);
+  EXPECT_THAT(Lengths(*batch), ElementsAre(5, 4, 3));
+  EXPECT_THAT(seconds, ElementsAre(3, 2, 1));
+  FinishWithSums(queue, *batch);
+  EXPECT_TRUE(results.get().ok());
+}
+
+TEST_F(BatchQueueTest, ACallMayAskForSmallerBatches) {
+  BatchQueue queue({.batch_tokens = 64});
+  BatchQueue::Call call = MakeCall({8, 8, 8, 8, 8});
+  call.batch_tokens = 16;
+  auto results = Start(queue, std::move(call));
+  std::vector<size_t> sizes;
+  while (queue.Stats().queued_tokens > 0) {
+    auto batch = *queue.Next(Lane::kBulk);
+    sizes.push_back(batch.rows().size());
+    FinishWithSums(queue, std::move(batch));
+  }
+  EXPECT_THAT(sizes, ElementsAre(2, 2, 1));
+  EXPECT_TRUE(results.get().ok());
+}
+
+TEST_F(BatchQueueTest, WhatIsDoneWhenItIsEnoughIsReturned) {
+  BatchQueue queue({.batch_tokens = 8});
+  BatchQueue::Call call = MakeCall({8, 7, 6});
+  call.enough = absl::Now() + absl::Milliseconds(200);
+  auto results = Start(queue, std::move(call));
+  FinishWithSums(queue, *queue.Next(Lane::kBulk));
+  auto running = *queue.Next(Lane::kBulk);  // not done in time
+  const Results got = results.get();
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT((*got)[0].vector, ElementsAre(8));
+  EXPECT_TRUE((*got)[0].status.ok());
+  for (const int row : {1, 2}) {
+    EXPECT_EQ((*got)[row].status.code(), absl::StatusCode::kDeadlineExceeded);
+    EXPECT_TRUE((*got)[row].vector.empty());
+  }
+  // What was in a batch is finished, what waited is gone.
+  FinishWithSums(queue, std::move(running));
+  EXPECT_EQ(queue.Stats().queued_tokens, 0);
+  queue.Close();
+  EXPECT_FALSE(queue.Next(Lane::kBulk).has_value());
+}
+
+TEST_F(BatchQueueTest, ADeadlineBeforeItIsEnoughEndsTheCall) {
+  BatchQueue queue({});
+  BatchQueue::Call call = MakeCall({8});
+  call.deadline = absl::Now() + absl::Milliseconds(50);
+  call.enough = absl::Now() + absl::Hours(1);
+  EXPECT_EQ(queue.Run(std::move(call)).status().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
 }  // namespace
 }  // namespace vecino::encoder

@@ -1,10 +1,14 @@
 // embed_lines [--executor NAME] MODEL_ROOT MODEL VECTORS [IDS]: embeds each line of stdin with the
 // encoder as the server does. VECTORS: little-endian float32, one row a line. IDS: the token ids,
-// one line of decimals a line. Exit status 1 when a line cannot be embedded.
+// one line of decimals a line. Exit status 1 when a line cannot be embedded. With a reranker lines
+// are a query, a tab and a text, rows are scores, and each line is scored twice, with all texts of
+// its query and alone: exit status 1 also when its two scores differ by more than 1e-5.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +40,36 @@ int WriteIds(const char* root, std::string_view model, const std::vector<std::st
   return out.flush() ? 0 : Fail(absl::UnknownError("cannot write the ids"));
 }
 
+void WriteFloats(std::span<const float> floats, std::ofstream* out) {
+  out->write(reinterpret_cast<const char*>(floats.data()),
+             static_cast<std::streamsize>(floats.size_bytes()));
+}
+
+int RerankLines(Encoder& encoder, const char* model, const std::vector<std::string>& lines,
+                std::ofstream* out) {
+  for (size_t i = 0; i < lines.size();) {
+    const std::string_view query = std::string_view(lines[i]).substr(0, lines[i].find('\t'));
+    std::vector<std::string_view> texts;
+    for (; i < lines.size() && lines[i].starts_with(query) && lines[i][query.size()] == '\t'; ++i) {
+      texts.push_back(std::string_view(lines[i]).substr(query.size() + 1));
+    }
+    if (texts.empty()) return Fail(absl::InvalidArgumentError("a line without a tab"));
+    const auto together = encoder.Rerank(model, query, texts, {});
+    if (!together.ok()) return Fail(together.status());
+    for (size_t j = 0; j < texts.size(); ++j) {
+      const auto alone = encoder.Rerank(model, query, std::span(texts).subspan(j, 1), {});
+      if (!alone.ok()) return Fail(alone.status());
+      const RerankResult& result = (*together)[j];
+      if (!result.status.ok()) return Fail(result.status);
+      if (!(std::fabs(result.score - alone->front().score) <= 1e-5f)) {
+        return Fail(absl::InternalError("a score depends on the other texts"));
+      }
+      WriteFloats({&result.score, 1}, out);
+    }
+  }
+  return out->flush() ? 0 : Fail(absl::UnknownError("cannot write the scores"));
+}
+
 int EmbedLines(const std::string& executor, const char* root, const char* model,
                const std::vector<std::string>& lines, const char* path) {
   const auto encoder =
@@ -43,14 +77,16 @@ int EmbedLines(const std::string& executor, const char* root, const char* model,
                      std::cerr << line << "\n";
                    }});
   if (!encoder.ok()) return Fail(encoder.status());
+  const auto info = (*encoder)->Model(model);
+  if (!info.ok()) return Fail(info.status());
+  std::ofstream out(path, std::ios::binary);
+  if (info->task == Task::kRerank) return RerankLines(**encoder, model, lines, &out);
   const std::vector<std::string_view> texts(lines.begin(), lines.end());
   const auto results = (*encoder)->Embed(model, texts, {});
   if (!results.ok()) return Fail(results.status());
-  std::ofstream out(path, std::ios::binary);
   for (const EmbedResult& result : *results) {
     if (!result.status.ok()) return Fail(result.status);
-    out.write(reinterpret_cast<const char*>(result.vector.data()),
-              static_cast<std::streamsize>(result.vector.size() * sizeof(float)));
+    WriteFloats(result.vector, &out);
   }
   return out.flush() ? 0 : Fail(absl::UnknownError("cannot write the vectors"));
 }

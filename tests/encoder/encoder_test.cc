@@ -213,6 +213,16 @@ TEST_F(EncoderTest, CutsToFewerDimensions) {
   }
 }
 
+TEST_F(EncoderTest, AnEmbeddingModelScoresNoPairs) {
+  const std::string_view texts[] = {"a", "b"};
+  for (const std::string model : {"all-MiniLM-L6-v2", "all-MiniLM-L6-v2@int8"}) {
+    const absl::Status status = encoder_->Rerank(model, "q", texts, {}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("is an embedding model"));
+  }
+  EXPECT_EQ(encoder_->Rerank("none", "q", texts, {}).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(EncoderTest, UnknownModelIsNotFoundAndListsTheOthers) {
   for (const std::string name : {"none", "", "../all-MiniLM-L6-v2"}) {
     const std::string_view texts[] = {"a"};

@@ -23,8 +23,7 @@ class FakeExecutor : public Executor {
  public:
   explicit FakeExecutor(size_t dimension) : dimension_(dimension) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows,
-                   std::span<float> vectors) override {
+  absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) override {
     if (rows[0].front() == 98) {
       vectors[0] = static_cast<float>(getpriority(PRIO_PROCESS, static_cast<id_t>(gettid())));
       return absl::OkStatus();
@@ -115,6 +114,19 @@ TEST(ExecutorPoolTest, GoesOnAfterAFailure) {
   const auto good = queue.Run({.rows = {{2}}});
   ASSERT_TRUE(good.ok());
   EXPECT_THAT((*good)[0].vector, ElementsAre(2));
+}
+
+TEST(ExecutorPoolTest, RefusesRowsOfTheOtherKind) {
+  const std::vector<int32_t> ids = {1, 2, 3};
+  std::vector<float> out(1);
+  for (const bool pairs : {false, true}) {
+    const RowLimits limits = {1, 8, 8, pairs};
+    for (const int second : {0, 1, 2, 3, -1}) {
+      const TokenRow rows[] = {{ids, second}};
+      const bool pair = second == 1 || second == 2;
+      EXPECT_EQ(CheckRows(rows, out, limits).ok(), pair == pairs) << pairs << second;
+    }
+  }
 }
 
 TEST(ExecutorPoolTest, EndsWhenTheQueueIsClosed) {

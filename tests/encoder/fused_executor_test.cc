@@ -141,7 +141,7 @@ Vector Expected(const BertWeights& w, const std::vector<int32_t>& row) {
 }
 
 std::vector<float> EmbedRows(const ExecutorFactory& model, const Rows& rows) {
-  const std::vector<std::span<const int32_t>> spans(rows.begin(), rows.end());
+  const std::vector<TokenRow> spans(rows.begin(), rows.end());
   std::vector<float> vectors(rows.size() * kWidth);
   const absl::Status status = model.MakeExecutor()->Run(spans, vectors);
   EXPECT_TRUE(status.ok()) << status;
@@ -239,11 +239,11 @@ TEST(FusedExecutorTest, RefusesBadRowsAndGoesOn) {
   std::vector<float> vector(kWidth);
   for (const std::vector<int32_t>& row : {std::vector<int32_t>{}, std::vector<int32_t>{1, kVocab},
                                           std::vector<int32_t>{-1}, std::vector<int32_t>(281, 1)}) {
-    const std::span<const int32_t> rows[] = {row};
+    const TokenRow rows[] = {row};
     EXPECT_EQ(executor->Run(rows, vector).code(), absl::StatusCode::kInternal);
   }
   const std::vector<int32_t> good = {1, 2, 3};
-  const std::span<const int32_t> rows[] = {good};
+  const TokenRow rows[] = {good};
   EXPECT_EQ(executor->Run(rows, std::span(vector).first(10)).code(), absl::StatusCode::kInternal);
   EXPECT_TRUE(executor->Run(rows, vector).ok());
 }

@@ -127,7 +127,7 @@ TEST_F(ModelFolderTest, RefusesWrongHashInManifest) {
 
 TEST_F(ModelFolderTest, RefusesWhatThisVersionDoesNotKnow) {
   const std::string good = ReadAll(root_ / "tiny" / "manifest.json");
-  for (const auto& [pointer, value] : {std::pair<const char*, json>{"/format_version", 2},
+  for (const auto& [pointer, value] : {std::pair<const char*, json>{"/format_version", 3},
                                        {"/architecture", "t5"},
                                        {"/pooling", "max"},
                                        {"/precision", "int3"},
@@ -135,6 +135,50 @@ TEST_F(ModelFolderTest, RefusesWhatThisVersionDoesNotKnow) {
     EditManifest([&](json& manifest) { manifest[json::json_pointer(pointer)] = value; });
     EXPECT_EQ(ReadError().code(), absl::StatusCode::kUnimplemented) << pointer << ReadError();
     WriteAll(root_ / "tiny" / "manifest.json", good);
+  }
+}
+
+TEST_F(ModelFolderTest, ReadsRerankers) {
+  const auto make = [&](json changes) {
+    WriteAll(root_ / "tiny" / "golden.json",
+             R"({"pairs": [{"query": "a", "text": "", "ids": [2, 5, 3, 3], "types": [0, 0, 0, 1],
+                            "logit": -1.5, "score": 0.18}]})");
+    EditManifest([&](json& manifest) {
+      for (const char* name : {"dimension", "pooling", "normalize", "prompts"})
+        manifest.erase(name);
+      manifest.update({{"format_version", 2},
+                       {"task", "rerank"},
+                       {"activation", "sigmoid"},
+                       {"token_types", 2}});
+      manifest.update(changes);
+      for (auto& [key, value] : changes.items()) {
+        if (value.is_null()) manifest.erase(key);
+      }
+    });
+  };
+  make(json::object());
+  UpdateManifest(root_ / "tiny", json::parse(ReadAll(root_ / "tiny" / "manifest.json")));
+  const auto folder = ReadModelFolder(root_, "tiny");
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_EQ(folder->info.task, Task::kRerank);
+  EXPECT_EQ(folder->info.activation, "sigmoid");
+  EXPECT_EQ(folder->info.dimension, 0);
+  EXPECT_EQ(folder->token_types, 2);
+  EXPECT_TRUE(folder->golden.empty());
+  ASSERT_EQ(folder->pairs.size(), 1u);
+  EXPECT_EQ(folder->pairs[0].query, "a");
+  EXPECT_EQ(folder->pairs[0].ids, (std::vector<int32_t>{2, 5, 3, 3}));
+  EXPECT_EQ(folder->pairs[0].types, (std::vector<int32_t>{0, 0, 0, 1}));
+  EXPECT_EQ(folder->pairs[0].logit, -1.5f);
+  for (const auto& [changes, code] :
+       {std::pair{json{{"task", "chat"}}, absl::StatusCode::kUnimplemented},
+        {json{{"activation", "tanh"}}, absl::StatusCode::kUnimplemented},
+        {json{{"activation", nullptr}}, absl::StatusCode::kDataLoss},
+        {json{{"token_types", 3}}, absl::StatusCode::kDataLoss},
+        {json{{"max_tokens", 4}}, absl::StatusCode::kDataLoss}}) {
+    make({{"activation", "sigmoid"}, {"task", "rerank"}, {"token_types", 2}, {"max_tokens", 16}});
+    make(changes);
+    EXPECT_EQ(ReadError().code(), code) << changes << ReadError();
   }
 }
 

@@ -25,8 +25,16 @@ class ByteTokenizer : public Tokenizer {
     tokens.count = static_cast<int>(tokens.ids.size());
     return tokens;
   }
-  Tokens EncodePair(std::string_view first, std::string_view, int max_tokens) const override {
-    return Encode(first, max_tokens);
+  std::vector<int32_t> Ids(std::string_view text) const override {
+    return {text.begin(), text.end()};
+  }
+  Tokens EncodePair(std::span<const int32_t> first, std::span<const int32_t> second,
+                    int) const override {
+    Tokens tokens;
+    tokens.ids.assign(first.begin(), first.end());
+    tokens.second = static_cast<int>(first.size());
+    tokens.ids.insert(tokens.ids.end(), second.begin(), second.end());
+    return tokens;
   }
   int32_t pad_id() const override { return 0; }
 };
@@ -37,8 +45,7 @@ class FakeExecutor : public Executor {
   explicit FakeExecutor(float error, absl::Status status = absl::OkStatus())
       : error_(error), status_(std::move(status)) {}
 
-  absl::Status Run(std::span<const std::span<const int32_t>> rows,
-                   std::span<float> vectors) override {
+  absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       vectors[2 * i] = static_cast<float>(rows[i].front());
       vectors[2 * i + 1] = static_cast<float>(rows[i].size()) + (i > 0 ? error_ : 0);
@@ -109,6 +116,71 @@ TEST(CheckGoldenTest, RefusesOtherIds) {
 TEST(CheckGoldenTest, PassesAnExecutorsFailureOn) {
   FakeExecutor executor(0, absl::InternalError("broken"));
   EXPECT_EQ(CheckGolden(Golden(), kInfo, ByteTokenizer(), executor), absl::InternalError("broken"));
+}
+
+// The first id of the second text, wrong by `error` from the second row of a batch on, or negative.
+class FakeReranker : public Executor {
+ public:
+  explicit FakeReranker(float error, float sign = 1) : error_(error), sign_(sign) {}
+  absl::Status Run(std::span<const TokenRow> rows, std::span<float> logits) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      logits[i] = sign_ * static_cast<float>(rows[i][static_cast<size_t>(rows[i].second)]) +
+                  (i > 0 ? error_ : 0);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const float error_, sign_;
+};
+
+std::vector<GoldenPair> Pairs() {
+  std::vector<GoldenPair> pairs;
+  for (const auto& [query, text] :
+       {std::pair<std::string, std::string>{"q", "a"}, {"q", "bc"}, {"qr", "c"}, {"q", "d"}}) {
+    GoldenPair& pair = pairs.emplace_back();
+    pair = {.query = query, .text = text, .ids = {}, .types = {}, .logit = 0};
+    const std::string both = query + text;
+    pair.ids.assign(both.begin(), both.end());
+    pair.types.assign(query.size(), 0);
+    pair.types.resize(both.size(), 1);
+    pair.logit = static_cast<float>(text[0]);
+  }
+  return pairs;
+}
+
+TEST(CheckGoldenPairsTest, LogitsIdsAndTypes) {
+  const ModelInfo info = {.max_tokens = 8, .task = Task::kRerank};
+  FakeReranker good(0.005f), bad(0.02f), none(std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE(CheckGoldenPairs(Pairs(), 2, info, ByteTokenizer(), good).ok());
+  for (FakeReranker* wrong : {&bad, &none}) {
+    const absl::Status status = CheckGoldenPairs(Pairs(), 2, info, ByteTokenizer(), *wrong);
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("'qr', 'c': the logit is"));
+  }
+  auto pairs = Pairs();
+  pairs[1].types[0] = 1;
+  EXPECT_THAT(std::string(CheckGoldenPairs(pairs, 2, info, ByteTokenizer(), good).message()),
+              HasSubstr("'q', 'bc': token types are"));
+  EXPECT_THAT(std::string(CheckGoldenPairs(Pairs(), 1, info, ByteTokenizer(), good).message()),
+              HasSubstr("token types are [0 0]"));
+  pairs = Pairs();
+  pairs[3].ids.back() = 7;
+  EXPECT_THAT(std::string(CheckGoldenPairs(pairs, 2, info, ByteTokenizer(), good).message()),
+              HasSubstr("'q', 'd': token ids are"));
+}
+
+TEST(CheckGoldenPairsTest, OtherPrecisionsAreJudgedByCorrelation) {
+  for (const char* precision : {"bf16", "int8"}) {
+    ModelInfo info = {.max_tokens = 8, .precision = precision, .task = Task::kRerank};
+    FakeReranker shifted(0.05f), turned(0, -1), far(5);
+    EXPECT_TRUE(CheckGoldenPairs(Pairs(), 2, info, ByteTokenizer(), shifted).ok());
+    for (FakeReranker* wrong : {&turned, &far}) {
+      const absl::Status status = CheckGoldenPairs(Pairs(), 2, info, ByteTokenizer(), *wrong);
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+      EXPECT_THAT(std::string(status.message()), HasSubstr("the correlation of the logits"));
+    }
+  }
 }
 
 TEST(LoadTextModelTest, RefusesAModuleThatIsNotTorchScript) {

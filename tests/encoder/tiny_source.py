@@ -1,5 +1,6 @@
 """Tiny random sentence-transformers directories, and what the tests of encoder/export do with them."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -124,6 +125,15 @@ class SourceTestCase(unittest.TestCase):
     def golden(self):
         with open(os.path.join(self.out, "golden.json"), encoding="utf-8") as file:
             return json.load(file)["sentences"]
+
+    def rewrite(self, name, content):
+        """Changes a file of the model folder, and its hash in the manifest."""
+        with open(os.path.join(self.out, name), "wb") as file:
+            file.write(content)
+        manifest = self.manifest()
+        manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        with open(os.path.join(self.out, "manifest.json"), "w", encoding="utf-8") as file:
+            json.dump(manifest, file)
 
     def assert_refused(self, pattern, **arguments):
         with self.assertRaisesRegex((SourceError, WeightsError), pattern):

@@ -80,6 +80,20 @@ TEST(TokenizerTest, Pairs) {
   EXPECT_EQ(two.second, 5);
 }
 
+TEST(TokenizerTest, PairsOfIdsThatAreThereAlready) {
+  const auto tokenizer = Make();
+  const std::vector<int32_t> first = tokenizer->Ids("a<m>b"), none = tokenizer->Ids("");
+  EXPECT_THAT(first, ElementsAre('a', kMask, 'b'));
+  EXPECT_TRUE(none.empty());
+  for (const int max_tokens : {4, 6, 100}) {
+    EXPECT_EQ(tokenizer->EncodePair(first, tokenizer->Ids("cd"), max_tokens).ids,
+              tokenizer->EncodePair("a<m>b", "cd", max_tokens).ids);
+  }
+  const Tokens empty = tokenizer->EncodePair(first, none, 100);
+  EXPECT_THAT(empty.ids, ElementsAre(kBegin, 'a', kMask, 'b', kEnd, kEnd));
+  EXPECT_EQ(empty.second, 5);
+}
+
 // As Hugging Face's truncate_encodings; tokenizer_parity compares with it over many more.
 TEST(TokenizerTest, PairsAreCutFromTheLonger) {
   const auto cut = [](std::string_view a, std::string_view b, int max_tokens) {

@@ -60,7 +60,7 @@ class TorchExecutorTest : public testing::Test {
 
   // One vector for each row.
   static std::vector<float> Run(Executor& executor, const std::vector<std::vector<int32_t>>& rows) {
-    const std::vector<std::span<const int32_t>> spans(rows.begin(), rows.end());
+    const std::vector<TokenRow> spans(rows.begin(), rows.end());
     std::vector<float> vectors(rows.size() * 384);
     const absl::Status status = executor.Run(spans, vectors);
     EXPECT_TRUE(status.ok()) << status;
@@ -76,11 +76,11 @@ TEST_F(TorchExecutorTest, RefusesBadRowsAndGoesOn) {
   for (const std::vector<int32_t>& row :
        {std::vector<int32_t>{}, std::vector<int32_t>{101, 30522, 102},
         std::vector<int32_t>{101, -1, 102}, std::vector<int32_t>(257, 101)}) {
-    const std::span<const int32_t> rows[] = {row};
+    const TokenRow rows[] = {row};
     EXPECT_EQ(executor->Run(rows, vector).code(), absl::StatusCode::kInternal);
   }
   const std::vector<int32_t> good = {101, 7592, 102};
-  const std::span<const int32_t> rows[] = {good};
+  const TokenRow rows[] = {good};
   EXPECT_EQ(executor->Run(rows, std::span(vector).first(10)).code(), absl::StatusCode::kInternal);
   EXPECT_TRUE(executor->Run(rows, vector).ok());
 }
@@ -92,7 +92,7 @@ TEST_F(TorchExecutorTest, ModelOfAnotherDimensionIsAnError) {
   ASSERT_TRUE(model.ok());
   std::vector<float> vector(100);
   const std::vector<int32_t> good = {101, 7592, 102};
-  const std::span<const int32_t> rows[] = {good};
+  const TokenRow rows[] = {good};
   EXPECT_EQ((*model)->MakeExecutor()->Run(rows, vector).code(), absl::StatusCode::kInternal);
 }
 

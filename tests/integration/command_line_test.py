@@ -77,6 +77,26 @@ class CommandLineTest(unittest.TestCase):
         self.assertEqual((gone.returncode, "NOT_FOUND" in gone.stderr), (1, True))
         self.assertEqual(gone.stdout, "")
 
+    def test_recall(self):
+        name = self.collection(metric="l2")
+        self.ok("load", name, "-", stdin=self.jsonl(self.points(120)))
+        row = self.rows("collection", "recall", name, "-k", 5, "--samples", 80)[0]
+        self.assertEqual((row["id"], row["recall"]["recall"], row["recall"]["samples"]), (name, 1, 80))
+        self.assertEqual(row["recall"]["source"], "stored_documents")
+        self.assertEqual([shard["recall"] for shard in row["shards"]], [1] * len(row["shards"]))
+        self.assertRegex(self.ok("collection", "recall", name), r"recall +1\.000 \(0\.9\d\d to 1\.000\), 120 searches")
+        few = self.ok("collection", "recall", name, "--queries", "-", "--filter", "n < 30", stdin="[1, 2]\n\n[3, 4]\n")
+        self.assertRegex(few, r"not enough: 2 searches measured of the 50 it takes\n +of these +1\.000")
+        for queries, message in (("[1, 2\n", "is no JSON array"), ("", "holds no queries"), ('["a"]\n', "line 1")):
+            wrong = self.vecino("collection", "recall", name, "--queries", "-", stdin=queries)
+            self.assertEqual(wrong.returncode, 2, queries)
+            self.assertIn(message, wrong.stderr)
+        wrong = self.vecino("collection", "recall", name, "--queries", "-", stdin="some text\n")
+        self.assertEqual((wrong.returncode, "FAILED_PRECONDITION" in wrong.stderr), (1, True))
+        stats = self.rows("collection", "stats", name)[0]
+        self.assertIn("by_kind", stats["recall"])
+        self.assertRegex(self.ok("collection", "stats", name), r"recall +not enough: \d+ search(es)? measured of the 50")
+
     def test_index_kinds_and_their_parameters(self):
         for kind, options in [("auto", ["--recall", ".9", "--no-graph"]), ("flat", []), ("ivf-flat", ["--nlist", 8]),
                               ("ivf-sq8", ["--nprobe", 3]), ("ivf-pq", ["--pq-m", 2, "--pq-bits", 6]),
@@ -91,7 +111,7 @@ class CommandLineTest(unittest.TestCase):
                 stored = shown["recall_target"] if key == "recall" else shown["index_parameters"][key]
                 self.assertEqual(stored, float(value))
             self.ok("load", name, "-", stdin=self.jsonl([{"id": f"p{i}", "vector": [i, 1, 2, 3]} for i in range(50)]))
-            for effort in [[], ["--recall", ".99"], ["--exact"], ["--nprobe", 4, "--rerank", 20], ["--ef", 30]]:
+            for effort in [[], ["--recall", ".99"], ["--exact"], ["--nprobe", 4, "--index-rerank", 20], ["--ef", 30]]:
                 found = self.rows("search", name, "--id", "p7", "-k", 3, *effort)
                 self.assertEqual(len(found), 3, (kind, effort))
         self.assertFalse(self.rows("collection", "show", "kind-auto")[0]["index_parameters"]["graph"])
@@ -112,7 +132,10 @@ class CommandLineTest(unittest.TestCase):
         estimate = self.rows("collection", "retrain", name, "--dry-run")[0]["estimate"]
         self.assertEqual(estimate["rows"], 400)
         self.assertEqual(self.rows("operation", "list", name), [])
-        self.assertRegex(self.ok("collection", "retrain", name, "--wait"), r"retrained worked-on: 2 shards in ")
+        retrained = self.ok("collection", "retrain", name, "--wait", "--min-recall", "0.5")
+        self.assertRegex(retrained, r"retrained worked-on: 2 shards in ")
+        self.assertRegex(retrained, r"shard 1: not needed; its \d+ rows are compared one by one, which is exact")
+        self.assertEqual(self.vecino("collection", "retrain", name, "--min-recall", "1.5").returncode, 2)
         self.assertRegex(self.ok("collection", "compact", name, "--wait", "--shards", "1"), r": 1 shards in ")
         started = self.rows("collection", "compact", name)[0]
         done = self.rows("collection", "compact", name, "--wait")[0]

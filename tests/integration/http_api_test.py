@@ -124,6 +124,10 @@ class HttpApiTest(unittest.TestCase):
         self.same("CollectionService/GetCollection", {"name": "collections/c"})
         self.same("CollectionService/ListCollections", {})
         self.same("CollectionService/GetCollectionStats", {"name": "collections/c"})
+        given = {"name": "collections/c", "vectors": [{"values": [1, 0.5, 0.3]}, {"values": [0, 1, 1]}], "topK": 2}
+        for times in ("searchTime", "exactTime"):
+            self.assertRegex(self.ok("CollectionService/EvaluateRecall", given)[times], r"^[\d.]+s$")
+        self.same("CollectionService/EvaluateRecall", {**given, "topK": 0})
         self.same("CollectionService/CompactIndex", {"name": "collections/c", "validateOnly": True})
         self.same("EmbeddingService/ListModels", {})
         for method, body in (

@@ -55,6 +55,20 @@ TEST(MetricsTest, CallbacksAreReadWhenAskedAndDropped) {
   EXPECT_THAT(metrics->Expose(), Not(HasSubstr("vecino_g")));
 }
 
+TEST(MetricsTest, AFamilyHasTheSeriesThereAreNow) {
+  const auto metrics = Metrics::Create();
+  Metrics::Series series;
+  metrics->gauges("vecino_f", "F.", [&] { return series; });
+  EXPECT_THAT(metrics->Expose(), Not(HasSubstr("vecino_f")));
+  series = {{{{"c", "a"}}, 1}, {{{"c", "b\""}}, 0.5}};
+  EXPECT_THAT(metrics->Expose(), HasSubstr("# HELP vecino_f F.\n# TYPE vecino_f gauge\n"
+                                           "vecino_f{c=\"a\"} 1\nvecino_f{c=\"b\\\"\"} 0.5\n"));
+  series.pop_back();
+  EXPECT_THAT(metrics->Expose(), Not(HasSubstr("c=\"b")));
+  metrics->RemoveCallbacks();
+  EXPECT_THAT(metrics->Expose(), Not(HasSubstr("vecino_f")));
+}
+
 TEST(MetricsTest, ManyThreads) {
   const auto metrics = Metrics::Create();
   std::vector<std::thread> threads;

@@ -37,7 +37,13 @@ TEST(CollectionRecordTest, RoundTrips) {
   plain.index = {.kind = StoredIndexKind::kAuto};
   CollectionRecord some = FullRecord();
   some.index = {.kind = StoredIndexKind::kIvfPq, .recall_millionths = 1, .pq_m = 8};
-  for (const CollectionRecord& record : {FullRecord(), without_model, plain, some}) {
+  CollectionRecord chunked = some;
+  chunked.chunk_tokens = 256;
+  CollectionRecord overlapping = plain;
+  overlapping.chunk_tokens = 16;
+  overlapping.chunk_overlap = 7;
+  for (const CollectionRecord& record :
+       {FullRecord(), without_model, plain, some, chunked, overlapping}) {
     const auto decoded = DecodeCollectionRecord(EncodeCollectionRecord(record));
     ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
     EXPECT_EQ(decoded->uid, record.uid);
@@ -49,6 +55,8 @@ TEST(CollectionRecordTest, RoundTrips) {
     EXPECT_EQ(decoded->model, record.model);
     EXPECT_EQ(decoded->model_hash, record.model_hash);
     EXPECT_EQ(decoded->create_time_us, record.create_time_us);
+    EXPECT_EQ(decoded->chunk_tokens, record.chunk_tokens);
+    EXPECT_EQ(decoded->chunk_overlap, record.chunk_overlap);
   }
 }
 

@@ -93,6 +93,11 @@ TEST_F(FormatDocumentTest, ExampleIsWhatAStoreHolds) {
   const auto dropped = store_->AddCollection(MakeRecord("gone"));
   ASSERT_OK(dropped);
   ASSERT_OK(store_->DropCollection(*dropped));
+  CollectionRecord other = record;
+  other.model_hash = "cd";
+  const auto hidden =
+      store_->AddMigration({.uid = *uid, .last_range = 1, .other = other, .bytes = "G"}, "N");
+  ASSERT_OK(hidden);
   store_.reset();
 
   Rows stored;
@@ -122,8 +127,8 @@ TEST_F(FormatDocumentTest, ExampleDecodesToWhatTheDocumentSays) {
     EXPECT_TRUE(found != rows.end()) << FamilyLabel(family) << " " << ToHex(key);
     return found == rows.end() ? std::string() : found->second;
   };
-  EXPECT_EQ(*DecodeFormat(value(Family::kMeta, "format")), 2u);
-  EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kNextUid))), 3u);
+  EXPECT_EQ(*DecodeFormat(value(Family::kMeta, "format")), 3u);
+  EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kNextUid))), 4u);
   EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kOpenings))), 1u);
   EXPECT_EQ(*DecodeNumber(value(Family::kMeta, MetaKey(MetaKind::kShardState, 1, 0))), 4u);
   EXPECT_TRUE(CheckExpiry(value(Family::kMeta, ExpiryKey(1, 0, 3'000'000, 4))).ok());

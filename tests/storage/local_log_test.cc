@@ -268,7 +268,7 @@ TEST_F(LocalLogTest, DamagedRowsAreDataLossNamingTheKey) {
   Close();
   {
     const auto raw = OpenRaw();
-    ASSERT_TRUE(raw->db->Put({}, (*raw)[Family::kDocuments], SequenceKey(uid_, 0, 1), "\x03").ok());
+    ASSERT_TRUE(raw->db->Put({}, (*raw)[Family::kDocuments], SequenceKey(uid_, 0, 1), "\x04").ok());
     ASSERT_TRUE(raw->db->Delete({}, (*raw)[Family::kVectors], SequenceKey(uid_, 0, 2)).ok());
     ASSERT_TRUE(raw->db->Put({}, (*raw)[Family::kIds], IdKey(uid_, 0, "a"), "").ok());
   }
@@ -278,7 +278,7 @@ TEST_F(LocalLogTest, DamagedRowsAreDataLossNamingTheKey) {
   EXPECT_EQ(document.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(document.message(),
               HasSubstr("column family documents, key 010000000100000000000000000001: value has "
-                        "version 3"));
+                        "version 4"));
   const absl::Status vector =
       log_->GetDocuments(std::vector<uint64_t>{2}, {.vector = true}).status();
   EXPECT_EQ(vector.code(), absl::StatusCode::kDataLoss);
@@ -334,6 +334,52 @@ TEST_F(LocalLogTest, ManifestIsReplacedAndMayHoldAnyBytes) {
   EXPECT_EQ(*log_->GetManifest(), bytes);
   Reopen();
   EXPECT_EQ(*log_->GetManifest(), bytes);
+}
+
+TEST_F(LocalLogTest, DocumentsOfSeveralPassages) {
+  CollectionRecord record = MakeRecord("chunked");
+  record.chunk_tokens = 64;
+  const auto uid = store_->AddCollection(record);
+  ASSERT_OK(uid);
+  std::vector<float> vectors;
+  for (uint64_t i = 1; i <= 3; ++i) {
+    const std::vector<float> one = MakeVector(i);
+    vectors.insert(vectors.end(), one.begin(), one.end());
+  }
+  Mutation put;
+  put.sequence = 1;
+  put.id = "a";
+  put.document.text = "One. Two. Three.";
+  put.document.vector = vectors;
+  put.document.passages = {{0, 5}, {5, 10}, {10, 16}};
+  // Elsewhere a document has one.
+  EXPECT_EQ(Append({put}).code(), absl::StatusCode::kInvalidArgument);
+  for (const bool reopened : {false, true}) {
+    if (reopened) Reopen();
+    const auto log = store_->OpenShard(*uid, 0, kDimension);
+    ASSERT_OK(log);
+    if (!reopened) {
+      Mutation wrong = put;
+      wrong.document.passages.pop_back();
+      EXPECT_EQ((*log)->Append(std::vector{wrong}).code(), absl::StatusCode::kInvalidArgument);
+      ASSERT_OK((*log)->Append(std::vector{put}));
+    }
+    const uint64_t sequence = 1;
+    const auto read = (*log)->GetDocuments({&sequence, 1}, {.vector = true});
+    ASSERT_OK(read);
+    EXPECT_EQ(read->front()->vector, vectors);
+    EXPECT_EQ(read->front()->passages, put.document.passages);
+    size_t floats = 0;
+    ASSERT_OK((*log)->ScanVectors(0, 9, [&](uint64_t, std::span<const float> vector) {
+      floats += vector.size();
+      return absl::OkStatus();
+    }));
+    ASSERT_OK((*log)->ReplayChanges(0, [&](const Change&, std::span<const float> vector) {
+      floats += vector.size();
+      return absl::OkStatus();
+    }));
+    EXPECT_EQ(floats, 2 * vectors.size());
+  }
 }
 
 }  // namespace

@@ -75,21 +75,95 @@ TEST(RecordsTest, VersionTwoOnlyWhereItIsNeeded) {
   EXPECT_EQ(DecodeDocument(lying, {}, &decoded).code(), absl::StatusCode::kDataLoss);
 }
 
+Document SplitDocument() {
+  Document document = FullDocument();
+  document.text = "One. Two. Three.";
+  document.vector = {1, 2, 3, 4, 5, 6};
+  document.passages = {{0, 10}, {5, 15}, {10, 16}};
+  return document;
+}
+
+TEST(RecordsTest, DocumentsWithPassages) {
+  const Document document = SplitDocument();
+  const std::string bytes = EncodeDocument("id", document);
+  EXPECT_EQ(bytes[0], 3);
+  Document decoded;
+  ASSERT_TRUE(DecodeDocument(bytes, {.text = false, .passages = true}, &decoded).ok());
+  EXPECT_EQ(decoded.passages, document.passages);
+  EXPECT_TRUE(decoded.text.empty());
+  ASSERT_TRUE(DecodeDocument(bytes, {.vector = true}, &decoded).ok());
+  EXPECT_EQ(decoded.passages, document.passages);
+  ASSERT_TRUE(DecodeDocument(bytes, {}, &decoded).ok());
+  EXPECT_TRUE(decoded.passages.empty());
+  // One passage is the whole text, and is not stored.
+  Document whole = document;
+  whole.passages = {{0, 16}};
+  Document plain = document;
+  plain.passages.clear();
+  EXPECT_EQ(EncodeDocument("id", whole), EncodeDocument("id", plain));
+  ASSERT_TRUE(DecodeDocument(EncodeDocument("id", whole), {.passages = true}, &decoded).ok());
+  EXPECT_EQ(decoded.passages, whole.passages);
+  Document none = plain;
+  none.vector.clear();
+  ASSERT_TRUE(DecodeDocument(EncodeDocument("id", none), {.passages = true}, &decoded).ok());
+  EXPECT_TRUE(decoded.passages.empty());
+  // Beyond the text, out of order, or said by a version that cannot.
+  for (const std::vector<Passage>& wrong :
+       {std::vector<Passage>{{0, 10}, {5, 17}}, {{0, 10}, {0, 16}}, {{0, 10}, {5, 10}}}) {
+    Document bad = document;
+    bad.passages = wrong;
+    EXPECT_EQ(DecodeDocument(EncodeDocument("id", bad), {}, &decoded).code(),
+              absl::StatusCode::kDataLoss);
+  }
+  for (const char version : {'\x01', '\x02'}) {
+    std::string lying = bytes;
+    lying[0] = version;
+    EXPECT_EQ(DecodeDocument(lying, {}, &decoded).code(), absl::StatusCode::kDataLoss);
+  }
+  std::string lying = EncodeDocument("id", plain);
+  lying[0] = 3;
+  EXPECT_EQ(DecodeDocument(lying, {}, &decoded).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(RecordsTest, VectorsOfSeveralPassages) {
+  const std::vector<float> six = {1, 2, 3, 4, 5, 6};
+  std::vector<float> decoded;
+  const std::string bytes = EncodeVectors(six, 2);
+  ASSERT_TRUE(DecodeVectors(bytes, 3, 4, &decoded).ok());
+  EXPECT_EQ(decoded, six);
+  // Of one they are what they always were.
+  EXPECT_EQ(EncodeVectors(six, 1), EncodeVector(six));
+  ASSERT_TRUE(DecodeVectors(EncodeVector(six), 6, 1, &decoded).ok());
+  EXPECT_EQ(decoded, six);
+  const auto refused = [&](const std::string& value, size_t dimension, size_t most) {
+    return DecodeVectors(value, dimension, most, &decoded).code() == absl::StatusCode::kDataLoss;
+  };
+  EXPECT_TRUE(refused(bytes, 3, 1));              // more than it may have
+  EXPECT_TRUE(refused(bytes, 4, 4));              // half a row
+  EXPECT_TRUE(refused(bytes, 6, 4));              // one row in the version of several
+  EXPECT_TRUE(refused(EncodeVector(six), 3, 4));  // several in the version of one
+  EXPECT_TRUE(refused(EncodeVectors({}, 2), 3, 4));
+  EXPECT_TRUE(refused("", 3, 4));
+}
+
 // No damage may crash, read outside the bytes (the sanitizers watch) or pass for another type.
 TEST(RecordsTest, CutAndFlippedValuesNeverCrash) {
   std::mt19937 random(1);
   const std::vector<float> vector = {1, 2, 3};
   for (const std::string& whole :
        {EncodeDocument("id", FullDocument()), EncodeDocument("id", ExpiringDocument()),
-        EncodeVector(vector), EncodeIdEntry({77, 5}), EncodeIdEntry({77, 5, 12}),
+        EncodeDocument("id", SplitDocument()), EncodeVectors(vector, 3), EncodeVector(vector),
+        EncodeIdEntry({77, 5}), EncodeIdEntry({77, 5, 12}),
         EncodeChange({Mutation::Kind::kDelete, 300, "id"}), EncodeNumber(300)}) {
     for (int i = 0; i < 2000; ++i) {
       std::string bytes = whole.substr(0, random() % (whole.size() + 1));
       if (!bytes.empty()) bytes[random() % bytes.size()] ^= static_cast<char>(1 << (random() % 8));
       Document document;
-      std::vector<float> floats(3);
+      std::vector<float> floats(3), three(3);
       for (const absl::Status& status :
-           {DecodeDocument(bytes, {}, &document), DecodeVector(bytes, std::span<float>(floats)),
+           {DecodeDocument(bytes, {}, &document),
+            DecodeDocument(bytes, {.passages = true}, &document),
+            DecodeVectors(bytes, 1, 4, &floats), DecodeVector(bytes, std::span<float>(three)),
             DecodeIdEntry(bytes).status(), DecodeChange(bytes).status(),
             DecodeNumber(bytes).status()}) {
         EXPECT_TRUE(status.ok() || status.code() == absl::StatusCode::kDataLoss);

@@ -104,11 +104,13 @@ CollectionStats SomeStats() {
   stats.live_documents = 1'500;
   stats.segments = 4;
   stats.segment_bytes = 4'096;
+  stats.field_bytes = 3'072;
   stats.memory = {
       .codes = 1'024, .rounded = 1'024, .vectors = 1'024, .labels = 1'024, .mapped = 2'048};
   ShardStats& trained = stats.shards.emplace_back();
   trained.live_documents = 1'500;
   trained.segments = 4;
+  trained.field_bytes = 3'072;
   trained.segment_stats = {{.kind = "IVF+GRAPH", .rows = 1'000, .generation = 3},
                            {.kind = "FLAT", .rows = 100},
                            {.kind = "FLAT", .rows = 100}};
@@ -118,9 +120,58 @@ CollectionStats SomeStats() {
                         .nlist = 64,
                         .nprobe = 9,
                         .imbalance = 1.333};
+  trained.drift = {{.name = "growth", .value = 2.63, .limit = 2.5, .due = true},
+                   {.name = "deleted_share", .value = 0, .limit = 0.2},
+                   {.name = "recall", .value = 0, .limit = 0}};
   trained.last_choice = "trained 64 lists: grown\x1b";
+  trained.recall.live = RecallEstimate{.recall = 0.953,
+                                       .lower = 0.941,
+                                       .upper = 0.962,
+                                       .samples = 1'000,
+                                       .enough = true,
+                                       .source = "live",
+                                       .recall_target = 0.95,
+                                       .newest_sample_time = std::chrono::system_clock::now()};
+  stats.recall.live = trained.recall.live;
+  RecallEstimate few = *stats.recall.live;
+  few.samples = 49;
+  few.enough = false;
+  stats.recall.stored_documents = few;
+  few.min_k = 2;
+  few.max_k = 10;
+  few.above_share = 0.001;
+  few.up_to_share = 0.01;
+  stats.recall.by_kind = {few, *stats.recall.live};
+  stats.recall.by_kind[1].min_k = stats.recall.by_kind[1].max_k = 1;
+  stats.recall.by_kind[1].above_share = 0.5;
   stats.shards.emplace_back().shard = 1;
   return stats;
+}
+
+TEST(StatsTest, RecallForPeople) {
+  std::ostringstream out;
+  PrintStats(out, "notes", SomeStats(), 0);
+  EXPECT_THAT(out.str(),
+              ::testing::ContainsRegex(
+                  "  recall        0\\.953 \\(0\\.941 to 0\\.962\\), 1,000 searches, the "
+                  "latest .* ago; the target is 0\\.950\n"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("    of stored documents not enough: 49 searches "
+                                              "measured of the 50 it takes\n"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex(" 2 to 10 +0\\.1% to 1% +49  not enough"));
+  EXPECT_THAT(out.str(),
+              ::testing::ContainsRegex(" 1 +50% to 100% +1,000  0\\.953 \\(0\\.941 to 0\\.962\\)"));
+  std::ostringstream without;
+  PrintStats(without, "notes", {}, 0);
+  EXPECT_THAT(without.str(), ::testing::HasSubstr("  recall        not enough: 0 searches"));
+}
+
+TEST(StatsTest, RecallForPrograms) {
+  const Json json = StatsJson("notes", SomeStats())["recall"];
+  EXPECT_EQ(json["live"]["recall"], 0.953);
+  EXPECT_EQ(json["live"]["samples"], 1'000);
+  EXPECT_EQ(json["stored_documents"]["enough"], false);
+  EXPECT_EQ(json["by_kind"][0]["max_k"], 10);
+  EXPECT_EQ(StatsJson("notes", {})["recall"], (Json{{"by_kind", Json::array()}}));
 }
 
 TEST(StatsTest, ForPeople) {
@@ -128,20 +179,26 @@ TEST(StatsTest, ForPeople) {
   PrintStats(out, "notes", SomeStats(), 0);
   EXPECT_THAT(out.str(),
               ::testing::HasSubstr("  segments      4, 4.0 KiB\n    codes       1.0 KiB\n"));
-  EXPECT_THAT(out.str(), ::testing::HasSubstr("mapped files 2.0 KiB\n"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("mapped files 2.0 KiB\n  fields        3.0 KiB\n"));
   EXPECT_THAT(out.str(), ::testing::ContainsRegex(
-                             " 0 +1,500 .* 3 +1,400 +64 +9 +1\\.33 +2 FLAT, IVF.GRAPH\n"));
-  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 .* - +- +- +- +- *\n"));
+                             " 0 +1,500 .* 3 +1,400 +64 +9 +1\\.33 +0\\.953 +2 FLAT, IVF.GRAPH\n"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 .* - +- +- +- +- +- *\n"));
+  EXPECT_THAT(out.str(),
+              ::testing::ContainsRegex("\n +0 +2\\.63 of 2\\.5! +- +- +- +0 of 0\\.2 +- *\n"));
   EXPECT_THAT(out.str(), ::testing::EndsWith("  shard 0: trained 64 lists: grown \n"));
 }
 
 TEST(StatsTest, ForPrograms) {
   const Json json = StatsJson("notes", SomeStats());
   EXPECT_EQ(json["segment_memory"]["mapped_bytes"], 2'048);
+  EXPECT_EQ(json["field_bytes"], 3'072);
+  EXPECT_EQ(json["shards"][0]["field_bytes"], 3'072);
   EXPECT_EQ(json["shards"][0]["segment_stats"][0]["kind"], "IVF+GRAPH");
   EXPECT_EQ(json["shards"][0]["generation"]["nprobe"], 9);
   EXPECT_EQ(json["shards"][0]["generation"]["calibrated_rows"], 1'500);
   EXPECT_FALSE(json["shards"][1].contains("generation"));
+  EXPECT_EQ(json["shards"][0]["drift"][0]["name"], "growth");
+  EXPECT_EQ(json["shards"][0]["drift"][0]["due"], true);
 }
 
 TEST(OperationTextTest, StatesAndProgress) {
@@ -167,6 +224,31 @@ TEST(OperationTextTest, StatesAndProgress) {
   EXPECT_FALSE(OperationJson(operation).contains("error"));
   operation.estimate = {.rows = 5, .duration = std::chrono::milliseconds(2'500)};
   EXPECT_EQ(OperationJson(operation)["estimate"]["seconds"], 2.5);
+}
+
+TEST(OperationTextTest, RetrainsTellTheirFigures) {
+  Operation operation{
+      .id = "7",
+      .collection = "c",
+      .shards = {{.shard = 0, .stage = "catching up", .rows_done = 301, .rows_total = 1'204},
+                 {.shard = 1,
+                  .stage = "validating",
+                  .recall_before = 0.941,
+                  .recall_after = 0.968,
+                  .rows_scanned_before = 10'312,
+                  .rows_scanned_after = 9'204}}};
+  EXPECT_EQ(
+      OperationProgress(operation),
+      "0 of 2 shards, 0 catching up 1,204 25%, 1 validating (recall old 0.941 new 0.968, rows "
+      "compared old 10,312 new 9,204)");
+  EXPECT_EQ(OutcomeFigures(operation.shards[0]), "");
+  operation.shards[1].outcome = "rejected";
+  operation.shards[1].reason = "worse";
+  const Json json = OperationJson(operation);
+  EXPECT_EQ(json["shards"][1]["outcome"], "rejected");
+  EXPECT_EQ(json["shards"][1]["reason"], "worse");
+  EXPECT_EQ(json["shards"][1]["recall_after"], 0.968);
+  EXPECT_FALSE(json["shards"][0].contains("outcome"));
 }
 
 TEST(ProgressTest, BarWithPercentRateAndTimeLeft) {

@@ -1,4 +1,5 @@
-module vecino.test/conformance
+// The module that the .proto files name in go_package, so that their stubs are a package of it.
+module github.com/vecino/vecino/gen/go
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-// SCENARIO.md in Go: grpc-go, stubs of protoc-gen-go and protoc-gen-go-grpc in ./vecinov1.
+// SCENARIO.md in Go: grpc-go, stubs of protoc-gen-go and protoc-gen-go-grpc in ./vecino/v1.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	pb "vecino.test/conformance/vecinov1"
+	pb "github.com/vecino/vecino/gen/go/vecino/v1"
 )
 
 const points = "collections/points"

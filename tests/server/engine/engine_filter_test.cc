@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -188,6 +189,69 @@ TEST_F(EngineFilterTest, ErrorsNameFilterAndColumn) {
   EXPECT_EQ(FieldOf(engine_->Search("c", request, {}).status()), "filter");
   EXPECT_EQ(FieldOf(engine_->List("c", {}, 10, kNoLimit, {}, "x y").status()), "filter");
   EXPECT_EQ(FieldOf(engine_->Count("c", "a = \"\xff\"").status()), "filter");
+}
+
+TEST_F(EngineFilterTest, ABadFilterIsRefusedBeforeAnythingIsEmbedded) {
+  Create("t", 2, Metric::kL2, "fake");
+  DocumentWrite write = Text("a", "text");
+  write.document.metadata = R"({"year":2020})";
+  Upsert("t", {write});
+  const int64_t before = encoder_.embedded;
+  for (const std::string filter : {"year >", "year = \"2020\"", "a = \"\xff\""}) {
+    SearchRequest text{.query = TextQuery{"query"}};
+    text.filter = filter;
+    EXPECT_EQ(FieldOf(engine_->Search("t", text, {}).status()), "filter") << filter;
+    SearchRequest sum{.query = ExpressionQuery{.terms = {{.term = TextQuery{"query"}}}}};
+    sum.filter = filter;
+    EXPECT_EQ(FieldOf(engine_->Search("t", sum, {}).status()), "filter") << filter;
+    SearchRequest both{.query = HybridQuery{.dense = TextQuery{"query"}, .words = "query"}};
+    both.filter = filter;
+    EXPECT_EQ(FieldOf(engine_->Search("t", both, {}).status()), "filter") << filter;
+    const std::vector<SearchRequest> requests = {text, sum};
+    const auto batch = engine_->SearchBatch("t", requests, kNoLimit, {});
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    for (const auto& one : *batch) EXPECT_EQ(FieldOf(one.status()), "filter") << filter;
+  }
+  EXPECT_EQ(encoder_.embedded, before);
+  SearchRequest good{.query = TextQuery{"query"}};
+  good.filter = "year = 2020";
+  EXPECT_EQ(Find("t", good).size(), 1u);
+  EXPECT_EQ(encoder_.embedded, before + 1);
+  // Beside a bad one in a batch, too.
+  SearchRequest bad = good;
+  bad.filter = "(";
+  const auto batch = engine_->SearchBatch("t", std::vector<SearchRequest>{bad, good}, kNoLimit, {});
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_EQ(FieldOf((*batch)[0].status()), "filter");
+  EXPECT_TRUE((*batch)[1].ok());
+  EXPECT_EQ(encoder_.embedded, before + 2);
+}
+
+// A search that found fewer than top_k has found all when those that are left have no vector or
+// have expired.
+TEST_F(EngineFilterTest, OnlyWhatASearchCanFindIsLookedForAgain) {
+  std::atomic<int64_t> now_us = 1'700'000'000'000'000;
+  options_.clock = [&] { return absl::FromUnixMicros(now_us); };
+  Reopen();
+  Create("v", 1, Metric::kL2, "");
+  std::vector<DocumentWrite> writes;
+  for (int i = 0; i < 300; ++i) {
+    DocumentWrite write = Vector(std::to_string(i), std::vector<float>(kDimension, 1));
+    if (i >= 10 && i < 20) write.document.vector.clear();
+    if (i >= 20 && i < 30) write.ttl_us = 1'000'000;
+    write.document.metadata = i < 30 ? R"({"a":true})" : R"({"a":false})";
+    writes.push_back(std::move(write));
+  }
+  Upsert("v", std::move(writes));
+  SearchRequest request{.query = VectorQuery{std::vector<float>(kDimension)}, .top_k = 25};
+  request.filter = "a = true";
+  EXPECT_EQ(Find("v", request).size(), 20u);
+  EXPECT_EQ(*engine_->Count("v", request.filter), 30);
+  EXPECT_EQ(metrics_.Value("vecino_search_filter_rescans_total"), 0);
+  now_us += 2'000'000;
+  EXPECT_EQ(Find("v", request).size(), 10u);
+  EXPECT_EQ(metrics_.Value("vecino_search_filter_rescans_total"), 0);
+  engine_.reset();  // before the clock
 }
 
 TEST_F(EngineFilterTest, CountsValues) {

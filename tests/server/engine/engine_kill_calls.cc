@@ -22,8 +22,9 @@ constexpr std::array<const char*, kFileKinds> kFileNames = {"generation", "segme
 constexpr std::array<const char*, kFileCalls> kCallNames = {"open", "write", "fsync", "rename",
                                                             "remove"};
 constexpr std::array<const char*, kSteps - kMakeFolder> kOtherNames = {
-    "mkdir",       "fsync folder", "remove folder", "Append",
-    "PutManifest", "TrimChanges",  "AddCollection", "DropCollection"};
+    "mkdir",       "fsync folder",  "remove folder",  "Append",   "PutManifest",
+    "TrimChanges", "AddCollection", "DropCollection", "training", "encoding",
+    "catching up", "calibrating",   "validating",     "published"};
 
 std::string root;  // ends with a slash
 StepCounts* counts = nullptr;
@@ -88,6 +89,13 @@ std::string StepName(int step) {
   if (step >= kMakeFolder) return kOtherNames[static_cast<size_t>(step - kMakeFolder)];
   return absl::StrCat(kCallNames[static_cast<size_t>(step % kFileCalls)], " ",
                       kFileNames[static_cast<size_t>(step / kFileCalls)]);
+}
+
+int StepOfStage(std::string_view stage) {
+  for (int step = kFirstStage; step < kSteps; ++step) {
+    if (stage == kOtherNames[static_cast<size_t>(step - kMakeFolder)]) return step;
+  }
+  return -1;
 }
 
 std::string Describe(const KillPoint& killed) {

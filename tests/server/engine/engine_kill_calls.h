@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <string>
+#include <string_view>
 
 namespace vecino::engine {
 
@@ -22,8 +23,17 @@ enum OtherStep {
   kTrimChanges,
   kAddCollection,
   kDropCollection,
+  kTraining,  // from here on: the beginning of a retrain's stage, and each of its pauses
+  kEncoding,
+  kCatchingUp,
+  kCalibrating,
+  kValidating,
+  kPublished,
   kSteps
 };
+inline constexpr int kFirstStage = kTraining;
+// -1: none of these.
+int StepOfStage(std::string_view stage);
 std::string StepName(int step);  // "rename segment", "PutManifest"
 
 enum class Moment { kBefore, kHalf, kAfter };  // kHalf: half of the bytes are written

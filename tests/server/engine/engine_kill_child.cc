@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <functional>
@@ -76,6 +77,18 @@ class Child {
     options_.maintenance.graph_rows = 300;
     options_.maintenance.graph_max_dead_share = 0.2;
     options_.maintenance.graph_quiet = absl::ZeroDuration();
+    // Of so few rows recall says little; what is rejected is not tried here.
+    options_.maintenance.gate_target_slack = options_.maintenance.gate_first_slack = 1;
+    options_.maintenance.gate_recall_loss = 1;
+    options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
+    options_.hooks.at = [this](std::string_view stage) {
+      WatchedStep(StepOfStage(stage)).After();
+      if (stage != "encoding") return;
+      const absl::Time patience = absl::Now() + absl::Seconds(5);
+      while (written_ < hold_until_ && absl::Now() < patience) {
+        absl::SleepFor(absl::Microseconds(100));
+      }
+    };
   }
 
   // Works through the batches up to `to`. A run that follows a kill compares first.
@@ -100,6 +113,7 @@ class Child {
       state_.Apply(batch);
       Tell(Note::kDone, state_.next - 1);
     }
+    hold_until_ = 0;
     Check();
     Settle();
     Check();
@@ -136,7 +150,15 @@ class Child {
       case Batch::kDrop:
         return expect(engine_->DeleteCollection(name, ""));
       case Batch::kSettle:
+        hold_until_ = 0;
         return Settle();
+      case Batch::kRetrainBeside: {
+        hold_until_ = written_ + 2 * kKillTail;
+        const auto started = engine_->StartOperation(name, Operation::Type::kRetrain, {});
+        expect(started.status());
+        beside_ = started->id;
+        return;
+      }
       case Batch::kRetrain:
       case Batch::kCompact: {
         const auto type =
@@ -159,6 +181,7 @@ class Child {
         auto written = engine_->Upsert(name, std::move(writes), Truncate::kAuto, {});
         expect(written.status());
         results = *std::move(written);
+        written_ += static_cast<int>(results.size());
         break;
       }
       case Batch::kDelete: {
@@ -318,6 +341,13 @@ class Child {
   }
 
   std::string Unsettled() {
+    if (!beside_.empty()) {
+      const auto operation = engine_->GetOperation(kNames[0], beside_);
+      if (!operation.ok()) Fail(operation.status().ToString());
+      if (!operation->done) return "a retrain runs";
+      if (!operation->status.ok()) Fail(operation->status.ToString());
+      beside_.clear();
+    }
     for (const CollectionInfo& info : engine_->ListCollections()) {
       const auto stats = engine_->GetCollectionStats(info.spec.id);
       if (!stats.ok()) Fail(stats.status().ToString());
@@ -376,6 +406,9 @@ class Child {
                         absl::StrJoin(there, " "));
   }
 
+  std::atomic<int> written_ = 0;     // documents
+  std::atomic<int> hold_until_ = 0;  // so many are
+  std::string beside_;               // operation of a kRetrainBeside
   const std::string folder_;
   const std::vector<Batch>& batches_;
   State state_;

@@ -17,7 +17,8 @@ inline constexpr int kKillCollections = 2;
 
 // One call of the engine.
 struct Batch {
-  enum Type { kCreate, kPut, kDelete, kRetrain, kCompact, kSettle, kDrop };
+  // kRetrainBeside: the retrain is held at its encoding until two tails' worth is written.
+  enum Type { kCreate, kPut, kDelete, kRetrain, kRetrainBeside, kCompact, kSettle, kDrop };
   Type type = kPut;
   int collection = 0;
   std::vector<int> ids;

@@ -44,6 +44,21 @@ class WatchedStore : public storage::Store {
     SetManifest({uid, shard}, *manifest);
     return std::make_unique<Log>(this, std::pair(uid, shard), *std::move(log));
   }
+  absl::StatusOr<uint32_t> AddMigration(storage::MigrationRecord record,
+                                        std::string_view manifest) override {
+    return store_->AddMigration(std::move(record), manifest);
+  }
+  absl::StatusOr<std::vector<storage::MigrationRecord>> ListMigrations() const override {
+    return store_->ListMigrations();
+  }
+  absl::Status PutMigration(uint32_t uid, std::string_view bytes) override {
+    return store_->PutMigration(uid, bytes);
+  }
+  absl::Status SwitchMigration(uint32_t uid, std::string_view bytes, std::string_view follower,
+                               std::span<const uint64_t> through) override {
+    return store_->SwitchMigration(uid, bytes, follower, through);
+  }
+  absl::Status EndMigration(uint32_t uid) override { return store_->EndMigration(uid); }
   absl::Status PutAlias(const storage::AliasRecord& record) override {
     return store_->PutAlias(record);
   }
@@ -120,6 +135,10 @@ class WatchedStore : public storage::Store {
     }
     absl::Status ReplayChanges(uint64_t after, const ChangeFn& fn) const override {
       return log_->ReplayChanges(after, fn);
+    }
+    absl::StatusOr<std::vector<storage::NamedChange>> ListChanges(uint64_t after,
+                                                                  size_t limit) const override {
+      return log_->ListChanges(after, limit);
     }
     absl::Status TrimChanges(uint64_t up_to) override {
       const WatchedStep step(kTrimChanges);

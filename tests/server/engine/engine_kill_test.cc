@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -90,6 +91,29 @@ class KillTest : public testing::TestWithParam<Case> {
     write(0, 5);
     first_run_ = static_cast<int>(batches_.size());
     for (int i = 0; i < 3; ++i) write(0, 10);
+  }
+
+  // Rows to train on, then a retrain with writes beside it, then some that a start goes on with.
+  void MakeStageBatches() {
+    int version = 0, id = 0;
+    const auto write = [&](int batches) {
+      for (int i = 0; i < batches; ++i) {
+        Batch batch{Batch::kPut, 0, {}, ++version};
+        for (int j = 0; j < 80; ++j) batch.ids.push_back(id++ % (kKillIds / 2));
+        std::sort(batch.ids.begin(), batch.ids.end());
+        batches_.push_back(batch);
+      }
+    };
+    batches_.push_back({Batch::kCreate, 0, {}, 0});
+    write(9);
+    batches_.push_back({Batch::kSettle, 0, {}, 0});
+    batches_.push_back({Batch::kRetrainBeside, 0, {}, 0});
+    write(5);
+    batches_.push_back({Batch::kSettle, 0, {}, 0});
+    first_run_ = static_cast<int>(batches_.size());
+    write(2);
+    batches_.push_back({Batch::kRetrain, 0, {}, 0});
+    write(1);
   }
 
   // True when it was killed at the point. Adds a failure when anything was wrong.
@@ -181,7 +205,7 @@ std::vector<KillPoint> EvenlySpread(const std::vector<KillPoint>& points, size_t
 // evenly spread over what was counted.
 std::vector<KillPoint> ChoosePoints(const StepCounts& counts, int wanted, bool all_ends) {
   std::vector<KillPoint> ends, between;
-  for (int step = 0; step < kSteps; ++step) {
+  for (int step = 0; step < kFirstStage; ++step) {
     const bool writes = step < kMakeFolder && step % kFileCalls == kWrite;
     for (int number = 1; number <= counts.steps[step]; ++number) {
       for (const Moment moment : {Moment::kBefore, Moment::kHalf, Moment::kAfter}) {
@@ -210,6 +234,7 @@ TEST_P(KillTest, AcknowledgedWritesStayAndNothingElseComes) {
   for (int step = 0; step < kSteps; ++step) {
     counts.steps[step] = shared_->counts.steps[step].load();
     const int kind = step < kMakeFolder ? step / kFileCalls : static_cast<int>(kSegment);
+    if (step >= kFirstStage) continue;
     if (!is_auto && kind != kSegment) continue;
     EXPECT_GT(counts.steps[step], 0) << StepName(step);
   }
@@ -255,6 +280,46 @@ TEST_P(KillTest, AcknowledgedWritesStayAndNothingElseComes) {
             << " points not reached, " << twice << " killed twice\n";
   EXPECT_LE(10 * not_reached, total);
   EXPECT_GE(twice, 2);
+}
+
+// In each stage of a retrain, with writes beside it that it has to catch up with: at its beginning,
+// its end and between. VECINO_KILL_STAGE_POINTS: how often in each.
+TEST_P(KillTest, EveryStageOfARetrain) {
+  if (GetParam().kind != IndexKind::kAuto) GTEST_SKIP() << "FAISS's kinds have one stage";
+  batches_.clear();
+  MakeStageBatches();
+  const char* const text = std::getenv("VECINO_KILL_STAGE_POINTS");
+  int wanted = kSanitized ? 3 : 20;
+  if (text != nullptr) {
+    ASSERT_TRUE(absl::SimpleAtoi(text, &wanted) && wanted > 0);
+  }
+  State state;
+  std::filesystem::remove_all(folder_);
+  std::filesystem::create_directories(folder_);
+  RunChild(&state, first_run_, {});
+  ASSERT_FALSE(HasFailure());
+  std::array<int, kSteps> counted;
+  for (int step = kFirstStage; step < kSteps; ++step) {
+    counted[static_cast<size_t>(step)] = shared_->counts.steps[step].load();
+    EXPECT_GT(counted[static_cast<size_t>(step)], 0) << StepName(step);
+  }
+  for (int step = kFirstStage; step < kSteps; ++step) {
+    const int count = counted[static_cast<size_t>(step)];
+    int killed = 0;
+    for (int i = 0; i < wanted; ++i) {
+      // Evenly over the calls, before and after in turns; a stage of few calls more than once.
+      const int number = wanted == 1 ? count : 1 + i * (count - 1) / (wanted - 1);
+      const KillPoint point{step, number, i % 2 == 0 ? Moment::kBefore : Moment::kAfter};
+      SCOPED_TRACE(Describe(point));
+      killed += KillAt(point, &state);
+      ASSERT_FALSE(HasFailure());
+      GoOn(&state);
+      ASSERT_FALSE(HasFailure());
+    }
+    std::cout << "  " << StepName(step) << ": killed " << killed << " times over " << count
+              << " calls\n";
+    EXPECT_GE(10 * killed, 9 * wanted) << StepName(step);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, KillTest,

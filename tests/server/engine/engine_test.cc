@@ -320,6 +320,8 @@ TEST_F(EngineTest, StatsAndGaugesAreExact) {
   EXPECT_EQ(shard.deleted_rows, 2);
   EXPECT_EQ(shard.segments, 0);
   EXPECT_GT(shard.tail_bytes, 0);
+  EXPECT_GT(shard.field_bytes, 0);
+  EXPECT_EQ(metrics_.Value("vecino_field_bytes"), static_cast<double>(shard.field_bytes));
   EXPECT_EQ(metrics_.Value("vecino_collections"), 1);
   EXPECT_EQ(metrics_.Value("vecino_documents"), 4);
   EXPECT_EQ(metrics_.Value("vecino_tail_rows"), 6);

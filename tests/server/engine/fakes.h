@@ -1,6 +1,7 @@
 // Stand-ins for the encoder and the metrics.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -18,7 +19,7 @@
 namespace vecino::engine {
 
 // Turns a text into a vector by a hash of it: the same text, the same vector. Queries and documents
-// alike.
+// alike. Models with another name than `fake` have vectors of their own.
 class FakeEncoder : public encoder::Encoder {
  public:
   explicit FakeEncoder(int dimension = 8) {
@@ -28,6 +29,14 @@ class FakeEncoder : public encoder::Encoder {
     info.max_tokens = 16;
     info.precision = "fp32";
     info.hash = "hash-1";
+    models.push_back(info);
+  }
+
+  void AddModel(const std::string& name, int dimension, const std::string& hash) {
+    encoder::ModelInfo info = models.front();
+    info.name = name;
+    info.dimension = dimension;
+    info.hash = hash;
     models.push_back(info);
   }
 
@@ -68,7 +77,37 @@ class FakeEncoder : public encoder::Encoder {
         result.status = absl::InvalidArgumentError("too long");
         continue;
       }
-      result.vector = VectorOf(text, options.dimensions > 0 ? options.dimensions : info->dimension);
+      const std::string seed = info->name == "fake"
+                                   ? std::string(text)
+                                   : absl::StrCat(info->name, "/", std::string(text));
+      result.vector = VectorOf(seed, options.dimensions > 0 ? options.dimensions : info->dimension);
+    }
+    return results;
+  }
+  // The score of a text is the share of the query's bytes that it begins with.
+  absl::StatusOr<std::vector<encoder::RerankResult>> Rerank(
+      std::string_view model, std::string_view query, std::span<const std::string_view> texts,
+      const encoder::RerankOptions& options) override {
+    const auto info = Model(model);
+    if (!info.ok()) return info.status();
+    if (!fail.ok()) return fail;
+    last_rerank = options;
+    last_query = std::string(query);
+    std::vector<encoder::RerankResult> results;
+    for (const std::string_view text : texts) {
+      encoder::RerankResult& result = results.emplace_back();
+      if (results.size() > rerank_in_time) {
+        result.status = absl::DeadlineExceededError("no time");
+        continue;
+      }
+      size_t same = 0;
+      while (same < std::min(text.size(), query.size()) && text[same] == query[same]) ++same;
+      result.score = static_cast<float>(same) / static_cast<float>(query.size());
+      result.token_count = static_cast<int>(text.size() + query.size());
+      result.truncated = result.token_count > info->max_tokens;
+      if (result.truncated && options.truncate == encoder::Truncate::kError) {
+        result.status = absl::InvalidArgumentError("too long");
+      }
     }
     return results;
   }
@@ -84,6 +123,9 @@ class FakeEncoder : public encoder::Encoder {
   std::vector<encoder::ModelInfo> models;
   absl::Status fail;
   std::function<void()> before_embed;
+  size_t rerank_in_time = static_cast<size_t>(-1);  // texts of a call that are scored
+  encoder::RerankOptions last_rerank;
+  std::string last_query;
   std::atomic<int64_t> embedded{0};
   std::atomic<encoder::Lane> last_lane{encoder::Lane::kBulk};
 };
@@ -110,13 +152,33 @@ class FakeMetrics : public Metrics {
                     std::function<double()> read) override {
     gauge(name, help, labels, std::move(read));
   }
-  void RemoveCallbacks() override { gauges_.clear(); }
+  void gauges(std::string_view name, std::string_view help, std::function<Series()> read) override {
+    std::lock_guard lock(mu_);
+    families_[std::string(name)] = std::move(read);
+  }
+  void RemoveCallbacks() override {
+    gauges_.clear();
+    families_.clear();
+  }
   std::string Expose() const override { return ""; }
 
   double Value(const std::string& key) {
     std::lock_guard lock(mu_);
     if (gauges_.contains(key)) return gauges_[key]();
+    for (const auto& [name, read] : families_) {
+      if (!key.starts_with(name + ",")) continue;
+      for (const auto& [labels, value] : read()) {
+        if (Key(name, labels) == key) return value;
+      }
+    }
     return counters_[key].value.load();
+  }
+  // What a histogram was given.
+  std::vector<double> Observed(const std::string& key) {
+    std::lock_guard lock(mu_);
+    FakeHistogram& histogram = histograms_[key];
+    std::lock_guard of_histogram(histogram.mu);
+    return histogram.values;
   }
 
  private:
@@ -125,8 +187,12 @@ class FakeMetrics : public Metrics {
     std::atomic<double> value{0};
   };
   struct FakeHistogram : Histogram {
-    void Observe(double value) override { ++count; }
-    std::atomic<int64_t> count{0};
+    void Observe(double value) override {
+      std::lock_guard lock(mu);
+      values.push_back(value);
+    }
+    std::mutex mu;
+    std::vector<double> values;
   };
   static std::string Key(std::string_view name, const MetricLabels& labels) {
     std::string key(name);
@@ -138,6 +204,7 @@ class FakeMetrics : public Metrics {
   std::map<std::string, FakeCounter> counters_;
   std::map<std::string, FakeHistogram> histograms_;
   std::map<std::string, std::function<double()>> gauges_;
+  std::map<std::string, std::function<Series()>> families_;
 };
 
 }  // namespace vecino::engine

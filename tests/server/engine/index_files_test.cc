@@ -40,6 +40,8 @@ class IndexFilesTest : public testing::Test {
     options.tail_capacity = 250;
     options.folder = folder_;
     options.maintenance.exact_rows = 500;
+    // Codes of so few values say little; files are what is tested here.
+    options.maintenance.gate_first_slack = options.maintenance.gate_recall_loss = 1;
     options.maintenance.graph_rows = 1000;
     options.maintenance.graph_quiet = graph_quiet_;
     options.maintenance.quiet_tail_rows = 20;
@@ -84,7 +86,7 @@ class IndexFilesTest : public testing::Test {
     const auto hits =
         shard_->Search(query.data(), {.k = 2 * kRows}, [] { return absl::OkStatus(); });
     std::vector<std::pair<uint64_t, float>> all;
-    for (const index::Hit& hit : *hits) all.emplace_back(hit.label, hit.score);
+    for (const ShardHit& hit : *hits) all.emplace_back(hit.sequence, hit.score);
     std::sort(all.begin(), all.end());
     return all;
   }
@@ -281,6 +283,60 @@ TEST_F(IndexFilesTest, ABudgetRefusesWithTheNumbers) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_NE(refused.message().find("MiB"), absl::string_view::npos) << refused;
   EXPECT_EQ(All().size(), static_cast<size_t>(kRows - kRows / 5));  // and goes on serving
+}
+
+TEST_F(IndexFilesTest, ABudgetCountsWhatIsThereAndForgetsWhatIsGone) {
+  budget_ = std::make_unique<MemoryBudget>(0);
+  Load();
+  const auto counted = [&] {
+    const ShardStats stats = shard_->Stats();
+    EXPECT_GT(stats.field_bytes, 0);
+    return stats.segment_bytes + stats.field_bytes;
+  };
+  EXPECT_EQ(budget_->used(), counted());
+  Fill();
+  EXPECT_EQ(budget_->used(), counted());
+  MaintainFully();
+  EXPECT_GT(shard_->Stats().segments, 0);
+  EXPECT_EQ(budget_->used(), counted());
+  Load();
+  EXPECT_EQ(budget_->used(), counted());
+  shard_.reset();
+  EXPECT_EQ(budget_->used(), 0);
+}
+
+TEST_F(IndexFilesTest, FieldsThatDoNotFitStayUnmergedAndAreSaved) {
+  budget_ = std::make_unique<MemoryBudget>(1 << 20);
+  Load();
+  // Documents without a vector. Of every 2,048 the chunks are merged in any case, and saved; the
+  // eight parts that there are in the end would be one if there was memory.
+  int id = 0;
+  absl::Status refused;
+  for (int round = 0; round < 8; ++round) {
+    ASSERT_TRUE(refused.ok()) << refused;
+    std::vector<ShardWrite> writes(2048);
+    for (ShardWrite& write : writes) {
+      write.document.id = std::to_string(id++);
+      write.document.metadata =
+          R"({"text":"a value of its own that takes room )" + std::to_string(id) + "\"}";
+      write.fields = *fields::ReadRow(write.document.metadata, "");
+    }
+    shard_->Write(absl::MakeSpan(writes), {});
+    for (const ShardWrite& write : writes) ASSERT_TRUE(write.result.status.ok());
+    refused = shard_->Maintain({}).status();
+  }
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  EXPECT_NE(refused.message().find("merging fields"), absl::string_view::npos) << refused;
+  EXPECT_EQ(shard_->fields().Pin()->parts.size(), 8u);
+  for (const fields::FieldPart& part : shard_->fields().Pin()->parts) EXPECT_NE(part.file, 0u);
+  // Chunks that have piled up are merged by eights all the same.
+  for (int i = 0; i < 16 * 256; ++i) Put(-1 - i);
+  EXPECT_EQ(shard_->fields().Pin()->parts.size(), 8u + 16u);
+  EXPECT_FALSE(shard_->Maintain({}).ok());
+  EXPECT_LE(shard_->fields().Pin()->parts.size(), 8u + 2u);
+  EXPECT_EQ(shard_->LiveDocuments(), 20 * 1024);
+  Load();
+  EXPECT_EQ(shard_->LiveDocuments(), 20 * 1024);
 }
 
 TEST_F(IndexFilesTest, AnOperationRetrainsAndSaysSo) {

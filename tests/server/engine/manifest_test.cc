@@ -111,5 +111,24 @@ TEST(Manifest, RefusesAnyByteChanged) {
   }
 }
 
+// Of the version behind those drained whole, passages may be in a segment; of none behind it.
+TEST(Manifest, LabelsOfChunkedCollections) {
+  const LabelScheme labels = LabelScheme::Chunked();
+  Manifest manifest = Sample();
+  manifest.segments.resize(1);
+  manifest.segments[0].first_label = labels.ToLabel(7, 0);
+  manifest.segments[0].last_label = labels.ToLabel(42, 100);
+  for (const auto& [drained, good] : {std::pair{40, false}, {41, true}, {42, true}}) {
+    manifest.drained_through = static_cast<uint64_t>(drained);
+    EXPECT_EQ(DecodeManifest(EncodeManifest(manifest), labels).ok(), good) << drained;
+  }
+  EXPECT_FALSE(DecodeManifest(EncodeManifest(manifest)).ok());
+  EXPECT_EQ(labels.SequenceOf(labels.Last(42)), 42u);
+  EXPECT_EQ(labels.PassageOf(labels.ToLabel(42, 4095)), 4095);
+  EXPECT_EQ(labels.WholeThrough(labels.Last(42)), 42u);
+  EXPECT_EQ(labels.WholeThrough(labels.ToLabel(42, 4094)), 41u);
+  EXPECT_EQ(LabelScheme().WholeThrough(42), 42u);
+}
+
 }  // namespace
 }  // namespace vecino::engine

@@ -26,6 +26,20 @@ class MemorySnapshot : public storage::Snapshot {
   const std::shared_ptr<std::atomic<int>> count_;
 };
 
+storage::Document PartsOf(const storage::Document& stored, const storage::DocumentParts& parts) {
+  storage::Document document = stored;
+  if (document.passages.size() <= 1 || !(parts.passages || parts.vector)) {
+    document.passages.clear();
+  }
+  if (parts.passages && document.has_vector && document.passages.empty()) {
+    document.passages.push_back({0, static_cast<uint32_t>(document.text.size())});
+  }
+  if (!parts.text) document.text.clear();
+  if (!parts.metadata) document.metadata.clear();
+  if (!parts.vector) document.vector.clear();
+  return document;
+}
+
 class MemoryLog : public storage::ShardLog {
  public:
   MemoryLog(MemoryStore* store, std::shared_ptr<MemoryStore::Shard> data, uint32_t uid,
@@ -42,14 +56,16 @@ class MemoryLog : public storage::ShardLog {
     if (absl::Status status = store_->Fail("Append"); !status.ok()) return status;
     {
       std::lock_guard lock(data_->mu);
+      if (data_->dropped) return absl::NotFoundError("was dropped");
       for (size_t i = 0; i < mutations.size(); ++i) {
         const storage::Mutation& m = mutations[i];
         if (m.sequence != data_->last + 1 + i || m.replaces >= m.sequence) {
           return absl::InvalidArgumentError("sequence numbers out of order");
         }
         const std::vector<float>& vector = m.document.vector;
+        const size_t rows = std::max<size_t>(1, m.document.passages.size());
         if (m.kind == storage::Mutation::Kind::kPut && !vector.empty() &&
-            vector.size() != dimension_) {
+            vector.size() != rows * dimension_) {
           return absl::InvalidArgumentError("wrong dimension");
         }
       }
@@ -71,6 +87,7 @@ class MemoryLog : public storage::ShardLog {
           data_->ids.erase(m.id);
         }
         data_->changes[m.sequence] = {m.kind, m.sequence, m.replaces};
+        data_->changed_ids[m.sequence] = m.id;
         data_->last = m.sequence;
       }
       for (const storage::Mark& mark : marks) data_->marks[mark.token] = mark;
@@ -101,10 +118,7 @@ class MemoryLog : public storage::ShardLog {
       auto& document = documents.emplace_back();
       const auto it = data_->documents.find(sequence);
       if (it == data_->documents.end()) continue;
-      document = it->second;
-      if (!parts.text) document->text.clear();
-      if (!parts.metadata) document->metadata.clear();
-      if (!parts.vector) document->vector.clear();
+      document = PartsOf(it->second, parts);
     }
     return documents;
   }
@@ -145,10 +159,7 @@ class MemoryLog : public storage::ShardLog {
       auto& document = documents.emplace_back();
       const auto it = shard->documents.find(sequence);
       if (it == shard->documents.end()) continue;
-      document = it->second;
-      if (!parts.text) document->text.clear();
-      if (!parts.metadata) document->metadata.clear();
-      if (!parts.vector) document->vector.clear();
+      document = PartsOf(it->second, parts);
     }
     return documents;
   }
@@ -195,6 +206,22 @@ class MemoryLog : public storage::ShardLog {
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<storage::NamedChange>> ListChanges(uint64_t after,
+                                                                size_t limit) const override {
+    if (absl::Status status = store_->Fail("ListChanges"); !status.ok()) return status;
+    std::lock_guard lock(data_->mu);
+    std::vector<storage::NamedChange> found;
+    for (uint64_t sequence = after + 1; sequence <= data_->last && found.size() < limit;
+         ++sequence) {
+      const auto change = data_->changes.find(sequence);
+      if (change == data_->changes.end()) {
+        return absl::DataLossError(absl::StrCat("change record ", sequence, " is missing"));
+      }
+      found.push_back({change->second.kind, sequence, data_->changed_ids.at(sequence)});
+    }
+    return found;
   }
 
   absl::Status TrimChanges(uint64_t up_to) override {
@@ -292,20 +319,104 @@ absl::Status MemoryStore::DropCollection(uint32_t uid) {
   }
   if (collections_.erase(uid) == 0) return absl::NotFoundError("no such uid");
   std::erase_if(operations_, [&](const auto& entry) { return entry.first.first == uid; });
-  for (auto it = shards_.begin(); it != shards_.end();) {
-    if (it->first.first != uid) {
-      ++it;
-      continue;
-    }
-    std::lock_guard shard_lock(it->second->mu);  // logs that are still open find nothing
-    it->second->documents.clear();
-    it->second->ids.clear();
-    it->second->changes.clear();
-    it->second->manifest.clear();
-    it->second->dropped = true;
-    it->second->marks.clear();
-    ++it;
+  Clear(uid);
+  if (const auto migration = migrations_.find(uid); migration != migrations_.end()) {
+    if (migration->second.other.has_value()) Clear(migration->second.other->uid);
+    migrations_.erase(migration);
   }
+  return absl::OkStatus();
+}
+
+void MemoryStore::Clear(uint32_t uid) {
+  for (const auto& [key, shard] : shards_) {
+    if (key.first != uid) continue;
+    std::lock_guard shard_lock(shard->mu);  // logs that are still open find nothing
+    shard->documents.clear();
+    shard->ids.clear();
+    shard->changes.clear();
+    shard->changed_ids.clear();
+    shard->manifest.clear();
+    shard->dropped = true;
+    shard->marks.clear();
+  }
+}
+
+absl::StatusOr<uint32_t> MemoryStore::AddMigration(storage::MigrationRecord record,
+                                                   std::string_view manifest) {
+  if (absl::Status status = Fail("AddMigration"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  storage::MigrationRecord& known = migrations_[record.uid];
+  if (!collections_.contains(record.uid)) return absl::NotFoundError("no such uid");
+  if (known.other.has_value()) return absl::FailedPreconditionError("has a hidden side");
+  if (record.last_range <= known.last_range) return absl::InvalidArgumentError("range");
+  record.other->uid = ++last_uid_;
+  for (uint32_t number = 0; number < record.other->shard_count; ++number) {
+    auto& shard = shards_[{last_uid_, number}];
+    shard = std::make_shared<Shard>();
+    shard->last = storage::FirstOfRange(record.last_range);
+    shard->manifest = std::string(manifest);
+  }
+  known = std::move(record);
+  return last_uid_;
+}
+
+absl::StatusOr<std::vector<storage::MigrationRecord>> MemoryStore::ListMigrations() const {
+  std::lock_guard lock(mu_);
+  std::vector<storage::MigrationRecord> records;
+  for (const auto& [uid, record] : migrations_) records.push_back(record);
+  return records;
+}
+
+absl::Status MemoryStore::PutMigration(uint32_t uid, std::string_view bytes) {
+  if (absl::Status status = Fail("PutMigration"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  migrations_.at(uid).bytes = std::string(bytes);
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::SwitchMigration(uint32_t uid, std::string_view bytes,
+                                          std::string_view follower,
+                                          std::span<const uint64_t> through) {
+  if (absl::Status status = Fail("SwitchMigration"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  storage::MigrationRecord next = migrations_.at(uid);
+  const storage::CollectionRecord to = *next.other;
+  next.uid = to.uid;
+  next.other = collections_.at(uid);
+  next.bytes = std::string(bytes);
+  collections_.erase(uid);
+  migrations_.erase(uid);
+  collections_[to.uid] = to;
+  migrations_[to.uid] = std::move(next);
+  for (auto& [id, alias] : aliases_) {
+    if (alias.uid == uid) alias.uid = to.uid;
+  }
+  std::map<std::pair<uint32_t, uint64_t>, std::string> operations;
+  for (auto& [key, value] : operations_) {
+    operations[{key.first == uid ? to.uid : key.first, key.second}] = std::move(value);
+  }
+  operations_.swap(operations);
+  for (uint32_t number = 0; number < to.shard_count; ++number) {
+    Shard& source = *shards_[{uid, number}];
+    Shard& target = *shards_[{to.uid, number}];
+    std::scoped_lock shard_lock(source.mu, target.mu);
+    target.marks = source.marks;
+    target.marks.erase(std::string(follower));
+    storage::Mark mark;
+    mark.token = std::string(follower);
+    mark.through = through[number];
+    source.marks[mark.token] = mark;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::EndMigration(uint32_t uid) {
+  if (absl::Status status = Fail("EndMigration"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  storage::MigrationRecord& record = migrations_.at(uid);
+  if (record.other.has_value()) Clear(record.other->uid);
+  record.other = std::nullopt;
+  record.bytes.clear();
   return absl::OkStatus();
 }
 

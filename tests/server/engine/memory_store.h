@@ -26,6 +26,7 @@ class MemoryStore : public storage::Store {
     std::map<uint64_t, storage::Document> documents;
     std::map<std::string, storage::IdEntry> ids;
     std::map<uint64_t, storage::Change> changes;
+    std::map<uint64_t, std::string> changed_ids;
     std::string manifest;
     std::map<std::string, storage::Mark> marks;
     std::vector<size_t> appends;  // mutations in each
@@ -37,6 +38,13 @@ class MemoryStore : public storage::Store {
   absl::Status DropCollection(uint32_t uid) override;
   absl::StatusOr<std::unique_ptr<storage::ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
                                                                uint32_t dimension) override;
+  absl::StatusOr<uint32_t> AddMigration(storage::MigrationRecord record,
+                                        std::string_view manifest) override;
+  absl::StatusOr<std::vector<storage::MigrationRecord>> ListMigrations() const override;
+  absl::Status PutMigration(uint32_t uid, std::string_view bytes) override;
+  absl::Status SwitchMigration(uint32_t uid, std::string_view bytes, std::string_view follower,
+                               std::span<const uint64_t> through) override;
+  absl::Status EndMigration(uint32_t uid) override;
   absl::Status PutAlias(const storage::AliasRecord& record) override;
   absl::Status DeleteAlias(std::string_view id) override;
   absl::StatusOr<std::vector<storage::AliasRecord>> ListAliases() const override;
@@ -83,8 +91,11 @@ class MemoryStore : public storage::Store {
   std::shared_ptr<Shard> shard(uint32_t uid, uint32_t number);
 
  private:
+  void Clear(uint32_t uid);  // with mu_ held
+
   mutable std::mutex mu_;
   uint32_t last_uid_ = 0;
+  std::map<uint32_t, storage::MigrationRecord> migrations_;  // by the uid that callers see
   std::map<uint32_t, storage::CollectionRecord> collections_;
   std::map<std::pair<uint32_t, uint32_t>, std::shared_ptr<Shard>> shards_;
   std::map<std::string, storage::AliasRecord> aliases_;

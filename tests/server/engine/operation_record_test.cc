@@ -60,6 +60,32 @@ TEST(OperationRecord, ReadsWhatWasWritten) {
   EXPECT_EQ(again->end_time, absl::InfiniteFuture());
 }
 
+TEST(OperationRecord, OutcomesOfRetrainsStandBehindTheParts) {
+  Operation::Info info = Example();
+  const std::string without = EncodeOperation(info);
+  info.parts[1].outcome = {.kind = Operation::Outcome::Kind::kRejected,
+                           .reason = "finds less",
+                           .recall_before = 0.961234,
+                           .recall_after = 0.9,
+                           .rows_before = 10'000,
+                           .rows_after = 9'000};
+  const std::string bytes = EncodeOperation(info);
+  EXPECT_TRUE(bytes.starts_with(without));  // as an earlier program wrote it
+  const auto read = DecodeOperation("c", 7, bytes);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->parts[0].outcome, Operation::Outcome());
+  const Operation::Outcome& outcome = read->parts[1].outcome;
+  EXPECT_EQ(outcome.kind, Operation::Outcome::Kind::kRejected);
+  EXPECT_EQ(outcome.reason, "finds less");
+  EXPECT_NEAR(outcome.recall_before, 0.961234, 1e-9);
+  EXPECT_EQ(outcome.rows_after, 9'000);
+  for (size_t size = without.size() + 1; size < bytes.size(); ++size) {
+    EXPECT_EQ(DecodeOperation("c", 7, bytes.substr(0, size)).status().code(),
+              absl::StatusCode::kDataLoss)
+        << size;
+  }
+}
+
 TEST(OperationRecord, DamageIsToldApart) {
   const std::string good = EncodeOperation(Example());
   for (size_t size = 0; size < good.size(); ++size) {

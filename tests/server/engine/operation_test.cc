@@ -43,6 +43,32 @@ TEST(Operation, IsDoneWhenEveryPartIs) {
   EXPECT_EQ(info.status, absl::ResourceExhaustedError("no room"));
 }
 
+TEST(Operation, ARetrainFailsWhenBuildsWereRejectedAndNonePublished) {
+  using Kind = Operation::Outcome::Kind;
+  const Operation::Outcome rejected = {.kind = Kind::kRejected, .reason = "finds less"};
+  Operation all("1", "c", Type::kRetrain, {0, 1});
+  all.ReportOutcome(0, rejected);
+  all.ReportOutcome(1, {.kind = Kind::kNotNeeded});
+  all.Finish(0, absl::OkStatus());
+  all.Finish(1, absl::OkStatus());
+  all.ReportOutcome(0, {.kind = Kind::kPublished});  // too late
+  Operation::Info info = all.Snapshot();
+  EXPECT_EQ(info.status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(info.status.message()), HasSubstr("shard 0: finds less"));
+  EXPECT_EQ(info.parts[0].stage, "rejected");
+  EXPECT_EQ(info.parts[1].stage, "done");
+
+  Operation some("2", "c", Type::kRetrain, {0, 1});
+  some.ReportOutcome(0, rejected);
+  some.ReportOutcome(1, {.kind = Kind::kPublished});
+  some.Finish(0, absl::OkStatus());
+  some.Finish(1, absl::OkStatus());
+  info = some.Snapshot();
+  EXPECT_TRUE(info.status.ok());
+  EXPECT_EQ(info.parts[1].stage, "published");
+  EXPECT_EQ(Operation(info).Snapshot().parts[0].outcome, rejected);
+}
+
 TEST(Operation, CancelAsksAndTheWorkAnswers) {
   Operation operation("7", "c", Type::kCompact, {0});
   EXPECT_TRUE(operation.CheckCancelled().ok());

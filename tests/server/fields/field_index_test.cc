@@ -62,6 +62,36 @@ class FieldIndexTest : public testing::Test {
   std::map<uint64_t, Row> live_;
 };
 
+TEST_F(FieldIndexTest, MemoryIsCounted) {
+  const int64_t empty = index_.bytes();
+  EXPECT_GE(empty, static_cast<int64_t>(sizeof(OpenChunk)));
+  // A row of the chunk counts with its texts.
+  index_.Add(1, *ReadRow(R"({"a long name of a field":")" + std::string(10'000, 'x') + "\"}",
+                         "some words of a text"));
+  const int64_t one = index_.bytes();
+  EXPECT_GE(one, empty + 10'000 + 60);
+  EXPECT_LE(one, empty + 30'000);
+  index_.Seal();
+  EXPECT_EQ(index_.Pin()->parts.size(), 1u);
+  EXPECT_EQ(index_.bytes(), empty + index_.Pin()->parts[0].segment->bytes() + 8);
+  EXPECT_GE(index_.bytes(), empty + 10'000);
+  for (uint64_t label = 2; label < 3000; ++label) Add(label);
+  const int64_t before = index_.bytes();
+  const auto work = index_.BeginMerge();
+  ASSERT_TRUE(work.has_value());
+  EXPECT_GT(work->bytes(), 0);
+  EXPECT_EQ(work->rows() % OpenChunk::kRows, work->sources[0].segment->size() == 1 ? 1 : 0);
+  auto copy = *work;
+  copy.Run();
+  ASSERT_TRUE(index_.Publish(copy));
+  int64_t parts = 0;
+  for (const FieldPart& part : index_.Pin()->parts) {
+    parts += part.segment->bytes() + static_cast<int64_t>(part.dead->word_count()) * 8;
+  }
+  EXPECT_LT(index_.bytes(), before);
+  EXPECT_GE(index_.bytes(), parts + empty);
+}
+
 TEST_F(FieldIndexTest, RandomWritesAndMerges) {
   uint64_t label = 0;
   for (int round = 0; round < 12; ++round) {

@@ -142,6 +142,52 @@ TEST_F(ShardIndexTest, OneBuildAtATimeAndAbandonChangesNothing) {
   Check();
 }
 
+TEST_F(ShardIndexTest, WhatDrainsPutBehindTakesPartInAReplacement) {
+  for (uint64_t label = 1; label <= 5; ++label) Add(label);
+  Drain();
+  auto first = index_.FreezeForMerge(0, 1);
+  ASSERT_TRUE(first.has_value());
+  EXPECT_FALSE(index_.FreezeBehind(*first).has_value());
+  for (uint64_t label = 6; label <= 13; ++label) Add(label);
+  Drain(1);
+  Drain(1);
+  auto more = index_.FreezeBehind(*first);
+  ASSERT_TRUE(more.has_value());
+  EXPECT_EQ(more->live(), 8);
+  EXPECT_FALSE(index_.FreezeBehind(*more).has_value());
+  EXPECT_FALSE(index_.FreezeForMerge(0, 1).has_value());
+
+  Remove(2);  // known to neither build
+  std::vector<ShardIndex::Built> built;
+  auto of_first = BuildFrom(*first, options_), of_more = BuildFrom(*more, options_);
+  built.push_back({*std::move(first), std::move(of_first)});
+  built.push_back({*std::move(more), std::move(of_more)});
+  auto replacement = index_.Prepare(std::move(built));
+  ASSERT_TRUE(replacement.ok()) << replacement.status();
+  Remove(3);
+  Remove(9);
+  ASSERT_TRUE(index_.CatchUp(&*replacement).ok());
+  Remove(10);  // left to Publish
+  for (uint64_t label = 14; label <= 17; ++label) Add(label);
+  Drain(1);  // stays as it is behind what is replaced
+  Check();
+  ASSERT_TRUE(index_.Publish(&*replacement).ok());
+  Check();
+  const ShardIndexStats stats = index_.Stats();
+  ASSERT_EQ(stats.segments.size(), 3u);
+  EXPECT_EQ(stats.segments[2].rows, 4);
+  EXPECT_EQ(stats.segments[0].rows, 4);
+  EXPECT_EQ(stats.segments[0].dead, 2);
+  EXPECT_EQ(stats.segments[1].rows, 8);
+  EXPECT_EQ(stats.segments[1].dead, 2);
+  Remove(1);
+  Remove(12);
+  Check();
+  EXPECT_FALSE(index_.FreezeForMerge(0, 1).has_value());  // the replacement still holds its rows
+  replacement = absl::CancelledError("");
+  EXPECT_TRUE(index_.FreezeForMerge(0, 1).has_value());
+}
+
 TEST_F(ShardIndexTest, PublishRefusesASegmentThatLostRows) {
   for (uint64_t label = 1; label <= 5; ++label) Add(label);
   auto rows = index_.FreezeForDrain(1);
@@ -203,6 +249,29 @@ TEST_F(ShardIndexTest, CheckpointEndsTheSearch) {
   });
   EXPECT_EQ(hits.status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(calls, 2);
+}
+
+TEST_F(ShardIndexTest, ARangeOfLabelsIsRemovedWhereverItsRowsAre) {
+  // In two segments, frozen tails and the tail.
+  for (uint64_t label = 1; label <= 30; ++label) Add(label * 2);
+  Drain(2);  // 2 to 16
+  Drain(2);  // 18 to 32
+  Remove(26);
+  const auto remove = [&](uint64_t first, uint64_t last) {
+    index_.RemoveRange(first, last);
+    std::erase_if(expected_,
+                  [&](const auto& row) { return row.first >= first && row.first <= last; });
+    Check();
+  };
+  remove(3, 3);      // nothing
+  remove(61, 1000);  // nothing, behind all
+  remove(1, 2);      // the first row
+  remove(15, 17);    // the end of a segment
+  remove(24, 50);    // from a segment through all frozen tails into the tail
+  remove(24, 50);    // all dead already
+  remove(59, 60);    // the last row
+  remove(1, 1000);
+  EXPECT_TRUE(expected_.empty());
 }
 
 }  // namespace

@@ -351,7 +351,7 @@ TEST_F(BidiCallTest, DrainGivesUpOnWorkThatTakesLongerThanItsPatience) {
   EXPECT_FALSE(server_->Drain(absl::Milliseconds(10)));
   EXPECT_EQ(script_.closed, 1);
   ReadAll(*stream);
-  EXPECT_FALSE(stream->Finish().ok());
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(BidiCallTest, DrainDoesNotWaitForCallersThatDoNotRead) {
@@ -366,7 +366,9 @@ TEST_F(BidiCallTest, DrainDoesNotWaitForCallersThatDoNotRead) {
   EXPECT_TRUE(server_->Drain(absl::Hours(1)));
   EXPECT_EQ(script_.closed, 1);
   ReadAll(*stream);
-  EXPECT_FALSE(stream->Finish().ok());
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("stopping"));
 }
 
 TEST_F(BidiCallTest, ManyStreamsOfWhichManyAreCancelled) {

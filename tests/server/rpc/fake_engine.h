@@ -17,6 +17,7 @@ class FakeEngine final : public engine::Engine {
  public:
   // Returned by every method that can fail, unless OK.
   absl::Status failure;
+  double min_recall = -1;  // of the last StartOperation
 
   std::vector<engine::CollectionInfo> collections;  // in order of id
   engine::CollectionStats stats;
@@ -28,12 +29,16 @@ class FakeEngine final : public engine::Engine {
   std::function<absl::StatusOr<engine::SearchResult>(size_t)> batch_result;  // unset: search_result
   std::vector<engine::Operation::Info> operations;                           // in order of creation
   engine::OperationEstimate estimate;
+  engine::MigrationRequest migration;         // of the last call
+  std::optional<engine::MigrationSide> side;  // of the last call
+  engine::RecallEvaluation evaluation;
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
       std::string_view collection, std::string_view resume_token, engine::Truncate truncate)>
       open_ingest;
   std::vector<encoder::ModelInfo> models;
   std::vector<encoder::EmbedResult> embeddings;
+  std::vector<encoder::RerankResult> rerankings;
   encoder::EmbedTimings timings;
   std::function<void(const engine::CallContext&)> while_embedding;
   encoder::EncoderStats encoder_stats;
@@ -41,7 +46,7 @@ class FakeEngine final : public engine::Engine {
   // What it was asked last.
   engine::CollectionSpec spec;
   bool validate_only = false;
-  std::string collection, etag, model;
+  std::string collection, etag, model, query;
   std::vector<engine::DocumentWrite> writes;
   engine::Truncate truncate = engine::Truncate::kAuto;
   std::vector<std::string> ids, texts;
@@ -63,6 +68,7 @@ class FakeEngine final : public engine::Engine {
   std::string operation;
   absl::Duration timeout;
   engine::ExportRequest export_request;
+  engine::RecallRequest recall_request;
   engine::AliasUpdate alias_update;
   std::atomic<int> alias_lookups = 0;
   engine::DocumentStreamRequest stream_request;
@@ -122,9 +128,11 @@ class FakeEngine final : public engine::Engine {
   }
   absl::StatusOr<engine::Operation::Info> StartOperation(std::string_view c,
                                                          engine::Operation::Type t,
-                                                         std::span<const int> s) override {
+                                                         std::span<const int> s,
+                                                         double recall) override {
     collection = std::string(c);
     type = t;
+    min_recall = recall;
     shards.assign(s.begin(), s.end());
     if (!failure.ok()) return failure;
     return operations.at(0);
@@ -137,6 +145,35 @@ class FakeEngine final : public engine::Engine {
     self->shards.assign(s.begin(), s.end());
     if (!failure.ok()) return failure;
     return estimate;
+  }
+  absl::StatusOr<engine::Operation::Info> MigrateEmbeddings(
+      std::string_view c, const engine::MigrationRequest& request) override {
+    collection = std::string(c);
+    migration = request;
+    if (!failure.ok()) return failure;
+    return operations.at(0);
+  }
+  absl::StatusOr<engine::OperationEstimate> EstimateMigration(
+      std::string_view c, const engine::MigrationRequest& request,
+      const engine::CallContext&) const override {
+    auto* self = const_cast<FakeEngine*>(this);
+    self->collection = std::string(c);
+    self->migration = request;
+    if (!failure.ok()) return failure;
+    return estimate;
+  }
+  absl::StatusOr<engine::CollectionInfo> SwitchEmbeddings(std::string_view c,
+                                                          engine::MigrationSide to,
+                                                          const engine::CallContext&) override {
+    side = to;
+    if (!failure.ok()) return failure;
+    return GetCollection(c);
+  }
+  absl::StatusOr<engine::CollectionInfo> FinishMigration(
+      std::string_view c, std::optional<engine::MigrationSide> keep) override {
+    side = keep;
+    if (!failure.ok()) return failure;
+    return GetCollection(c);
   }
   absl::StatusOr<engine::Operation::Info> GetOperation(std::string_view c,
                                                        std::string_view id) const override {
@@ -363,6 +400,16 @@ class FakeEngine final : public engine::Engine {
     if (!failure.ok()) return failure;
     return engine::Embedded{models.empty() ? encoder::ModelInfo{} : models[0], embeddings, timings};
   }
+  absl::StatusOr<engine::RerankedTexts> Rerank(const engine::RerankRequest& request,
+                                               const engine::CallContext&) override {
+    model = request.model;
+    query = std::string(request.query);
+    texts.assign(request.texts.begin(), request.texts.end());
+    truncate = request.truncate;
+    if (!failure.ok()) return failure;
+    return engine::RerankedTexts{models.empty() ? encoder::ModelInfo{} : models[0], rerankings,
+                                 timings};
+  }
   absl::StatusOr<std::unique_ptr<engine::IndexExport>> ExportIndex(
       std::string_view c, const engine::ExportRequest& request,
       const engine::CallContext&) override {
@@ -370,6 +417,19 @@ class FakeEngine final : public engine::Engine {
     export_request = request;
     if (!failure.ok()) return failure;
     return make_export();
+  }
+  absl::StatusOr<engine::RecallEvaluation> EvaluateRecall(
+      std::string_view c, const engine::RecallRequest& request,
+      const engine::CallContext& context) const override {
+    if (on_search) {
+      if (absl::Status status = on_search(context); !status.ok()) return status;
+      return evaluation;
+    }
+    auto* self = const_cast<FakeEngine*>(this);
+    self->collection = std::string(c);
+    self->recall_request = request;
+    if (!failure.ok()) return failure;
+    return evaluation;
   }
   // One for each word.
   absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {

@@ -161,7 +161,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
                            .segments = 1,
                            .deleted_rows = 1,
                            .tail_bytes = 10,
-                           .segment_bytes = 20},
+                           .segment_bytes = 20,
+                           .field_bytes = 7},
                           {.shard = 1,
                            .live_documents = 7,
                            .last_sequence = 9,
@@ -169,7 +170,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
                            .segments = 2,
                            .deleted_rows = 2,
                            .tail_bytes = 30,
-                           .segment_bytes = 40}};
+                           .segment_bytes = 40,
+                           .field_bytes = 8}};
   v1::GetCollectionStatsRequest request;
   v1::GetCollectionStatsResponse response;
   request.set_name("collections/c");
@@ -179,6 +181,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
   EXPECT_EQ(response.stats().segments(), 3);
   EXPECT_EQ(response.stats().tail_bytes(), 40);
   EXPECT_EQ(response.stats().segment_bytes(), 60);
+  EXPECT_EQ(response.stats().field_bytes(), 15);
+  EXPECT_EQ(response.stats().shards(1).field_bytes(), 8);
   EXPECT_EQ(response.stats().shards(1).last_sequence_number(), 9);
 }
 
@@ -310,6 +314,24 @@ TEST_F(HandlersTest, DeleteDocuments) {
   ASSERT_TRUE(documents_.BatchDeleteDocuments(batch, &results, context_).ok());
   EXPECT_EQ(results.results(0).status().code(), grpc::StatusCode::NOT_FOUND);
   EXPECT_EQ(results.results(1).status().code(), 0);
+
+  // Ids at fault go to the engine, which gives each its status.
+  const auto there = engine_.erase;
+  engine_.erase = [&](const std::string& id) {
+    if (!id.empty()) return there(id);
+    engine::WriteResult result;
+    result.status = engine::InvalidField("ids[2]", "is empty");
+    return result;
+  };
+  batch.add_ids("");
+  results.Clear();
+  ASSERT_TRUE(documents_.BatchDeleteDocuments(batch, &results, context_).ok());
+  EXPECT_THAT(engine_.ids, ElementsAre("missing", "there", ""));
+  EXPECT_EQ(results.results(1).status().code(), 0);
+  EXPECT_EQ(results.results(2).status().code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(results.results(2).status().details_size(), 1);
+  for (int i = 0; i < 1000; ++i) batch.add_ids("x");
+  ExpectField(documents_.BatchDeleteDocuments(batch, &results, context_), "ids", "1003");
 }
 
 TEST_F(HandlersTest, ListDocumentsSeesEachOnceHoweverPagesAreCut) {

@@ -110,6 +110,7 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   shard.imbalance = 1.5;
   shard.trained_at = absl::FromUnixSeconds(1234);
   shard.last_choice = "trained 7 lists: grown";
+  shard.drift = {{.name = "growth", .value = 2.6, .limit = 2.5, .due = true}};
   engine::ShardStats other = shard;
   other.generation = 0;
   other.shard = 1;
@@ -141,7 +142,133 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   EXPECT_EQ(one.generation().imbalance(), 1.5);
   EXPECT_EQ(one.generation().train_time().seconds(), 1234);
   EXPECT_EQ(one.last_choice(), "trained 7 lists: grown");
+  ASSERT_EQ(one.drift_size(), 1);
+  EXPECT_EQ(one.drift(0).name(), "growth");
+  EXPECT_EQ(one.drift(0).value(), 2.6);
+  EXPECT_EQ(one.drift(0).limit(), 2.5);
+  EXPECT_TRUE(one.drift(0).due());
   EXPECT_FALSE(stats.shards(1).has_generation());
+}
+
+TEST_F(HandlersTest, StatsTellWhatIsKnownOfRecall) {
+  engine::RecallEstimate estimate{.recall = 0.9,
+                                  .lower = 0.8,
+                                  .upper = 0.95,
+                                  .samples = 60,
+                                  .source = engine::RecallSource::kLive,
+                                  .min_k = 2,
+                                  .max_k = 10,
+                                  .above_share = 0.1,
+                                  .up_to_share = 0.5,
+                                  .recall_target = 0.93,
+                                  .oldest = absl::FromUnixSeconds(100),
+                                  .newest = absl::FromUnixSeconds(200)};
+  engine_.stats.recall.live = estimate;
+  engine_.stats.recall.by_kind = {estimate};
+  engine_.stats.shards.resize(1);
+  estimate.samples = 49;
+  estimate.source = engine::RecallSource::kStoredDocuments;
+  engine_.stats.shards[0].recall.stored_documents = estimate;
+  v1::GetCollectionStatsRequest request;
+  v1::GetCollectionStatsResponse response;
+  request.set_name("collections/c");
+  ASSERT_TRUE(collections_.GetCollectionStats(request, &response, context_).ok());
+  const v1::RecallStats& stats = response.stats().recall();
+  EXPECT_FALSE(stats.has_stored_documents());  // without samples
+  ASSERT_EQ(stats.by_kind_size(), 1);
+  EXPECT_EQ(stats.by_kind(0).SerializeAsString(), stats.live().SerializeAsString());
+  EXPECT_EQ(stats.live().recall(), 0.9);
+  EXPECT_EQ(stats.live().lower(), 0.8);
+  EXPECT_EQ(stats.live().upper(), 0.95);
+  EXPECT_EQ(stats.live().samples(), 60);
+  EXPECT_TRUE(stats.live().enough());
+  EXPECT_EQ(stats.live().source(), v1::RecallEstimate::SOURCE_LIVE);
+  EXPECT_EQ(stats.live().min_k(), 2);
+  EXPECT_EQ(stats.live().max_k(), 10);
+  EXPECT_EQ(stats.live().above_share(), 0.1);
+  EXPECT_EQ(stats.live().up_to_share(), 0.5);
+  EXPECT_EQ(stats.live().recall_target(), 0.93);
+  EXPECT_EQ(stats.live().oldest_sample_time().seconds(), 100);
+  EXPECT_EQ(stats.live().newest_sample_time().seconds(), 200);
+  const v1::RecallStats& shard = response.stats().shards(0).recall();
+  EXPECT_FALSE(shard.has_live());
+  EXPECT_FALSE(shard.stored_documents().enough());
+  EXPECT_EQ(shard.stored_documents().source(), v1::RecallEstimate::SOURCE_STORED_DOCUMENTS);
+}
+
+TEST_F(HandlersTest, EvaluateRecallAsksAndTells) {
+  engine_.evaluation.recall = {
+      .recall = 0.75, .samples = 4, .source = engine::RecallSource::kGiven};
+  engine_.evaluation.shards.resize(2);
+  engine_.evaluation.search_time = absl::Microseconds(30);
+  engine_.evaluation.exact_time = absl::Microseconds(700);
+  v1::EvaluateRecallRequest request;
+  v1::EvaluateRecallResponse response;
+  request.set_name("collections/c");
+  ASSERT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(engine_.recall_request.samples, 0);
+  EXPECT_EQ(engine_.recall_request.top_k, 10);
+  EXPECT_EQ(response.recall().recall(), 0.75);
+  EXPECT_EQ(response.recall().source(), v1::RecallEstimate::SOURCE_GIVEN);
+  EXPECT_FALSE(response.recall().enough());
+  EXPECT_EQ(response.shards_size(), 2);
+  EXPECT_FALSE(response.shards(0).has_newest_sample_time());
+  EXPECT_EQ(response.search_time().nanos(), 30'000);
+  EXPECT_EQ(response.exact_time().nanos(), 700'000);
+  request.add_texts("a");
+  request.add_vectors()->add_values(2);
+  request.set_top_k(3);
+  request.set_filter("n = 1");
+  request.mutable_parameters()->set_nprobe(7);
+  request.mutable_parameters()->set_ef_search(8);
+  request.mutable_parameters()->set_rerank(9);
+  ASSERT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(engine_.collection, "c");
+  EXPECT_THAT(engine_.recall_request.texts, ElementsAre("a"));
+  ASSERT_EQ(engine_.recall_request.vectors.size(), 1u);
+  EXPECT_THAT(engine_.recall_request.vectors[0], ElementsAre(2));
+  EXPECT_EQ(engine_.recall_request.top_k, 3);
+  EXPECT_EQ(engine_.recall_request.filter, "n = 1");
+  EXPECT_EQ(engine_.recall_request.nprobe, 7);
+  EXPECT_EQ(engine_.recall_request.ef_search, 8);
+  EXPECT_EQ(engine_.recall_request.rerank, 9);
+  request.set_recall_target(0.9);
+  request.set_samples(5);
+  ASSERT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(engine_.recall_request.recall_target, 0.9);
+  EXPECT_EQ(engine_.recall_request.nprobe, 0);
+  EXPECT_EQ(engine_.recall_request.samples, 5);  // the engine refuses it
+  request.set_samples(0);
+  ExpectField(collections_.EvaluateRecall(request, &response, context_), "samples", "is 0");
+  request.clear_samples();
+  request.set_recall_target(0);
+  ExpectField(collections_.EvaluateRecall(request, &response, context_), "recall_target", "is 0");
+  request.set_name("c");
+  ExpectField(collections_.EvaluateRecall(request, &response, context_), "name", "");
+  request.set_name("collections/c");
+  request.set_recall_target(0.9);
+  engine_.failure = absl::NotFoundError("none");
+  EXPECT_EQ(collections_.EvaluateRecall(request, &response, context_).code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(HandlersTest, TwoEvaluationsMayRunAtOnce) {
+  v1::EvaluateRecallRequest request;
+  v1::EvaluateRecallResponse response;
+  request.set_name("collections/c");
+  absl::Status third;
+  int depth = 0;
+  // From within the first the second is made, and from within it the third.
+  engine_.on_search = [&](const engine::CallContext&) {
+    v1::EvaluateRecallResponse inner;
+    if (++depth == 1) return collections_.EvaluateRecall(request, &inner, context_);
+    third = collections_.EvaluateRecall(request, &inner, context_);
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
+  EXPECT_EQ(third.code(), absl::StatusCode::kResourceExhausted);
+  engine_.on_search = nullptr;
+  EXPECT_TRUE(collections_.EvaluateRecall(request, &response, context_).ok());
 }
 
 TEST_F(HandlersTest, RetrainAndCompactStartOperations) {
@@ -172,6 +299,19 @@ TEST_F(HandlersTest, RetrainAndCompactStartOperations) {
   EXPECT_FALSE(metadata.shards(0).has_status());
   EXPECT_TRUE(metadata.shards(1).done());
   EXPECT_EQ(metadata.shards(1).status().code(), 0);
+
+  EXPECT_EQ(engine_.min_recall, 0);
+  retrain.set_min_recall_gate(0.9);
+  ASSERT_TRUE(collections_.RetrainIndex(retrain, &operation, context_).ok());
+  EXPECT_EQ(engine_.min_recall, 0.9);
+  for (const bool validate_only : {false, true}) {
+    retrain.set_min_recall_gate(1.1);
+    retrain.set_validate_only(validate_only);
+    ExpectField(collections_.RetrainIndex(retrain, &operation, context_), "min_recall_gate",
+                "is 1.1, must be 0 to 1");
+  }
+  retrain.clear_min_recall_gate();
+  retrain.clear_validate_only();
 
   v1::CompactIndexRequest compact;
   compact.set_name("collections/c");
@@ -207,6 +347,38 @@ TEST_F(HandlersTest, ValidateOnlyEstimates) {
   EXPECT_EQ(metadata.estimate().peak_bytes(), 300);
   EXPECT_EQ(metadata.estimate().index_bytes(), 200);
   EXPECT_FALSE(metadata.has_create_time());
+}
+
+TEST_F(HandlersTest, RetrainsTellWhatWasMeasuredAndHowTheyEnded) {
+  Operation::Info info = Running("1");
+  info.done = true;
+  info.end_time = absl::FromUnixSeconds(1010);
+  info.parts[0].outcome = {.kind = Operation::Outcome::Kind::kRejected,
+                           .reason = "finds less",
+                           .recall_before = 0.96,
+                           .recall_after = 0.9,
+                           .rows_before = 1000,
+                           .rows_after = 900};
+  info.parts[1].outcome.kind = Operation::Outcome::Kind::kPublished;
+  engine_.operations = {info};
+  google::longrunning::GetOperationRequest request;
+  google::longrunning::Operation operation;
+  request.set_name("collections/c/operations/1");
+  ASSERT_TRUE(operations_.GetOperation(request, &operation, context_).ok());
+  const v1::IndexOperationMetadata metadata = MetadataOf(operation);
+  const v1::IndexOperationShard& shard = metadata.shards(0);
+  EXPECT_EQ(shard.outcome(), v1::IndexOperationShard::OUTCOME_REJECTED);
+  EXPECT_EQ(shard.reason(), "finds less");
+  EXPECT_EQ(shard.recall_before(), 0.96);
+  EXPECT_EQ(shard.recall_after(), 0.9);
+  EXPECT_EQ(shard.rows_scanned_before(), 1000);
+  EXPECT_EQ(shard.rows_scanned_after(), 900);
+  EXPECT_EQ(metadata.shards(1).outcome(), v1::IndexOperationShard::OUTCOME_PUBLISHED);
+  v1::RetrainIndexResponse response;
+  ASSERT_TRUE(operation.response().UnpackTo(&response));
+  EXPECT_EQ(response.shards_published(), 1);
+  EXPECT_EQ(response.shards_rejected(), 1);
+  EXPECT_EQ(response.shards_not_needed(), 0);
 }
 
 TEST_F(HandlersTest, OperationsThatAreDoneHaveAResult) {

@@ -247,7 +247,7 @@ TEST_F(IngestSessionTest, WhatIsNoStreamOfItemsEndsItSayingWhy) {
   expect(EndAfter({Document(3, "a"), Document(3, "b")}), "is 3 after 3");
   expect(EndAfter({Document(7, "a"), Erase(5, "b")}), "delete.seq: is 5 after 7");
   expect(EndAfter({Document(0, "a")}), "document.seq: is 0");
-  expect(EndAfter({Request()}), "a message is empty");
+  expect(EndAfter({Request()}), "message: is empty");
   Request start;
   start.mutable_start()->set_parent("collections/c");
   expect(EndAfter({start}), "start: must be the first message only");

@@ -442,5 +442,112 @@ TEST_F(BatchSearchTest, SearchesShareTheRoomOfTheReply) {
   EXPECT_THAT(batch_.results(0).status().message(), HasSubstr("send fewer searches"));
 }
 
+TEST_F(SearchHandlersTest, RerankingConverts) {
+  v1::SearchDocumentsRequest request = TextRequest();
+  ASSERT_TRUE(Search(request).ok());
+  EXPECT_FALSE(engine_.search.reranking.has_value());
+  v1::Rerank* rerank = request.mutable_rerank();
+  ASSERT_TRUE(Search(request).ok());
+  ASSERT_TRUE(engine_.search.reranking.has_value());
+  EXPECT_EQ(engine_.search.reranking->model, "");
+  EXPECT_EQ(engine_.search.reranking->candidates, 0);
+  EXPECT_EQ(engine_.search.reranking->budget, absl::InfiniteDuration());
+  rerank->set_model("models/ce@int8");
+  rerank->set_candidates(70);
+  rerank->mutable_budget()->set_nanos(1'500'000);
+  rerank->set_query("other");
+  ASSERT_TRUE(Search(request).ok());
+  EXPECT_EQ(engine_.search.reranking->model, "ce@int8");
+  EXPECT_EQ(engine_.search.reranking->candidates, 70);
+  EXPECT_EQ(engine_.search.reranking->budget, absl::Microseconds(1500));
+  EXPECT_EQ(engine_.search.reranking->query, "other");
+  rerank->set_model("ce");
+  ExpectField(Search(request), "rerank.model");
+  rerank->clear_model();
+  rerank->set_candidates(0);
+  ExpectField(Search(request), "rerank.candidates", "1 to 1000");
+  rerank->clear_candidates();
+  for (const auto& [seconds, nanos] : {std::pair{0, 0}, {-1, 0}, {0, -1}, {1, 1'000'000'000}}) {
+    rerank->mutable_budget()->set_seconds(seconds);
+    rerank->mutable_budget()->set_nanos(nanos);
+    ExpectField(Search(request), "rerank.budget", "more than 0");
+  }
+}
+
+TEST_F(SearchHandlersTest, WhatRerankingDidIsSaid) {
+  engine::SearchHit scored, other;
+  scored.document = Stored("a");
+  scored.score = 0.25f;
+  scored.rerank_score = 0.75f;
+  other.document = Stored("b");
+  engine_.search_result.hits = {scored, other};
+  engine_.search_result.rerank_time = absl::Milliseconds(3);
+  engine_.search_result.reranked = engine::Reranked{"ce", 1, 1, false};
+  v1::SearchDocumentsRequest request = TextRequest();
+  request.mutable_rerank();
+  ASSERT_TRUE(Search(request).ok());
+  EXPECT_EQ(response_.hits(0).rerank_score(), 0.75f);
+  EXPECT_EQ(response_.hits(0).score(), 0.25f);
+  EXPECT_FALSE(response_.hits(1).has_rerank_score());
+  EXPECT_EQ(response_.timings().rerank().nanos(), 3'000'000);
+  EXPECT_EQ(response_.reranked().model(), "models/ce");
+  EXPECT_EQ(response_.reranked().pairs(), 1);
+  EXPECT_EQ(response_.reranked().truncated_pairs(), 1);
+  EXPECT_FALSE(response_.reranked().complete());
+
+  v1::HybridSearchDocumentsRequest hybrid;
+  hybrid.set_parent("collections/c");
+  hybrid.set_text("x");
+  hybrid.mutable_rerank()->set_candidates(5);
+  v1::HybridSearchDocumentsResponse response;
+  ASSERT_TRUE(search_.HybridSearchDocuments(hybrid, &response, context_).ok());
+  EXPECT_EQ(engine_.search.reranking->candidates, 5);
+  EXPECT_EQ(response.hits(0).rerank_score(), 0.75f);
+  EXPECT_FALSE(response.hits(1).has_rerank_score());
+  EXPECT_EQ(response.reranked().model(), "models/ce");
+  EXPECT_EQ(response.timings().rerank().nanos(), 3'000'000);
+}
+
+TEST_F(SearchHandlersTest, RerankTextsConverts) {
+  encoder::ModelInfo info;
+  info.name = "ce";
+  info.task = encoder::Task::kRerank;
+  info.activation = "sigmoid";
+  engine_.models = {info};
+  engine_.rerankings = {{.score = 0.5f, .token_count = 9}, {.score = 0.25f, .truncated = true}};
+  engine_.timings.compute = absl::Milliseconds(2);
+  v1::RerankTextsRequest request;
+  request.set_model("models/ce");
+  request.set_query("q");
+  request.add_texts("a");
+  request.add_texts("");
+  request.set_truncate(v1::TRUNCATE_MODE_ERROR);
+  v1::RerankTextsResponse response;
+  ASSERT_TRUE(embedding_.RerankTexts(request, &response, context_).ok());
+  EXPECT_EQ(engine_.model, "ce");
+  EXPECT_EQ(engine_.query, "q");
+  EXPECT_EQ(engine_.texts, (std::vector<std::string>{"a", ""}));
+  EXPECT_EQ(engine_.truncate, engine::Truncate::kError);
+  ASSERT_EQ(response.results_size(), 2);
+  EXPECT_EQ(response.results(0).score(), 0.5f);
+  EXPECT_EQ(response.results(0).token_count(), 9);
+  EXPECT_TRUE(response.results(1).truncated());
+  EXPECT_EQ(response.model(), "models/ce");
+  EXPECT_EQ(response.timings().compute().nanos(), 2'000'000);
+
+  engine_.rerankings[1].status = engine::InvalidField("texts[1]", "is not UTF-8");
+  ExpectField(embedding_.RerankTexts(request, &response, context_), "texts[1]");
+  request.clear_texts();
+  ExpectField(embedding_.RerankTexts(request, &response, context_), "texts");
+  request.add_texts("a");
+  request.set_model("nonsense");
+  ExpectField(embedding_.RerankTexts(request, &response, context_), "model");
+
+  v1::ListModelsResponse models;
+  ASSERT_TRUE(embedding_.ListModels({}, &models, context_).ok());
+  EXPECT_EQ(models.models(0).task(), v1::MODEL_TASK_RERANK);
+  EXPECT_EQ(models.models(0).activation(), "sigmoid");
+}
+
 }  // namespace
 }  // namespace vecino::rpc

@@ -278,7 +278,9 @@ TEST_F(StreamCallTest, DrainDoesNotWaitForCallersThatDoNotRead) {
   EXPECT_EQ(script_.closed, kStreams);
   for (const auto& reader : readers) {
     ReadAll(*reader);
-    EXPECT_FALSE(reader->Finish().ok());
+    const grpc::Status status = reader->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_THAT(status.error_message(), HasSubstr("stopping"));
   }
 }
 

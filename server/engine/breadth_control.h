@@ -1,0 +1,57 @@
+// Corrects the breadth that calibration chooses by what is measured of callers' searches.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/engine/recall_interval.h"
+#include "server/engine/recall_window.h"
+#include "server/index/search_kinds.h"
+
+namespace vecino::engine {
+
+// For each kind of search of one shard a factor on the breadth (index::Corrections). It starts at 1
+// and is judged by the searches that were measured since it was set:
+//  * wider, by kWiden: the upper end of their interval is under the target (from
+//    kEnoughRecallSamples on), or their mean is (from kManySamples on);
+//  * narrower, by kNarrow: the lower end is above the target by more than a quarter of what is
+//  missing
+//    to 1, which is what calibration aims for, from kManySamples on. Not where nothing was missed:
+//    such searches may compare all rows, and tell nothing of a breadth.
+// Between the two nothing happens, so it comes to rest. It is judged after every
+// kEnoughRecallSamples searches. Thread safe.
+class BreadthControl {
+ public:
+  static constexpr double kWiden = 1.25, kNarrow = 0.9;
+  static constexpr int64_t kManySamples = 400;
+
+  const index::Corrections& corrections() const { return corrections_; }
+
+  // Rises whenever a factor changes.
+  uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+
+  // A search that was made at `epoch`; of an older one it does not count. What was changed, for
+  // people.
+  std::optional<std::string> Add(const RecallSample& sample, uint64_t epoch);
+
+  // All factors are 1 again: there is another calibration.
+  void Reset();
+
+ private:
+  struct Kind {
+    RecallSums sums;
+    double targets = 0;  // sum
+  };
+
+  index::Corrections corrections_;
+  std::atomic<uint64_t> epoch_{0};
+  absl::Mutex mu_;
+  std::array<Kind, index::kSearchKinds> kinds_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace vecino::engine

@@ -1,0 +1,99 @@
+// Measures the recall of some of the callers' searches, out of their way.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <stop_token>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/engine/filter_cache.h"
+#include "server/engine/recall_measure.h"
+#include "server/engine/recall_options.h"
+#include "server/engine/recall_window.h"
+#include "server/metrics.h"
+
+namespace vecino::engine {
+
+// A search of a caller that is to be made again.
+struct RecallTask {
+  AnsweredSearch search;
+  std::vector<PinnedShard> shards;
+  std::shared_ptr<const fields::Filter> filter;  // null: none
+  double target = 0;
+  absl::Time time;
+  std::shared_ptr<RecallBook> book;  // of the collection
+};
+
+// One thread of the lowest priority, which gives way to searches (index/give_way.h), takes no more
+// than a quarter of a processor, and measures no more than samples_per_second. What it does not
+// come to is forgotten, oldest first.
+//
+// Thread safety: all methods are safe from any thread.
+class RecallSampler {
+ public:
+  // What probes one stored document, where one is wanted and the machine has time; returns whether
+  // it did. Called on the thread of the sampler.
+  using Probe = std::function<bool(absl::FunctionRef<absl::Status()> checkpoint)>;
+
+  // cache: for filters. All outlive it. No thread is started when nothing is to be measured.
+  RecallSampler(const RecallOptions& options, FilterCache* cache, Metrics* metrics);
+  ~RecallSampler() { Stop(); }
+
+  // Before the first search.
+  void Start(Probe probe);
+
+  // Whether the search that the calling thread is about to make is to be measured: one in
+  // sample_every, at random. A thread-local count and a compare: about 1 ns, when it is not.
+  bool Take() {
+    if (options_.sample_every <= 0) return false;
+    int64_t& left = SearchesLeft();
+    // A count beyond what is drawn here is of another sampler, or was never drawn.
+    if (--left > 0 && left < 2 * int64_t{options_.sample_every}) return false;
+    return Draw(&left);
+  }
+  // Hands over a search that was taken. Does not block on measuring, and frees nothing large.
+  void Offer(std::unique_ptr<RecallTask> task);
+
+  // Ends the thread, in the middle of a measurement if need be, and forgets what waits. Idempotent.
+  void Stop();
+
+  const RecallOptions& options() const { return options_; }
+
+ private:
+  static int64_t& SearchesLeft() {
+    static thread_local int64_t left = kNotDrawn;
+    return left;
+  }
+  static constexpr int64_t kNotDrawn = std::numeric_limits<int64_t>::max();
+  // Draws how many searches to go, where that is due; whether this search is the one.
+  bool Draw(int64_t* left) const;
+
+  void Loop();
+  void Measure(const RecallTask& task, absl::FunctionRef<absl::Status()> checkpoint);
+  // Takes out what is too old, as what was dropped before, to be freed without the lock.
+  std::vector<std::unique_ptr<RecallTask>> TakeDropped() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const RecallOptions options_;
+  FilterCache* const cache_;
+  Counter &live_, &stored_;                          // measured
+  Counter &dropped_queue_, &dropped_age_, &failed_;  // not measured
+  Probe probe_;
+  absl::Mutex mu_;
+  absl::CondVar changed_;
+  std::deque<std::unique_ptr<RecallTask>> queue_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::unique_ptr<RecallTask>> dropped_ ABSL_GUARDED_BY(mu_);
+  std::stop_source stop_;
+  std::thread thread_;
+};
+
+}  // namespace vecino::engine

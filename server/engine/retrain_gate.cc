@@ -1,0 +1,75 @@
+#include "server/engine/retrain_gate.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace vecino::engine {
+
+std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
+  if (f.min_recall > 0 && f.recall_after < f.min_recall) {
+    return f.queries == 0
+               ? absl::StrFormat(
+                     "there are too few rows to measure the recall of %.3f that was "
+                     "asked for",
+                     f.min_recall)
+               : absl::StrFormat("the new build finds %.3f, less than the %.3f that was asked for",
+                                 f.recall_after, f.min_recall);
+  }
+  if (f.queries == 0) return "";
+  if (f.first) {
+    if (f.recall_after >= f.target - policy.gate_first_slack) return "";
+    return absl::StrFormat(
+        "the first training finds %.3f of a target of %.3f with all it may scan: "
+        "more than %.2f less",
+        f.recall_after, f.target, policy.gate_first_slack);
+  }
+  const bool kept = f.recall_after >= f.target;
+  const bool near = f.recall_after >= f.target - policy.gate_target_slack &&
+                    f.recall_after >= f.recall_before - policy.gate_recall_loss;
+  // Where the target cannot be had, because codes are too coarse for it, as much for less is
+  // better, too.
+  const bool cheaper = f.recall_after >= f.recall_before - policy.gate_recall_loss &&
+                       f.rows_before > 0 && f.rows_after <= f.rows_before;
+  const bool better = f.recall_before < f.target && (f.recall_after > f.recall_before || cheaper);
+  if (!kept && !near && !better) {
+    return absl::StrFormat(
+        "the new build finds %.3f, the old one %.3f; it must reach the target of %.3f, or come "
+        "within %.3g of it and within %.3g of the old one, or, where that misses it, find more "
+        "or as much for less",
+        f.recall_after, f.recall_before, f.target, policy.gate_target_slack,
+        policy.gate_recall_loss);
+  }
+  const bool missed = f.recall_before < f.target - policy.gate_target_slack;
+  if (missed) return "";
+  const double rows = f.rows_at_equal_recall > 0 ? f.rows_at_equal_recall : f.rows_after;
+  if (f.rows_before > 0 && rows > policy.gate_cost * f.rows_before) {
+    return absl::StrFormat(
+        "the new build compares %.0f rows a search for what the old one finds with %.0f: more than "
+        "%.3g times as many",
+        rows, f.rows_before, policy.gate_cost);
+  }
+  if (f.seconds_after > policy.gate_time * f.seconds_before &&
+      f.seconds_after - f.seconds_before > policy.gate_least_seconds) {
+    return absl::StrFormat(
+        "a search of the new build takes %.0f µs, one of the old %.0f: more than %.3g times as "
+        "long",
+        1e6 * f.seconds_after, 1e6 * f.seconds_before, policy.gate_time);
+  }
+  return "";
+}
+
+std::string DescribeFigures(const GateFigures& f) {
+  if (f.queries == 0) return "too few rows to measure";
+  std::string text = absl::StrFormat("recall %.3f → %.3f at a target of %.3g", f.recall_before,
+                                     f.recall_after, f.target);
+  if (f.rows_before > 0 && f.rows_after > 0) {
+    absl::StrAppendFormat(&text, ", rows compared %.0f → %.0f", f.rows_before, f.rows_after);
+  }
+  absl::StrAppendFormat(&text, ", %.0f → %.0f µs, on %d queries", 1e6 * f.seconds_before,
+                        1e6 * f.seconds_after, f.queries);
+  return text;
+}
+
+}  // namespace vecino::engine

@@ -1,0 +1,44 @@
+// What is measured of a shard's searches, and what follows from it.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "server/engine/shard.h"
+
+namespace vecino::engine {
+
+void Shard::AddRecall(RecallSource source, const RecallSample& sample, uint64_t epoch) {
+  // Of an index that is gone.
+  if (epoch < recall_since_.load(std::memory_order_acquire)) return;
+  recall_.Add(source, sample);
+  if (source != RecallSource::kLive) return;
+  const RecallEstimate live = recall_.Estimate(source, sample.time);
+  NoteRecall({.lower = live.lower,
+              .upper = live.upper,
+              .target = live.recall_target,
+              .samples = live.samples,
+              .oldest = live.oldest});
+  // Who said a number of lists gets that.
+  if (options_.index.nprobe > 0 || options_.index.ef_search > 0) return;
+  std::optional<std::string> changed = breadth_.Add(sample, epoch);
+  if (!changed.has_value()) return;
+  spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection, *changed);
+  Tell(Event::Kind::kCalibrate, *std::move(changed));
+}
+
+void Shard::ForgetRecall() {
+  breadth_.Reset();
+  recall_since_.store(breadth_.epoch(), std::memory_order_release);
+  recall_.Clear();
+}
+
+bool Shard::IsApproximate() const {
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  return std::any_of(view->segments.begin(), view->segments.end(),
+                     [](const index::SegmentRows& rows) {
+                       return rows.segment->kind() != index::SegmentKind::kFlat;
+                     });
+}
+
+}  // namespace vecino::engine

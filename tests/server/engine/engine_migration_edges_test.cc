@@ -1,0 +1,195 @@
+// Migrations of embeddings: streams, expiry, and switches that do not go through.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "tests/server/engine/migration_fixture.h"
+
+namespace vecino::engine {
+namespace {
+
+using testing::IsEmpty;
+
+TEST_F(EngineMigrationTest, AStreamGoesOnAcrossTheSwitch) {
+  Create("c");
+  Fill(10);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  const auto write = [](uint64_t item, const std::string& id, const std::string& text) {
+    IngestWrite one;
+    one.item = item;
+    one.write = Text(id, text);
+    return one;
+  };
+  auto stream = *engine_->OpenIngest("c", "token", Truncate::kAuto);
+  std::vector<IngestWrite> first = {write(1, "s1", "one"), write(2, "s2", "two")};
+  ASSERT_TRUE(stream->Prepare(absl::MakeSpan(first), {}).ok());
+  ASSERT_TRUE(stream->Commit(absl::MakeSpan(first), 0, {}).ok());
+  // Embedded by the old model, written under the new one.
+  std::vector<IngestWrite> second = {write(3, "s3", "three")};
+  ASSERT_TRUE(stream->Prepare(absl::MakeSpan(second), {}).ok());
+  EXPECT_EQ(second[0].write.document.vector.size(), static_cast<size_t>(kDimension));
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  ASSERT_TRUE(stream->Commit(absl::MakeSpan(second), 2, {}).ok());
+  EXPECT_TRUE(second[0].settled && second[0].result.status.ok()) << second[0].result.status;
+  EXPECT_EQ(Get("s3")->vector, NewVector("three"));
+  EXPECT_EQ(engine_->OpenIngest("c", "token", Truncate::kAuto).status().code(),
+            absl::StatusCode::kAborted)
+      << "the token is still taken";
+  stream.reset();
+  // Taken up again, also after a restart, it knows what was done before the switch.
+  for (const bool restarted : {false, true}) {
+    if (restarted) Reopen();
+    stream = *engine_->OpenIngest("c", "token", Truncate::kAuto);
+    std::vector<IngestWrite> again = {write(1, "s1", "one again"), write(3, "s3", "three again")};
+    ASSERT_TRUE(stream->Prepare(absl::MakeSpan(again), {}).ok());
+    ASSERT_TRUE(stream->Commit(absl::MakeSpan(again), 0, {}).ok());
+    EXPECT_EQ(Get("s1")->text, "one");
+    EXPECT_EQ(Get("s3")->text, "three");
+    stream.reset();
+  }
+  stream = *engine_->OpenIngest("c", "token", Truncate::kAuto);
+  ASSERT_TRUE(Switch(MigrationSide::kOld).ok());
+  std::vector<IngestWrite> third = {write(4, "s4", "four")};
+  ASSERT_TRUE(stream->Prepare(absl::MakeSpan(third), {}).ok());
+  ASSERT_TRUE(stream->Commit(absl::MakeSpan(third), 3, {}).ok());
+  EXPECT_EQ(Get("s4")->vector.size(), static_cast<size_t>(kDimension));
+  EXPECT_EQ(Contents().size(), 14u);
+  ASSERT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(EngineMigrationTest, ASwitchThatWaitsTooLongChangesNothing) {
+  Create("c");
+  Fill(10);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  CatchUp();
+  // Outlives the test: a follower may embed until the engine is gone.
+  struct Hold {
+    absl::Notification embedding, go;
+    std::atomic<bool> first{true};
+  };
+  const auto hold = std::make_shared<Hold>();
+  encoder_.before_embed = [hold] {
+    if (!hold->first.exchange(false)) return;
+    hold->embedding.Notify();
+    hold->go.WaitForNotification();
+  };
+  std::thread writer([&] { EXPECT_TRUE(Put("c", "slow", "a slow one").status.ok()); });
+  hold->embedding.WaitForNotification();
+  CallContext soon;
+  soon.deadline = absl::Now() + absl::Milliseconds(50);
+  EXPECT_EQ(Switch(MigrationSide::kNew, soon).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(engine_->GetCollection("c")->spec.model, "fake");
+  EXPECT_TRUE(Put("c", "quick", "goes on").status.ok());
+  hold->go.Notify();
+  writer.join();
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  EXPECT_EQ(Get("slow")->vector, NewVector("a slow one"));
+  EXPECT_EQ(Get("quick")->vector, NewVector("goes on"));
+}
+
+TEST_F(EngineMigrationTest, ASwitchThatTheStoreRefusesChangesNothing) {
+  Create("c");
+  Fill(10);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  store_.fault = [](std::string_view operation) {
+    return operation == "SwitchMigration" ? absl::ResourceExhaustedError("disk full")
+                                          : absl::OkStatus();
+  };
+  EXPECT_EQ(Switch(MigrationSide::kNew).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(engine_->GetCollection("c")->spec.model, "fake");
+  EXPECT_TRUE(Put("c", "d1", "goes on").status.ok());
+  store_.fault = nullptr;
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  EXPECT_EQ(Get("d1")->vector, NewVector("goes on"));
+}
+
+TEST_F(EngineMigrationTest, TheChangeLogIsKeptUntilItWasCarried) {
+  Create("c", 1);
+  Fill(300);
+  encoder_.fail = absl::UnavailableError("no model now");
+  const std::string operation = Migrate().id;
+  while (Info().problem.ok()) absl::SleepFor(absl::Milliseconds(1));
+  // Many tails of deletes: maintenance would trim the log behind them.
+  for (int i = 0; i < 300; ++i) {
+    Delete("c", absl::StrCat("d", i));
+    Upsert("c", {Vector(absl::StrCat("v", i % 3), std::vector<float>(kDimension, 0.1f))});
+  }
+  for (int i = 0; i < 3; ++i) Delete("c", absl::StrCat("v", i));
+  Reopen();
+  engine_->Shutdown();
+  encoder_.fail = absl::OkStatus();
+  Reopen();
+  ASSERT_TRUE(Wait(operation).ok());
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  EXPECT_THAT(Contents(), IsEmpty());
+}
+
+TEST_F(EngineMigrationTest, EstimatesAndMetrics) {
+  Create("c");
+  Fill(50);
+  const auto estimate = engine_->EstimateMigration("c", {.model = "other"}, {});
+  ASSERT_TRUE(estimate.ok()) << estimate.status();
+  EXPECT_EQ(estimate->rows, 50);
+  EXPECT_GT(estimate->duration, absl::ZeroDuration());
+  EXPECT_GT(estimate->index_bytes, 0);
+  EXPECT_FALSE(engine_->GetCollection("c")->migration.has_value());
+  EXPECT_EQ(metrics_.Value("vecino_migration_lag_writes"), 0);
+  const double upserts = metrics_.Value("vecino_documents_upserted_total");
+  auto watcher = *engine_->WatchEvents("c");
+  ASSERT_TRUE(MigrateAndWait({.automatic = true}).ok());
+  EXPECT_EQ(metrics_.Value("vecino_documents_upserted_total"), upserts) << "callers wrote nothing";
+  int told = 0;
+  while (const auto event = watcher->Take()) {
+    told += event->event.kind == Event::Kind::kMigration;
+  }
+  EXPECT_EQ(told, 2) << "ready, cut over";
+}
+
+class ExpiringMigrationTest : public EngineMigrationTest {
+ protected:
+  void SetUp() override {
+    options_.clock = [this] { return absl::FromUnixMicros(now_.load()); };
+    options_.reap_interval = absl::Milliseconds(1);
+    EngineMigrationTest::SetUp();
+  }
+  void TearDown() override { engine_.reset(); }  // it asks for the time
+  std::atomic<int64_t> now_{1'000'000'000};
+};
+
+TEST_F(ExpiringMigrationTest, WhatExpiresGoesOnBothSides) {
+  Create("c");
+  Fill(5);
+  for (int i = 0; i < 4; ++i) {
+    DocumentWrite write = Text(absl::StrCat("e", i), absl::StrCat("expires ", i));
+    write.ttl_us = 1000 * (i + 1);
+    Upsert("c", {write});
+  }
+  ASSERT_TRUE(MigrateAndWait().ok());
+  now_ += 1500;
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  EXPECT_EQ(*engine_->Count("c"), 8);
+  EXPECT_EQ(Get("e1")->expire_time_us, 1'000'002'000);
+  now_ += 1000;
+  EXPECT_EQ(*engine_->Count("c"), 7);
+  ASSERT_TRUE(Switch(MigrationSide::kOld).ok());
+  EXPECT_EQ(*engine_->Count("c"), 7);
+  now_ += 10'000;
+  EXPECT_EQ(*engine_->Count("c"), 5);
+  // The reaper deletes them, and the deletes are carried.
+  const uint32_t uid = store_.ListCollections()->at(0).uid;
+  const auto stored = [&](uint32_t side) {
+    return *store_.OpenShard(side, 0, 0).value()->CountIds() +
+           *store_.OpenShard(side, 1, 0).value()->CountIds();
+  };
+  while (stored(uid) > 5) absl::SleepFor(absl::Milliseconds(1));
+  CatchUp();
+  EXPECT_EQ(stored(store_.ListMigrations()->at(0).other->uid), 5u);
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  EXPECT_EQ(Contents().size(), 5u);
+}
+
+}  // namespace
+}  // namespace vecino::engine

@@ -1,0 +1,97 @@
+// How long writers of a large shard wait while a segment is put in place.
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <thread>
+
+#include "server/engine/low_priority.h"
+#include "tests/server/engine/retrain_fixture.h"
+
+namespace vecino::engine {
+namespace {
+
+class PublishStallTest : public RetrainFixture {
+ protected:
+  static double Share(std::vector<double> values, double share) {
+    std::sort(values.begin(), values.end());
+    return values.empty()
+               ? 0
+               : values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
+  }
+};
+
+TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "times say nothing under a sanitizer";
+#endif
+  constexpr int kMany = 304'600, kDim = 16;
+  SwapThread swaps;
+  options_.dimension = kDim;
+  options_.tail_capacity = 8192;
+  options_.maintenance = {};
+  // Codes of so few dimensions find little, which does not matter here.
+  options_.maintenance.gate_first_slack = options_.maintenance.gate_target_slack = 1;
+  options_.maintenance.gate_recall_loss = 1;
+  options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
+  options_.budget = nullptr;
+  options_.hooks = {};
+  options_.swaps = &swaps;
+  auto shard = *Shard::Load(options_, *store_.OpenShard(1, 0, kDim), &metrics_);
+  std::mt19937 rng(1);
+  std::normal_distribution<float> normal;
+  const auto write = [&](int first, int count, std::mt19937* random) {
+    std::vector<ShardWrite> writes(static_cast<size_t>(count));
+    for (int i = 0; i < count; ++i) {
+      writes[static_cast<size_t>(i)].document.id = std::to_string((first + i) % kMany);
+      auto& vector = writes[static_cast<size_t>(i)].document.vector;
+      vector.resize(kDim);
+      for (float& x : vector) x = normal(*random);
+    }
+    shard->Write(absl::MakeSpan(writes), {});
+  };
+  for (int id = 0; id < kMany; id += 500) write(id, 500, &rng);
+  while (shard->Maintain({})->worked) {
+  }
+  ASSERT_GT(shard->Stats().generation, 0u);
+  constexpr char kStall[] = "vecino_publish_stall_seconds";
+  const size_t before = fake_metrics_.Observed(kStall).size();
+
+  // Updates all over, so that every build misses many that died; maintenance has a low priority.
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    std::mt19937 random(2);
+    while (!stop) {
+      write(static_cast<int>(random() % kMany), 20, &random);
+      absl::SleepFor(absl::Milliseconds(4));
+    }
+  });
+  std::thread maintenance([&] {
+    LowerPriority();
+    const auto run = [&](Operation::Type type) {
+      auto operation = std::make_shared<Operation>("o", "c", type, std::vector<int>{0});
+      shard->Request(operation);
+      while (!operation->done()) ASSERT_TRUE(shard->Maintain({}).ok());
+    };
+    run(Operation::Type::kRetrain);
+    const absl::Time end = absl::Now() + absl::Minutes(4);
+    while (fake_metrics_.Observed(kStall).size() < before + 120 && absl::Now() < end) {
+      run(Operation::Type::kCompact);
+    }
+  });
+  maintenance.join();
+  stop = true;
+  writer.join();
+  std::vector<double> stalls = fake_metrics_.Observed(kStall);
+  stalls.erase(stalls.begin(), stalls.begin() + static_cast<ptrdiff_t>(before));
+  std::printf(
+      "  %zu publications beside updates of %d rows: p50 %.1f µs, p99 %.1f, longest %.1f; "
+      "%lld over 1 ms\n",
+      stalls.size(), kMany, 1e6 * Share(stalls, 0.5), 1e6 * Share(stalls, 0.99),
+      1e6 * Share(stalls, 1),
+      static_cast<long long>(
+          std::count_if(stalls.begin(), stalls.end(), [](double s) { return s > 1e-3; })));
+  EXPECT_LE(Share(stalls, 0.99), 1e-3);
+}
+
+}  // namespace
+}  // namespace vecino::engine

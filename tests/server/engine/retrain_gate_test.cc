@@ -1,0 +1,112 @@
+#include "server/engine/retrain_gate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vecino::engine {
+namespace {
+
+using ::testing::HasSubstr;
+
+GateFigures Figures(double before, double after) {
+  return {.target = 0.95,
+          .queries = 1000,
+          .recall_before = before,
+          .recall_after = after,
+          .rows_before = 10'000,
+          .rows_after = 10'000,
+          .seconds_before = 100e-6,
+          .seconds_after = 100e-6};
+}
+
+bool Passes(const GateFigures& figures) { return WhyRejected(figures, {}).empty(); }
+
+TEST(RetrainGate, TheTargetMustBeKept) {
+  EXPECT_TRUE(Passes(Figures(0.96, 0.96)));
+  EXPECT_TRUE(Passes(Figures(0.99, 0.95)));  // the promise is kept in full
+  EXPECT_TRUE(Passes(Figures(0.945, 0.941)));
+  EXPECT_FALSE(Passes(Figures(0.955, 0.949)));  // under the target, and .006 under the old one
+  EXPECT_FALSE(Passes(Figures(0.942, 0.9365)));
+  EXPECT_FALSE(Passes(Figures(0.96, 0.939)));
+  EXPECT_THAT(WhyRejected(Figures(0.96, 0.9), {}),
+              HasSubstr("the new build finds 0.900, the old one 0.960"));
+}
+
+TEST(RetrainGate, BetterThanAnOldOneBelowTargetIsEnough) {
+  EXPECT_TRUE(Passes(Figures(0.90, 0.91)));
+  EXPECT_FALSE(Passes(Figures(0.90, 0.89)));
+  // As much for less is better, too, where the target cannot be had.
+  EXPECT_TRUE(Passes(Figures(0.90, 0.90)));
+  GateFigures figures = Figures(0.90, 0.896);
+  EXPECT_TRUE(Passes(figures));
+  figures.rows_after = 10'100;
+  EXPECT_FALSE(Passes(figures));
+  figures = Figures(0.90, 0.90);
+  figures.rows_before = figures.rows_after = 0;  // not known
+  EXPECT_FALSE(Passes(figures));
+}
+
+TEST(RetrainGate, CostIsComparedAtEqualRecall) {
+  GateFigures figures = Figures(0.955, 0.96);
+  figures.rows_after = 12'500;
+  EXPECT_TRUE(Passes(figures));
+  figures.rows_after = 12'600;
+  EXPECT_FALSE(Passes(figures));
+  EXPECT_THAT(WhyRejected(figures, {}), HasSubstr("compares 12600 rows"));
+  figures.rows_at_equal_recall = 11'000;
+  EXPECT_TRUE(Passes(figures));
+  figures.rows_at_equal_recall = 13'000;
+  EXPECT_FALSE(Passes(figures));
+  // An old one that misses the target by more than the slack is no measure of cost.
+  figures = Figures(0.93, 0.96);
+  figures.rows_after = 40'000;
+  EXPECT_TRUE(Passes(figures));
+  // Kinds that do not count rows are judged by time.
+  figures = Figures(0.96, 0.96);
+  figures.rows_before = figures.rows_after = 0;
+  figures.seconds_after = 149e-6;
+  EXPECT_TRUE(Passes(figures));
+  figures.seconds_after = 160e-6;
+  EXPECT_FALSE(Passes(figures));
+  EXPECT_THAT(WhyRejected(figures, {}), HasSubstr("takes 160 µs"));
+  figures.seconds_before = 10e-6;
+  figures.seconds_after = 40e-6;  // too little to tell
+  EXPECT_TRUE(Passes(figures));
+}
+
+TEST(RetrainGate, AFirstTrainingMayMissTheTargetBySome) {
+  GateFigures figures = Figures(1, 0.91);
+  figures.first = true;
+  figures.rows_before = 20'000;
+  EXPECT_TRUE(Passes(figures));
+  figures.recall_after = 0.89;
+  EXPECT_FALSE(Passes(figures));
+  EXPECT_THAT(WhyRejected(figures, {}), HasSubstr("the first training finds 0.890"));
+  figures.queries = 0;  // nothing was measured
+  EXPECT_TRUE(Passes(figures));
+}
+
+TEST(RetrainGate, TheCallersGateHoldsInAnyCase) {
+  GateFigures figures = Figures(0.90, 0.96);
+  figures.min_recall = 0.97;
+  EXPECT_FALSE(Passes(figures));
+  EXPECT_THAT(WhyRejected(figures, {}), HasSubstr("less than the 0.970 that was asked for"));
+  figures.min_recall = 0.96;
+  EXPECT_TRUE(Passes(figures));
+  figures.first = true;
+  figures.min_recall = 0.97;
+  EXPECT_FALSE(Passes(figures));
+  figures.queries = 0;
+  figures.recall_after = 0;
+  EXPECT_FALSE(Passes(figures));
+}
+
+TEST(RetrainGate, FiguresAreToldInASentence) {
+  EXPECT_EQ(DescribeFigures(Figures(0.941, 0.968)),
+            "recall 0.941 → 0.968 at a target of 0.95, rows compared 10000 → 10000, 100 → 100 µs, "
+            "on 1000 queries");
+  EXPECT_EQ(DescribeFigures({}), "too few rows to measure");
+}
+
+}  // namespace
+}  // namespace vecino::engine

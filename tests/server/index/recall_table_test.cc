@@ -1,0 +1,139 @@
+#include "server/index/recall_table.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+namespace vecino::index {
+namespace {
+
+using How = RecallTable::How;
+
+// breadth · (1 + place of the aim); none from `last` on.
+RecallTable::Curve CurveOf(float breadth, size_t last = RecallTable::kAims.size()) {
+  RecallTable::Curve curve;
+  for (size_t i = 0; i < last; ++i) {
+    curve[i] = {breadth * static_cast<float>(i + 1), 10 * breadth, RecallTable::kAims[i],
+                0.001f * breadth};
+  }
+  return curve;
+}
+
+size_t PlaceOf(float aim) {
+  size_t i = 0;
+  while (RecallTable::kAims[i] != aim) ++i;
+  return i;
+}
+
+RecallTable Grid() {
+  RecallTable table;
+  table.Add(How::kCodes, 1, 1, CurveOf(1));
+  table.Add(How::kCodes, 1, 0.1f, CurveOf(4));
+  table.Add(How::kCodes, 10, 1, CurveOf(2));
+  table.Add(How::kCodes, 10, 0.1f, CurveOf(8));
+  table.Add(How::kCodes, 100, 1, CurveOf(4));
+  table.Add(How::kCodes, 100, 0.1f, CurveOf(16));
+  return table;
+}
+
+TEST(RecallTable, GivesWhatWasMeasured) {
+  const RecallTable table = Grid();
+  EXPECT_FALSE(table.empty());
+  EXPECT_TRUE(table.has(How::kCodes));
+  EXPECT_FALSE(table.has(How::kRows));
+  const auto place = static_cast<double>(PlaceOf(0.95f) + 1);
+  const auto choice = table.For(How::kCodes, 0.95f, 10, 1);
+  EXPECT_NEAR(choice.breadth, 2 * place, 1e-3);
+  EXPECT_NEAR(choice.rerank, 20, 1e-3);
+  EXPECT_NEAR(choice.recall, 0.95, 1e-6);
+  EXPECT_NEAR(choice.scanned, 0.002, 1e-6);
+  EXPECT_NEAR(table.For(How::kCodes, 0.95f, 100, 0.1).breadth, 16 * place, 1e-3);
+  EXPECT_EQ(table.For(How::kRows, 0.95, 10, 1).breadth, 0);
+  EXPECT_EQ(RecallTable().For(How::kCodes, 0.95, 10, 1).breadth, 0);
+}
+
+TEST(RecallTable, GoesBetweenByLogarithms) {
+  const RecallTable table = Grid();
+  const auto place = static_cast<double>(PlaceOf(0.95f) + 1);
+  EXPECT_NEAR(table.For(How::kCodes, 0.95f, 10, std::sqrt(0.1)).breadth, 4 * place, 0.01);
+  // Half way from 10 to 100 is 31.6.
+  const double thirty_two = table.For(How::kCodes, 0.95f, 32, 1).breadth;
+  EXPECT_NEAR(thirty_two, 2 * std::sqrt(2.0) * place, 0.05);
+  const double between = table.For(How::kCodes, (0.93 + 0.95) / 2, 10, 1).breadth;
+  EXPECT_NEAR(between, 2 * std::sqrt(place * (place - 1)), 0.01);
+  // Below the least aim it is that of the least.
+  EXPECT_NEAR(table.For(How::kCodes, 0.1, 10, 1).breadth, 2, 1e-3);
+}
+
+TEST(RecallTable, GoesOnBeyondWhatWasMeasured) {
+  const RecallTable table = Grid();
+  const auto place = static_cast<double>(PlaceOf(0.95f) + 1);
+  // From 10 to 100 it doubled, from a share of 1 to a tenth it grew fourfold.
+  EXPECT_NEAR(table.For(How::kCodes, 0.95f, 1000, 1).breadth, 8 * place, 0.01);
+  EXPECT_NEAR(table.For(How::kCodes, 0.95f, 1000, 1).rerank, 400, 0.1);
+  EXPECT_NEAR(table.For(How::kCodes, 0.95f, 10, 0.01).breadth, 32 * place, 0.01);
+}
+
+TEST(RecallTable, SaysWhatCannotBeReached) {
+  RecallTable table;
+  table.Add(How::kCodes, 10, 1, CurveOf(2));
+  table.Add(How::kCodes, 10, 0.5f, CurveOf(4, PlaceOf(0.99f)));
+  EXPECT_GT(table.For(How::kCodes, 0.99, 10, 1).breadth, 0);
+  EXPECT_EQ(table.For(How::kCodes, 0.99f, 10, 0.5).breadth, 0);
+  EXPECT_EQ(table.For(How::kCodes, 0.99f, 10, 0.7).breadth, 0);
+  EXPECT_GT(table.For(How::kCodes, 0.95, 10, 0.5).breadth, 0);
+  EXPECT_EQ(table.For(How::kCodes, 0.9999, 10, 1).breadth, 0);
+  EXPECT_EQ(table.For(How::kCodes, 1, 10, 1).breadth, 0);
+}
+
+TEST(RecallTable, TellsTheRecallOfABreadth) {
+  const RecallTable table = Grid();
+  for (const double target : {0.6, 0.9, 0.94, 0.985}) {
+    const double breadth = table.For(How::kCodes, target, 10, 0.3).breadth;
+    EXPECT_NEAR(table.RecallOf(How::kCodes, breadth, 10, 0.3), target, 0.002) << target;
+  }
+  EXPECT_LT(table.RecallOf(How::kCodes, 0.1, 10, 1), 0.5);
+  EXPECT_NEAR(table.RecallOf(How::kCodes, 1e6, 10, 1), 0.999, 1e-6);
+  EXPECT_EQ(RecallTable().RecallOf(How::kCodes, 10, 10, 1), 0);
+}
+
+TEST(RecallTable, BytesGiveTheSameTable) {
+  RecallTable table = Grid();
+  table.Add(How::kRows, 10, 0.1f, CurveOf(3, 7));
+  table.Add(How::kRows, 10, 0.02f, CurveOf(5, 6));
+  const auto bytes = table.Bytes();
+  const auto read = RecallTable::FromBytes(bytes.data(), bytes.size());
+  ASSERT_TRUE(read.ok()) << read.status();
+  for (const How how : {How::kCodes, How::kRows}) {
+    for (const double target : {0.5, 0.7, 0.95, 0.999}) {
+      const auto one = table.For(how, target, 30, 0.06), two = read->For(how, target, 30, 0.06);
+      EXPECT_NEAR(one.breadth, two.breadth, 1e-4 * one.breadth);
+      EXPECT_NEAR(one.scanned, two.scanned, 1e-4 * one.scanned);
+    }
+  }
+  EXPECT_TRUE(RecallTable().Bytes().empty());
+  const auto none = RecallTable::FromBytes(nullptr, 0);
+  ASSERT_TRUE(none.ok());
+  EXPECT_TRUE(none->empty());
+}
+
+TEST(RecallTable, BytesThatAreNoneAreRefused) {
+  const auto bytes = Grid().Bytes();
+  for (size_t size : {size_t{1}, size_t{7}, size_t{8}, bytes.size() - 1}) {
+    EXPECT_FALSE(RecallTable::FromBytes(bytes.data(), size).ok()) << size;
+  }
+  // Another version, another k within a curve, a share that is none, a curve that is missing.
+  for (const size_t at : {size_t{0}, size_t{8 + 32 + 4}, size_t{8 + 8 + 3}}) {
+    auto other = bytes;
+    other[at] ^= 0x41;
+    EXPECT_FALSE(RecallTable::FromBytes(other.data(), other.size()).ok()) << at;
+  }
+  auto shorter = bytes;
+  const auto records = static_cast<uint32_t>(5 * RecallTable::kAims.size());
+  std::memcpy(shorter.data() + 4, &records, 4);
+  EXPECT_FALSE(RecallTable::FromBytes(shorter.data(), shorter.size()).ok());
+}
+
+}  // namespace
+}  // namespace vecino::index
