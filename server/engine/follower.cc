@@ -53,14 +53,15 @@ Follower::Follower(std::shared_ptr<Collection> from, std::shared_ptr<Collection>
 Follower::~Follower() { Stop(); }
 
 void Follower::Stop() {
-  // After this no writer calls.
-  for (int shard = 0; shard < from_->shard_count(); ++shard) {
-    from_->shard(shard).OnWritten(nullptr);
-  }
   {
     absl::MutexLock lock(&mu_);
+    // Once: by now another follower may be the one that is told of writes.
+    if (stopped_) return;
     stopped_ = true;
     changed_.SignalAll();
+  }
+  for (int shard = 0; shard < from_->shard_count(); ++shard) {
+    from_->shard(shard).OnWritten(nullptr);
   }
   thread_.request_stop();
   if (thread_.joinable()) thread_.join();
