@@ -28,8 +28,8 @@ TEST_P(PromiseTest, IsKeptForQueriesThatAreNoRows) {
         EXPECT_GE(answer.recall, target - 0.01)
             << is.name << ": k " << k << ", share " << share << ", target " << target
             << ", breadth " << answer.breadth << ", expected " << answer.expected;
-        // What is said of it is so.
-        EXPECT_NEAR(answer.recall, answer.expected, 0.03)
+        // What is said of it is so: two means, of the 800 queries of the calibration and of these.
+        EXPECT_NEAR(answer.recall, answer.expected, k == 1 ? 0.045 : 0.03)
             << is.name << ": k " << k << ", share " << share << ", target " << target;
         // Comparing all rows is the most that it may cost.
         const double all = SearchCost::kAllRows * static_cast<double>(promise.passing()) +
