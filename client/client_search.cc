@@ -116,9 +116,9 @@ Result<std::vector<Result<SearchResponse>>> Client::SearchBatch(
   results.reserve(calls.size());
   for (const v1::BatchSearchResult& result : response.results()) {
     if (Status failed = FromRpc(result.status()); !failed.ok()) {
-      results.push_back(std::move(failed));
+      results.emplace_back(std::move(failed));
     } else {
-      results.push_back(FromProto(result.response()));
+      results.emplace_back(FromProto(result.response()));
     }
   }
   return results;

@@ -39,22 +39,26 @@ struct MaintenancePolicy {
   // generation is calibrated again: with twice the rows the same lists find .97 where .95 was asked
   // for, at a fifth more cost (measured); with half of them, less than was asked for.
   double max_calibrated_growth = 1.2;
-  // A new build goes live when it reaches the target; or comes so near, and so near to what the old
-  // one finds. (1,000 queries have a standard error of .003, and of two builds of the same rows
+  // A new build goes live when it reaches the target; or comes so near, and compares no more rows
+  // than the old one or finds as much, to the loss. (1,000 queries have a standard error of .003, and of two builds of the same rows
   // the calibrations differ by as much: a build that keeps the promise in full is not worse for
   // finding less than chance gave the old one.) Or when it is better than an old one below target:
   // finds more, or as much for less.
   double gate_target_slack = 0.01;
   double gate_recall_loss = 0.005;
   // And when it compares at most so many times the rows of the old one for the same recall, and
-  // takes at most so many times as long, unless the old one misses the target by more than the
-  // slack. Builds of the same rows differ by a tenth; a time below the least difference is noise.
+  // takes at most so many times as long. Builds of the same rows differ by a tenth; a time below
+  // the least difference is noise. Where the old one misses the target by more than the slack, only
+  // what compares many times the rows for as little is broken.
   double gate_cost = 1.25;
+  double gate_cost_of_more = 3;
   double gate_time = 1.5;
   double gate_least_seconds = 50e-6;
   // A first training that misses the target by more is broken: calibration may have scanned all
-  // lists. Comparing every row goes on, which is exact.
+  // lists. So is one that compares more than this share of the rows, in more than this share of the
+  // time. Comparing every row goes on, which is exact.
   double gate_first_slack = 0.05;
+  double gate_first_rows = 0.9;
   // A build that was rejected would be again, as long as the rows are the same: tried again after
   // so long or as long as it took, doubling each time.
   absl::Duration retrain_wait = absl::Minutes(1);

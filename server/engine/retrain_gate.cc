@@ -19,6 +19,14 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
   }
   if (f.queries == 0) return "";
   if (f.first) {
+    // What compares every row finds them all: that is no index.
+    if (f.rows_before > 0 && f.rows_after > policy.gate_first_rows * f.rows_before &&
+        f.seconds_after > policy.gate_first_rows * f.seconds_before) {
+      return absl::StrFormat(
+          "the first training would compare %.0f rows a search of %.0f, no quicker than all of "
+          "them without it",
+          f.rows_after, f.rows_before);
+    }
     if (f.recall_after >= f.target - policy.gate_first_slack) return "";
     return absl::StrFormat(
         "the first training finds %.3f of a target of %.3f with all it may scan: "
@@ -26,30 +34,31 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
         f.recall_after, f.target, policy.gate_first_slack);
   }
   const bool kept = f.recall_after >= f.target;
-  const bool near = f.recall_after >= f.target - policy.gate_target_slack &&
-                    f.recall_after >= f.recall_before - policy.gate_recall_loss;
+  const bool as_much = f.recall_after >= f.recall_before - policy.gate_recall_loss;
+  const bool cheaper = f.rows_before > 0 && f.rows_after <= f.rows_before;
+  const bool near = f.recall_after >= f.target - policy.gate_target_slack && (as_much || cheaper);
   // Where the target cannot be had, because codes are too coarse for it, as much for less is
   // better, too.
-  const bool cheaper = f.recall_after >= f.recall_before - policy.gate_recall_loss &&
-                       f.rows_before > 0 && f.rows_after <= f.rows_before;
-  const bool better = f.recall_before < f.target && (f.recall_after > f.recall_before || cheaper);
+  const bool better =
+      f.recall_before < f.target && (f.recall_after > f.recall_before || (as_much && cheaper));
   if (!kept && !near && !better) {
     return absl::StrFormat(
         "the new build finds %.3f, the old one %.3f; it must reach the target of %.3f, or come "
-        "within %.3g of it and within %.3g of the old one, or, where that misses it, find more "
-        "or as much for less",
+        "within %.3g of it and compare no more rows or find as much, to %.3g, as the old one, or, "
+        "where that misses it, find more, or as much for less",
         f.recall_after, f.recall_before, f.target, policy.gate_target_slack,
         policy.gate_recall_loss);
   }
   const bool missed = f.recall_before < f.target - policy.gate_target_slack;
-  if (missed) return "";
+  const double cost = missed ? policy.gate_cost_of_more : policy.gate_cost;
   const double rows = f.rows_at_equal_recall > 0 ? f.rows_at_equal_recall : f.rows_after;
-  if (f.rows_before > 0 && rows > policy.gate_cost * f.rows_before) {
+  if (f.rows_before > 0 && rows > cost * f.rows_before) {
     return absl::StrFormat(
         "the new build compares %.0f rows a search for what the old one finds with %.0f: more than "
         "%.3g times as many",
-        rows, f.rows_before, policy.gate_cost);
+        rows, f.rows_before, cost);
   }
+  if (missed) return "";
   if (f.seconds_after > policy.gate_time * f.seconds_before &&
       f.seconds_after - f.seconds_before > policy.gate_least_seconds) {
     return absl::StrFormat(

@@ -199,11 +199,13 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   const RecallTable::Choice choice = table.For(how, params_.recall_target, params_.k, share);
   if (choice.breadth == 0) return {};
   const double correction = Correction(share);
-  const int rerank =
-      params_.rerank > 0
-          ? params_.rerank
-          : std::max(static_cast<int>(std::ceil(choice.rerank * std::max(1.0, correction))),
-                     params_.k + 10);
+  // With more rows than were measured, as many more of them look by their codes like the best
+  // (2.7 times the rows: recall .63 without this).
+  const double growth = calibration_.rows > 0 ? static_cast<double>(rows_) / calibration_.rows : 1;
+  const double more = std::max(1.0, correction) * std::max(1.0, growth);
+  const int rerank = params_.rerank > 0 ? params_.rerank
+                                        : std::max(static_cast<int>(std::ceil(choice.rerank * more)),
+                                                   params_.k + 10);
   const double scanned = std::min(1.0, choice.scanned * correction) * static_cast<double>(rows_);
   const double cost = by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
                               : scanned * SearchCost::kCode + rerank * SearchCost::kRow;

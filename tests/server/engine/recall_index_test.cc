@@ -142,9 +142,18 @@ TEST_F(RecallIndexTest, ASpoiledCalibrationIsCorrectedByWhatIsMeasured) {
     const index::IvfSegment* const ivf = index::AsIvf(*rows.segment);
     if (ivf == nullptr) continue;
     index::Calibration spoiled = ivf->generation()->calibration();
-    for (index::Calibration::Point& point : spoiled.points) {
-      point.breadth = std::max(1, point.breadth / 3);
+    // Of its table only a third of what it takes for 10 rows without a filter.
+    index::RecallTable::Curve third;
+    for (size_t aim = 0; aim < third.size(); ++aim) {
+      const auto choice = spoiled.table.For(index::RecallTable::How::kCodes,
+                                            index::RecallTable::kAims[aim], 10, 1);
+      third[aim] = {.breadth = static_cast<float>(choice.breadth / 3),
+                    .rerank = static_cast<float>(choice.rerank),
+                    .recall = static_cast<float>(choice.recall),
+                    .scanned = static_cast<float>(choice.scanned / 3)};
     }
+    spoiled.table = {};
+    spoiled.table.Add(index::RecallTable::How::kCodes, 10, 1, third);
     ivf->generation()->SetCalibration(std::move(spoiled));
   }
   const double bad = MeanOf(1000);

@@ -25,7 +25,10 @@ TEST(RetrainGate, TheTargetMustBeKept) {
   EXPECT_TRUE(Passes(Figures(0.96, 0.96)));
   EXPECT_TRUE(Passes(Figures(0.99, 0.95)));  // the promise is kept in full
   EXPECT_TRUE(Passes(Figures(0.945, 0.941)));
-  EXPECT_FALSE(Passes(Figures(0.955, 0.949)));  // under the target, and .006 under the old one
+  GateFigures figures = Figures(0.955, 0.949);  // under the target, and .006 under the old one
+  EXPECT_TRUE(Passes(figures));
+  figures.rows_after = 10'100;  // for more
+  EXPECT_FALSE(Passes(figures));
   EXPECT_FALSE(Passes(Figures(0.942, 0.9365)));
   EXPECT_FALSE(Passes(Figures(0.96, 0.939)));
   EXPECT_THAT(WhyRejected(Figures(0.96, 0.9), {}),
@@ -57,9 +60,13 @@ TEST(RetrainGate, CostIsComparedAtEqualRecall) {
   EXPECT_TRUE(Passes(figures));
   figures.rows_at_equal_recall = 13'000;
   EXPECT_FALSE(Passes(figures));
-  // An old one that misses the target by more than the slack is no measure of cost.
+  // An old one that misses the target by more than the slack may find as little for much less.
   figures = Figures(0.93, 0.96);
   figures.rows_after = 40'000;
+  EXPECT_FALSE(Passes(figures));
+  figures.rows_at_equal_recall = 29'000;
+  EXPECT_TRUE(Passes(figures));
+  figures.seconds_after = 1;
   EXPECT_TRUE(Passes(figures));
   // Kinds that do not count rows are judged by time.
   figures = Figures(0.96, 0.96);
@@ -79,6 +86,13 @@ TEST(RetrainGate, AFirstTrainingMayMissTheTargetBySome) {
   figures.first = true;
   figures.rows_before = 20'000;
   EXPECT_TRUE(Passes(figures));
+  // No index: it compares every row.
+  figures.rows_after = 19'000;
+  EXPECT_FALSE(Passes(figures));
+  EXPECT_THAT(WhyRejected(figures, {}), HasSubstr("19000 rows a search of 20000"));
+  figures.seconds_after = 80e-6;  // but quicker
+  EXPECT_TRUE(Passes(figures));
+  figures.rows_after = 10'000;
   figures.recall_after = 0.89;
   EXPECT_FALSE(Passes(figures));
   EXPECT_THAT(WhyRejected(figures, {}), HasSubstr("the first training finds 0.890"));
