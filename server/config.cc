@@ -292,6 +292,12 @@ std::vector<Option> MakeOptions() {
       Integer("index", "maintenance-threads", &Config::index_maintenance_threads, 0, 256,
               "cores taken from queries while indexes are built, at the lowest priority",
               "Threads that drain, merge and train; 0 is one per core."),
+      Choice(
+          "index", "repair", &Config::index_repair, {"auto", "off"},
+          "retrains by themselves take a core, at the lowest priority, when they come",
+          "Whether a shard whose rows have changed since its index was trained is calibrated and "
+          "trained anew by itself. off: only by RetrainIndex; recall or cost drifts with the "
+          "data."),
       Integer(
           "recall", "sample-every", &Config::recall_sample_every, 0, 1000000000,
           "more exact searches when lower",

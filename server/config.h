@@ -51,6 +51,7 @@ struct Config {
   int index_locked_percent = 50;
   int64_t index_id_cache_bytes = 64 << 20;
   int index_maintenance_threads = 0;  // 0: one per core
+  std::string index_repair = "auto";  // or "off"
 
   int recall_sample_every = 1000;  // 0: off
   int recall_samples_per_second = 2;

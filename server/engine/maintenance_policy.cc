@@ -86,6 +86,7 @@ MaintenanceStep Retrain(const MaintenanceState& state, const MaintenancePolicy& 
                           " that are quick to compare one by one");
     });
   }
+  if (!policy.repair) return {};
   const auto signals = MeasureDrift(state, policy);
   MaintenanceStep none;
   for (const Drift drift : {Drift::kGrowth, Drift::kAssignmentError, Drift::kImbalance,
@@ -126,7 +127,7 @@ MaintenanceStep Graph(const MaintenanceState& state, const MaintenancePolicy& po
 }
 
 MaintenanceStep Calibrate(const MaintenanceState& state, const MaintenancePolicy& policy) {
-  if (state.spec.kind != IndexKind::kAuto || state.generation == 0) return {};
+  if (state.spec.kind != IndexKind::kAuto || state.generation == 0 || !policy.repair) return {};
   int64_t rows = 0;
   for (const auto& segment : state.segments) {
     if (segment.generation == state.generation) rows += segment.rows - segment.dead;

@@ -39,11 +39,13 @@ struct MaintenancePolicy {
   // generation is calibrated again: with twice the rows the same lists find .97 where .95 was asked
   // for, at a fifth more cost (measured); with half of them, less than was asked for.
   double max_calibrated_growth = 1.2;
+  // Off: no calibration and no training but the first and those that are asked for.
+  bool repair = true;
   // A new build goes live when it reaches the target; or comes so near, and compares no more rows
-  // than the old one or finds as much, to the loss. (1,000 queries have a standard error of .003, and of two builds of the same rows
-  // the calibrations differ by as much: a build that keeps the promise in full is not worse for
-  // finding less than chance gave the old one.) Or when it is better than an old one below target:
-  // finds more, or as much for less.
+  // than the old one or finds as much, to the loss. (1,000 queries have a standard error of .003,
+  // and of two builds of the same rows the calibrations differ by as much: a build that keeps the
+  // promise in full is not worse for finding less than chance gave the old one.) Or when it is
+  // better than an old one below target: finds more, or as much for less.
   double gate_target_slack = 0.01;
   double gate_recall_loss = 0.005;
   // And when it compares at most so many times the rows of the old one for the same recall, and

@@ -203,9 +203,10 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   // (2.7 times the rows: recall .63 without this).
   const double growth = calibration_.rows > 0 ? static_cast<double>(rows_) / calibration_.rows : 1;
   const double more = std::max(1.0, correction) * std::max(1.0, growth);
-  const int rerank = params_.rerank > 0 ? params_.rerank
-                                        : std::max(static_cast<int>(std::ceil(choice.rerank * more)),
-                                                   params_.k + 10);
+  const int rerank =
+      params_.rerank > 0
+          ? params_.rerank
+          : std::max(static_cast<int>(std::ceil(choice.rerank * more)), params_.k + 10);
   const double scanned = std::min(1.0, choice.scanned * correction) * static_cast<double>(rows_);
   const double cost = by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
                               : scanned * SearchCost::kCode + rerank * SearchCost::kRow;

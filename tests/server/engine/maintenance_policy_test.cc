@@ -136,6 +136,16 @@ TEST(MaintenancePolicy, AutoRetrainsForGrowth) {
   EXPECT_EQ(Next(state).kind, Kind::kRetrain);
 }
 
+TEST(MaintenancePolicy, WithRepairOffOnlyTheFirstTrainingComesByItself) {
+  MaintenancePolicy policy;
+  policy.repair = false;
+  EXPECT_EQ(NextStep(StateOf(IndexKind::kAuto, {Flat(10'001)}), policy).kind, Kind::kRetrain);
+  MaintenanceState state = Trained();
+  state.segments = {Ivf(300'000, 7)};
+  EXPECT_EQ(NextStep(state, {}).kind, Kind::kRetrain);
+  EXPECT_EQ(NextStep(state, policy).kind, Kind::kNone);
+}
+
 TEST(MaintenancePolicy, ARetrainComesBeforeMergesUnlessItFails) {
   MaintenanceState state = Trained();
   for (int i = 0; i < 20; ++i) state.segments.push_back(Ivf(10'000, 7));

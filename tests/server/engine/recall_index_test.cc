@@ -145,8 +145,8 @@ TEST_F(RecallIndexTest, ASpoiledCalibrationIsCorrectedByWhatIsMeasured) {
     // Of its table only a third of what it takes for 10 rows without a filter.
     index::RecallTable::Curve third;
     for (size_t aim = 0; aim < third.size(); ++aim) {
-      const auto choice = spoiled.table.For(index::RecallTable::How::kCodes,
-                                            index::RecallTable::kAims[aim], 10, 1);
+      const auto choice =
+          spoiled.table.For(index::RecallTable::How::kCodes, index::RecallTable::kAims[aim], 10, 1);
       third[aim] = {.breadth = static_cast<float>(choice.breadth / 3),
                     .rerank = static_cast<float>(choice.rerank),
                     .recall = static_cast<float>(choice.recall),
