@@ -127,7 +127,8 @@ TEST(Filter, ErrorsNameTheColumn) {
   EXPECT_THAT(error("a.= 1"), StartsWith("column 3: "));
   EXPECT_THAT(error("a = (1 OR 2)"), HasSubstr("FIELD IN"));
   EXPECT_THAT(error(std::string(33 << 10, ' ')), HasSubstr("bytes"));
-  EXPECT_THAT(error(std::string(100, '(') + "a = 1" + std::string(100, ')')), HasSubstr("deep"));
+  EXPECT_THAT(error(absl::StrCat(std::string(100, '('), "a = 1", std::string(100, ')'))),
+              HasSubstr("deep"));
   std::string nots;
   for (int i = 0; i < 5000; ++i) nots += "NOT ";
   EXPECT_THAT(error(nots + "a = 1"), HasSubstr("deep"));
