@@ -10,6 +10,7 @@
 #include "client/cli/json_values.h"
 #include "client/cli/operation_text.h"
 #include "client/cli/progress.h"
+#include "client/cli/recall_text.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
