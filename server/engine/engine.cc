@@ -521,7 +521,7 @@ absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view col
   if (const auto read = (*found)->ReadFilter(filter); !read.ok()) return read.status();
   const auto type = patch == nullptr ? Operation::Type::kPurge : Operation::Type::kPatch;
   return jobs_.Start(operations_.Create(**found, type, {}),
-                     {*found, nullptr, std::string(filter), std::move(patch), nullptr});
+                     {*found, nullptr, std::string(filter), std::move(patch), std::nullopt});
 }
 
 absl::StatusOr<Operation::Info> EngineImpl::TuneIndex(std::string_view collection,

@@ -122,7 +122,7 @@ void AppendShare(double share, std::string* bytes) {
 bool ReadShare(storage::ByteReader& reader, double* share) {
   uint64_t millionths = 0;
   if (!reader.ReadVarint(&millionths)) return false;
-  *share = static_cast<double>(millionths) * kRecallUnit;
+  *share = static_cast<double>(millionths) / 1e6;
   return true;
 }
 

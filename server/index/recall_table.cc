@@ -58,9 +58,11 @@ RecallTable::Place RecallTable::Find(const std::vector<float>& numbers, double x
   while (high + 1 < numbers.size() && (ascending ? numbers[high] < x : numbers[high] > x)) ++high;
   const double low = numbers[high - 1];
   const double beyond = (x - low) / (numbers[high] - low);
-  if (beyond <= 0) return {high - 1, high - 1, 0};
-  // At a number that was measured no other matters.
-  if (std::abs(beyond - 1) < 1e-6) return {high, high, 0};
+  // At a number that was measured no other matters; logarithms are kept as floats, and numbers may
+  // be but a few percent apart.
+  constexpr double kSame = 1e-4;
+  if (beyond <= kSame) return {high - 1, high - 1, 0};
+  if (std::abs(beyond - 1) < kSame) return {high, high, 0};
   return {high - 1, high, beyond};
 }
 
@@ -133,13 +135,19 @@ double RecallTable::RecallOf(How how, double breadth, int k, double share) const
 
 namespace {
 
+// Those that every search was calibrated for: they are not given up.
+bool IsCommon(int k) { return k == 1 || k == 10 || k == 100; }
+bool IsCommon(float share) { return share == 1; }
+
 // Puts x among numbers in their order, unless it is there; where they are too many in the place of
 // the nearest.
 template <typename T, typename Before>
 void Insert(T x, Before before, std::vector<T>* numbers) {
   if (std::find(numbers->begin(), numbers->end(), x) != numbers->end()) return;
   if (numbers->size() >= RecallTable::kMost) {
-    const auto far = [x](T y) { return std::abs(std::log(static_cast<double>(y) / x)); };
+    const auto far = [x](T y) {
+      return IsCommon(y) ? 1e9 : std::abs(std::log(static_cast<double>(y) / x));
+    };
     numbers->erase(std::min_element(numbers->begin(), numbers->end(),
                                     [&](T a, T b) { return far(a) < far(b); }));
   }
