@@ -42,7 +42,7 @@ void Add(const index::SearchReport& report, RungFigures* rung) {
 }
 
 absl::Status StoppingError() {
-  return absl::UnavailableError("the server is stopping; nothing was changed, tune again");
+  return absl::AbortedError("the server was stopped while it ran; start it again");
 }
 
 }  // namespace

@@ -244,27 +244,7 @@ class FakeServer : public v1::CollectionService::Service,
     if (grpc::Status status = Begin("TuneIndex"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
     last_tune_ = *request;
-    v1::IndexOperationMetadata metadata;
-    metadata.set_type(v1::IndexOperationMetadata::TYPE_TUNE);
-    metadata.set_collection(request->name());
-    if (request->validate_only()) metadata.mutable_estimate()->set_rows(10);
-    response->set_done(true);
-    if (!request->validate_only()) response->set_name(request->name() + "/operations/8");
-    v1::TuneIndexResponse tuned;
-    v1::TuningPoint* point = tuned.add_points();
-    point->set_breadth(3);
-    point->set_recall(0.875);
-    point->set_recall_error(0.01);
-    point->mutable_p50()->set_nanos(1'500);
-    point->mutable_p99()->set_seconds(1);
-    point->set_rows_scanned(120);
-    tuned.add_points()->set_exact(true);
-    *tuned.mutable_recommended() = tuned.points(1);
-    tuned.set_recall_target(0.95);
-    tuned.set_queries(100);
-    tuned.set_shards_tuned(2);
-    response->mutable_response()->PackFrom(tuned);
-    response->mutable_metadata()->PackFrom(metadata);
+    WriteFakeTuning(*request, response);
     return grpc::Status::OK;
   }
   v1::TuneIndexRequest last_tune() const {
