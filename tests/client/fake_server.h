@@ -238,13 +238,11 @@ class FakeServer : public v1::CollectionService::Service,
     }
     return grpc::Status::OK;
   }
-  // Done at once, with a curve of two points.
   grpc::Status TuneIndex(grpc::ServerContext*, const v1::TuneIndexRequest* request,
                          google::longrunning::Operation* response) override {
     if (grpc::Status status = Begin("TuneIndex"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
-    last_tune_ = *request;
-    WriteFakeTuning(*request, response);
+    WriteFakeTuning(last_tune_ = *request, response);
     return grpc::Status::OK;
   }
   v1::TuneIndexRequest last_tune() const {
