@@ -106,7 +106,6 @@ absl::StatusOr<OperationEstimate> Collection::EstimateTuning(const TuneRequest& 
   for (const int number : tuning.request.shards) {
     const ShardStats shard = shards_[static_cast<size_t>(number)]->Stats();
     estimate.rows += shard.live_documents;
-    estimate.index_bytes += shard.segment_bytes;
   }
   const auto rungs = static_cast<double>(TuningLadder(false).size());
   const auto queries = static_cast<double>(
