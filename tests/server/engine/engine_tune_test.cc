@@ -221,7 +221,8 @@ TEST_F(EngineTuneTest, CancelledAtAnyStageItLeavesNothingBehind) {
     at_stage_ = [&](std::string_view now) {
       if (now != stage) return;
       for (const auto& info : *engine_->ListOperations("c", "", 100)) {
-        if (info.type == Type::kTune) EXPECT_TRUE(engine_->CancelOperation("c", info.id).ok());
+        if (info.type != Type::kTune) continue;
+        EXPECT_TRUE(engine_->CancelOperation("c", info.id).ok());
       }
     };
     const Operation::Info info = Tune("c", EasyQueries());
