@@ -5,6 +5,7 @@
 #include "client/impl.h"
 #include "client/index_conversions.h"
 #include "client/metadata_json.h"
+#include "client/recall_conversions.h"
 #include "client/vecino/client.h"
 
 namespace vecino {
@@ -50,6 +51,20 @@ Result<Operation> Client::CompactIndex(const std::string& collection,
   longrunning::Operation response;
   const Status status = impl_->Call(*impl_->collections, &v1::CollectionService::Stub::CompactIndex,
                                     request, &response);
+  if (!status.ok()) return status;
+  return FromProto(response);
+}
+
+Result<Operation> Client::TuneIndex(const std::string& collection, const TuningOptions& options,
+                                    bool validate_only) {
+  if (Status status = CheckUtf8(collection, "name"); !status.ok()) return status;
+  v1::TuneIndexRequest request;
+  if (Status status = internal::ToProto(options, &request); !status.ok()) return status;
+  request.set_name(CollectionName(collection));
+  request.set_validate_only(validate_only);
+  longrunning::Operation response;
+  const Status status =
+      impl_->Call(*impl_->collections, &v1::CollectionService::Stub::TuneIndex, request, &response);
   if (!status.ok()) return status;
   return FromProto(response);
 }

@@ -53,6 +53,8 @@ ShardStats FromProto(const v1::ShardStats& message) {
     shard.generation = {.generation = generation.generation(),
                         .trained_rows = generation.trained_rows(),
                         .calibrated_rows = generation.calibrated_rows(),
+                        .tune_time = internal::FromProto(generation.tune_time()),
+                        .tuned_points = generation.tuned_points(),
                         .nlist = generation.nlist(),
                         .nprobe = generation.nprobe(),
                         .imbalance = generation.imbalance(),
@@ -150,6 +152,8 @@ Operation::Type TypeFromProto(v1::IndexOperationMetadata::Type type) {
       return Operation::Type::kPatch;
     case v1::IndexOperationMetadata::TYPE_MIGRATE:
       return Operation::Type::kMigrate;
+    case v1::IndexOperationMetadata::TYPE_TUNE:
+      return Operation::Type::kTune;
     default:
       return Operation::Type::kRetrain;
   }
@@ -203,6 +207,10 @@ Operation FromProto(const google::longrunning::Operation& message) {
                           .duration = FromProto(estimate.duration()),
                           .peak_bytes = estimate.peak_bytes(),
                           .index_bytes = estimate.index_bytes()};
+  }
+  v1::TuneIndexResponse tuned;
+  if (message.has_response() && !metadata.has_estimate() && message.response().UnpackTo(&tuned)) {
+    operation.tuning = FromProto(tuned);
   }
   if (metadata.has_migration()) operation.migration = FromProto(metadata.migration());
   return operation;

@@ -107,8 +107,24 @@ RecallEvaluation FromProto(const v1::EvaluateRecallResponse& message) {
   return evaluation;
 }
 
-Status ToProto(const RecallQueries& queries, const RecallOptions& options,
-               v1::EvaluateRecallRequest* message) {
+namespace {
+
+TuningPoint FromProto(const v1::TuningPoint& message) {
+  const auto nanoseconds = [](const google::protobuf::Duration& duration) {
+    return std::chrono::seconds(duration.seconds()) + std::chrono::nanoseconds(duration.nanos());
+  };
+  return {.breadth = message.breadth(),
+          .recall = message.recall(),
+          .recall_error = message.recall_error(),
+          .p50 = nanoseconds(message.p50()),
+          .p99 = nanoseconds(message.p99()),
+          .rows_scanned = message.rows_scanned(),
+          .exact = message.exact()};
+}
+
+// Of EvaluateRecall or TuneIndex.
+template <typename Options, typename Request>
+Status QueriesToProto(const RecallQueries& queries, const Options& options, Request* message) {
   if (Status status = CheckUtf8(options.filter, "filter"); !status.ok()) return status;
   for (const std::vector<float>& vector : queries.vectors) {
     ToProto(vector, message->add_vectors());
@@ -121,6 +137,33 @@ Status ToProto(const RecallQueries& queries, const RecallOptions& options,
   if (queries.samples != 0) message->set_samples(queries.samples);
   message->set_top_k(options.top_k);
   message->set_filter(options.filter);
+  return Status();
+}
+
+}  // namespace
+
+IndexTuning FromProto(const v1::TuneIndexResponse& message) {
+  IndexTuning tuning;
+  for (const v1::TuningPoint& point : message.points()) tuning.points.push_back(FromProto(point));
+  if (message.has_recommended()) tuning.recommended = FromProto(message.recommended());
+  tuning.recall_target = message.recall_target();
+  tuning.queries = message.queries();
+  tuning.live_queries = message.live_queries();
+  tuning.share = message.share();
+  tuning.shards_tuned = message.shards_tuned();
+  tuning.shards_not_needed = message.shards_not_needed();
+  return tuning;
+}
+
+Status ToProto(const TuningOptions& options, v1::TuneIndexRequest* message) {
+  message->mutable_shards()->Assign(options.shards.begin(), options.shards.end());
+  if (options.recall_target != 0) message->set_recall_target(options.recall_target);
+  return QueriesToProto(options.queries, options, message);
+}
+
+Status ToProto(const RecallQueries& queries, const RecallOptions& options,
+               v1::EvaluateRecallRequest* message) {
+  if (Status status = QueriesToProto(queries, options, message); !status.ok()) return status;
   const bool knobs =
       options.exact || options.nprobe != 0 || options.ef_search != 0 || options.rerank != 0;
   if (options.recall_target != 0 && knobs) {

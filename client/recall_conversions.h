@@ -17,4 +17,8 @@ RecallEvaluation FromProto(const v1::EvaluateRecallResponse& message);
 Status ToProto(const RecallQueries& queries, const RecallOptions& options,
                v1::EvaluateRecallRequest* message);
 
+IndexTuning FromProto(const v1::TuneIndexResponse& message);
+// All but `name` and `validate_only`. INVALID_ARGUMENT when a string is not UTF-8.
+Status ToProto(const TuningOptions& options, v1::TuneIndexRequest* message);
+
 }  // namespace vecino::internal

@@ -229,6 +229,7 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
   AddIndexWorkCommands(group, context);
   AddMigrationCommands(group, context);
   AddRecallCommand(group, context);
+  AddTuneCommand(group, context);
 
   CLI::App* remove = group->add_subcommand("delete", "Delete a collection and all it holds");
   const auto etag = std::make_shared<std::string>();

@@ -43,6 +43,10 @@ Json ShardJson(const ShardStats& shard) {
                           {"nprobe", shard.generation->nprobe},
                           {"imbalance", shard.generation->imbalance},
                           {"train_time", Rfc3339(shard.generation->train_time)}};
+    if (shard.generation->tuned_points > 0) {
+      json["generation"]["tune_time"] = Rfc3339(shard.generation->tune_time);
+      json["generation"]["tuned_points"] = shard.generation->tuned_points;
+    }
   }
   json["last_choice"] = shard.last_choice;
   json["drift"] = Json::array();

@@ -49,6 +49,7 @@ void AddExportCommand(CLI::App& app, Context& context);
 void AddIndexWorkCommands(CLI::App* collection_group, Context& context);
 void AddMigrationCommands(CLI::App* collection_group, Context& context);
 void AddRecallCommand(CLI::App* collection_group, Context& context);
+void AddTuneCommand(CLI::App* collection_group, Context& context);
 void AddIndexCommands(CLI::App& app, Context& context);
 void AddLoadCommand(CLI::App& app, Context& context);
 void AddOperationCommands(CLI::App& app, Context& context);

@@ -4,6 +4,7 @@
 #include "client/cli/context.h"
 #include "client/cli/operation_text.h"
 #include "client/cli/operation_wait.h"
+#include "client/cli/recall_text.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
@@ -18,17 +19,6 @@ struct StartArguments {
   double min_recall = 0;
   bool wait = false;
 };
-
-// How a retrain of each shard ended, and what was measured.
-void PrintOutcomes(const Operation& operation) {
-  for (const OperationShard& shard : operation.shards) {
-    if (shard.outcome.empty()) continue;
-    std::string line = "  shard " + std::to_string(shard.shard) + ": " + shard.outcome;
-    if (const std::string figures = OutcomeFigures(shard); !figures.empty()) line += "; " + figures;
-    if (!shard.reason.empty()) line += "; " + shard.reason;
-    std::cout << Printable(line) << '\n';
-  }
-}
 
 int Start(Context& context, const StartArguments& arguments) {
   const bool retrain = arguments.type == Operation::Type::kRetrain;
@@ -88,6 +78,10 @@ void PrintOperation(const Context& context, const Operation& operation) {
                   shard.status.ok() ? shard.stage : shard.stage + ": " + shard.status.message()});
   }
   table.Print(std::cout, TableWidth());
+  if (operation.tuning) {
+    std::cout << '\n';
+    PrintTuning(std::cout, *operation.tuning, TableWidth());
+  }
   PrintOutcomes(operation);
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "client/cli/recall_text.h"
+
 namespace vecino::cli {
 
 std::string_view OperationTypeName(Operation::Type type) {
@@ -17,6 +19,8 @@ std::string_view OperationTypeName(Operation::Type type) {
       return "patch";
     case Operation::Type::kMigrate:
       return "migrate";
+    case Operation::Type::kTune:
+      return "tune";
   }
   return "unknown";
 }
@@ -94,6 +98,7 @@ Json OperationJson(const Operation& operation) {
         {"peak_bytes", operation.estimate->peak_bytes},
         {"index_bytes", operation.estimate->index_bytes}};
   }
+  if (operation.tuning) json["tuning"] = TuningJson(*operation.tuning);
   if (operation.migration) json["migration"] = MigrationJson(*operation.migration);
   return json;
 }

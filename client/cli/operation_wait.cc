@@ -80,4 +80,14 @@ int PrintEstimate(const Context& context, const Operation& operation) {
   return 0;
 }
 
+void PrintOutcomes(const Operation& operation) {
+  for (const OperationShard& shard : operation.shards) {
+    if (shard.outcome.empty()) continue;
+    std::string line = "  shard " + std::to_string(shard.shard) + ": " + shard.outcome;
+    if (const std::string figures = OutcomeFigures(shard); !figures.empty()) line += "; " + figures;
+    if (!shard.reason.empty()) line += "; " + shard.reason;
+    std::cout << Printable(line) << '\n';
+  }
+}
+
 }  // namespace vecino::cli

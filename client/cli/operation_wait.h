@@ -17,4 +17,7 @@ Result<Operation> WaitUntilDone(Context& context, Operation operation);
 // The estimate of an operation that was not started, on stdout. Returns the exit code.
 int PrintEstimate(const Context& context, const Operation& operation);
 
+// How a retrain or a tuning of each shard ended, and what was measured, on stdout.
+void PrintOutcomes(const Operation& operation);
+
 }  // namespace vecino::cli

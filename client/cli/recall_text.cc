@@ -104,4 +104,54 @@ void PrintRecall(std::ostream& out, const RecallStats& stats, int width) {
   table.Print(out, width);
 }
 
+namespace {
+
+Json PointJson(const TuningPoint& point) {
+  return {{"breadth", point.breadth},
+          {"recall", point.recall},
+          {"recall_error", point.recall_error},
+          {"p50_us", static_cast<double>(point.p50.count()) / 1e3},
+          {"p99_us", static_cast<double>(point.p99.count()) / 1e3},
+          {"rows_scanned", point.rows_scanned},
+          {"exact", point.exact}};
+}
+
+}  // namespace
+
+Json TuningJson(const IndexTuning& tuning) {
+  Json json{{"recall_target", tuning.recall_target},
+            {"queries", tuning.queries},
+            {"live_queries", tuning.live_queries},
+            {"share", tuning.share},
+            {"shards_tuned", tuning.shards_tuned},
+            {"shards_not_needed", tuning.shards_not_needed},
+            {"points", Json::array()}};
+  for (const TuningPoint& point : tuning.points) json["points"].push_back(PointJson(point));
+  if (tuning.recommended) json["recommended"] = PointJson(*tuning.recommended);
+  return json;
+}
+
+void PrintTuning(std::ostream& out, const IndexTuning& tuning, int width) {
+  out << WithCommas(tuning.queries) << " queries, " << WithCommas(tuning.live_queries)
+      << " of them callers'; the filter lets " << Percent(tuning.share) << " pass\n\n";
+  Table table({{"BREADTH", Table::Align::kRight},
+               {"RECALL", Table::Align::kRight},
+               {"ERROR", Table::Align::kRight},
+               {"P50", Table::Align::kRight},
+               {"P99", Table::Align::kRight},
+               {"ROWS COMPARED", Table::Align::kRight},
+               {""}});
+  const auto& best = tuning.recommended;
+  for (const TuningPoint& point : tuning.points) {
+    const bool is_best = best && best->exact == point.exact && best->breadth == point.breadth &&
+                         best->rows_scanned == point.rows_scanned;
+    table.AddRow({point.exact ? "exact" : WithCommas(point.breadth), Share(point.recall),
+                  Share(point.recall_error), Duration(point.p50), Duration(point.p99),
+                  WithCommas(point.rows_scanned),
+                  is_best ? "for recall " + Share(tuning.recall_target) : ""});
+  }
+  table.Print(out, width);
+  if (!best) out << "no setting is sure to reach recall " << Share(tuning.recall_target) << '\n';
+}
+
 }  // namespace vecino::cli

@@ -19,4 +19,8 @@ std::string RecallCell(const std::optional<RecallEstimate>& estimate);
 // Two lines on where searches were measured, then a table of their kinds.
 void PrintRecall(std::ostream& out, const RecallStats& stats, int width);
 
+Json TuningJson(const IndexTuning& tuning);
+// One row for each point; the recommended one is marked.
+void PrintTuning(std::ostream& out, const IndexTuning& tuning, int width);
+
 }  // namespace vecino::cli

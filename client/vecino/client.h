@@ -90,6 +90,12 @@ class Client {
                                  bool validate_only = false, double min_recall_gate = 0);
   Result<Operation> CompactIndex(const std::string& collection, const std::vector<int>& shards = {},
                                  bool validate_only = false);
+  // Measures recall and time of searches from narrow to wide and has the index go by that; the
+  // curve is in the operation when it is done. Tunings run one after another; called again after a
+  // lost reply it measures again, which does no harm. FAILED_PRECONDITION where there is nothing to
+  // find.
+  Result<Operation> TuneIndex(const std::string& collection, const TuningOptions& options = {},
+                              bool validate_only = false);
   // Makes embeddings by another model beside those there are; docs/migration.md. The operation is
   // done when they are ready, or with options.automatic, when the collection has gone over.
   Result<Operation> MigrateEmbeddings(const std::string& collection,

@@ -108,6 +108,9 @@ struct SegmentStats {
 struct GenerationStats {
   int64_t generation = 0, trained_rows = 0;
   int64_t calibrated_rows = 0;  // when nprobe was measured
+  // When TuneIndex last changed the calibration, and how many settings it measured; 0: it did not.
+  std::chrono::system_clock::time_point tune_time;
+  int tuned_points = 0;
   int nlist = 0;
   int nprobe = 0;        // lists that reach the recall target for 10 documents, measured
   double imbalance = 0;  // of the lists: 1 when all are alike
@@ -172,6 +175,34 @@ struct RecallQueries {
   std::vector<std::string> texts;  // with vectors 1,000 at most
   int samples = 0;                 // stored documents, at random: 1 to 2,000; 0: the server's 200
 };
+// What TuneIndex tunes for.
+struct TuningOptions {
+  // As of EvaluateRecall, but that `samples` (0: the server's 500) are callers' latest queries, up
+  // to half, and stored documents. Vectors and texts: 50 at least for the index to go by them.
+  RecallQueries queries;
+  int top_k = 10;
+  std::string filter;        // docs/filters.md; empty: every document
+  double recall_target = 0;  // for which a setting is told, up to 1; 0: the collection's
+  std::vector<int> shards;   // empty: all
+};
+// One setting of the index, measured.
+struct TuningPoint {
+  int breadth = 0;  // lists of a shard, ef, or rows scored again, the mean; 0: exact
+  double recall = 0, recall_error = 0;      // and its standard error
+  std::chrono::nanoseconds p50{0}, p99{0};  // of a search of all shards, on one thread
+  int64_t rows_scanned = 0;                 // compared, the mean
+  bool exact = false;                       // every row that may be found was compared
+};
+// What a tuning found.
+struct IndexTuning {
+  std::vector<TuningPoint> points;         // by rising breadth
+  std::optional<TuningPoint> recommended;  // the cheapest that is sure to reach the target
+  double recall_target = 0;
+  int queries = 0, live_queries = 0;  // measured; of these callers'
+  double share = 1;                   // of the documents, that the filter lets pass
+  int shards_tuned = 0, shards_not_needed = 0;
+};
+
 struct RecallOptions {
   int top_k = 10;
   std::string filter;  // docs/filters.md; empty: every document

@@ -112,10 +112,10 @@ struct OperationShard {
   int64_t rows_done = 0, rows_total = 0;  // of the stage; total 0: not known
   bool done = false;
   Status status;  // when done
-  // Of a retrain: "published", "rejected", "not needed"; empty before.
+  // Of a retrain or a tuning: "published", "rejected", "not needed"; empty before.
   std::string outcome;
   std::string reason;  // when it was rejected or not needed
-  // Of old index and new build, on the same queries; 0: not measured.
+  // Of old index and new build, or before and after a tuning, on the same queries; 0: not measured.
   double recall_before = 0, recall_after = 0;
   int64_t rows_scanned_before = 0, rows_scanned_after = 0;  // by a search, the mean
 };
@@ -129,7 +129,7 @@ struct OperationEstimate {
 };
 
 struct Operation {
-  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate, kTune };
   std::string id;  // empty: nothing was started
   std::string collection;
   Type type = Type::kRetrain;
@@ -139,6 +139,7 @@ struct Operation {
   std::vector<OperationShard> shards;
   std::optional<OperationEstimate> estimate;    // with validate_only
   std::optional<EmbeddingMigration> migration;  // kMigrate, unless it ended before the last start
+  std::optional<IndexTuning> tuning;            // kTune, once it succeeded
 };
 
 // What a purge or a patch by filter would do, or has begun to.

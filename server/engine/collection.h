@@ -22,6 +22,7 @@
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
+#include "server/engine/operation_estimate.h"
 #include "server/engine/recall_evaluation.h"
 #include "server/engine/recall_sampler.h"
 #include "server/engine/retrain_hooks.h"
@@ -29,6 +30,7 @@
 #include "server/engine/shard.h"
 #include "server/engine/slot_maps.h"
 #include "server/engine/token_waits.h"
+#include "server/engine/tuning.h"
 #include "server/engine/types.h"
 #include "server/engine/write_gate.h"
 #include "server/fields/filter.h"
@@ -117,6 +119,15 @@ class Collection {
                                                            const CallContext& context);
   absl::StatusOr<RecallEvaluation> EvaluateRecall(const RecallRequest& request,
                                                   const CallContext& context) const;
+  // collection_tune.cc: Engine::TuneIndex. All that can be said of the request before the work; its
+  // texts are embedded.
+  absl::StatusOr<Tuning> PrepareTuning(const TuneRequest& request,
+                                       const CallContext& context) const;
+  absl::StatusOr<OperationEstimate> EstimateTuning(const TuneRequest& request,
+                                                   const CallContext& context) const;
+  // Measures, stores what was measured with each shard, and ends the operation's parts. Blocks for
+  // as long as it takes; gives way to searches.
+  void Tune(const Tuning& tuning, Operation* operation, std::stop_token stop) const;
   RecallStats Recall() const { return recall_->Stats(absl::Now()); }
   // Searches for a stored document and measures it, if there are too few measurements of callers'
   // searches, and of probes, and if the index may miss something. Whether it did.
@@ -271,13 +282,27 @@ class Collection {
     AnsweredSearch::Itself itself;
     std::vector<float> vector;
   };
-  // Live rows of the views, at random, `count` at most, no row twice.
-  static std::vector<StoredRow> PickRows(absl::Span<const PinnedShard> shards, size_t count);
+  // Live rows of the views, at random, `count` at most, no row twice. held_out: only rows that
+  // training leaves out; where there are few of them, fewer are found.
+  static std::vector<StoredRow> PickRows(absl::Span<const PinnedShard> shards, size_t count,
+                                         bool held_out = false);
+  // Checks all but the queries' own faults; sets filter and effort.
+  absl::Status ReadRecallRequest(const RecallRequest& request, Query* query) const;
+  // The vectors of the request, then its texts, embedded. Empty: it brings none.
+  absl::StatusOr<std::vector<AnsweredSearch>> GivenSearches(const RecallRequest& request,
+                                                            const CallContext& context) const;
   // Answers the search from what is pinned, as ScanVectors would.
   absl::Status AnswerPinned(absl::Span<const PinnedShard> shards, const Query& query,
                             absl::FunctionRef<absl::Status()> checkpoint,
                             AnsweredSearch* search) const;
   std::vector<PinnedShard> PinShards() const;
+
+  // collection_tune.cc
+  struct TuneRun;
+  std::vector<PinnedShard> PinShards(absl::Span<const int> numbers) const;
+  void ChooseQueries(const Tuning& tuning, TuneRun* run) const;
+  absl::Status MeasureRungs(const Tuning& tuning, size_t first,
+                            absl::FunctionRef<absl::Status()> checkpoint, TuneRun* run) const;
 
   // collection_words.cc
   absl::StatusOr<std::vector<Candidate>> ScanWords(const Query& query, int k,

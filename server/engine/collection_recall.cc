@@ -12,6 +12,7 @@
 #include "server/engine/validation.h"
 #include "server/index/give_way.h"
 #include "server/index/search_kinds.h"
+#include "server/index/training.h"
 
 namespace vecino::engine {
 namespace {
@@ -62,7 +63,7 @@ class Measurement {
   absl::Time oldest_ = absl::InfiniteFuture(), newest_ = absl::InfinitePast();
 };
 
-absl::Status CheckRequest(const RecallRequest& request) {
+absl::Status CheckQueries(const RecallRequest& request) {
   const size_t queries = request.vectors.size() + request.texts.size();
   if (queries > static_cast<size_t>(RecallRequest::kMaxQueries)) {
     return InvalidField(
@@ -106,7 +107,7 @@ std::vector<PinnedShard> Collection::PinShards() const {
 }
 
 std::vector<Collection::StoredRow> Collection::PickRows(absl::Span<const PinnedShard> shards,
-                                                        size_t count) {
+                                                        size_t count, bool held_out) {
   // All parts of all views, one behind the other.
   struct Part {
     size_t shard = 0;
@@ -136,10 +137,11 @@ std::vector<Collection::StoredRow> Collection::PickRows(absl::Span<const PinnedS
     const auto part = std::upper_bound(parts.begin(), parts.end(), row,
                                        [](int64_t at, const Part& one) { return at < one.end; });
     const int64_t slot = row - (part->end - part->rows);
-    const bool dead = part->segment != nullptr ? part->segment->dead->IsDead(slot)
-                                               : part->tail->tombstones().IsDead(slot);
     const uint64_t label = part->segment != nullptr ? part->segment->segment->label(slot)
                                                     : part->tail->label(static_cast<int>(slot));
+    if (held_out && !index::IsHeldOut(label)) return;
+    const bool dead = part->segment != nullptr ? part->segment->dead->IsDead(slot)
+                                               : part->tail->tombstones().IsDead(slot);
     const uint64_t sequence = shards[part->shard].shard->labels().SequenceOf(label);
     const std::vector<uint64_t>& expired = shards[part->shard].pinned.expired;
     if (dead || sequence > shards[part->shard].pinned.applied ||
@@ -219,9 +221,8 @@ bool Collection::ProbeRecall(absl::FunctionRef<absl::Status()> checkpoint) const
   return true;
 }
 
-absl::StatusOr<RecallEvaluation> Collection::EvaluateRecall(const RecallRequest& request,
-                                                            const CallContext& context) const {
-  if (absl::Status status = CheckRequest(request); !status.ok()) return status;
+absl::Status Collection::ReadRecallRequest(const RecallRequest& request, Query* query) const {
+  if (absl::Status status = CheckQueries(request); !status.ok()) return status;
   SearchRequest like;  // for the checks and for what follows from effort and filter
   like.top_k = request.top_k;
   like.filter = request.filter;
@@ -232,49 +233,61 @@ absl::StatusOr<RecallEvaluation> Collection::EvaluateRecall(const RecallRequest&
   like.rerank = request.rerank;
   if (absl::Status status = CheckTopK("top_k", like.top_k); !status.ok()) return status;
   if (absl::Status status = CheckEffort(like); !status.ok()) return status;
-  Query query;
   auto filter = ReadFilter(request.filter);
   if (!filter.ok()) return filter.status();
-  query.filter = *std::move(filter);
-  SetEffort(like, &query);
+  query->filter = *std::move(filter);
+  SetEffort(like, query);
+  return absl::OkStatus();
+}
 
-  const bool stored = request.vectors.empty() && request.texts.empty();
+absl::StatusOr<std::vector<AnsweredSearch>> Collection::GivenSearches(
+    const RecallRequest& request, const CallContext& context) const {
   std::vector<AnsweredSearch> searches;
-  const auto add = [&](std::vector<float> vector, std::optional<AnsweredSearch::Itself> itself) {
-    searches.push_back({std::move(vector), request.top_k, {}, itself});
+  const auto add = [&](std::vector<float> vector) {
+    searches.push_back({std::move(vector), request.top_k, {}, std::nullopt});
   };
   for (size_t i = 0; i < request.vectors.size(); ++i) {
     std::vector<float> vector = request.vectors[i];
     absl::Status status = PrepareVector(absl::StrCat("vectors[", i, "]"), info_.spec.metric,
                                         info_.spec.dimension, &vector);
     if (!status.ok()) return status;
-    add(std::move(vector), std::nullopt);
+    add(std::move(vector));
   }
-  if (!request.texts.empty()) {
-    if (absl::Status status = CheckModel(); !status.ok()) return status;
-    std::vector<TextQuery> texts;
-    for (const std::string& text : request.texts) texts.push_back({text, Truncate::kAuto});
-    std::vector<const TextQuery*> pointers;
-    for (const TextQuery& text : texts) pointers.push_back(&text);
-    auto embedded = EmbedQueries(pointers, context);
-    if (!embedded.ok()) return embedded.status();
-    for (size_t i = 0; i < embedded->size(); ++i) {
-      encoder::EmbedResult& result = (*embedded)[i];
-      const std::string path = absl::StrCat("texts[", i, "]");
-      if (absl::IsInvalidArgument(result.status)) {
-        return InvalidField(path, std::string(result.status.message()));
-      }
-      if (!result.status.ok()) return result.status;
-      absl::Status status =
-          PrepareVector(path, info_.spec.metric, info_.spec.dimension, &result.vector);
-      if (!status.ok()) return status;
-      add(std::move(result.vector), std::nullopt);
+  if (request.texts.empty()) return searches;
+  if (absl::Status status = CheckModel(); !status.ok()) return status;
+  std::vector<TextQuery> texts;
+  for (const std::string& text : request.texts) texts.push_back({text, Truncate::kAuto});
+  std::vector<const TextQuery*> pointers;
+  for (const TextQuery& text : texts) pointers.push_back(&text);
+  auto embedded = EmbedQueries(pointers, context);
+  if (!embedded.ok()) return embedded.status();
+  for (size_t i = 0; i < embedded->size(); ++i) {
+    encoder::EmbedResult& result = (*embedded)[i];
+    const std::string path = absl::StrCat("texts[", i, "]");
+    if (absl::IsInvalidArgument(result.status)) {
+      return InvalidField(path, std::string(result.status.message()));
     }
+    if (!result.status.ok()) return result.status;
+    absl::Status status =
+        PrepareVector(path, info_.spec.metric, info_.spec.dimension, &result.vector);
+    if (!status.ok()) return status;
+    add(std::move(result.vector));
   }
+  return searches;
+}
+
+absl::StatusOr<RecallEvaluation> Collection::EvaluateRecall(const RecallRequest& request,
+                                                            const CallContext& context) const {
+  Query query;
+  if (absl::Status status = ReadRecallRequest(request, &query); !status.ok()) return status;
+  auto given = GivenSearches(request, context);
+  if (!given.ok()) return given.status();
+  std::vector<AnsweredSearch> searches = *std::move(given);
+  const bool stored = request.vectors.empty() && request.texts.empty();
   if (stored) {
     const int wanted = request.samples > 0 ? request.samples : RecallRequest::kDefaultSamples;
     for (StoredRow& row : PickRows(PinShards(), static_cast<size_t>(wanted))) {
-      add(std::move(row.vector), row.itself);
+      searches.push_back({std::move(row.vector), request.top_k, {}, row.itself});
     }
   }
 

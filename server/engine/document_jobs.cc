@@ -14,7 +14,8 @@ absl::Status StoppingError() {
 
 }  // namespace
 
-DocumentJobs::DocumentJobs() : thread_([this](std::stop_token stop) { Work(stop); }) {}
+DocumentJobs::DocumentJobs(std::string what)
+    : what_(std::move(what)), thread_([this](std::stop_token stop) { Work(stop); }) {}
 
 DocumentJobs::~DocumentJobs() { Stop(); }
 
@@ -22,12 +23,23 @@ absl::Status DocumentJobs::Add(Job job) {
   absl::MutexLock lock(&mu_);
   if (stopped_) return StoppingError();
   if (waiting_.size() >= kMaxWaiting) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        kMaxWaiting, " changes by filter wait already; wait for some of them to be done"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(kMaxWaiting, " ", what_, " wait already; wait for some of them to be done"));
   }
   waiting_.push_back(std::move(job));
   changed_.Signal();
   return absl::OkStatus();
+}
+
+absl::StatusOr<Operation::Info> DocumentJobs::Start(
+    absl::StatusOr<std::shared_ptr<Operation>> operation, Job job) {
+  if (!operation.ok()) return operation.status();
+  job.operation = *operation;
+  if (absl::Status status = Add(std::move(job)); !status.ok()) {
+    (*operation)->End(status);
+    return status;
+  }
+  return (*operation)->Snapshot();
 }
 
 void DocumentJobs::Stop() {
@@ -54,6 +66,10 @@ void DocumentJobs::Work(std::stop_token stop) {
         job.operation->End(StoppingError());
         continue;
       }
+    }
+    if (job.tuning.has_value()) {
+      job.collection->Tune(*job.tuning, job.operation.get(), stop);
+      continue;
     }
     for (const int shard : job.operation->shards()) {
       absl::Status status =

@@ -1,18 +1,20 @@
-// Changes to all documents that a filter lets pass, one operation after another.
+// Changes to all documents that a filter lets pass, and tunings, one operation after another.
 #pragma once
 
 #include <deque>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/engine/collection.h"
 #include "server/engine/operation.h"
+#include "server/engine/tuning.h"
 
 namespace vecino::engine {
 
@@ -26,14 +28,19 @@ class DocumentJobs {
     std::shared_ptr<Collection> collection;
     std::shared_ptr<Operation> operation;  // over every shard of it
     std::string filter;
-    PatchFn patch;  // null: documents are deleted
+    PatchFn patch;                 // null: documents are deleted
+    std::optional<Tuning> tuning;  // it is done in place of a change
   };
 
-  DocumentJobs();
+  // what: is done, in the plural, for messages.
+  explicit DocumentJobs(std::string what = "changes by filter");
   ~DocumentJobs();
 
   // Does not block. RESOURCE_EXHAUSTED when kMaxWaiting wait.
   absl::Status Add(Job job);
+  // The same for an operation that was just made, or not; it ends where that is refused.
+  absl::StatusOr<Operation::Info> Start(absl::StatusOr<std::shared_ptr<Operation>> operation,
+                                        Job job);
 
   // Ends what runs at its next batch and what waits, with UNAVAILABLE. Idempotent. Blocks until
   // then.
@@ -42,6 +49,7 @@ class DocumentJobs {
  private:
   void Work(std::stop_token stop);
 
+  const std::string what_;
   absl::Mutex mu_;
   absl::CondVar changed_;
   std::deque<Job> waiting_ ABSL_GUARDED_BY(mu_);

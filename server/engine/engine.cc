@@ -274,6 +274,14 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->EvaluateRecall(request, context) : found.status();
   }
+  absl::StatusOr<Operation::Info> TuneIndex(std::string_view collection, const TuneRequest& request,
+                                            const CallContext& context) override;
+  absl::StatusOr<OperationEstimate> EstimateTuning(std::string_view collection,
+                                                   const TuneRequest& request,
+                                                   const CallContext& context) const override {
+    const auto found = Find(collection);
+    return found.ok() ? (*found)->EstimateTuning(request, context) : found.status();
+  }
   absl::StatusOr<int> CountTokens(std::string_view collection,
                                   std::string_view text) const override {
     const auto found = Find(collection);
@@ -356,7 +364,7 @@ class EngineImpl final : public Engine {
   Aliases aliases_;
   const std::shared_ptr<Migrations> migrations_;
   DocumentStreams streams_;
-  DocumentJobs jobs_;
+  DocumentJobs jobs_, tunings_{"tunings"};
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
 };
 
@@ -366,12 +374,7 @@ absl::Status EngineImpl::Load() {
   if (!records.ok()) return records.status();
   std::vector<std::shared_ptr<Collection>> collections;
   for (const storage::CollectionRecord& record : *records) {
-    if (record.shard_count < 1 || record.shard_count > Limits::kMaxShards || record.dimension < 1 ||
-        record.dimension > Limits::kMaxDimension) {
-      return absl::DataLossError(absl::StrCat("the record of collection `", record.id, "` has ",
-                                              record.shard_count, " shards and dimension ",
-                                              record.dimension, ", which cannot be"));
-    }
+    if (absl::Status status = CheckRecord(record); !status.ok()) return status;
     collections.push_back(std::make_shared<Collection>(record, ContextForCollections()));
   }
   const auto hidden = migrations_->Open(collections);
@@ -384,16 +387,7 @@ absl::Status EngineImpl::Load() {
   if (absl::Status status = LoadShards(all, options_.load_threads); !status.ok()) return status;
   int64_t documents = 0;
   for (auto& collection : collections) {
-    const CollectionSpec& spec = collection->info().spec;
-    if (!spec.model.empty()) {
-      const auto model = encoder_->Model(spec.model);
-      if (!model.ok() || model->hash != collection->info().model_hash) {
-        spdlog::warn(
-            "collection {} was made with model {} ({}), which the server does not have; its "
-            "vectors are served, texts are refused",
-            spec.id, spec.model, collection->info().model_hash);
-      }
-    }
+    WarnOfModel(collection->info(), *encoder_);
     documents += collection->LiveDocuments();
     registry_->Insert(collection);
   }
@@ -422,14 +416,7 @@ absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec
   absl::StatusOr<storage::CollectionRecord> record = MakeCollectionRecord(spec, *encoder_);
   if (!record.ok()) return record.status();
   absl::MutexLock lock(&definitions_mu_);
-  if (registry_->FindExact(spec.id).ok()) {
-    return absl::AlreadyExistsError(absl::StrCat("collection `", spec.id, "` exists already"));
-  }
-  if (const auto target = registry_->AliasTarget(spec.id); target.has_value()) {
-    return absl::AlreadyExistsError(absl::StrCat("`", spec.id, "` is an alias of collection `",
-                                                 *target,
-                                                 "`; take another id or delete the alias first"));
-  }
+  if (absl::Status status = CheckFree(spec.id, *registry_); !status.ok()) return status;
   if (validate_only) {
     CollectionInfo info = Collection(*record, ContextForCollections()).info();
     info.etag.clear();
@@ -533,11 +520,21 @@ absl::StatusOr<Operation::Info> EngineImpl::ChangeDocuments(std::string_view col
   if (!found.ok()) return found.status();
   if (const auto read = (*found)->ReadFilter(filter); !read.ok()) return read.status();
   const auto type = patch == nullptr ? Operation::Type::kPurge : Operation::Type::kPatch;
-  auto operation = operations_.Create(**found, type, {});
-  if (!operation.ok()) return operation.status();
-  absl::Status status = jobs_.Add({*found, *operation, std::string(filter), std::move(patch)});
-  if (!status.ok()) (*operation)->End(status);
-  return status.ok() ? absl::StatusOr<Operation::Info>((*operation)->Snapshot()) : status;
+  return jobs_.Start(operations_.Create(**found, type, {}),
+                     {*found, nullptr, std::string(filter), std::move(patch), std::nullopt});
+}
+
+absl::StatusOr<Operation::Info> EngineImpl::TuneIndex(std::string_view collection,
+                                                      const TuneRequest& request,
+                                                      const CallContext& context) {
+  const auto found = Find(collection);
+  if (!found.ok()) return found.status();
+  auto tuning = (*found)->PrepareTuning(request, context);  // embeds, so without the lock
+  if (!tuning.ok()) return tuning.status();
+  absl::MutexLock lock(&definitions_mu_);
+  if (const auto still = Find(collection); !still.ok()) return still.status();
+  auto operation = operations_.Create(**found, Operation::Type::kTune, tuning->request.shards);
+  return tunings_.Start(std::move(operation), {*found, nullptr, "", nullptr, *std::move(tuning)});
 }
 
 absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPage::Position& from,
@@ -558,6 +555,7 @@ void EngineImpl::Shutdown() {
   if (reaper_.has_value()) reaper_->Stop();
   sampler_.Stop();
   jobs_.Stop();
+  tunings_.Stop();
   migrations_->Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {

@@ -28,6 +28,7 @@
 #include "server/engine/recall_evaluation.h"
 #include "server/engine/recall_options.h"
 #include "server/engine/retrain_hooks.h"
+#include "server/engine/tuning_info.h"
 #include "server/engine/types.h"
 #include "server/metrics.h"
 #include "storage/store.h"
@@ -284,6 +285,22 @@ class Engine {
   virtual absl::StatusOr<RecallEvaluation> EvaluateRecall(std::string_view collection,
                                                           const RecallRequest& request,
                                                           const CallContext& context) const = 0;
+
+  // Measures recall, time and rows of searches over settings of the index, from narrow to wide,
+  // against brute force, and has the shards go by what was measured: searches for as many
+  // documents, under filters of the same share, reach recall targets by it from then on, until the
+  // next training or calibration. In the background, one such operation after another; cancelled it
+  // changes nothing. INVALID_ARGUMENT naming the field; FAILED_PRECONDITION: texts without a model,
+  // no documents; RESOURCE_EXHAUSTED. Blocks until texts are embedded. The operation ends with
+  // FAILED_PRECONDITION when no document may be found, and with ABORTED when a shard was trained or
+  // calibrated meanwhile.
+  virtual absl::StatusOr<Operation::Info> TuneIndex(std::string_view collection,
+                                                    const TuneRequest& request,
+                                                    const CallContext& context) = 0;
+  // What it would take. The same errors.
+  virtual absl::StatusOr<OperationEstimate> EstimateTuning(std::string_view collection,
+                                                           const TuneRequest& request,
+                                                           const CallContext& context) const = 0;
 
   // The index of one shard as a file for FAISS. INVALID_ARGUMENT for a shard that is none;
   // RESOURCE_EXHAUSTED while another IndexExport of the collection lives, or when memory or disk do

@@ -28,6 +28,8 @@ const char* NameOf(Operation::Type type) {
       return "patch";
     case Operation::Type::kMigrate:
       return "migrate";
+    case Operation::Type::kTune:
+      return "tune";
   }
   return "unknown";
 }

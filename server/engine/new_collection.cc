@@ -1,5 +1,7 @@
 #include "server/engine/new_collection.h"
 
+#include <spdlog/spdlog.h>
+
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -51,6 +53,39 @@ absl::StatusOr<storage::CollectionRecord> MakeCollectionRecord(const CollectionS
   if (absl::Status status = CheckIndexSpec(spec.index, dimension); !status.ok()) return status;
   record.index = ToStored(spec.index);
   return record;
+}
+
+absl::Status CheckFree(std::string_view id, const Registry& registry) {
+  const absl::string_view name(id.data(), id.size());
+  if (registry.FindExact(id).ok()) {
+    return absl::AlreadyExistsError(absl::StrCat("collection `", name, "` exists already"));
+  }
+  if (const auto target = registry.AliasTarget(id); target.has_value()) {
+    return absl::AlreadyExistsError(absl::StrCat("`", name, "` is an alias of collection `",
+                                                 *target,
+                                                 "`; take another id or delete the alias first"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRecord(const storage::CollectionRecord& record) {
+  if (record.shard_count >= 1 && record.shard_count <= Limits::kMaxShards &&
+      record.dimension >= 1 && record.dimension <= Limits::kMaxDimension) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat("the record of collection `", record.id, "` has ",
+                                          record.shard_count, " shards and dimension ",
+                                          record.dimension, ", which cannot be"));
+}
+
+void WarnOfModel(const CollectionInfo& info, const encoder::Encoder& encoder) {
+  if (info.spec.model.empty()) return;
+  const auto model = encoder.Model(info.spec.model);
+  if (model.ok() && model->hash == info.model_hash) return;
+  spdlog::warn(
+      "collection {} was made with model {} ({}), which the server does not have; its vectors are "
+      "served, texts are refused",
+      info.spec.id, info.spec.model, info.model_hash);
 }
 
 }  // namespace vecino::engine

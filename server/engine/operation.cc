@@ -77,7 +77,8 @@ Operation::Operation(const Info& info, EndFn on_end)
                                               [](const Part& part) { return !part.done; }))),
       done_(open_ == 0),
       end_time_(info.end_time),
-      parts_(info.parts) {}
+      parts_(info.parts),
+      tuning_(info.tuning) {}
 
 bool Operation::done() const {
   absl::MutexLock lock(&mu_);
@@ -105,7 +106,8 @@ Operation::Info Operation::SnapshotLocked() const {
             .cancel_requested = cancel_,
             .status = {},
             .parts = parts_,
-            .migration = migration_};
+            .migration = migration_,
+            .tuning = tuning_};
   if (info.done) info.status = StatusOf(parts_);
   return info;
 }
@@ -158,6 +160,12 @@ void Operation::Describe(MigrationInfo migration) {
   auto next = std::make_shared<const MigrationInfo>(std::move(migration));
   absl::MutexLock lock(&mu_);
   migration_.swap(next);
+}
+
+void Operation::DescribeTuning(TuningResult tuning) {
+  auto next = std::make_shared<const TuningResult>(std::move(tuning));
+  absl::MutexLock lock(&mu_);
+  tuning_.swap(next);
 }
 
 void Operation::Finish(int shard, absl::Status status) {
@@ -288,7 +296,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(std::string
                                                                      const std::vector<int>& shards,
                                                                      double min_recall) {
   const bool always_new = type == Operation::Type::kPurge || type == Operation::Type::kPatch ||
-                          type == Operation::Type::kMigrate;
+                          type == Operation::Type::kMigrate || type == Operation::Type::kTune;
   std::vector<std::shared_ptr<Operation>> dropped;
   std::shared_ptr<Operation> made;
   {

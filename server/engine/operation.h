@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/engine/migration_info.h"
+#include "server/engine/tuning_info.h"
 #include "server/engine/types.h"
 
 namespace vecino::engine {
@@ -24,9 +25,9 @@ namespace vecino::engine {
 // any thread.
 class Operation {
  public:
-  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate };
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate, kTune };
 
-  // How a retrain of one shard ended, and what was measured on the way.
+  // How a retrain or a tuning of one shard ended, and what was measured on the way.
   struct Outcome {
     enum class Kind { kNone, kPublished, kRejected, kNotNeeded };
     Kind kind = Kind::kNone;
@@ -40,13 +41,13 @@ class Operation {
   struct Part {
     int shard = 0;
     // "waiting", "draining", "training", "encoding", "catching up", "calibrating", "validating",
-    // "merging"; at the end "published", "rejected", "done", "cancelled", "failed".
+    // "merging", "measuring"; at the end "published", "rejected", "done", "cancelled", "failed".
     std::string stage;
     int64_t rows_done = 0;   // of this stage
     int64_t rows_total = 0;  // 0: not known
     bool done = false;
     absl::Status status;  // when done
-    Outcome outcome;      // of kRetrain
+    Outcome outcome;      // of kRetrain and kTune
   };
   struct Info {
     std::string id;       // unique in the store; [a-z0-9-]
@@ -62,6 +63,8 @@ class Operation {
     std::vector<Part> parts;
     // kMigrate, of this start: how it stood when the work on it last said so. Null: not known.
     std::shared_ptr<const MigrationInfo> migration;
+    // kTune: what was measured, once all was. Null: nothing yet.
+    std::shared_ptr<const TuningResult> tuning;
   };
 
   // Told how it ended, once, before anybody sees that it is done. No lock is held.
@@ -90,6 +93,7 @@ class Operation {
   void ReportOutcome(int shard, Outcome outcome);
   void Finish(int shard, absl::Status status);
   void Describe(MigrationInfo migration);
+  void DescribeTuning(TuningResult tuning);
   // CANCELLED once Cancel was called.
   absl::Status CheckCancelled() const;
 
@@ -123,6 +127,7 @@ class Operation {
   absl::Time end_time_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::vector<Part> parts_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const MigrationInfo> migration_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<const TuningResult> tuning_ ABSL_GUARDED_BY(mu_);
 };
 
 // Where the registry writes down what it has, so that the next start knows it. Any may be null.
@@ -155,8 +160,8 @@ class OperationRegistry {
     bool made = false;  // otherwise it ran already
   };
   // The operation that runs already with the same arguments, unless it was cancelled; so a
-  // request that is sent twice is done once. (kPurge, kPatch and kMigrate say more than that:
-  // always a new one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when
+  // request that is sent twice is done once. (kPurge, kPatch, kMigrate and kTune say more than
+  // that: always a new one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when
   // kMaxRunning run; what the journal says when it refuses. shards: ascending. One call at a time.
   absl::StatusOr<Created> Create(std::string_view collection, Operation::Type type,
                                  const std::vector<int>& shards, double min_recall = 0);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -13,10 +15,11 @@ namespace vecino::engine {
 namespace {
 
 // On disk: never renumber.
-constexpr uint64_t kRetrain = 1, kCompact = 2, kPurge = 3, kPatch = 4, kMigrate = 5;
+constexpr uint64_t kRetrain = 1, kCompact = 2, kPurge = 3, kPatch = 4, kMigrate = 5, kTune = 6;
 constexpr uint8_t kDone = 1, kCancelRequested = 2;  // flags
-// Behind the parts, in records of retrains: how each ended.
-constexpr uint8_t kOutcomes = 1;
+// Behind the parts: of retrains and tunings, how each ended; then of a tuning, what it measured.
+constexpr uint8_t kOutcomes = 1, kTuning = 2;
+constexpr uint64_t kMostPoints = 1000;
 constexpr double kRecallUnit = 1e-6;
 
 uint64_t ToStored(Operation::Type type) {
@@ -31,6 +34,8 @@ uint64_t ToStored(Operation::Type type) {
       return kPatch;
     case Operation::Type::kMigrate:
       return kMigrate;
+    case Operation::Type::kTune:
+      return kTune;
   }
   return 0;
 }
@@ -38,7 +43,7 @@ uint64_t ToStored(Operation::Type type) {
 bool FromStored(uint64_t stored, Operation::Type* type) {
   using Type = Operation::Type;
   for (const Type known :
-       {Type::kRetrain, Type::kCompact, Type::kPurge, Type::kPatch, Type::kMigrate}) {
+       {Type::kRetrain, Type::kCompact, Type::kPurge, Type::kPatch, Type::kMigrate, Type::kTune}) {
     if (ToStored(known) != stored) continue;
     *type = known;
     return true;
@@ -108,6 +113,73 @@ bool ReadOutcome(storage::ByteReader& reader, Operation::Outcome* outcome) {
   return true;
 }
 
+// A number from 0 to about 1.
+void AppendShare(double share, std::string* bytes) {
+  storage::AppendVarint(static_cast<uint64_t>(std::llround(std::max(share, 0.0) / kRecallUnit)),
+                        bytes);
+}
+
+bool ReadShare(storage::ByteReader& reader, double* share) {
+  uint64_t millionths = 0;
+  if (!reader.ReadVarint(&millionths)) return false;
+  *share = static_cast<double>(millionths) / 1e6;
+  return true;
+}
+
+bool ReadInt(storage::ByteReader& reader, int* number) {
+  int64_t read = 0;
+  if (!reader.ReadSignedVarint(&read) || read < std::numeric_limits<int>::min() ||
+      read > std::numeric_limits<int>::max()) {
+    return false;
+  }
+  *number = static_cast<int>(read);
+  return true;
+}
+
+void AppendTuning(const TuningResult& tuning, std::string* bytes) {
+  for (const int number : {tuning.recommended, tuning.queries, tuning.live_queries}) {
+    storage::AppendSignedVarint(number, bytes);
+  }
+  AppendShare(tuning.target, bytes);
+  AppendShare(tuning.share, bytes);
+  storage::AppendVarint(tuning.points.size(), bytes);
+  for (const TuningPoint& point : tuning.points) {
+    storage::AppendSignedVarint(point.breadth, bytes);
+    AppendShare(point.recall, bytes);
+    AppendShare(point.error, bytes);
+    storage::AppendSignedVarint(absl::ToInt64Nanoseconds(point.p50), bytes);
+    storage::AppendSignedVarint(absl::ToInt64Nanoseconds(point.p99), bytes);
+    storage::AppendSignedVarint(point.rows_scanned, bytes);
+    storage::AppendByte(point.exact ? 1 : 0, bytes);
+  }
+}
+
+bool ReadTuning(storage::ByteReader& reader, Operation::Info* info) {
+  TuningResult tuning;
+  uint64_t points = 0;
+  bool good = ReadInt(reader, &tuning.recommended) && ReadInt(reader, &tuning.queries) &&
+              ReadInt(reader, &tuning.live_queries) && ReadShare(reader, &tuning.target) &&
+              ReadShare(reader, &tuning.share) && reader.ReadVarint(&points) &&
+              points <= kMostPoints;
+  for (uint64_t i = 0; good && i < points; ++i) {
+    TuningPoint& point = tuning.points.emplace_back();
+    int64_t p50 = 0, p99 = 0;
+    uint8_t exact = 0;
+    good = ReadInt(reader, &point.breadth) && ReadShare(reader, &point.recall) &&
+           ReadShare(reader, &point.error) && reader.ReadSignedVarint(&p50) &&
+           reader.ReadSignedVarint(&p99) && reader.ReadSignedVarint(&point.rows_scanned) &&
+           reader.ReadByte(&exact) && exact <= 1;
+    point.p50 = absl::Nanoseconds(p50);
+    point.p99 = absl::Nanoseconds(p99);
+    point.exact = exact == 1;
+  }
+  if (!good || tuning.recommended < -1 || tuning.recommended >= static_cast<int64_t>(points)) {
+    return false;
+  }
+  info->tuning = std::make_shared<const TuningResult>(std::move(tuning));
+  return true;
+}
+
 }  // namespace
 
 std::string EncodeOperation(const Operation::Info& info) {
@@ -137,6 +209,10 @@ std::string EncodeOperation(const Operation::Info& info) {
     storage::AppendByte(kOutcomes, &bytes);
     for (const Operation::Part& part : info.parts) AppendOutcome(part.outcome, &bytes);
   }
+  if (info.tuning != nullptr) {
+    storage::AppendByte(kTuning, &bytes);
+    AppendTuning(*info.tuning, &bytes);
+  }
   return bytes;
 }
 
@@ -158,8 +234,12 @@ absl::StatusOr<Operation::Info> DecodeOperation(std::string_view collection, uin
   }
   uint8_t behind = 0;
   if (good && !reader.done()) {
-    good = reader.ReadByte(&behind) && behind == kOutcomes;
-    for (Operation::Part& part : info.parts) good = good && ReadOutcome(reader, &part.outcome);
+    good = reader.ReadByte(&behind) && (behind == kOutcomes || behind == kTuning);
+    if (good && behind == kOutcomes) {
+      for (Operation::Part& part : info.parts) good = good && ReadOutcome(reader, &part.outcome);
+      if (good && !reader.done()) good = reader.ReadByte(&behind) && behind == kTuning;
+    }
+    if (good && behind == kTuning) good = ReadTuning(reader, &info);
   }
   if (!good || !reader.done()) {
     return absl::DataLossError(

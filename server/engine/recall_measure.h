@@ -28,6 +28,9 @@ struct AnsweredSearch {
     uint64_t sequence = 0;
   };
   std::optional<Itself> itself;
+  // It looks for the same as the search before it, answered another way: what is true is looked up
+  // once.
+  bool same_query = false;
 };
 
 // A shard as searches saw it.

@@ -132,6 +132,8 @@ ShardStats Shard::Stats() const {
     result.generation = generation_->id();
     result.generation_rows = generation_->trained_rows();
     result.calibrated_rows = generation_->calibration().rows;
+    result.tuned_at = absl::FromUnixMicros(generation_->calibration().tuned_at_us);
+    result.tuned_points = generation_->calibration().tuned_points;
     result.nlist = generation_->nlist();
     result.trained_at = absl::FromUnixMicros(generation_->trained_at_us());
     result.imbalance = imbalance_;

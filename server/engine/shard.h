@@ -48,6 +48,8 @@
 
 namespace vecino::engine {
 
+struct TunedKind;
+
 struct ShardOptions {
   std::string collection;  // id, for messages
   int number = 0;          // 0 to shard_count - 1
@@ -148,6 +150,23 @@ class Shard {
   RecallEstimate LiveRecall() const { return recall_.Estimate(RecallSource::kLive, absl::Now()); }
   // Whether some rows are found by an index that may miss some.
   bool IsApproximate() const;
+
+  // shard_tuning.cc
+  // What searches go by when a tuning of this shard begins. Keeps the generation in memory.
+  struct TuningBasis {
+    std::shared_ptr<const index::Generation> generation;  // null: none yet
+    const index::Calibration* calibration = nullptr;      // its own
+  };
+  TuningBasis BeginTuning() const;
+  // Puts what was measured since into the calibration of the generation, for this kind of search:
+  // in memory, and in the place of its file. The live correction of breadth begins anew. outcome:
+  // recalls and rows before and after; kPublished, or kNotNeeded and why nothing was stored:
+  // searches are exact, or the kind of index or its policy does not go by such a calibration, or
+  // too little was measured. ABORTED when the shard was trained or calibrated meanwhile;
+  // UNAVAILABLE or NOT_FOUND when it was closed; the disk's errors. Then nothing is changed. Blocks
+  // on the disk.
+  absl::Status StoreTuning(const TuningBasis& basis, const TunedKind& kind,
+                           Operation::Outcome* outcome);
   index::Metric metric() const { return options_.metric; }
   int dimension() const { return options_.dimension; }
 
@@ -241,6 +260,9 @@ class Shard {
   void Reopen();
 
  private:
+  // Why searches of this kind do not go by the generation's table; empty: they do. exact: share of
+  // the live rows that the table says nothing of.
+  std::string WhyNotTuned(const TuningBasis& basis, const TunedKind& kind, double* exact) const;
   struct Plan;
   struct Retraining;
   struct Work;
@@ -284,6 +306,8 @@ class Shard {
   absl::StatusOr<std::vector<ShardHit>> SearchPassages(
       const std::vector<uint64_t>& left_out, const index::View& view, const float* query,
       index::SearchParams params, absl::FunctionRef<absl::Status()> checkpoint) const;
+  // Rows that a search for k documents asks the index for at first.
+  int RowsFor(int k, size_t expired) const;
   int64_t LiveLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   // Tells the budget what segments and fields take now, or how much more they do. Tails are not
   // counted.
@@ -393,6 +417,9 @@ class Shard {
   BreadthControl breadth_;
   std::atomic<uint64_t> recall_since_{0};  // epoch from which on searches are of the index there is
 
+  // Held, before index_mu_, while a generation's calibration is replaced, with its file, or the
+  // generation itself: a tuning does not do it on the thread of maintenance.
+  absl::Mutex calibration_mu_;
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
   fields::FieldIndex fields_ ABSL_GUARDED_BY(index_mu_);  // but for Pin

@@ -434,6 +434,7 @@ absl::Status Shard::Calibrate(Work* work) {
     calibration->rows = live;
   }
   // In the place of the file with the old one, under the same name.
+  absl::MutexLock lock(&calibration_mu_);
   if (!files_.in_memory()) {
     const absl::Status saved = generation->Save(files_.Generation(generation->id()), *calibration);
     if (!saved.ok()) return saved;

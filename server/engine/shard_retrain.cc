@@ -308,7 +308,12 @@ bool Shard::Passes(Retraining* run, absl::Time start, Work* work) {
 absl::Status Shard::GoLive(Retraining* run, absl::Time start, Work* work) {
   if (absl::Status status = CheckStop(*work); !status.ok()) return status;
   bool published = false;
-  absl::Status status = Publish(std::move(run->made), run->generation, run->recent, &published);
+  absl::Status status;
+  {
+    // No tuning writes a file of the old generation while that goes.
+    absl::MutexLock lock(&calibration_mu_);
+    status = Publish(std::move(run->made), run->generation, run->recent, &published);
+  }
   if (!published) return status;
   run->strays.clear();
   run->outcome.kind = OutcomeKind::kPublished;

@@ -47,7 +47,7 @@ absl::StatusOr<std::vector<ShardHit>> Shard::SearchPinned(
   if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
   if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
   if (filled.ef == 0) filled.ef = options_.index.ef_search;
-  filled.corrections = &breadth_.corrections();
+  if (filled.corrections == nullptr) filled.corrections = &breadth_.corrections();
   const index::View& view = *pinned.view;
   if (options_.labels.chunked()) {
     return SearchPassages(pinned.expired, view, query, filled, checkpoint);
@@ -60,6 +60,12 @@ absl::StatusOr<std::vector<ShardHit>> Shard::SearchPinned(
   hits.reserve(rows->size());
   for (const index::Hit& row : *rows) hits.push_back({row.label, row.score, 0});
   return hits;
+}
+
+int Shard::RowsFor(int k, size_t expired) const {
+  const auto wanted = static_cast<size_t>(k);
+  return static_cast<int>(options_.labels.chunked() ? kFirstPassages * wanted + kFirstSlack
+                                                    : wanted + std::min(expired, kFirstSlack));
 }
 
 // As many hits beside rows that are to be left out: looks for more until enough are left.

@@ -124,6 +124,8 @@ struct ShardStats {
   uint64_t generation = 0;
   int64_t generation_rows = 0;  // that were there when it was trained
   int64_t calibrated_rows = 0;  // when its recall was measured last
+  absl::Time tuned_at;          // when a tuning changed that since
+  int tuned_points = 0;         // settings that it measured; 0: none did
   int nlist = 0;
   absl::Time trained_at;
   double imbalance = 0;     // n·Σs²/(Σs)² of the sizes of its lists

@@ -100,6 +100,36 @@ RecallTable::Curve CurveThrough(absl::Span<const MeasuredBreadth> points) {
   return curve;
 }
 
+RecallTable::Curve CurveThroughSettings(absl::Span<const MeasuredSetting> settings) {
+  RecallTable::Curve curve;
+  for (size_t aim = 0; aim < curve.size(); ++aim) {
+    double recall_before = 0, sure_before = 0;
+    for (size_t i = 0; i < settings.size(); ++i) {
+      const RecallTable::Setting& at = settings[i].setting;
+      if (at.breadth <= 0) break;
+      const double recall = std::max(recall_before, settings[i].recall);
+      const double sure = std::max(sure_before, Calibration::Sure(recall, settings[i].error));
+      if (sure < RecallTable::kAims[aim]) {
+        recall_before = recall, sure_before = sure;
+        continue;
+      }
+      curve[aim] = {at.breadth, at.rerank, static_cast<float>(recall), at.scanned};
+      if (i == 0) break;
+      const RecallTable::Setting& before = settings[i - 1].setting;
+      const double part = (RecallTable::kAims[aim] - sure_before) / (sure - sure_before);
+      const auto between = [part](float a, float b) {
+        if (a <= 0 || b <= 0) return b;
+        return static_cast<float>(a * std::pow(static_cast<double>(b) / a, part));
+      };
+      curve[aim] = {between(before.breadth, at.breadth), between(before.rerank, at.rerank),
+                    static_cast<float>(recall_before + part * (recall - recall_before)),
+                    between(before.scanned, at.scanned)};
+      break;
+    }
+  }
+  return curve;
+}
+
 int64_t CalibrationBytes(int dimension, int nlist) {
   const int64_t copied = kMostCopied * dimension * int64_t{sizeof(float)};
   // Gaps of each query's lists.

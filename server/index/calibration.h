@@ -42,6 +42,10 @@ struct Calibration {
   // By k and by the share of a filter; empty: of files from before there were tables, which have
   // points and widening only.
   RecallTable table;
+  // When a part of the table was replaced by what callers' or stored queries showed, in µs since
+  // 1970, and how many settings were measured for it last; 0: never.
+  int64_t tuned_at_us = 0;
+  int32_t tuned_points = 0;
 
   // The least breadth whose measured recall reaches `target` by kMargin of what is missing to 1,
   // interpolated (log breadth) between points; the greatest when none does. `fallback` when nothing
@@ -79,6 +83,16 @@ struct MeasuredBreadth {
 // Through these, by ascending breadth, the least breadths that are sure (Calibration::Sure) to
 // reach the table's aims. Recalls that fall are raised to those before.
 RecallTable::Curve CurveThrough(absl::Span<const MeasuredBreadth> points);
+
+// What was measured of a setting of a table.
+struct MeasuredSetting {
+  RecallTable::Setting setting;  // `recall` is not looked at; breadth 0: all rows were compared
+  double recall = 0;             // the mean share found
+  double error = 0;              // its standard error
+};
+// The same through settings by rising breadth, those that compare all rows last: for aims that only
+// these reach there is no setting (breadth 0).
+RecallTable::Curve CurveThroughSettings(absl::Span<const MeasuredSetting> settings);
 
 // What CalibrateIvf takes meanwhile at most, besides a bit and four bytes a row.
 int64_t CalibrationBytes(int dimension, int nlist);

@@ -21,6 +21,7 @@ constexpr std::string_view kThroughSection = "trained_through";         // u64
 constexpr std::string_view kRuleSection = "probe_rule";                 // weight, fixed, gaps; f32
 constexpr std::string_view kTableSection = "recall_table";              // RecallTable::Bytes
 constexpr std::string_view kHeldOutSection = "held_out";                // u32: 1
+constexpr std::string_view kTunedSection = "tuned";                     // time µs, settings; i64
 
 // Section "meta", little-endian as every section.
 struct Meta {
@@ -203,6 +204,10 @@ absl::Status Generation::Save(const std::string& path, const Calibration& calibr
   if (const std::vector<uint8_t> table = calibration.table.Bytes(); status.ok() && !table.empty()) {
     status = writer.AddSection(kTableSection, table.data(), table.size());
   }
+  if (status.ok() && calibration.tuned_at_us > 0) {
+    const int64_t tuned[] = {calibration.tuned_at_us, calibration.tuned_points};
+    status = writer.AddSection(kTunedSection, tuned, sizeof(tuned));
+  }
   if (const uint32_t held_out = 1; status.ok() && held_out_) {
     status = writer.AddSection(kHeldOutSection, &held_out, sizeof(held_out));
   }
@@ -265,6 +270,10 @@ absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::st
         RecallTable::FromBytes(reinterpret_cast<const uint8_t*>(table->data()), table->size());
     // One of a later program is measured again with the next calibration; the points do until then.
     if (read.ok()) calibration.table = *std::move(read);
+  }
+  if (const auto tuned = (*file)->Array<int64_t>(kTunedSection, 2); tuned.ok()) {
+    calibration.tuned_at_us = (*tuned)[0];
+    calibration.tuned_points = static_cast<int32_t>((*tuned)[1]);
   }
   g.held_out_ = (*file)->Section(kHeldOutSection).ok();
   g.SetCalibration(std::move(calibration));

@@ -19,12 +19,6 @@ namespace {
 // recall.
 constexpr int64_t kGatherHighRecall = 10'000;
 
-// Under a filter that lets fewer than one in so many rows pass, the passing rows of the probed
-// lists are scored by their 8-bit rows without a look at their codes: 20 to 60 ns each, from
-// memory, where the codes of all rows take 2.3 to 4. At one in ten that is as quick for as many
-// lists, and finds as much as codes do with an eighth more of them.
-constexpr int64_t kSparse = 12;
-
 // Who asks for more than this part of the rows gets them from all rows.
 constexpr int64_t kMostOfAll = 8;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 #include "absl/status/status.h"
@@ -57,9 +58,11 @@ RecallTable::Place RecallTable::Find(const std::vector<float>& numbers, double x
   while (high + 1 < numbers.size() && (ascending ? numbers[high] < x : numbers[high] > x)) ++high;
   const double low = numbers[high - 1];
   const double beyond = (x - low) / (numbers[high] - low);
-  if (beyond <= 0) return {high - 1, high - 1, 0};
-  // At a number that was measured no other matters.
-  if (std::abs(beyond - 1) < 1e-6) return {high, high, 0};
+  // At a number that was measured no other matters; logarithms are kept as floats, and numbers may
+  // be but a few percent apart.
+  constexpr double kSame = 1e-4;
+  if (beyond <= kSame) return {high - 1, high - 1, 0};
+  if (std::abs(beyond - 1) < kSame) return {high, high, 0};
   return {high - 1, high, beyond};
 }
 
@@ -128,6 +131,51 @@ double RecallTable::RecallOf(How how, double breadth, int k, double share) const
     before = choice.breadth, recall_before = choice.recall;
   }
   return recall_before;
+}
+
+namespace {
+
+// Those that every search was calibrated for: they are not given up.
+bool IsCommon(int k) { return k == 1 || k == 10 || k == 100; }
+bool IsCommon(float share) { return share == 1; }
+
+// Puts x among numbers in their order, unless it is there; where they are too many in the place of
+// the nearest.
+template <typename T, typename Before>
+void Insert(T x, Before before, std::vector<T>* numbers) {
+  if (std::find(numbers->begin(), numbers->end(), x) != numbers->end()) return;
+  if (numbers->size() >= RecallTable::kMost) {
+    const auto far = [x](T y) {
+      return IsCommon(y) ? 1e9 : std::abs(std::log(static_cast<double>(y) / x));
+    };
+    numbers->erase(std::min_element(numbers->begin(), numbers->end(),
+                                    [&](T a, T b) { return far(a) < far(b); }));
+  }
+  numbers->insert(std::upper_bound(numbers->begin(), numbers->end(), x, before), x);
+}
+
+}  // namespace
+
+RecallTable RecallTable::With(How how, int k, float share, const Curve& curve) const {
+  const Grid& grid = grids_[static_cast<size_t>(how)];
+  std::vector<int> ks = grid.ks;
+  std::vector<float> shares = grid.shares;
+  Insert(k, std::less<>(), &ks);
+  Insert(share, std::greater<>(), &shares);
+  RecallTable table = *this;
+  table.grids_[static_cast<size_t>(how)] = {};
+  for (const int one_k : ks) {
+    for (const float one_share : shares) {
+      Curve one = curve;
+      for (size_t i = 0; i < one.size() && (one_k != k || one_share != share); ++i) {
+        const Choice choice = For(how, kAims[i], one_k, one_share);
+        one[i] = {static_cast<float>(choice.breadth), static_cast<float>(choice.rerank),
+                  static_cast<float>(choice.recall), static_cast<float>(choice.scanned)};
+      }
+      table.Add(how, one_k, one_share, one);
+    }
+  }
+  return table;
 }
 
 std::vector<uint8_t> RecallTable::Bytes() const {

@@ -43,6 +43,10 @@ class RecallTable {
   };
 
   bool empty() const { return grids_[0].cells.empty() && grids_[1].cells.empty(); }
+  // For which there are curves, descending.
+  const std::vector<float>& shares(How how) const {
+    return grids_[static_cast<size_t>(how)].shares;
+  }
   bool has(How how) const { return !grids_[static_cast<size_t>(how)].cells.empty(); }
 
   // By ascending k, and for each of them by descending share, the same shares for every k. share:
@@ -60,6 +64,13 @@ class RecallTable {
   // bytes that are none; none at all are an empty table.
   std::vector<uint8_t> Bytes() const;
   static absl::StatusOr<RecallTable> FromBytes(const uint8_t* bytes, size_t size);
+
+  // The same with another curve for this k and share, and nothing else changed at what was measured
+  // before. Where it has neither this k nor this share, it gets a row or column of them, whose
+  // other curves are what For says. Of numbers beyond kMost the nearest gives way. `how` must have
+  // curves; k: 1 to 1,000,000; share: above 0 to 1.
+  static constexpr size_t kMost = 12;
+  RecallTable With(How how, int k, float share, const Curve& curve) const;
 
   friend bool operator==(const RecallTable&, const RecallTable&) = default;
 

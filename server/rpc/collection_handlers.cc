@@ -154,6 +154,25 @@ absl::Status CollectionHandlers::CompactIndex(const v1::CompactIndexRequest& req
                request.validate_only(), response);
 }
 
+absl::Status CollectionHandlers::TuneIndex(const v1::TuneIndexRequest& request,
+                                           google::longrunning::Operation* response,
+                                           const engine::CallContext& context) {
+  auto id = ParseCollectionName("name", request.name());
+  if (!id.ok()) return id.status();
+  auto asked = ReadTuneRequest(request);
+  if (!asked.ok()) return asked.status();
+  if (request.validate_only()) {
+    auto estimate = engine_.EstimateTuning(*id, *asked, context);
+    if (!estimate.ok()) return estimate.status();
+    WriteEstimate(*id, engine::Operation::Type::kTune, *estimate, response);
+    return absl::OkStatus();
+  }
+  auto info = engine_.TuneIndex(*id, *asked, context);
+  if (!info.ok()) return info.status();
+  WriteOperation(*info, response);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<MessageStream>> CollectionHandlers::ExportIndex(
     const v1::ExportIndexRequest& request, const engine::CallContext& context) {
   auto id = ParseCollectionName("name", request.name());

@@ -46,6 +46,9 @@ class CollectionHandlers {
   absl::Status CompactIndex(const v1::CompactIndexRequest& request,
                             google::longrunning::Operation* response,
                             const engine::CallContext& context);
+  absl::Status TuneIndex(const v1::TuneIndexRequest& request,
+                         google::longrunning::Operation* response,
+                         const engine::CallContext& context);
   absl::StatusOr<std::unique_ptr<MessageStream>> ExportIndex(const v1::ExportIndexRequest& request,
                                                              const engine::CallContext& context);
 

@@ -99,6 +99,8 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
     generation->set_nprobe(shard.nprobe);
     generation->set_imbalance(shard.imbalance);
     WriteTime(shard.trained_at, generation->mutable_train_time());
+    if (shard.tuned_points > 0) WriteTime(shard.tuned_at, generation->mutable_tune_time());
+    generation->set_tuned_points(shard.tuned_points);
   }
   out->set_last_choice(shard.last_choice);
   for (const auto& signal : shard.drift) {
@@ -137,23 +139,25 @@ v1::IndexOperationMetadata::Type WriteType(Operation::Type type) {
       return v1::IndexOperationMetadata::TYPE_PATCH;
     case Operation::Type::kMigrate:
       return v1::IndexOperationMetadata::TYPE_MIGRATE;
+    case Operation::Type::kTune:
+      return v1::IndexOperationMetadata::TYPE_TUNE;
   }
   return v1::IndexOperationMetadata::TYPE_UNSPECIFIED;
 }
 
-// documents: that a purge or a patch dealt with. migration: null where it is not known.
+// documents: that a purge or a patch dealt with. migration, tuning: null where it is not known.
 void WriteResponse(Operation::Type type, int64_t documents,
                    const std::vector<Operation::Part>& parts,
-                   const engine::MigrationInfo* migration, google::protobuf::Any* out) {
+                   const engine::MigrationInfo* migration, const engine::TuningResult* tuning,
+                   google::protobuf::Any* out) {
+  using Kind = Operation::Outcome::Kind;
+  const auto count = [&](Kind kind) {
+    return static_cast<int>(std::count_if(
+        parts.begin(), parts.end(), [&](const auto& part) { return part.outcome.kind == kind; }));
+  };
   switch (type) {
     case Operation::Type::kRetrain: {
       v1::RetrainIndexResponse response;
-      using Kind = Operation::Outcome::Kind;
-      const auto count = [&](Kind kind) {
-        return static_cast<int>(std::count_if(parts.begin(), parts.end(), [&](const auto& part) {
-          return part.outcome.kind == kind;
-        }));
-      };
       response.set_shards_published(count(Kind::kPublished));
       response.set_shards_rejected(count(Kind::kRejected));
       response.set_shards_not_needed(count(Kind::kNotNeeded));
@@ -180,6 +184,14 @@ void WriteResponse(Operation::Type type, int64_t documents,
       if (migration != nullptr && migration->overlap.has_value()) {
         WriteOverlap(*migration->overlap, response.mutable_overlap());
       }
+      out->PackFrom(response);
+      return;
+    }
+    case Operation::Type::kTune: {
+      v1::TuneIndexResponse response;
+      if (tuning != nullptr) WriteTuning(*tuning, &response);
+      response.set_shards_tuned(count(Kind::kPublished));
+      response.set_shards_not_needed(count(Kind::kNotNeeded));
       out->PackFrom(response);
       return;
     }
@@ -273,7 +285,8 @@ void WriteOperation(const Operation::Info& info, google::longrunning::Operation*
   if (info.status.ok()) {
     int64_t rows = 0;
     for (const Operation::Part& part : info.parts) rows += part.rows_done;
-    WriteResponse(info.type, rows, info.parts, info.migration.get(), out->mutable_response());
+    WriteResponse(info.type, rows, info.parts, info.migration.get(), info.tuning.get(),
+                  out->mutable_response());
   } else {
     ToRpcStatus(info.status, out->mutable_error());
   }
@@ -292,7 +305,7 @@ void WriteEstimate(std::string_view collection, Operation::Type type,
   one->set_peak_bytes(estimate.peak_bytes);
   one->set_index_bytes(estimate.index_bytes);
   out->mutable_metadata()->PackFrom(metadata);
-  WriteResponse(type, 0, {}, nullptr, out->mutable_response());
+  WriteResponse(type, 0, {}, nullptr, nullptr, out->mutable_response());
 }
 
 }  // namespace vecino::rpc

@@ -149,6 +149,7 @@ MethodTable Handlers::Methods() {
        Bind(&collections_, &CollectionHandlers::EvaluateRecall, max)},
       {collection + "RetrainIndex", Bind(&collections_, &CollectionHandlers::RetrainIndex, max)},
       {collection + "CompactIndex", Bind(&collections_, &CollectionHandlers::CompactIndex, max)},
+      {collection + "TuneIndex", Bind(&collections_, &CollectionHandlers::TuneIndex, max)},
       {collection + "MigrateEmbeddings",
        Bind(&migrations_, &MigrationHandlers::MigrateEmbeddings, max)},
       {collection + "SwitchEmbeddings",

@@ -16,4 +16,9 @@ void WriteRecallStats(const engine::RecallStats& stats, v1::RecallStats* out);
 absl::StatusOr<engine::RecallRequest> ReadRecallRequest(const v1::EvaluateRecallRequest& request);
 void WriteEvaluation(const engine::RecallEvaluation& evaluation, v1::EvaluateRecallResponse* out);
 
+// All but `name` and `validate_only`. As ReadRecallRequest.
+absl::StatusOr<engine::TuneRequest> ReadTuneRequest(const v1::TuneIndexRequest& request);
+// The curve, and what was asked.
+void WriteTuning(const engine::TuningResult& tuning, v1::TuneIndexResponse* out);
+
 }  // namespace vecino::rpc

@@ -387,6 +387,53 @@ TEST_F(ClientTest, ValidateOnlyGivesAnEstimate) {
   EXPECT_EQ(estimated->estimate->duration, milliseconds(5));
 }
 
+TEST_F(ClientTest, TuningsTellTheirCurve) {
+  Client client(Options());
+  Result<Operation> tuned = client.TuneIndex("c");
+  ASSERT_TRUE(tuned.ok()) << tuned.status().ToString();
+  EXPECT_EQ(server_.last_tune().name(), "collections/c");
+  EXPECT_EQ(server_.last_tune().top_k(), 10);
+  EXPECT_FALSE(server_.last_tune().has_samples());
+  EXPECT_FALSE(server_.last_tune().has_recall_target());
+  EXPECT_EQ(tuned->type, Operation::Type::kTune);
+  EXPECT_EQ(tuned->id, "8");
+  ASSERT_TRUE(tuned->tuning.has_value());
+  ASSERT_EQ(tuned->tuning->points.size(), 2U);
+  EXPECT_EQ(tuned->tuning->points[0].breadth, 3);
+  EXPECT_EQ(tuned->tuning->points[0].recall, 0.875);
+  EXPECT_EQ(tuned->tuning->points[0].recall_error, 0.01);
+  EXPECT_EQ(tuned->tuning->points[0].p50, std::chrono::nanoseconds(1'500));
+  EXPECT_EQ(tuned->tuning->points[0].p99, std::chrono::seconds(1));
+  EXPECT_EQ(tuned->tuning->points[0].rows_scanned, 120);
+  ASSERT_TRUE(tuned->tuning->recommended.has_value());
+  EXPECT_TRUE(tuned->tuning->recommended->exact);
+  EXPECT_EQ(tuned->tuning->recall_target, 0.95);
+  EXPECT_EQ(tuned->tuning->queries, 100);
+  EXPECT_EQ(tuned->tuning->shards_tuned, 2);
+
+  TuningOptions options;
+  options.queries.vectors = {{1, 2}};
+  options.queries.texts = {"a"};
+  options.top_k = 3;
+  options.filter = "n = 1";
+  options.recall_target = 0.9;
+  options.shards = {1};
+  tuned = client.TuneIndex("c", options, /*validate_only=*/true);
+  ASSERT_TRUE(tuned.ok()) << tuned.status().ToString();
+  EXPECT_FALSE(tuned->tuning.has_value());
+  EXPECT_EQ(tuned->estimate->rows, 10);
+  const v1::TuneIndexRequest request = server_.last_tune();
+  EXPECT_EQ(request.vectors_size(), 1);
+  EXPECT_THAT(request.texts(), ::testing::ElementsAre("a"));
+  EXPECT_EQ(request.top_k(), 3);
+  EXPECT_EQ(request.filter(), "n = 1");
+  EXPECT_EQ(request.recall_target(), 0.9);
+  EXPECT_THAT(request.shards(), ::testing::ElementsAre(1));
+  EXPECT_TRUE(request.validate_only());
+  options.filter = "\xff";
+  EXPECT_EQ(client.TuneIndex("c", options).status().code(), Code::kInvalidArgument);
+}
+
 TEST_F(ClientTest, ADeletionWhoseReplyWasLostSucceeds) {
   Client client(Options());
   ASSERT_TRUE(client.CreateCollection({.id = "c", .dimension = 1}).ok());

@@ -1,7 +1,8 @@
-// A retrain operation as the server tells of it.
+// A retrain operation and a tuning as the server tells of them.
 #pragma once
 
 #include <google/longrunning/operations.pb.h>
+#include <vecino/v1/collection_service.pb.h>
 #include <vecino/v1/index_operation.pb.h>
 
 #include <string>
@@ -32,6 +33,32 @@ inline void WriteFakeOperation(int waits, const std::string& name,
     shard->set_done(true);
     *shard->mutable_status() = out->error();
   }
+  out->mutable_metadata()->PackFrom(metadata);
+}
+
+// Done, with a curve of two points; or with an estimate.
+inline void WriteFakeTuning(const v1::TuneIndexRequest& request,
+                            google::longrunning::Operation* out) {
+  v1::IndexOperationMetadata metadata;
+  metadata.set_type(v1::IndexOperationMetadata::TYPE_TUNE);
+  metadata.set_collection(request.name());
+  if (request.validate_only()) metadata.mutable_estimate()->set_rows(10);
+  out->set_done(true);
+  if (!request.validate_only()) out->set_name(request.name() + "/operations/8");
+  v1::TuneIndexResponse tuned;
+  v1::TuningPoint* point = tuned.add_points();
+  point->set_breadth(3);
+  point->set_recall(0.875);
+  point->set_recall_error(0.01);
+  point->mutable_p50()->set_nanos(1'500);
+  point->mutable_p99()->set_seconds(1);
+  point->set_rows_scanned(120);
+  tuned.add_points()->set_exact(true);
+  *tuned.mutable_recommended() = tuned.points(1);
+  tuned.set_recall_target(0.95);
+  tuned.set_queries(100);
+  tuned.set_shards_tuned(2);
+  out->mutable_response()->PackFrom(tuned);
   out->mutable_metadata()->PackFrom(metadata);
 }
 

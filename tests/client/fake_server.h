@@ -238,6 +238,17 @@ class FakeServer : public v1::CollectionService::Service,
     }
     return grpc::Status::OK;
   }
+  grpc::Status TuneIndex(grpc::ServerContext*, const v1::TuneIndexRequest* request,
+                         google::longrunning::Operation* response) override {
+    if (grpc::Status status = Begin("TuneIndex"); !status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    WriteFakeTuning(last_tune_ = *request, response);
+    return grpc::Status::OK;
+  }
+  v1::TuneIndexRequest last_tune() const {
+    const std::lock_guard lock(mutex_);
+    return last_tune_;
+  }
   grpc::Status WaitOperation(grpc::ServerContext*,
                              const google::longrunning::WaitOperationRequest* request,
                              google::longrunning::Operation* response) override {
@@ -564,6 +575,7 @@ class FakeServer : public v1::CollectionService::Service,
   v1::UpdateDocumentRequest last_update_;
   v1::DeleteDocumentRequest last_delete_;
   v1::RetrainIndexRequest last_retrain_;
+  v1::TuneIndexRequest last_tune_;
   v1::AnswerQuestionRequest last_question_;
   std::vector<v1::AnswerQuestionResponse> answer_;
   grpc::Status answer_end_;

@@ -102,7 +102,7 @@ refuses(COLLECTIONS + "DeleteCollection", "ABORTED", "another etag",
 refuses(COLLECTIONS + "DeleteCollection", "FAILED_PRECONDITION", "an alias points to it", {"name": SHOP})
 refuses(COLLECTIONS + "DeleteCollection", "NOT_FOUND", "an alias is no collection here", {"name": "collections/window"})
 for rpc in ("GetCollection", "DeleteCollection", "GetCollectionStats", "EvaluateRecall", "RetrainIndex", "CompactIndex",
-            "ExportIndex", "FinishEmbeddingMigration"):  # fmt: skip
+            "TuneIndex", "ExportIndex", "FinishEmbeddingMigration"):  # fmt: skip
     refuses(COLLECTIONS + rpc, "NOT_FOUND", "no such collection", {"name": NONE})
 
 
@@ -285,6 +285,57 @@ for rpc in ("RetrainIndex", "CompactIndex"):
     refuses(COLLECTIONS + rpc, "INVALID_ARGUMENT", "a shard that is none", {"name": SHOP, "shards": [2]}, "shards[0]")
 excuse(COLLECTIONS + "CompactIndex", "FAILED_PRECONDITION",
        "named for RetrainIndex, to which its comment refers “for every kind”: it compacts KIND_FLAT, too")  # fmt: skip
+
+
+TUNE = COLLECTIONS + "TuneIndex"
+
+
+@covers("vecino.v1.CollectionService/TuneIndex")
+def it_ends_in_the_curve(world):
+    name = f"collections/{world.fresh(documents=20)}"
+    estimate = world.call(TUNE, {"name": name, "validate_only": True})
+    true(estimate.done and not estimate.name, "an estimate is done and has no name")
+    equal(20, world.contract.unpack(estimate.metadata).estimate.rows)
+    operation = wait(world, world.call(TUNE, {"name": name, "top_k": 3, "recall_target": 0.9}))
+    equal("response", operation.WhichOneof("result"), f"{operation}")
+    response = world.contract.unpack(operation.response)
+    equal("vecino.v1.TuneIndexResponse", response.DESCRIPTOR.full_name)
+    # 20 documents are compared one by one.
+    equal([(True, 1, 0)], [(point.exact, point.recall, point.breadth) for point in response.points])
+    equal((True, 0.9, 20, 0, 1), (response.recommended.exact, response.recall_target, response.queries, response.live_queries,
+                                  response.share))  # fmt: skip
+    metadata = world.contract.unpack(operation.metadata)
+    equal((0, len(metadata.shards)), (response.shards_tuned, response.shards_not_needed))
+    true(all("exact" in shard.reason for shard in metadata.shards), f"{metadata.shards}")
+    equal(operation, world.call(OPERATIONS + "GetOperation", {"name": operation.name}))
+
+
+@covers("vecino.v1.CollectionService/TuneIndex")
+def a_filter_and_given_queries(world):
+    request = {"name": SHOP, "vectors": [vector(i, 0, 1) for i in range(4)], "filter": "even = true", "shards": [1]}
+    response = world.contract.unpack(wait(world, world.call(TUNE, request)).response)
+    equal((4, 1), (response.queries, len(response.points)))
+    true(0 < response.share < 1, "the share of the filter is told")
+    error = wait(world, world.call(TUNE, {**request, "filter": "number > 100"})).error
+    equal(9, error.code, "an operation that finds nothing fails with FAILED_PRECONDITION")
+
+
+refuses(TUNE, "FAILED_PRECONDITION", "texts without a model", {"name": SHOP, "texts": ["a"]})
+refuses(TUNE, "FAILED_PRECONDITION", "no documents", lambda world: {"name": f"collections/{world.fresh()}"})
+for title, fields, field in [
+    ("samples 0", {"samples": 0}, "samples"),
+    ("samples 2,001", {"samples": 2001}, "samples"),
+    ("samples and vectors", {"samples": 5, "vectors": [vector(1, 2, 3)]}, "samples"),
+    ("a vector of another dimension", {"vectors": [vector(1, 2, 3), vector(1)]}, "vectors[1]"),
+    ("an empty text", {"texts": [""]}, "texts[0]"),
+    ("top_k 0", {"top_k": 0}, "top_k"),
+    ("recall_target 0", {"recall_target": 0}, "recall_target"),
+    ("recall_target 2", {"recall_target": 2}, "recall_target"),
+    ("a shard that is none", {"shards": [2]}, "shards[0]"),
+    ("a filter that is none", {"filter": "number ="}, "filter"),
+]:  # fmt: skip
+    refuses(TUNE, "INVALID_ARGUMENT", title, {"name": SHOP, **fields}, field)
+excuse(TUNE, "ABORTED", "the operation ends with it, when a shard is trained between its measuring and its storing; EngineTuneTest has it")
 
 
 @covers("vecino.v1.CollectionService/ExportIndex")

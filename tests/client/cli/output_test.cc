@@ -10,6 +10,7 @@
 #include "client/cli/json_values.h"
 #include "client/cli/operation_text.h"
 #include "client/cli/progress.h"
+#include "client/cli/recall_text.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 
@@ -249,6 +250,28 @@ TEST(OperationTextTest, RetrainsTellTheirFigures) {
   EXPECT_EQ(json["shards"][1]["reason"], "worse");
   EXPECT_EQ(json["shards"][1]["recall_after"], 0.968);
   EXPECT_FALSE(json["shards"][0].contains("outcome"));
+}
+
+TEST(TuningTextTest, TableAndJson) {
+  IndexTuning tuning;
+  tuning.points = {{.breadth = 1'003, .recall = 0.875, .p50 = std::chrono::microseconds(1'500)},
+                   {.recall = 1, .exact = true}};
+  tuning.recall_target = 0.95;
+  std::ostringstream none;
+  PrintTuning(none, tuning, 0);
+  EXPECT_THAT(none.str(), ::testing::HasSubstr("no setting is sure to reach recall 0.950"));
+  tuning.recommended = tuning.points[1];
+  std::ostringstream out;
+  PrintTuning(out, tuning, 0);
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("1,003"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("1.5 ms"));
+  EXPECT_THAT(out.str(), ::testing::HasSubstr("for recall 0.950"));
+  EXPECT_THAT(out.str(), ::testing::Not(::testing::HasSubstr("no setting")));
+  const Operation operation{.id = "7", .type = Operation::Type::kTune, .tuning = tuning};
+  const Json json = OperationJson(operation);
+  EXPECT_EQ(json["type"], "tune");
+  EXPECT_EQ(json["tuning"]["points"][0]["p50_us"], 1'500);
+  EXPECT_EQ(json["tuning"]["recommended"]["exact"], true);
 }
 
 TEST(ProgressTest, BarWithPercentRateAndTimeLeft) {

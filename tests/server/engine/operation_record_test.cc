@@ -101,5 +101,42 @@ TEST(OperationRecord, DamageIsToldApart) {
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("operation 7 of collection `c`"));
 }
 
+TEST(OperationRecord, KeepsWhatATuningMeasured) {
+  for (const bool outcomes : {false, true}) {
+    Operation::Info info = Example();
+    info.type = Operation::Type::kTune;
+    if (outcomes) {
+      info.parts[0].outcome = {.kind = Operation::Outcome::Kind::kPublished, .recall_after = 0.5};
+    }
+    TuningResult tuning;
+    tuning.points = {{.breadth = 3,
+                      .recall = 0.875,
+                      .error = 0.25,
+                      .p50 = absl::Nanoseconds(1'500),
+                      .p99 = absl::Seconds(2),
+                      .rows_scanned = 120},
+                     {.recall = 1, .exact = true}};
+    tuning.recommended = 1;
+    tuning.target = 0.9375;
+    tuning.queries = 100;
+    tuning.live_queries = 40;
+    tuning.share = 0.5;
+    info.tuning = std::make_shared<const TuningResult>(tuning);
+    const std::string bytes = EncodeOperation(info);
+    const auto read = DecodeOperation("c", 7, bytes);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->type, Operation::Type::kTune);
+    EXPECT_EQ(read->parts[0].outcome, info.parts[0].outcome);
+    ASSERT_NE(read->tuning, nullptr);
+    EXPECT_EQ(*read->tuning, tuning);
+    for (size_t n = 1; n < 20; ++n) {
+      EXPECT_FALSE(DecodeOperation("c", 7, bytes.substr(0, bytes.size() - n)).ok()) << n;
+    }
+    tuning.recommended = 2;  // of two points
+    info.tuning = std::make_shared<const TuningResult>(tuning);
+    EXPECT_FALSE(DecodeOperation("c", 7, EncodeOperation(info)).ok());
+  }
+}
+
 }  // namespace
 }  // namespace vecino::engine

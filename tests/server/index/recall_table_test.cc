@@ -4,6 +4,10 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
+#include <vector>
+
+#include "server/index/calibration.h"
 
 namespace vecino::index {
 namespace {
@@ -133,6 +137,59 @@ TEST(RecallTable, BytesThatAreNoneAreRefused) {
   const auto records = static_cast<uint32_t>(5 * RecallTable::kAims.size());
   std::memcpy(shorter.data() + 4, &records, 4);
   EXPECT_FALSE(RecallTable::FromBytes(shorter.data(), shorter.size()).ok());
+}
+
+TEST(RecallTable, TakesUpAnotherCurve) {
+  const RecallTable table = Grid();
+  const auto place = static_cast<double>(PlaceOf(0.95f) + 1);
+  const auto at = [](const RecallTable& of, int k, double share) {
+    return of.For(How::kCodes, 0.95f, k, share).breadth;
+  };
+  // In the place of one that is there: the others stay.
+  const RecallTable replaced = table.With(How::kCodes, 10, 1, CurveOf(3));
+  EXPECT_NEAR(at(replaced, 10, 1), 3 * place, 1e-2);
+  EXPECT_NEAR(at(replaced, 10, 0.1), 8 * place, 1e-2);
+  EXPECT_NEAR(at(replaced, 100, 1), 4 * place, 1e-2);
+  // Of a k and a share of its own: what lay there before is still found beside it.
+  const RecallTable more = table.With(How::kCodes, 30, 0.5f, CurveOf(50));
+  EXPECT_NEAR(at(more, 30, 0.5), 50 * place, 0.1);
+  for (const auto& [k, share] : std::vector<std::pair<int, double>>{
+           {1, 1.0}, {10, 1.0}, {10, 0.1}, {100, 0.1}, {10, 0.5}, {30, 1.0}, {30, 0.1}}) {
+    EXPECT_NEAR(at(more, k, share), at(table, k, share), 1e-3 * at(table, k, share)) << k << share;
+  }
+  const std::vector<uint8_t> bytes = more.Bytes();
+  const auto read = RecallTable::FromBytes(bytes.data(), bytes.size());
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_NEAR(at(*read, 30, 0.5), 50 * place, 0.1);
+  // It does not grow without end.
+  RecallTable many = table;
+  for (int i = 0; i < 40; ++i) {
+    many = many.With(How::kCodes, 200 + i, 0.9f - 0.02f * static_cast<float>(i), CurveOf(60));
+    EXPECT_NEAR(at(many, 200 + i, 0.9f - 0.02f * static_cast<float>(i)), 60 * place, 0.1);
+  }
+  EXPECT_LE(many.shares(How::kCodes).size(), RecallTable::kMost);
+  EXPECT_LE(many.Bytes().size(), 8 + 32 * 16 * RecallTable::kMost * RecallTable::kMost);
+  EXPECT_TRUE(RecallTable::FromBytes(many.Bytes().data(), many.Bytes().size()).ok());
+}
+
+TEST(RecallTable, CurvesThroughSettingsHaveTheMargin) {
+  const std::vector<MeasuredSetting> settings = {
+      {{.breadth = 2, .rerank = 20, .recall = 0, .scanned = 0.01f}, 0.8, 0.0001},
+      {{.breadth = 8, .rerank = 80, .recall = 0, .scanned = 0.04f}, 0.98, 0.0001},
+      {{.breadth = 0, .rerank = 0, .recall = 0, .scanned = 0}, 1, 0}};
+  const RecallTable::Curve curve = CurveThroughSettings(settings);
+  // .8 is sure to be .78, .98 is sure to be .978.
+  EXPECT_EQ(curve[PlaceOf(0.7f)].breadth, 2);
+  EXPECT_EQ(curve[PlaceOf(0.7f)].rerank, 20);
+  const auto& between = curve[PlaceOf(0.9f)];
+  EXPECT_GT(between.breadth, 2);
+  EXPECT_LT(between.breadth, 8);
+  EXPECT_NEAR(between.rerank, 10 * between.breadth, 0.01);
+  EXPECT_GT(between.recall, 0.9);
+  EXPECT_NEAR(curve[PlaceOf(0.965f)].breadth, 8, 1);
+  EXPECT_EQ(curve[PlaceOf(0.98f)].breadth, 0);
+  EXPECT_EQ(curve[PlaceOf(0.999f)].breadth, 0);
+  for (const auto& setting : CurveThroughSettings({})) EXPECT_EQ(setting.breadth, 0);
 }
 
 }  // namespace

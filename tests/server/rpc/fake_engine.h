@@ -32,6 +32,7 @@ class FakeEngine final : public engine::Engine {
   engine::MigrationRequest migration;         // of the last call
   std::optional<engine::MigrationSide> side;  // of the last call
   engine::RecallEvaluation evaluation;
+  engine::TuneRequest tune_request;  // of the last call
   std::function<std::unique_ptr<engine::IndexExport>()> make_export;
   std::function<absl::StatusOr<std::unique_ptr<engine::IngestStream>>(
       std::string_view collection, std::string_view resume_token, engine::Truncate truncate)>
@@ -430,6 +431,23 @@ class FakeEngine final : public engine::Engine {
     self->recall_request = request;
     if (!failure.ok()) return failure;
     return evaluation;
+  }
+  absl::StatusOr<engine::Operation::Info> TuneIndex(std::string_view c,
+                                                    const engine::TuneRequest& request,
+                                                    const engine::CallContext&) override {
+    collection = std::string(c);
+    tune_request = request;
+    if (!failure.ok()) return failure;
+    return operations.at(0);
+  }
+  absl::StatusOr<engine::OperationEstimate> EstimateTuning(
+      std::string_view c, const engine::TuneRequest& request,
+      const engine::CallContext&) const override {
+    auto* self = const_cast<FakeEngine*>(this);
+    self->collection = std::string(c);
+    self->tune_request = request;
+    if (!failure.ok()) return failure;
+    return estimate;
   }
   // One for each word.
   absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {

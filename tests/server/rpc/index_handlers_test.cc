@@ -105,6 +105,8 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   shard.generation = 2;
   shard.generation_rows = 45;
   shard.calibrated_rows = 48;
+  shard.tuned_at = absl::FromUnixSeconds(49);
+  shard.tuned_points = 20;
   shard.nlist = 7;
   shard.nprobe = 3;
   shard.imbalance = 1.5;
@@ -137,6 +139,8 @@ TEST_F(HandlersTest, StatsTellSegmentsMemoryAndGeneration) {
   EXPECT_EQ(one.generation().generation(), 2);
   EXPECT_EQ(one.generation().trained_rows(), 45);
   EXPECT_EQ(one.generation().calibrated_rows(), 48);
+  EXPECT_EQ(one.generation().tune_time().seconds(), 49);
+  EXPECT_EQ(one.generation().tuned_points(), 20);
   EXPECT_EQ(one.generation().nlist(), 7);
   EXPECT_EQ(one.generation().nprobe(), 3);
   EXPECT_EQ(one.generation().imbalance(), 1.5);

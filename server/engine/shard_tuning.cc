@@ -1,0 +1,173 @@
+// What a tuning measured becomes what searches go by.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "server/engine/shard.h"
+#include "server/engine/tuning.h"
+#include "server/index/ivf_search.h"
+
+namespace vecino::engine {
+namespace {
+
+using How = index::RecallTable::How;
+
+// Shares of filters that are as good as the same.
+constexpr double kSameShare = 0.05;
+
+// Rows of lists are chosen as SearchIvf does.
+How HowOf(const index::RecallTable& table, const TunedKind& kind) {
+  const bool sparse = kind.filtered && kind.share * index::kSparse < 1;
+  return sparse && table.has(How::kRows) ? How::kRows : How::kCodes;
+}
+
+// Under which share it is stored: one that is there, if it is as good as the same.
+float ShareFor(const index::RecallTable& table, How how, const TunedKind& kind) {
+  if (!kind.filtered) return 1;
+  for (const float share : table.shares(how)) {
+    if (share < 1 && std::abs(std::log(kind.share / share)) < kSameShare) return share;
+  }
+  return static_cast<float>(kind.share);
+}
+
+}  // namespace
+
+Shard::TuningBasis Shard::BeginTuning() const {
+  TuningBasis basis;
+  absl::MutexLock lock(&index_mu_);
+  basis.generation = generation_;
+  if (generation_ != nullptr) basis.calibration = &generation_->calibration();
+  return basis;
+}
+
+std::string Shard::WhyNotTuned(const TuningBasis& basis, const TunedKind& kind,
+                               double* exact) const {
+  const bool all = std::all_of(kind.figures.begin(), kind.figures.end(),
+                               [](const RungFigures& rung) { return rung.exact; });
+  if (all) return "such searches compare every row, which is exact";
+  if (options_.index.nprobe > 0 || options_.index.ef_search > 0) {
+    return "its index policy says nprobe or ef_search, and searches take that";
+  }
+  if (index::IsFaissKind(options_.index.kind)) {
+    return "an index of this kind keeps what was measured when it was built; searches can be given "
+           "nprobe or ef_search";
+  }
+  const int64_t queries = kind.figures.front().recalls.searches;
+  if (queries < kEnoughRecallSamples) {
+    return absl::StrCat("measured on ", queries, " queries; ", kEnoughRecallSamples,
+                        " are needed to go by them");
+  }
+  // What else is searched: tails, flat segments, those of an older generation, graphs.
+  int64_t live = 0, ruled = 0;
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  for (const index::SegmentRows& rows : view->segments) {
+    const int64_t of_segment = rows.segment->size() - rows.dead->dead();
+    live += of_segment;
+    const index::IvfSegment* const ivf = index::AsIvf(*rows.segment);
+    if (ivf == nullptr || ivf->generation() != basis.generation) continue;
+    if (ivf->graph() == nullptr || kind.filtered) ruled += of_segment;
+  }
+  for (const auto& tail : view->frozen) live += tail->size() - tail->tombstones().dead();
+  live += view->tail->size() - view->tail->tombstones().dead();
+  *exact = live == 0 ? 1 : 1 - static_cast<double>(ruled) / static_cast<double>(live);
+  if (2 * ruled < live) {
+    return "most of its rows are found by graphs or row by row, not by lists";
+  }
+  if (basis.calibration == nullptr || !basis.calibration->table.has(How::kCodes)) {
+    return "its index was calibrated by an older version; retrain it first";
+  }
+  return "";
+}
+
+absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
+                                Operation::Outcome* outcome) {
+  *outcome = {};
+  double exact = 0;
+  outcome->reason = WhyNotTuned(basis, kind, &exact);
+  if (!outcome->reason.empty()) {
+    outcome->kind = Operation::Outcome::Kind::kNotNeeded;
+    return absl::OkStatus();
+  }
+  const index::RecallTable& table = basis.calibration->table;
+  const How how = HowOf(table, kind);
+  const size_t expired = Expired().size();
+  const int k = RowsFor(kind.k, expired), searched = RowsFor(kind.k_searched, expired);
+  const double share = kind.filtered ? kind.share : 1;
+  std::vector<index::MeasuredSetting> settings;
+  for (size_t i = 0; i < kind.rungs.size(); ++i) {
+    const RungFigures& rung = kind.figures[i];
+    const auto choice = table.For(how, kind.rungs[i].target, searched, share);
+    if (rung.exact || choice.breadth == 0) break;  // and so are all behind it
+    const double factor = kind.rungs[i].factor;
+    const double lists = basis.generation->nlist();
+    // What is searched exactly besides is found anyway.
+    const double recall = std::clamp((rung.recalls.mean() - exact) / (1 - exact), 0.0, 1.0);
+    settings.push_back({{.breadth = static_cast<float>(std::min(choice.breadth * factor, lists)),
+                         .rerank = static_cast<float>(choice.rerank * std::max(1.0, factor)),
+                         .recall = 0,
+                         .scanned = static_cast<float>(std::min(1.0, choice.scanned * factor))},
+                        recall,
+                        rung.error() / (1 - exact)});
+  }
+  const index::RecallTable::Curve curve = index::CurveThroughSettings(settings);
+  index::Calibration calibration = *basis.calibration;
+  const float stored_share = ShareFor(table, how, kind);
+  calibration.table = table.With(how, k, stored_share, curve);
+  calibration.tuned_at_us = absl::ToUnixMicros(absl::Now());
+  calibration.tuned_points = static_cast<int32_t>(settings.size());
+
+  // Of the target, before: between the settings that were measured.
+  const auto rung_at = std::lower_bound(
+      kind.rungs.begin(), kind.rungs.end(), kind.target,
+      [](const TuningRung& rung, double target) { return rung.target < target - 1e-6; });
+  const auto before = static_cast<size_t>(std::min<ptrdiff_t>(
+      rung_at - kind.rungs.begin(), static_cast<ptrdiff_t>(kind.figures.size()) - 1));
+  const auto scanned_by = [&](const index::RecallTable& by) {
+    const auto choice = by.For(how, kind.target, k, stored_share);
+    const auto rows = static_cast<double>(calibration.rows);
+    return std::llround(choice.breadth == 0 ? share * rows : choice.scanned * rows);
+  };
+  const auto after = calibration.table.For(how, kind.target, k, stored_share);
+  outcome->recall_before = std::min(1.0, kind.figures[before].recalls.mean());
+  outcome->recall_after = after.breadth == 0 ? 1 : after.recall;
+  outcome->rows_before = scanned_by(table);
+  outcome->rows_after = scanned_by(calibration.table);
+  const std::string told = absl::StrFormat(
+      "tuned for k %d and a share of %.3g, on %d queries: recall at %.3g %.4f -> %.4f", kind.k,
+      share, kind.figures.front().recalls.searches, kind.target, outcome->recall_before,
+      outcome->recall_after);
+
+  absl::MutexLock lock(&calibration_mu_);
+  {
+    absl::MutexLock of_applied(&applied_mu_);
+    if (!closed_.ok()) return closed_;
+  }
+  {
+    absl::MutexLock of_index(&index_mu_);
+    if (generation_ != basis.generation || &basis.generation->calibration() != basis.calibration) {
+      return absl::AbortedError(
+          absl::StrCat("shard ", options_.number,
+                       " was trained or calibrated while it was measured; tune it again"));
+    }
+  }
+  // In the place of the file with the old one, under the same name, as a calibration does.
+  if (!files_.in_memory()) {
+    const std::string path = files_.Generation(basis.generation->id());
+    if (absl::Status saved = basis.generation->Save(path, calibration); !saved.ok()) return saved;
+  }
+  basis.generation->SetCalibration(std::move(calibration));
+  ForgetRecall();
+  outcome->kind = Operation::Outcome::Kind::kPublished;
+  Tell(Event::Kind::kCalibrate, told);
+  spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection, told);
+  absl::MutexLock of_index(&index_mu_);
+  last_choice_ = told;
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::engine
