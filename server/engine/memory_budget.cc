@@ -78,10 +78,9 @@ int64_t PredictRetrainBytes(const index::IndexSpec& spec, int64_t rows, int dime
   // and scales, and a section in pieces of a megabyte.
   const int64_t encoding = std::max(rows * 24, rows * 16 + (int64_t{4} << 20) * tasks) + (1 << 20);
   // Half of the rows are copied at most, and the gaps of each query's lists.
-  const int64_t calibration =
-      std::min(index::CalibrationBytes(dimension, static_cast<int>(lists)),
-               rows * 2 * d + index::kCalibrationQueries * lists * 4) +
-      rows * 4 + index::TrialBytes(rows, dimension, threads);
+  const int64_t calibration = std::min(index::CalibrationBytes(dimension, static_cast<int>(lists)),
+                                       rows * 2 * d + index::kCalibrationQueries * lists * 4) +
+                              rows * 4 + index::TrialBytes(rows, dimension, threads);
   const int64_t trial = index::TrialBytes(rows, dimension, threads) + rows / 8;
   return std::max(
       {training, generation + encoding, index + generation + std::max(calibration, trial)});

@@ -307,8 +307,8 @@ TEST_P(KillTest, EveryStageOfARetrain) {
     const int count = counted[static_cast<size_t>(step)];
     int killed = 0;
     for (int i = 0; i < wanted; ++i) {
-      // Evenly over the calls, before and after in turns; a stage of few calls more than once. Not the
-      // last ones of many: it pauses more or less often each time.
+      // Evenly over the calls, before and after in turns; a stage of few calls more than once. Not
+      // the last ones of many: it pauses more or less often each time.
       const int last = count > 10 ? count * 9 / 10 : count;
       const int number = wanted == 1 ? last : 1 + i * (last - 1) / (wanted - 1);
       const KillPoint point{step, number, i % 2 == 0 ? Moment::kBefore : Moment::kAfter};

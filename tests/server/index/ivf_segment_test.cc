@@ -447,8 +447,8 @@ TEST_P(IvfSegmentTest, SeveralSegmentsAreCalibratedTogether) {
   const auto again_one = CalibrateIvf({{segment_.get()}}, 400, 2, GoOn);
   const auto again_two = CalibrateIvf(segments, 400, 2, GoOn);
   ASSERT_TRUE(again_one.ok() && again_two.ok());
-  for (size_t i = 0; i < std::min({one->points.size(), two->points.size(),
-                                   again_one->points.size(), again_two->points.size()});
+  for (size_t i = 0; i < std::min({one->points.size(), two->points.size(), again_one->points.size(),
+                                   again_two->points.size()});
        ++i) {
     EXPECT_EQ(two->points[i].breadth, one->points[i].breadth);
     EXPECT_NEAR(two->points[i].recall + again_two->points[i].recall,
