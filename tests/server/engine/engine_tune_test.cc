@@ -220,7 +220,8 @@ TEST_F(EngineTuneTest, CancelledAtAnyStageItLeavesNothingBehind) {
     SCOPED_TRACE(stage);
     at_stage_ = [&](std::string_view now) {
       if (now != stage) return;
-      for (const auto& info : *engine_->ListOperations("c", "", 100)) {
+      const auto listed = engine_->ListOperations("c", "", 100);
+      for (const auto& info : *listed) {
         if (info.type != Type::kTune) continue;
         EXPECT_TRUE(engine_->CancelOperation("c", info.id).ok());
       }
@@ -260,7 +261,8 @@ TEST_F(EngineTuneTest, AnEstimateChangesNothing) {
   EXPECT_EQ(estimate->rows, kRows);
   EXPECT_GT(estimate->duration, absl::ZeroDuration());
   EXPECT_GT(estimate->peak_bytes, 0);
-  for (const auto& info : *engine_->ListOperations("c", "", 100)) EXPECT_NE(info.type, Type::kTune);
+  const auto listed = engine_->ListOperations("c", "", 100);
+  for (const auto& info : *listed) EXPECT_NE(info.type, Type::kTune);
   EXPECT_EQ(engine_->GetCollectionStats("c")->shards[0].tuned_points, 0);
   EXPECT_EQ(Scanned("c", 1), scanned);
 }
