@@ -51,7 +51,9 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
   }
   const bool missed = f.recall_before < f.target - policy.gate_target_slack;
   const double cost = missed ? policy.gate_cost_of_more : policy.gate_cost;
-  const double rows = f.rows_at_equal_recall > 0 ? f.rows_at_equal_recall : f.rows_after;
+  // Finding more may take more, but not many times as much where the old one finds enough.
+  double rows = f.rows_at_equal_recall > 0 ? f.rows_at_equal_recall : f.rows_after;
+  if (!missed && f.rows_after > policy.gate_cost_of_more * f.rows_before) rows = f.rows_after;
   if (f.rows_before > 0 && rows > cost * f.rows_before) {
     return absl::StrFormat(
         "the new build compares %.0f rows a search for what the old one finds with %.0f: more than "

@@ -95,7 +95,9 @@ TEST_F(EngineExplainTest, RowsThatAreAllComparedAreExact) {
   int64_t passing = 0;
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(explanation.shards[i].shard, static_cast<int>(i));
-    EXPECT_THAT(explanation.shards[i].plan, HasSubstr("tail"));
+    // Maintenance may have drained them.
+    EXPECT_THAT(explanation.shards[i].plan,
+                testing::AnyOf(HasSubstr("tail"), HasSubstr("flat segment")));
     EXPECT_EQ(explanation.shards[i].expected_recall, 1);
     passing += explanation.shards[i].passing_rows;
   }

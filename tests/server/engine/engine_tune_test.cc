@@ -36,7 +36,8 @@ class EngineTuneTest : public EngineTest {
     options_.maintenance.min_index_rows = 500;
     // Requested trainings are not rejected.
     options_.maintenance.gate_target_slack = options_.maintenance.gate_recall_loss = 1;
-    options_.maintenance.gate_first_slack = 1;
+    options_.maintenance.gate_first_slack = options_.maintenance.gate_first_rows = 1;
+    options_.maintenance.gate_cost_of_more = 1000;
     options_.maintenance.gate_cost = options_.maintenance.gate_time = 1000;
     options_.recall.sample_every = 0;
     options_.hooks.at = [this](std::string_view stage) {
@@ -87,7 +88,8 @@ class EngineTuneTest : public EngineTest {
     Fill(id, rows);
     const Operation::Info trained = Wait(id, engine_->StartOperation(id, Type::kRetrain, {}));
     ASSERT_TRUE(trained.status.ok()) << trained.status;
-    for (const ShardStats& shard : engine_->GetCollectionStats(id)->shards) {
+    const auto stats = engine_->GetCollectionStats(id);
+    for (const ShardStats& shard : stats->shards) {
       ASSERT_GT(shard.generation, 0u);
       ASSERT_EQ(shard.tuned_points, 0);
     }
@@ -171,7 +173,8 @@ TEST_F(EngineTuneTest, TheCurveRisesAndIsKept) {
     EXPECT_EQ(part.rows_done, 200);
   }
   const absl::Time now = absl::Now();
-  for (const ShardStats& shard : engine_->GetCollectionStats("c")->shards) {
+  const auto stats = engine_->GetCollectionStats("c");
+  for (const ShardStats& shard : stats->shards) {
     EXPECT_GT(shard.tuned_points, 0);
     EXPECT_LT(now - shard.tuned_at, absl::Minutes(10));
     EXPECT_THAT(shard.last_choice, HasSubstr("tuned for k 10"));
@@ -188,7 +191,8 @@ TEST_F(EngineTuneTest, TheCurveRisesAndIsKept) {
   EXPECT_EQ(again->tuning->recommended, tuning.recommended);
   EXPECT_EQ(again->tuning->points[0].breadth, tuning.points[0].breadth);
   EXPECT_NEAR(again->tuning->points[0].recall, tuning.points[0].recall, 1e-6);
-  for (const ShardStats& shard : engine_->GetCollectionStats("c")->shards) {
+  const auto after_start = engine_->GetCollectionStats("c");
+  for (const ShardStats& shard : after_start->shards) {
     EXPECT_GT(shard.tuned_points, 0);
   }
 }

@@ -60,6 +60,9 @@ TEST(RetrainGate, CostIsComparedAtEqualRecall) {
   EXPECT_TRUE(Passes(figures));
   figures.rows_at_equal_recall = 13'000;
   EXPECT_FALSE(Passes(figures));
+  figures.rows_at_equal_recall = 11'000;
+  figures.rows_after = 31'000;  // for more recall than anybody asked for
+  EXPECT_FALSE(Passes(figures));
   // An old one that misses the target by more than the slack may find as little for much less.
   figures = Figures(0.93, 0.96);
   figures.rows_after = 40'000;
