@@ -74,6 +74,7 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
   options.maintenance.max_growth = 1e9;
   // How good the build is does not matter here.
   options.maintenance.gate_first_slack = options.maintenance.gate_target_slack = 1;
+  options.maintenance.gate_first_rows = options.maintenance.gate_cost_of_more = 1e9;
   options.maintenance.gate_recall_loss = 1;
   options.maintenance.gate_cost = options.maintenance.gate_time = 1e9;
   std::string stage;

@@ -64,6 +64,7 @@ TEST_F(HandlersTest, TuneIndexAsksAndTells) {
   EXPECT_EQ(asked.search.recall_target, 0.9);
 
   engine_.estimate = {.rows = 10};
+  operation.Clear();
   request.set_validate_only(true);
   ASSERT_TRUE(collections_.TuneIndex(request, &operation, context_).ok());
   EXPECT_TRUE(operation.done());
