@@ -41,10 +41,6 @@ void Add(const index::SearchReport& report, RungFigures* rung) {
                                                          : report.rescored);
 }
 
-absl::Status StoppingError() {
-  return absl::AbortedError("the server was stopped while it ran; start it again");
-}
-
 }  // namespace
 
 struct Collection::TuneRun {
@@ -212,17 +208,33 @@ absl::Status Collection::MeasureRungs(const Tuning& tuning, size_t first,
   return absl::OkStatus();
 }
 
+absl::Status Collection::CheckInUse(const Tuning& tuning) const {
+  if (tuning.find == nullptr) return absl::OkStatus();
+  const auto now = tuning.find();
+  if (!now.ok()) return now.status();
+  if (now->get() == this) return absl::OkStatus();
+  return absl::AbortedError(
+      absl::StrCat("collection `", info_.spec.id,
+                   "` was made anew or its embeddings were switched meanwhile, and what would be "
+                   "tuned is not in use; start it again"));
+}
+
 void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_token stop) const {
   const auto check = [&]() -> absl::Status {
     index::GiveWay();
-    if (stop.stop_requested()) return StoppingError();
+    if (stop.stop_requested()) return CutShortByStop();
     return operation->CheckCancelled();
+  };
+  const auto check_all = [&]() -> absl::Status {
+    if (absl::Status status = check(); !status.ok()) return status;
+    absl::Status status = CheckInUse(tuning);
+    return absl::IsUnavailable(status) ? CutShortByStop() : status;
   };
   const std::vector<int>& shards = tuning.request.shards;
   const auto end = [&](const absl::Status& why) {
     for (const int shard : shards) operation->Finish(shard, why);
   };
-  if (absl::Status status = check(); !status.ok()) return end(status);
+  if (absl::Status status = check_all(); !status.ok()) return end(status);
   // Before anything is pinned: what is measured is of these, or is not stored.
   std::vector<Shard::TuningBasis> bases;
   for (const int shard : shards)
@@ -248,6 +260,7 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   for (size_t first = 0; first < run.queries.size(); first += kAtOnce) {
     report(first);
     if (context_.hooks.at) context_.hooks.at("measuring");
+    if (absl::Status status = check_all(); !status.ok()) return end(status);
     if (absl::Status status = MeasureRungs(tuning, first, check, &run); !status.ok()) {
       return end(status);
     }
@@ -270,7 +283,7 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   result.live_queries = run.live_queries;
   result.share = run.share;
   if (context_.hooks.at) context_.hooks.at("storing");
-  if (absl::Status status = check(); !status.ok()) return end(status);
+  if (absl::Status status = check_all(); !status.ok()) return end(status);
   operation->DescribeTuning(std::move(result));
   for (size_t s = 0; s < shards.size(); ++s) {
     const TunedKind kind = {.k = asked.top_k,

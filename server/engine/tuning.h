@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "server/engine/recall_interval.h"
 #include "server/engine/recall_measure.h"
@@ -14,11 +16,16 @@
 
 namespace vecino::engine {
 
+class Collection;
+
 // A request that was checked, its texts embedded.
 struct Tuning {
   TuneRequest request;                           // samples, shards and target filled in
   std::shared_ptr<const fields::Filter> filter;  // null: none
   std::vector<AnsweredSearch> given;             // empty: stored documents and callers' queries
+  // What has the collection's id now; it is another once the collection was made anew or its
+  // embeddings were switched. Null: not looked for.
+  std::function<absl::StatusOr<std::shared_ptr<Collection>>()> find;
 };
 
 // One setting: what calibration takes for a recall target, times a factor; or a knob as it is.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "tests/server/engine/engine_fixture.h"
 
@@ -250,6 +251,58 @@ TEST_F(EngineTuneTest, ATrainingMeanwhileAbortsIt) {
   EXPECT_TRUE(trained);
   EXPECT_EQ(info.status.code(), absl::StatusCode::kAborted) << info.status;
   EXPECT_EQ(engine_->GetCollectionStats("c")->shards[0].tuned_points, 0);
+}
+
+TEST_F(EngineTuneTest, AStopAbortsWhatRunsAndWhatWaits) {
+  MakeTrained("c", 1, kRows);
+  absl::Notification measuring;
+  at_stage_ = [&](std::string_view now) {
+    if (now != "measuring") return;
+    if (!measuring.HasBeenNotified()) measuring.Notify();
+    while (!absl::IsUnavailable(engine_->GetCollection("c").status())) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  };
+  const auto runs = engine_->TuneIndex("c", EasyQueries(), {});
+  const auto waits = engine_->TuneIndex("c", EasyQueries(), {});
+  ASSERT_TRUE(runs.ok() && waits.ok()) << runs.status() << waits.status();
+  measuring.WaitForNotification();
+  engine_->Shutdown();
+  at_stage_ = nullptr;
+  Reopen();
+  for (const auto& started : {runs, waits}) {
+    const auto info = engine_->GetOperation("c", started->id);
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_TRUE(info->done);
+    EXPECT_EQ(info->status.code(), absl::StatusCode::kAborted) << info->status;
+    EXPECT_THAT(std::string(info->status.message()), HasSubstr("start it again"));
+  }
+  EXPECT_EQ(engine_->GetCollectionStats("c")->shards[0].tuned_points, 0);
+}
+
+TEST_F(EngineTuneTest, OfACollectionThatWasMadeAnewNothingIsStored) {
+  MakeTrained("c", 1, kRows);
+  absl::Notification measuring, made;
+  int stored = 0;
+  at_stage_ = [&](std::string_view now) {
+    if (now == "storing") ++stored;
+    if (now != "measuring") return;
+    if (!measuring.HasBeenNotified()) measuring.Notify();
+    made.WaitForNotification();
+  };
+  const auto runs = engine_->TuneIndex("c", EasyQueries(), {});
+  const auto waits = engine_->TuneIndex("c", EasyQueries(), {});
+  EXPECT_TRUE(runs.ok() && waits.ok()) << runs.status() << waits.status();
+  measuring.WaitForNotification();
+  EXPECT_TRUE(engine_->DeleteCollection("c", "").ok());
+  Create("c", 1, Metric::kL2, "");
+  made.Notify();
+  Fill("c", 100);
+  TuneRequest last;
+  last.search.top_k = 1;
+  EXPECT_TRUE(Tune("c", last).status.ok());  // behind both
+  EXPECT_EQ(stored, 1);                      // which it was
+  at_stage_ = nullptr;
 }
 
 TEST_F(EngineTuneTest, AnEstimateChangesNothing) {
