@@ -305,7 +305,7 @@ class Collection {
   struct TuneRun;
   std::vector<PinnedShard> PinShards(absl::Span<const int> numbers) const;
   void ChooseQueries(const Tuning& tuning, TuneRun* run) const;
-  absl::Status MeasureRungs(const Tuning& tuning, size_t first,
+  absl::Status MeasureRungs(const Tuning& tuning, size_t first, size_t count,
                             absl::FunctionRef<absl::Status()> checkpoint, TuneRun* run) const;
 
   // collection_words.cc

@@ -1,6 +1,7 @@
 // A tuning under way: what is searched for, how, and what was measured of one shard.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -37,6 +38,9 @@ struct TuningRung {
 // By rising breadth. fixed: for an index whose policy says nprobe or ef_search, so that targets
 // choose nothing.
 std::vector<TuningRung> TuningLadder(bool fixed);
+// Queries that are measured in one pass over the rows, 1 to 16: fewer where their answers, of up to
+// top_k hits of each shard for each setting, would take more than 64 MiB.
+size_t QueriesAtOnce(size_t rungs, size_t shards, int top_k);
 
 // What was measured of one setting in one shard, or in all.
 struct RungFigures {

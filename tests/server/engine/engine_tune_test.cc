@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "server/engine/tuning.h"
 #include "tests/server/engine/engine_fixture.h"
 
 namespace vecino::engine {
@@ -303,6 +304,17 @@ TEST_F(EngineTuneTest, OfACollectionThatWasMadeAnewNothingIsStored) {
   EXPECT_TRUE(Tune("c", last).status.ok());  // behind both
   EXPECT_EQ(stored, 1);                      // which it was
   at_stage_ = nullptr;
+}
+
+TEST(QueriesAtOnceTest, KeepsNoMoreThan64MiBOfHits) {
+  EXPECT_EQ(QueriesAtOnce(20, 2, 10), 16u);
+  EXPECT_EQ(QueriesAtOnce(1, 64, 1000), 16u);
+  for (const size_t rungs : {13u, 20u}) {
+    const size_t bytes = QueriesAtOnce(rungs, 64, 1000) * rungs * 64 * 1000 * sizeof(ShardHit);
+    EXPECT_LE(bytes, 64u << 20) << rungs;
+    EXPECT_GT(bytes, 32u << 20) << rungs;
+  }
+  EXPECT_EQ(QueriesAtOnce(1000, 1000, 1000), 1u);
 }
 
 TEST_F(EngineTuneTest, AnEstimateChangesNothing) {
