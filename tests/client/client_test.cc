@@ -8,6 +8,7 @@
 #include <limits>
 #include <thread>
 
+#include "client/index_conversions.h"
 #include "tests/client/fake_server.h"
 
 namespace vecino {
@@ -365,6 +366,7 @@ TEST_F(ClientTest, OperationsStartWaitAndEnd) {
   EXPECT_EQ(done->end_time - done->create_time, std::chrono::seconds(5));
   EXPECT_EQ(client.GetOperation("c", "7")->id, "7");
   EXPECT_EQ(client.ListOperations("c")->size(), 3U);
+  EXPECT_EQ(server_.last_list().page_size(), 50);  // so many fit into a reply
   EXPECT_TRUE(client.CancelOperation("c", "7").ok());
   EXPECT_EQ(server_.cancelled(), "collections/c/operations/7");
   server_.LoseReplies(1);
@@ -385,6 +387,19 @@ TEST_F(ClientTest, ValidateOnlyGivesAnEstimate) {
   ASSERT_TRUE(estimated->estimate.has_value());
   EXPECT_EQ(estimated->estimate->rows, 10);
   EXPECT_EQ(estimated->estimate->duration, milliseconds(5));
+}
+
+TEST_F(ClientTest, AnOperationOfALaterServerHasAnUnknownType) {
+  v1::IndexOperationMetadata metadata;
+  google::longrunning::Operation message;
+  for (const auto& [sent, expected] :
+       {std::pair{99, Operation::Type::kUnknown},
+        std::pair{static_cast<int>(v1::IndexOperationMetadata::TYPE_RETRAIN),
+                  Operation::Type::kRetrain}}) {
+    metadata.set_type(static_cast<v1::IndexOperationMetadata::Type>(sent));
+    message.mutable_metadata()->PackFrom(metadata);
+    EXPECT_EQ(internal::FromProto(message).type, expected);
+  }
 }
 
 TEST_F(ClientTest, TuningsTellTheirCurve) {

@@ -273,6 +273,7 @@ class FakeServer : public v1::CollectionService::Service,
                               google::longrunning::ListOperationsResponse* response) override {
     if (grpc::Status status = Begin("ListOperations"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
+    last_list_ = *request;
     const int page = request->page_token().empty() ? 1 : std::stoi(request->page_token());
     WriteFakeOperation(waits_, request->name() + "/operations/" + std::to_string(page),
                        response->add_operations());
@@ -306,6 +307,10 @@ class FakeServer : public v1::CollectionService::Service,
   v1::RetrainIndexRequest last_retrain() const {
     const std::lock_guard lock(mutex_);
     return last_retrain_;
+  }
+  google::longrunning::ListOperationsRequest last_list() const {
+    const std::lock_guard lock(mutex_);
+    return last_list_;
   }
   google::longrunning::WaitOperationRequest last_wait() const {
     const std::lock_guard lock(mutex_);
@@ -586,6 +591,7 @@ class FakeServer : public v1::CollectionService::Service,
   grpc::Status export_end_, export_break_;
   int export_breaks_ = 0;
   size_t export_break_after_ = 0;
+  google::longrunning::ListOperationsRequest last_list_;
   google::longrunning::WaitOperationRequest last_wait_;
   std::string cancelled_;
   bool deleted_ = false;
