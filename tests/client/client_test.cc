@@ -366,7 +366,6 @@ TEST_F(ClientTest, OperationsStartWaitAndEnd) {
   EXPECT_EQ(done->end_time - done->create_time, std::chrono::seconds(5));
   EXPECT_EQ(client.GetOperation("c", "7")->id, "7");
   EXPECT_EQ(client.ListOperations("c")->size(), 3U);
-  EXPECT_EQ(server_.last_list().page_size(), 50);  // so many fit into a reply
   EXPECT_TRUE(client.CancelOperation("c", "7").ok());
   EXPECT_EQ(server_.cancelled(), "collections/c/operations/7");
   server_.LoseReplies(1);
