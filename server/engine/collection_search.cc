@@ -486,7 +486,8 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
     if (result.explanation.has_value()) {
       std::vector<SearchExplanation::Stage>& stages = result.explanation->stages;
       const bool verified = stages.back().name == "verify";  // which is told last
-      stages.insert(stages.end() - (verified ? 1 : 0), {"rerank", result.rerank_time});
+      stages.insert(stages.end() - (verified ? 1 : 0),
+                    SearchExplanation::Stage{"rerank", result.rerank_time});
     }
   }
   EngineMetrics& metrics = *context_.metrics;
