@@ -39,6 +39,27 @@ TEST_F(EngineMigrationTest, TuningsOfEmbeddingsThatAreSwitchedAwayAreAborted) {
   engine_.reset();  // its hook is of this function
 }
 
+TEST_F(EngineMigrationTest, ATuningWhoseTextsWereEmbeddedByTheOtherModelIsNotStarted) {
+  Create("c");
+  Fill(40);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  CatchUp();
+  std::atomic<bool> switched = false;
+  encoder_.before_embed = [&] {
+    if (!switched.exchange(true)) {
+      EXPECT_TRUE(Switch(MigrationSide::kNew).ok());
+    }
+  };
+  TuneRequest request;
+  request.search.texts = {"a"};
+  EXPECT_EQ(engine_->TuneIndex("c", request, {}).status().code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(switched);
+  for (const auto& info : *engine_->ListOperations("c", "", 100)) {
+    EXPECT_NE(info.type, Operation::Type::kTune);
+  }
+  encoder_.before_embed = nullptr;
+}
+
 TEST_F(EngineMigrationTest, AStreamGoesOnAcrossTheSwitch) {
   Create("c");
   Fill(10);
