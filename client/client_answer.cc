@@ -29,7 +29,10 @@ class Receiver {
         begun_ = true;
         v1::SearchDocumentsResponse found;
         *found.mutable_hits() = message.sources().sources();
-        return sink_.Sources(internal::FromProto(found).hits, message.sources().left_out());
+        Status status =
+            sink_.Sources(internal::FromProto(found).hits, message.sources().left_out());
+        if (!status.ok() || !message.sources().has_reranked()) return status;
+        return sink_.Reranked(internal::FromProto(message.sources().reranked()));
       }
       case v1::AnswerQuestionResponse::kPrompt:
         return sink_.Prompt(message.prompt());
@@ -63,6 +66,8 @@ class Receiver {
 };
 
 }  // namespace
+
+Status AnswerSink::Reranked(const vecino::Reranked&) { return Status(); }
 
 Result<AnswerEnd> Client::Answer(const std::string& collection, const std::string& question,
                                  const AnswerOptions& options, AnswerSink& sink) {

@@ -30,7 +30,8 @@ Request StartRequest(const std::string& collection, const std::vector<int>& shar
 
 }  // namespace
 
-// Sent twice these do no harm: the server returns the operation that runs already.
+// Sent twice these do no harm: the server returns the retrain or compaction that runs already.
+// (TuneIndex measures again.)
 Result<Operation> Client::RetrainIndex(const std::string& collection,
                                        const std::vector<int>& shards, bool validate_only,
                                        double min_recall_gate) {
@@ -143,7 +144,8 @@ Result<std::vector<Operation>> Client::ListOperations(const std::string& collect
   std::vector<Operation> operations;
   longrunning::ListOperationsRequest request;
   request.set_name(CollectionName(collection));
-  request.set_page_size(1'000);
+  // One may have 256 shards with reasons and a curve, and a reply 4 MiB.
+  request.set_page_size(50);
   do {
     longrunning::ListOperationsResponse response;
     const Status status = impl_->Call(

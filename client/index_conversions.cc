@@ -144,6 +144,8 @@ namespace {
 
 Operation::Type TypeFromProto(v1::IndexOperationMetadata::Type type) {
   switch (type) {
+    case v1::IndexOperationMetadata::TYPE_RETRAIN:
+      return Operation::Type::kRetrain;
     case v1::IndexOperationMetadata::TYPE_COMPACT:
       return Operation::Type::kCompact;
     case v1::IndexOperationMetadata::TYPE_PURGE:
@@ -155,7 +157,7 @@ Operation::Type TypeFromProto(v1::IndexOperationMetadata::Type type) {
     case v1::IndexOperationMetadata::TYPE_TUNE:
       return Operation::Type::kTune;
     default:
-      return Operation::Type::kRetrain;
+      return Operation::Type::kUnknown;
   }
 }
 

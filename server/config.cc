@@ -292,12 +292,12 @@ std::vector<Option> MakeOptions() {
       Integer("index", "maintenance-threads", &Config::index_maintenance_threads, 0, 256,
               "cores taken from queries while indexes are built, at the lowest priority",
               "Threads that drain, merge and train; 0 is one per core."),
-      Choice(
-          "index", "repair", &Config::index_repair, {"auto", "off"},
-          "retrains by themselves take a core, at the lowest priority, when they come",
-          "Whether a shard whose rows have changed since its index was trained is calibrated and "
-          "trained anew by itself. off: only by RetrainIndex; recall or cost drifts with the "
-          "data."),
+      Choice("index", "repair", &Config::index_repair, {"auto", "off"},
+             "retrains by themselves take a core, at the lowest priority, when they come",
+             "Whether a shard of kind AUTO whose rows have changed since its index was trained is "
+             "calibrated and trained anew by itself. off: only by RetrainIndex; recall or cost "
+             "drifts with the "
+             "data."),
       Integer(
           "recall", "sample-every", &Config::recall_sample_every, 0, 1000000000,
           "more exact searches when lower",
@@ -309,7 +309,7 @@ std::vector<Option> MakeOptions() {
               "processor",
               "Searches that are made again in a second, at most; what is beyond is left out."),
       Integer("recall", "window-samples", &Config::recall_window_samples, 50, 100000,
-              "memory, 16 bytes each in up to 22 windows of a shard; change is seen later",
+              "memory, 24 bytes each in up to 22 windows of a shard; change is seen later",
               "Latest searches that an estimate of recall is made of."),
       Duration("recall", "window-age", &Config::recall_window_age, absl::Hours(24 * 7),
                "change is seen later", "Age up to which a search counts in an estimate of recall."),

@@ -86,6 +86,9 @@ class JsonPrinter final : public AnswerSink {
     }
     return Print({{"sources", std::move(list)}, {"left_out", left_out}});
   }
+  Status Reranked(const vecino::Reranked& reranked) override {
+    return Print(RerankedJson(reranked));
+  }
   Status Prompt(const std::string& prompt) override { return Print({{"prompt", prompt}}); }
   Status Answer(const std::string& piece) override { return Print({{"answer", piece}}); }
 

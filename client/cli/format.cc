@@ -107,6 +107,14 @@ Json PassageJson(const Passage& passage) {
   return json;
 }
 
+Json RerankedJson(const Reranked& reranked) {
+  return Json{{"reranked",
+               {{"model", reranked.model},
+                {"pairs", reranked.pairs},
+                {"truncated_pairs", reranked.truncated_pairs},
+                {"complete", reranked.complete}}}};
+}
+
 std::string_view MigrationStateName(EmbeddingMigration::State state) {
   switch (state) {
     case EmbeddingMigration::State::kBuilding:

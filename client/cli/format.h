@@ -28,6 +28,7 @@ std::string OneLine(const Json& json);
 // reads.
 Json DocumentJson(const Document& document);
 Json PassageJson(const Passage& passage);
+Json RerankedJson(const Reranked& reranked);  // {"reranked": {...}}
 // The same with version, etag, times and passages, when the server sent them.
 Json StoredDocumentJson(const Document& document);
 Json CollectionJson(const Collection& collection);

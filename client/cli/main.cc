@@ -37,8 +37,10 @@ int main(int argc, char** argv) {
           ""))
       ->envname("VECINO_SERVER");
   app.add_flag("--json", context.json, "Print JSON, one object a line");
-  app.add_option("--timeout", context.timeout_seconds,
-                 "Seconds a call may take, all its attempts together (default 30; load 120)")
+  app.add_option(
+         "--timeout", context.timeout_seconds,
+         "Seconds a call may take, all its attempts together (default 30; load and bench 120, ask, "
+         "collection recall and collection tune --queries 600, index export 86400)")
       ->check(CLI::Range(0.001, 86'400.0).description("0.001 to 86400"));
 
   vecino::cli::AddSearchCommand(app, context);

@@ -21,6 +21,8 @@ std::string_view OperationTypeName(Operation::Type type) {
       return "migrate";
     case Operation::Type::kTune:
       return "tune";
+    case Operation::Type::kUnknown:
+      break;
   }
   return "unknown";
 }

@@ -131,6 +131,9 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
     if (context.json) {
       PrintJson(*response, printed);
       printed += response->hits.size();
+      if (response->reranked.has_value()) {
+        std::cout << OneLine(RerankedJson(*response->reranked)) << '\n';
+      }
       if (response->explanation.has_value()) {
         std::cout << OneLine(ExplanationJson(*response)) << '\n';
       }

@@ -1,5 +1,6 @@
 // vecino collection tune NAME [-k N] [--filter …] [--queries FILE | --samples N] [--recall R]
 // [--dry-run]
+#include <chrono>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -28,8 +29,11 @@ int Run(Context& context, Arguments& arguments) {
     const std::string error = ReadQueryFile(arguments.query_file, &arguments.options.queries);
     if (!error.empty()) return UsageError(error);
   }
+  // The server embeds the texts of a file before it answers.
+  Client& client =
+      arguments.query_file.empty() ? context.client() : context.client(std::chrono::minutes(10));
   const Result<Operation> started =
-      context.client().TuneIndex(arguments.collection, arguments.options, arguments.dry_run);
+      client.TuneIndex(arguments.collection, arguments.options, arguments.dry_run);
   if (!started.ok()) return context.Fail("tune " + arguments.collection, started.status());
   if (arguments.dry_run) return PrintEstimate(context, *started);
   Operation operation = *started;

@@ -136,7 +136,7 @@ struct RecallEstimate {
   int min_k = 0, max_k = 0;
   // ... under filters that let more than, and at most, this share pass (0 and 1: any, and none).
   double above_share = 0, up_to_share = 1;
-  double recall_target = 0;  // that was asked for, the mean; 0: searches did not go by one
+  double recall_target = 0;  // of the searches measured, the mean
   std::chrono::system_clock::time_point oldest_sample_time, newest_sample_time;
 };
 struct RecallStats {

@@ -98,9 +98,9 @@ struct Event {
   std::chrono::system_clock::time_point time;
   std::string collection;    // id; empty: of the server
   std::optional<int> shard;  // none: of the whole collection
-  // "drain", "merge", "retrain", "calibrate", "graph", "failure", "collection created", "collection
-  // deleted", "alias changed", "operation started", "operation ended"; "unknown" from a newer
-  // server.
+  // "drain", "merge", "retrain", "retrain stage", "retrain rejected", "calibrate", "graph",
+  // "failure", "collection created", "collection deleted", "alias changed", "operation started",
+  // "operation ended", "migration"; "unknown" from a newer server.
   std::string kind;
   std::string message;  // what and why, in a sentence
 };
@@ -129,7 +129,8 @@ struct OperationEstimate {
 };
 
 struct Operation {
-  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate, kTune };
+  // kUnknown: from a newer server.
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate, kTune, kUnknown };
   std::string id;  // empty: nothing was started
   std::string collection;
   Type type = Type::kRetrain;
@@ -444,14 +445,16 @@ struct AnswerEnd {
   int prompt_token_count = 0;
 };
 
-// Takes what Answer sends: Sources once, then the prompt when it was asked for or the server has no
-// generator, then the pieces of the answer as they are made, all on the caller's thread. An error
-// ends the call and is its result.
+// Takes what Answer sends: Sources once, then with reranking Reranked, then the prompt when it was
+// asked for or the server has no generator, then the pieces of the answer as they are made, all on
+// the caller's thread. An error ends the call and is its result.
 class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
   // In the prompt the first is [1]. left_out: found, but not in the prompt.
   virtual Status Sources(const std::vector<SearchHit>& sources, int left_out) = 0;
+  // What reranking did to them; only where AnswerOptions ask for it.
+  virtual Status Reranked(const vecino::Reranked& reranked);
   virtual Status Prompt(const std::string& prompt) = 0;
   virtual Status Answer(const std::string& piece) = 0;
 };

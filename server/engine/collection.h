@@ -125,8 +125,12 @@ class Collection {
                                        const CallContext& context) const;
   absl::StatusOr<OperationEstimate> EstimateTuning(const TuneRequest& request,
                                                    const CallContext& context) const;
-  // Measures, stores what was measured with each shard, and ends the operation's parts. Blocks for
-  // as long as it takes; gives way to searches.
+  // ABORTED when callers see another collection, or other embeddings, than this one now; errors of
+  // tuning.find.
+  absl::Status CheckInUse(const Tuning& tuning) const;
+  // Measures, stores what was measured with each shard, and ends the operation's parts, with
+  // ABORTED when it is stopped or not in use any more. Blocks for as long as it takes; gives way to
+  // searches.
   void Tune(const Tuning& tuning, Operation* operation, std::stop_token stop) const;
   RecallStats Recall() const { return recall_->Stats(absl::Now()); }
   // Searches for a stored document and measures it, if there are too few measurements of callers'
@@ -301,7 +305,7 @@ class Collection {
   struct TuneRun;
   std::vector<PinnedShard> PinShards(absl::Span<const int> numbers) const;
   void ChooseQueries(const Tuning& tuning, TuneRun* run) const;
-  absl::Status MeasureRungs(const Tuning& tuning, size_t first,
+  absl::Status MeasureRungs(const Tuning& tuning, size_t first, size_t count,
                             absl::FunctionRef<absl::Status()> checkpoint, TuneRun* run) const;
 
   // collection_words.cc

@@ -109,6 +109,9 @@ class IdWalk {
 absl::StatusOr<IdPage> Collection::List(const IdPage::Position& from, int limit, size_t max_bytes,
                                         const storage::DocumentParts& parts,
                                         std::string_view text) const {
+  if (limit < 1) {
+    return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
+  }
   if (from.shard < 0 || from.shard >= shard_count()) {
     return InvalidField("page_token",
                         absl::StrCat("names shard ", from.shard, ", there are ", shard_count()));

@@ -483,6 +483,12 @@ absl::StatusOr<SearchResult> Collection::SearchEmbedded(
     if (absl::Status status = CheckCall(context, "reranking"); !status.ok()) return status;
     absl::Status status = RerankHits(request, max_bytes, context, &result);
     if (!status.ok()) return status;
+    if (result.explanation.has_value()) {
+      std::vector<SearchExplanation::Stage>& stages = result.explanation->stages;
+      const bool verified = stages.back().name == "verify";  // which is told last
+      stages.insert(stages.end() - (verified ? 1 : 0),
+                    SearchExplanation::Stage{"rerank", result.rerank_time});
+    }
   }
   EngineMetrics& metrics = *context_.metrics;
   metrics.searches.Add();

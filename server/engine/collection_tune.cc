@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/engine/collection_query.h"
+#include "server/engine/operation_estimate.h"
 #include "server/engine/tuning.h"
 #include "server/engine/validation.h"
 #include "server/index/give_way.h"
@@ -15,8 +16,6 @@
 namespace vecino::engine {
 namespace {
 
-// Queries that are measured in one pass over the rows. A view is kept for so long.
-constexpr size_t kAtOnce = 16;
 // Held-out documents fewer than this are joined by others.
 constexpr size_t kEnoughHeldOut = 100;
 
@@ -39,10 +38,6 @@ void Add(const index::SearchReport& report, RungFigures* rung) {
   rung->breadth += static_cast<double>(report.nprobe > 0 ? report.nprobe
                                        : report.ef > 0   ? report.ef
                                                          : report.rescored);
-}
-
-absl::Status StoppingError() {
-  return absl::AbortedError("the server was stopped while it ran; start it again");
 }
 
 }  // namespace
@@ -105,7 +100,7 @@ absl::StatusOr<OperationEstimate> Collection::EstimateTuning(const TuneRequest& 
   OperationEstimate estimate;
   for (const int number : tuning.request.shards) {
     const ShardStats shard = shards_[static_cast<size_t>(number)]->Stats();
-    estimate.rows += shard.live_documents;
+    estimate.rows += LiveRows(shard, info_.spec.chunking.has_value());
   }
   const auto rungs = static_cast<double>(TuningLadder(false).size());
   const auto queries = static_cast<double>(
@@ -116,10 +111,13 @@ absl::StatusOr<OperationEstimate> Collection::EstimateTuning(const TuneRequest& 
                                     rungs * queries * kMeanScanned * cells * kSearchSeconds);
   // Queries, and one pass' answers and copies of its queries; the rest is in what searches keep.
   const double vector = 4.0 * info_.spec.dimension;
-  const double hits = rungs * kAtOnce * static_cast<double>(tuning.request.shards.size()) *
-                      tuning.request.search.top_k * sizeof(ShardHit);
+  const size_t shards = tuning.request.shards.size();
+  const int k = tuning.request.search.top_k;
+  const double searches =
+      rungs * static_cast<double>(QueriesAtOnce(TuningLadder(false).size(), shards, k));
+  const double hits = searches * static_cast<double>(shards) * k * sizeof(ShardHit);
   estimate.peak_bytes =
-      static_cast<int64_t>(queries * (vector + 16 * rungs) + rungs * kAtOnce * vector + hits);
+      static_cast<int64_t>(queries * (vector + 16 * rungs) + searches * vector + hits);
   return estimate;
 }
 
@@ -146,11 +144,12 @@ void Collection::ChooseQueries(const Tuning& tuning, TuneRun* run) const {
   for (StoredRow& row : rows) run->queries.push_back({std::move(row.vector), k, {}, row.itself});
 }
 
-// Measures queries from `first` on, all settings over the same rows.
-absl::Status Collection::MeasureRungs(const Tuning& tuning, size_t first,
+// Measures `count` queries from `first` on, all settings over the same rows. A view is kept for so
+// long.
+absl::Status Collection::MeasureRungs(const Tuning& tuning, size_t first, size_t count,
                                       absl::FunctionRef<absl::Status()> checkpoint,
                                       TuneRun* run) const {
-  const auto some = absl::MakeConstSpan(run->queries).subspan(first, kAtOnce);
+  const auto some = absl::MakeConstSpan(run->queries).subspan(first, count);
   const std::vector<PinnedShard> pinned = PinShards(tuning.request.shards);
   const size_t rungs = run->rungs.size();
   std::vector<AnsweredSearch> searches;  // by query, then by setting
@@ -212,17 +211,33 @@ absl::Status Collection::MeasureRungs(const Tuning& tuning, size_t first,
   return absl::OkStatus();
 }
 
+absl::Status Collection::CheckInUse(const Tuning& tuning) const {
+  if (tuning.find == nullptr) return absl::OkStatus();
+  const auto now = tuning.find();
+  if (!now.ok()) return now.status();
+  if (now->get() == this) return absl::OkStatus();
+  return absl::AbortedError(
+      absl::StrCat("collection `", info_.spec.id,
+                   "` was made anew or its embeddings were switched meanwhile, and what would be "
+                   "tuned is not in use; start it again"));
+}
+
 void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_token stop) const {
   const auto check = [&]() -> absl::Status {
     index::GiveWay();
-    if (stop.stop_requested()) return StoppingError();
+    if (stop.stop_requested()) return CutShortByStop();
     return operation->CheckCancelled();
+  };
+  const auto check_all = [&]() -> absl::Status {
+    if (absl::Status status = check(); !status.ok()) return status;
+    absl::Status status = CheckInUse(tuning);
+    return absl::IsUnavailable(status) ? CutShortByStop() : status;
   };
   const std::vector<int>& shards = tuning.request.shards;
   const auto end = [&](const absl::Status& why) {
     for (const int shard : shards) operation->Finish(shard, why);
   };
-  if (absl::Status status = check(); !status.ok()) return end(status);
+  if (absl::Status status = check_all(); !status.ok()) return end(status);
   // Before anything is pinned: what is measured is of these, or is not stored.
   std::vector<Shard::TuningBasis> bases;
   for (const int shard : shards)
@@ -245,10 +260,12 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
     }
   };
   begin();
-  for (size_t first = 0; first < run.queries.size(); first += kAtOnce) {
+  for (size_t first = 0, count = 0; first < run.queries.size(); first += count) {
+    count = QueriesAtOnce(run.rungs.size(), shards.size(), asked.top_k);
     report(first);
     if (context_.hooks.at) context_.hooks.at("measuring");
-    if (absl::Status status = MeasureRungs(tuning, first, check, &run); !status.ok()) {
+    if (absl::Status status = check_all(); !status.ok()) return end(status);
+    if (absl::Status status = MeasureRungs(tuning, first, count, check, &run); !status.ok()) {
       return end(status);
     }
     // What is exact at the least target is so at every other.
@@ -270,7 +287,7 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   result.live_queries = run.live_queries;
   result.share = run.share;
   if (context_.hooks.at) context_.hooks.at("storing");
-  if (absl::Status status = check(); !status.ok()) return end(status);
+  if (absl::Status status = check_all(); !status.ok()) return end(status);
   operation->DescribeTuning(std::move(result));
   for (size_t s = 0; s < shards.size(); ++s) {
     const TunedKind kind = {.k = asked.top_k,

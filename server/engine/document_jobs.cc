@@ -6,13 +6,6 @@
 #include "server/engine/low_priority.h"
 
 namespace vecino::engine {
-namespace {
-
-absl::Status StoppingError() {
-  return absl::UnavailableError("the server is stopping; what was not changed is as it was");
-}
-
-}  // namespace
 
 DocumentJobs::DocumentJobs(std::string what)
     : what_(std::move(what)), thread_([this](std::stop_token stop) { Work(stop); }) {}
@@ -21,7 +14,7 @@ DocumentJobs::~DocumentJobs() { Stop(); }
 
 absl::Status DocumentJobs::Add(Job job) {
   absl::MutexLock lock(&mu_);
-  if (stopped_) return StoppingError();
+  if (stopped_) return absl::UnavailableError("the server is stopping; try again");
   if (waiting_.size() >= kMaxWaiting) {
     return absl::ResourceExhaustedError(
         absl::StrCat(kMaxWaiting, " ", what_, " wait already; wait for some of them to be done"));
@@ -63,7 +56,7 @@ void DocumentJobs::Work(std::stop_token stop) {
       job = std::move(waiting_.front());
       waiting_.pop_front();
       if (stopped_) {
-        job.operation->End(StoppingError());
+        job.operation->End(CutShortByStop());
         continue;
       }
     }
@@ -74,7 +67,7 @@ void DocumentJobs::Work(std::stop_token stop) {
     for (const int shard : job.operation->shards()) {
       absl::Status status =
           job.collection->ChangeShard(shard, job.filter, job.patch, *job.operation, stop);
-      if (stop.stop_requested() && absl::IsCancelled(status)) status = StoppingError();
+      if (stop.stop_requested() && absl::IsCancelled(status)) status = CutShortByStop();
       job.operation->Finish(shard, status);
     }
   }

@@ -36,13 +36,13 @@ class DocumentJobs {
   explicit DocumentJobs(std::string what = "changes by filter");
   ~DocumentJobs();
 
-  // Does not block. RESOURCE_EXHAUSTED when kMaxWaiting wait.
+  // Does not block. RESOURCE_EXHAUSTED when kMaxWaiting wait, UNAVAILABLE after Stop.
   absl::Status Add(Job job);
   // The same for an operation that was just made, or not; it ends where that is refused.
   absl::StatusOr<Operation::Info> Start(absl::StatusOr<std::shared_ptr<Operation>> operation,
                                         Job job);
 
-  // Ends what runs at its next batch and what waits, with UNAVAILABLE. Idempotent. Blocks until
+  // Ends what runs at its next batch and what waits, with CutShortByStop. Idempotent. Blocks until
   // then.
   void Stop();
 

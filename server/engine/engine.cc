@@ -531,8 +531,9 @@ absl::StatusOr<Operation::Info> EngineImpl::TuneIndex(std::string_view collectio
   if (!found.ok()) return found.status();
   auto tuning = (*found)->PrepareTuning(request, context);  // embeds, so without the lock
   if (!tuning.ok()) return tuning.status();
+  tuning->find = [this, id = (*found)->info().spec.id] { return Find(id); };
   absl::MutexLock lock(&definitions_mu_);
-  if (const auto still = Find(collection); !still.ok()) return still.status();
+  if (absl::Status status = (*found)->CheckInUse(*tuning); !status.ok()) return status;
   auto operation = operations_.Create(**found, Operation::Type::kTune, tuning->request.shards);
   return tunings_.Start(std::move(operation), {*found, nullptr, "", nullptr, *std::move(tuning)});
 }
@@ -543,9 +544,6 @@ absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPag
                                         std::string_view filter) const {
   const auto found = Find(collection);
   if (!found.ok()) return found.status();
-  if (limit < 1) {
-    return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
-  }
   return (*found)->List(from, limit, max_bytes, parts, filter);
 }
 

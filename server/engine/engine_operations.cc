@@ -197,7 +197,8 @@ absl::StatusOr<OperationEstimate> EngineOperations::Estimate(
   std::vector<ShardStats> chosen;
   for (const int shard : *numbers) chosen.push_back(stats.shards[shard]);
   const CollectionSpec& spec = collection.info().spec;
-  return EstimateOperation(type, spec.index, spec.dimension, chosen, threads, policy);
+  return EstimateOperation(type, spec.index, spec.dimension, spec.chunking.has_value(), chosen,
+                           threads, policy);
 }
 
 absl::StatusOr<Operation::Info> EngineOperations::Get(const Collection& collection,

@@ -62,6 +62,14 @@ std::string NameOf(const CollectionInfo& info) {
              : absl::StrCat("model ", info.spec.model, ", dimension ", info.spec.dimension);
 }
 
+// `why` names a field of the collection, which no request for a migration has.
+absl::Status CannotChange(absl::string_view what, const CollectionInfo& info,
+                          const std::string& model, const absl::Status& why) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "collection `", info.spec.id, "` has a ", what, " that model `", model,
+      "` cannot follow, and that cannot change: ", why.message(), "; choose another model"));
+}
+
 }  // namespace
 
 absl::StatusOr<storage::CollectionRecord> Migrations::MakeSide(
@@ -79,8 +87,15 @@ absl::StatusOr<storage::CollectionRecord> Migrations::MakeSide(
     return InvalidField("dimension",
                         absl::StrCat("is ", model->dimension, ", at most ", Limits::kMaxDimension));
   }
-  if (absl::Status status = CheckIndexSpec(info.spec.index, model->dimension); !status.ok()) {
-    return status;
+  const IndexSpec& index = info.spec.index;
+  if (index.pq_m > 0 && model->dimension % index.pq_m != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model `", request.model, "`: its ", model->dimension,
+                     " values are not divisible by the collection's pq_m ", index.pq_m,
+                     ", which cannot change; choose a model or `dimension` that is"));
+  }
+  if (absl::Status status = CheckIndexSpec(index, model->dimension); !status.ok()) {
+    return CannotChange("index_policy", info, request.model, status);
   }
   storage::CollectionRecord record;
   record.id = info.spec.id;
@@ -97,7 +112,7 @@ absl::StatusOr<storage::CollectionRecord> Migrations::MakeSide(
     chunking.max_tokens = std::min(chunking.max_tokens, model->info.max_tokens);
     chunking.overlap_tokens = std::min(chunking.overlap_tokens, (chunking.max_tokens - 1) / 2);
     auto full = CheckChunking(chunking, model->info);
-    if (!full.ok()) return full.status();
+    if (!full.ok()) return CannotChange("chunking", info, request.model, full.status());
     record.chunk_tokens = static_cast<uint32_t>(full->max_tokens);
     record.chunk_overlap = static_cast<uint32_t>(full->overlap_tokens);
   }
@@ -274,7 +289,8 @@ absl::StatusOr<OperationEstimate> Migrations::Estimate(const Collection& collect
   if (!record.ok()) return record.status();
   OperationEstimate estimate = EstimateOperation(
       Operation::Type::kRetrain, collection.info().spec.index, static_cast<int>(record->dimension),
-      collection.Stats().shards, parts_.threads, parts_.context.policy);
+      collection.info().spec.chunking.has_value(), collection.Stats().shards, parts_.threads,
+      parts_.context.policy);
   estimate.deleted_rows = 0;  // of the side that stays as it is
   const auto documents = SampleTexts(collection, kEstimateTexts, context);
   if (!documents.ok()) return documents.status();
@@ -288,6 +304,7 @@ absl::StatusOr<OperationEstimate> Migrations::Estimate(const Collection& collect
   const absl::Time start = absl::Now();
   const auto embedded = parts_.encoder->Embed(request.model, texts, options);
   if (!embedded.ok()) return embedded.status();
+  // A text takes one window of the model at most, as a passage does, and rows are passages.
   estimate.duration += (absl::Now() - start) / static_cast<double>(texts.size()) *
                        static_cast<double>(estimate.rows);
   return estimate;

@@ -43,6 +43,11 @@ absl::Status CutShortError() {
 
 }  // namespace
 
+absl::Status CutShortByStop() {
+  return absl::AbortedError(
+      "the server was stopped before it was done; what it did so far stays, start it again");
+}
+
 Operation::Operation(std::string id, std::string collection, Type type, std::vector<int> shards,
                      uint64_t number, EndFn on_end, double min_recall)
     : id_(std::move(id)),

@@ -130,6 +130,10 @@ class Operation {
   std::shared_ptr<const TuningResult> tuning_ ABSL_GUARDED_BY(mu_);
 };
 
+// How an operation ends that a stop of the server cut short: ABORTED, since its caller chooses
+// whether to repeat it.
+absl::Status CutShortByStop();
+
 // Where the registry writes down what it has, so that the next start knows it. Any may be null.
 struct OperationJournal {
   // Durable on return. Blocks on disk.

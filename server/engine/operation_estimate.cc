@@ -63,15 +63,22 @@ double BuildSeconds(SegmentKind kind, bool retrain, const IndexSpec& spec, int64
 
 }  // namespace
 
+int64_t LiveRows(const ShardStats& shard, bool chunked) {
+  if (!chunked) return shard.live_documents;
+  int64_t rows = shard.tail_rows - shard.deleted_rows;
+  for (const ShardStats::SegmentInfo& segment : shard.segment_list) rows += segment.rows;
+  return std::max<int64_t>(rows, 0);
+}
+
 OperationEstimate EstimateOperation(Operation::Type type, const IndexSpec& spec, int dimension,
-                                    const std::vector<ShardStats>& shards, int threads,
-                                    const MaintenancePolicy& policy) {
+                                    bool chunked, const std::vector<ShardStats>& shards,
+                                    int threads, const MaintenancePolicy& policy) {
   OperationEstimate estimate;
   double seconds = 0;
   double longest = 0;
   std::vector<int64_t> peaks;
   for (const ShardStats& shard : shards) {
-    const int64_t rows = shard.live_documents;
+    const int64_t rows = LiveRows(shard, chunked);
     const SegmentKind kind = KindFor(spec, rows, policy);
     const int nlist = spec.nlist > 0 ? spec.nlist : index::Generation::DefaultLists(rows);
     const int64_t sample = std::min(rows, index::Generation::SampleRows(nlist));

@@ -19,12 +19,16 @@ struct OperationEstimate {
   int64_t index_bytes = 0;  // of what it makes
 };
 
-// shards: those it goes over, as they are now. threads: of maintenance; each works on one shard.
+// Live rows of the shard's index: documents, or in a chunked collection passages.
+int64_t LiveRows(const ShardStats& shard, bool chunked);
+
+// chunked: whether rows are passages. shards: those it goes over, as they are now. threads: of
+// maintenance; each works on one shard.
 //
 // The time is a sum of products of rows, lists and dimension with rates measured on one core of the
 // Sapphire Rapids class (docs/index.md): good to a factor of two there when nothing else runs.
 OperationEstimate EstimateOperation(Operation::Type type, const IndexSpec& spec, int dimension,
-                                    const std::vector<ShardStats>& shards, int threads,
-                                    const MaintenancePolicy& policy);
+                                    bool chunked, const std::vector<ShardStats>& shards,
+                                    int threads, const MaintenancePolicy& policy);
 
 }  // namespace vecino::engine

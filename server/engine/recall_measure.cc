@@ -135,12 +135,12 @@ absl::StatusOr<MeasuredSearches> MeasureRecall(absl::Span<const PinnedShard> sha
       measured.searches[i].shards.push_back(RecallOf(metric, truth, answer));
       truths[i].insert(truths[i].end(), truth.begin(), truth.end());
       answers[i].insert(answers[i].end(), answer.begin(), answer.end());
+      // At once, so that many shards take no more memory than two.
+      SortBest(metric, k, &truths[i]);
+      SortBest(metric, k, &answers[i]);
     }
   }
   for (size_t i = 0; i < searches.size(); ++i) {
-    const auto k = static_cast<size_t>(searches[i].k);
-    SortBest(metric, k, &truths[i]);
-    SortBest(metric, k, &answers[i]);
     measured.searches[i].recall = RecallOf(metric, truths[i], answers[i]);
   }
   return measured;

@@ -13,6 +13,9 @@ namespace {
 constexpr double kFactors[] = {1.4, 2, 2.8, 4};
 constexpr int kMostKnob = 4096;
 
+constexpr size_t kAtOnce = 16;
+constexpr size_t kHitBytes = 64 << 20;  // of the answers that are kept at once
+
 absl::Duration Quantile(std::vector<double> seconds, double share) {
   if (seconds.empty()) return absl::ZeroDuration();
   const auto last = static_cast<double>(seconds.size() - 1);
@@ -22,6 +25,11 @@ absl::Duration Quantile(std::vector<double> seconds, double share) {
 }
 
 }  // namespace
+
+size_t QueriesAtOnce(size_t rungs, size_t shards, int top_k) {
+  const size_t one = rungs * shards * static_cast<size_t>(top_k) * sizeof(ShardHit);
+  return std::clamp<size_t>(kHitBytes / std::max<size_t>(one, 1), 1, kAtOnce);
+}
 
 std::vector<TuningRung> TuningLadder(bool fixed) {
   std::vector<TuningRung> rungs;

@@ -1,10 +1,13 @@
 // A tuning under way: what is searched for, how, and what was measured of one shard.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "server/engine/recall_interval.h"
 #include "server/engine/recall_measure.h"
@@ -14,11 +17,16 @@
 
 namespace vecino::engine {
 
+class Collection;
+
 // A request that was checked, its texts embedded.
 struct Tuning {
   TuneRequest request;                           // samples, shards and target filled in
   std::shared_ptr<const fields::Filter> filter;  // null: none
   std::vector<AnsweredSearch> given;             // empty: stored documents and callers' queries
+  // What has the collection's id now; it is another once the collection was made anew or its
+  // embeddings were switched. Null: not looked for.
+  std::function<absl::StatusOr<std::shared_ptr<Collection>>()> find;
 };
 
 // One setting: what calibration takes for a recall target, times a factor; or a knob as it is.
@@ -30,6 +38,9 @@ struct TuningRung {
 // By rising breadth. fixed: for an index whose policy says nprobe or ef_search, so that targets
 // choose nothing.
 std::vector<TuningRung> TuningLadder(bool fixed);
+// Queries that are measured in one pass over the rows, 1 to 16: fewer where their answers, of up to
+// top_k hits of each shard for each setting, would take more than 64 MiB.
+size_t QueriesAtOnce(size_t rungs, size_t shards, int top_k);
 
 // What was measured of one setting in one shard, or in all.
 struct RungFigures {

@@ -312,7 +312,9 @@ absl::Status DocumentHandlers::ListDocuments(const v1::ListDocumentsRequest& req
       response->set_next_page_token(
           MakePageToken(kListKind, scope, {page->next->shard, page->next->after_id}));
     }
-    return absl::OkStatus();
+    // A lower page_size, the method's advice, helps no more.
+    if (response->documents_size() != 1) return absl::OkStatus();
+    return ReplyBudget(max_reply_bytes_, kFewerFields).Add(*response);
   }
 }
 
@@ -358,7 +360,7 @@ absl::Status DocumentHandlers::FacetDocuments(const v1::FacetDocumentsRequest& r
 
 absl::StatusOr<std::unique_ptr<MessageStream>> DocumentHandlers::StreamDocuments(
     const v1::StreamDocumentsRequest& request, const engine::CallContext& context) {
-  return DocumentsStream::Open(engine_, request, context);
+  return DocumentsStream::Open(engine_, request, max_reply_bytes_, context);
 }
 
 }  // namespace vecino::rpc

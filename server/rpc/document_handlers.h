@@ -24,7 +24,7 @@ inline constexpr size_t kMaxPageBytes = 3u << 20;
 class DocumentHandlers {
  public:
   // `engine` must outlive it. Documents that do not fit into a reply of `max_reply_bytes` are not
-  // read further than that.
+  // read further than that. StreamDocuments leaves out the passages' vectors of such a one.
   DocumentHandlers(engine::Engine* engine, size_t max_reply_bytes)
       : engine_(*engine), max_reply_bytes_(max_reply_bytes) {}
 

@@ -15,12 +15,13 @@ namespace {
 
 constexpr char kKind[] = "StreamDocuments";
 // Leaves room for the resume token, and for what a message has around its documents.
-constexpr size_t kDocumentBytes = kMaxStreamMessageBytes - 4096;
+constexpr size_t kAroundBytes = 4096;
+constexpr size_t kDocumentBytes = kMaxStreamMessageBytes - kAroundBytes;
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MessageStream>> DocumentsStream::Open(
-    engine::Engine& engine, const v1::StreamDocumentsRequest& request,
+    engine::Engine& engine, const v1::StreamDocumentsRequest& request, size_t max_reply_bytes,
     const engine::CallContext& context) {
   auto collection = ParseCollectionName("parent", request.parent());
   if (!collection.ok()) return collection.status();
@@ -50,7 +51,7 @@ absl::StatusOr<std::unique_ptr<MessageStream>> DocumentsStream::Open(
         Concat("collection `", *collection, "` was deleted and made anew meanwhile; call again"));
   }
   return std::unique_ptr<MessageStream>(
-      new DocumentsStream(*std::move(documents), context, std::move(scope)));
+      new DocumentsStream(*std::move(documents), context, std::move(scope), max_reply_bytes));
 }
 
 absl::StatusOr<bool> DocumentsStream::Fill(v1::StreamDocumentsResponse* response) {
@@ -80,6 +81,9 @@ absl::StatusOr<bool> DocumentsStream::Fill(v1::StreamDocumentsResponse* response
     v1::Document* out = response->add_documents();
     if (absl::Status status = WriteDocument(collection, next.document, out); !status.ok()) {
       return status;
+    }
+    if (out->ByteSizeLong() > max_message_bytes_ - kAroundBytes) {
+      for (v1::Passage& passage : *out->mutable_passages()) passage.clear_vector();
     }
     constexpr size_t kAround = 6;  // tag and length
     bytes += out->ByteSizeLong() + kAround;

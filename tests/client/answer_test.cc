@@ -22,6 +22,10 @@ class Sink final : public AnswerSink {
     heard.push_back("left out " + std::to_string(left_out));
     return Status();
   }
+  Status Reranked(const vecino::Reranked& reranked) override {
+    heard.push_back("reranked " + std::to_string(reranked.pairs) + " by " + reranked.model);
+    return Status();
+  }
   Status Prompt(const std::string& prompt) override {
     heard.push_back("prompt " + prompt);
     return Status();
@@ -84,6 +88,15 @@ TEST_F(AnswerTest, EverythingComesInOrder) {
   EXPECT_EQ(request.top_k(), 5);
   EXPECT_FALSE(request.has_prompt_token_budget() || request.has_max_answer_tokens() ||
                request.has_temperature() || request.return_prompt() || request.hybrid());
+}
+
+TEST_F(AnswerTest, WhatRerankingDidComesBehindTheSources) {
+  v1::Reranked& reranked = *messages_[0].mutable_sources()->mutable_reranked();
+  reranked.set_model("models/ce");
+  reranked.set_pairs(20);
+  ASSERT_TRUE(Ask().ok());
+  EXPECT_THAT(sink_.heard, ElementsAre("source a text", "left out 2", "reranked 20 by ce",
+                                       "prompt p", "Be", "cause"));
 }
 
 TEST_F(AnswerTest, EveryOptionIsSent) {

@@ -8,6 +8,7 @@
 #include <limits>
 #include <thread>
 
+#include "client/index_conversions.h"
 #include "tests/client/fake_server.h"
 
 namespace vecino {
@@ -385,6 +386,19 @@ TEST_F(ClientTest, ValidateOnlyGivesAnEstimate) {
   ASSERT_TRUE(estimated->estimate.has_value());
   EXPECT_EQ(estimated->estimate->rows, 10);
   EXPECT_EQ(estimated->estimate->duration, milliseconds(5));
+}
+
+TEST_F(ClientTest, AnOperationOfALaterServerHasAnUnknownType) {
+  v1::IndexOperationMetadata metadata;
+  google::longrunning::Operation message;
+  for (const auto& [sent, expected] :
+       {std::pair{99, Operation::Type::kUnknown},
+        std::pair{static_cast<int>(v1::IndexOperationMetadata::TYPE_RETRAIN),
+                  Operation::Type::kRetrain}}) {
+    metadata.set_type(static_cast<v1::IndexOperationMetadata::Type>(sent));
+    message.mutable_metadata()->PackFrom(metadata);
+    EXPECT_EQ(internal::FromProto(message).type, expected);
+  }
 }
 
 TEST_F(ClientTest, TuningsTellTheirCurve) {

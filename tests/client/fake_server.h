@@ -267,16 +267,16 @@ class FakeServer : public v1::CollectionService::Service,
     WriteFakeOperation(waits_, request->name(), response);
     return grpc::Status::OK;
   }
-  // Three pages of one.
+  // Three pages of one, where no more are asked for than fit into a reply; else the first.
   grpc::Status ListOperations(grpc::ServerContext*,
                               const google::longrunning::ListOperationsRequest* request,
                               google::longrunning::ListOperationsResponse* response) override {
     if (grpc::Status status = Begin("ListOperations"); !status.ok()) return status;
     const std::lock_guard lock(mutex_);
-    const int page = request->page_token().empty() ? 1 : std::stoi(request->page_token());
-    WriteFakeOperation(waits_, request->name() + "/operations/" + std::to_string(page),
-                       response->add_operations());
-    if (page < 3) response->set_next_page_token(std::to_string(page + 1));
+    const std::string page = request->page_token().empty() ? "1" : request->page_token();
+    WriteFakeOperation(waits_, request->name() + "/operations/" + page, response->add_operations());
+    const bool more = page < "3" && request->page_size() <= 50;
+    if (more) response->set_next_page_token(page == "1" ? "2" : "3");
     return grpc::Status::OK;
   }
   grpc::Status CancelOperation(grpc::ServerContext*,

@@ -173,7 +173,10 @@ class RerankTest(unittest.TestCase):
     def test_the_command_line(self):
         result = vecino(self.address, "--json", "search", "docs", "chess", "--lexical", "--rerank", "-k", 3)
         self.assertEqual(result.returncode, 0, result.stderr)
-        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        *rows, last = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual(last["reranked"]["model"], "tiny-reranker")
+        self.assertTrue(last["reranked"]["complete"])
+        self.assertGreaterEqual(last["reranked"]["pairs"], len(rows))
         self.assertEqual([row["rerank_score"] for row in rows], sorted((r["rerank_score"] for r in rows), reverse=True))
         table = vecino(self.address, "search", "docs", "chess", "--lexical", "--rerank", "tiny-reranker@int8",
                        "--rerank-candidates", 2, "--rerank-query", QUERY, "--rerank-budget", 5)  # fmt: skip

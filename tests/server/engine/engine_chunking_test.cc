@@ -165,6 +165,19 @@ TEST_F(EngineChunkingTest, AsManyDocumentsAsWereAskedFor) {
   EXPECT_LT(last.hits[0].score, 0.99);
 }
 
+TEST_F(EngineChunkingTest, EstimatesCountPassages) {
+  encoder_.AddModel("other", 6, "hash-2");
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(Put("c", absl::StrCat("d", i), Sentences({"one", "two", "tri"})).status.ok());
+  }
+  ASSERT_TRUE(Put("c", "d0", Sentence("one")).status.ok());
+  EXPECT_EQ(engine_->EstimateOperation("c", Operation::Type::kRetrain, {})->rows, 28);
+  EXPECT_EQ(engine_->EstimateTuning("c", {}, {})->rows, 28);
+  const auto migration = engine_->EstimateMigration("c", {.model = "other"}, {});
+  ASSERT_TRUE(migration.ok()) << migration.status();
+  EXPECT_EQ(migration->rows, 28);
+}
+
 TEST_F(EngineChunkingTest, WritesThatLeaveTheTextKeepThePassages) {
   const std::string text = Sentences({"one", "two", "tri"});
   ASSERT_TRUE(Put("c", "a", text).status.ok());

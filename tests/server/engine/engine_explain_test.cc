@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <stop_token>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -197,6 +198,28 @@ TEST_F(EngineExplainTest, TooFewHitsHaveAReason) {
   EXPECT_EQ(shortfall({.query = LexicalQuery{"nothing"}}), Shortfall::kNoMoreDocuments);
 }
 
+TEST_F(EngineExplainTest, GroupsBehindTenThousandRowsAreNotLookedFor) {
+  Make("c", IndexKind::kFlat, 0);
+  for (int begin = 0; begin < 10'500; begin += 500) {
+    std::vector<DocumentWrite> writes;
+    for (int i = begin; i < begin + 500; ++i) {
+      const bool far = i >= 10'400;
+      writes.push_back(
+          Vector(std::to_string(i), far ? std::vector<float>(kDimension, 100) : Random()));
+      writes.back().document.metadata = far ? "{\"far\": true}" : "{\"far\": false}";
+    }
+    Upsert("c", std::move(writes));
+  }
+  SearchRequest request{.query = VectorQuery{std::vector<float>(kDimension, 0)},
+                        .top_k = 2,
+                        .group_by = GroupBy{"far", 1}};
+  const SearchResult result = Search("c", request);
+  EXPECT_EQ(result.groups.size(), 1u);
+  EXPECT_EQ(result.effort.shortfall, Shortfall::kCandidates);
+  request.top_k = 1;
+  EXPECT_EQ(Search("c", request).effort.shortfall, Shortfall::kNone);
+}
+
 TEST_F(EngineExplainTest, WordsAreExact) {
   Create("c", 2, Metric::kCosine, "fake");
   for (int i = 0; i < 20; ++i) Put("c", std::to_string(i), absl::StrCat("word text ", i));
@@ -218,10 +241,26 @@ TEST_F(EngineExplainTest, WordsAreExact) {
 
 TEST_F(EngineExplainTest, VerifyingEndsWithTheCall) {
   Make("c", IndexKind::kAuto, 600);
-  const SearchRequest request{.query = VectorQuery{Random()},
-                              .explain = SearchRequest::Explain{.verify = true}};
+  SearchRequest request{.query = VectorQuery{Random()},
+                        .explain = SearchRequest::Explain{.verify = true}};
   EXPECT_EQ(engine_->Search("c", request, {.deadline = absl::Now()}).status().code(),
             absl::StatusCode::kDeadlineExceeded);
+  // The caller goes when all is found and read, which is before the exact pass.
+  std::stop_source caller;
+  store_.fault = [&](std::string_view operation) {
+    if (operation == "GetDocuments") caller.request_stop();
+    return absl::OkStatus();
+  };
+  CallContext context;
+  context.stop = caller.get_token();
+  const absl::Status gone = engine_->Search("c", request, context).status();
+  EXPECT_EQ(gone.code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(std::string(gone.message()), HasSubstr("before the answer was verified"));
+  caller = std::stop_source();
+  context.stop = caller.get_token();
+  request.explain->verify = false;
+  EXPECT_TRUE(engine_->Search("c", request, context).ok());
+  store_.fault = nullptr;
 }
 
 }  // namespace

@@ -13,6 +13,53 @@ namespace {
 
 using testing::IsEmpty;
 
+TEST_F(EngineMigrationTest, TuningsOfEmbeddingsThatAreSwitchedAwayAreAborted) {
+  absl::Notification measuring, switched;
+  options_.hooks.at = [&](std::string_view stage) {
+    if (stage != "measuring") return;
+    if (!measuring.HasBeenNotified()) measuring.Notify();
+    switched.WaitForNotification();
+  };
+  Reopen();
+  Create("c");
+  Fill(40);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  CatchUp();
+  const auto runs = engine_->TuneIndex("c", {}, {});
+  const auto waits = engine_->TuneIndex("c", {}, {});
+  ASSERT_TRUE(runs.ok() && waits.ok()) << runs.status() << waits.status();
+  measuring.WaitForNotification();
+  EXPECT_TRUE(Switch(MigrationSide::kNew).ok());
+  switched.Notify();
+  EXPECT_EQ(Wait(runs->id).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(Wait(waits->id).code(), absl::StatusCode::kAborted);
+  const auto now = engine_->TuneIndex("c", {}, {});
+  ASSERT_TRUE(now.ok()) << now.status();
+  EXPECT_TRUE(Wait(now->id).ok());
+  engine_.reset();  // its hook is of this function
+}
+
+TEST_F(EngineMigrationTest, ATuningWhoseTextsWereEmbeddedByTheOtherModelIsNotStarted) {
+  Create("c");
+  Fill(40);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  CatchUp();
+  std::atomic<bool> switched = false;
+  encoder_.before_embed = [&] {
+    if (!switched.exchange(true)) {
+      EXPECT_TRUE(Switch(MigrationSide::kNew).ok());
+    }
+  };
+  TuneRequest request;
+  request.search.texts = {"a"};
+  EXPECT_EQ(engine_->TuneIndex("c", request, {}).status().code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(switched);
+  for (const auto& info : *engine_->ListOperations("c", "", 100)) {
+    EXPECT_NE(info.type, Operation::Type::kTune);
+  }
+  encoder_.before_embed = nullptr;
+}
+
 TEST_F(EngineMigrationTest, AStreamGoesOnAcrossTheSwitch) {
   Create("c");
   Fill(10);

@@ -226,6 +226,34 @@ TEST_F(EngineMigrationTest, GoesOnAfterARestartAtEveryStage) {
   ExpectAsFresh("fake");
 }
 
+// Fields of the collection, which no request has, are not what a caller can mend.
+TEST_F(EngineMigrationTest, AModelThatTheCollectionCannotFollowIsRefused) {
+  CollectionSpec spec;
+  spec.id = "pq";
+  spec.model = "fake";
+  spec.index.kind = IndexKind::kIvfPq;
+  spec.index.pq_m = 4;
+  ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
+  const absl::Status pq = engine_->MigrateEmbeddings("pq", {.model = "other"}).status();
+  EXPECT_EQ(pq.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(pq.message()),
+              testing::HasSubstr("its 6 values are not divisible by the collection's pq_m 4"));
+  EXPECT_EQ(FieldOf(pq), "");
+  EXPECT_EQ(engine_->EstimateMigration("pq", {.model = "other"}, {}).status(), pq);
+
+  spec = {};
+  spec.id = "chunked";
+  spec.model = "fake";
+  spec.chunking = {.max_tokens = 16, .overlap_tokens = 0};  // the window of both
+  ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
+  encoder_.models.back().document_tokens = 12;  // of `other`, in every passage
+  const absl::Status chunked = engine_->MigrateEmbeddings("chunked", {.model = "other"}).status();
+  EXPECT_EQ(chunked.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(chunked.message()), testing::HasSubstr("cannot change"));
+  EXPECT_EQ(FieldOf(chunked), "");
+  EXPECT_EQ(store_.ListMigrations()->size(), 0u);
+}
+
 TEST_F(EngineMigrationTest, RefusesWhatCannotBe) {
   Create("c");
   Fill(10);

@@ -76,6 +76,25 @@ TEST_F(EngineRerankTest, HitsComeByTheRerankersScore) {
   EXPECT_THAT(Find("c", plain), ElementsAre("d0", "d1", "d2"));
 }
 
+TEST_F(EngineRerankTest, AnExplanationTellsItsTime) {
+  SearchRequest request = Request();
+  for (const bool verify : {false, true}) {
+    request.explain = SearchRequest::Explain{.verify = verify};
+    const auto result = engine_->Search("c", request, {});
+    ASSERT_TRUE(result.ok()) << result.status();
+    std::vector<std::string> stages;
+    for (const SearchExplanation::Stage& stage : result->explanation->stages) {
+      stages.push_back(stage.name);
+      if (stage.name == "rerank") {
+        EXPECT_EQ(stage.time, result->rerank_time);
+      }
+    }
+    std::vector<std::string> expected = {"scan", "fetch", "rerank"};
+    if (verify) expected.push_back("verify");
+    EXPECT_EQ(stages, expected);
+  }
+}
+
 TEST_F(EngineRerankTest, CandidatesAndWhatIsLeftBehind) {
   SearchRequest request = Request(6);
   request.reranking->candidates = 3;

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "server/engine/tuning.h"
 #include "tests/server/engine/engine_fixture.h"
 
 namespace vecino::engine {
@@ -255,6 +257,69 @@ TEST_F(EngineTuneTest, ATrainingMeanwhileAbortsIt) {
   EXPECT_TRUE(trained);
   EXPECT_EQ(info.status.code(), absl::StatusCode::kAborted) << info.status;
   EXPECT_EQ(engine_->GetCollectionStats("c")->shards[0].tuned_points, 0);
+}
+
+TEST_F(EngineTuneTest, AStopAbortsWhatRunsAndWhatWaits) {
+  MakeTrained("c", 1, kRows);
+  absl::Notification measuring;
+  at_stage_ = [&](std::string_view now) {
+    if (now != "measuring") return;
+    if (!measuring.HasBeenNotified()) measuring.Notify();
+    while (!absl::IsUnavailable(engine_->GetCollection("c").status())) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  };
+  const auto runs = engine_->TuneIndex("c", EasyQueries(), {});
+  const auto waits = engine_->TuneIndex("c", EasyQueries(), {});
+  ASSERT_TRUE(runs.ok() && waits.ok()) << runs.status() << waits.status();
+  measuring.WaitForNotification();
+  engine_->Shutdown();
+  at_stage_ = nullptr;
+  Reopen();
+  for (const auto& started : {runs, waits}) {
+    const auto info = engine_->GetOperation("c", started->id);
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_TRUE(info->done);
+    EXPECT_EQ(info->status.code(), absl::StatusCode::kAborted) << info->status;
+    EXPECT_THAT(std::string(info->status.message()), HasSubstr("start it again"));
+  }
+  EXPECT_EQ(engine_->GetCollectionStats("c")->shards[0].tuned_points, 0);
+}
+
+TEST_F(EngineTuneTest, OfACollectionThatWasMadeAnewNothingIsStored) {
+  MakeTrained("c", 1, kRows);
+  absl::Notification measuring, made;
+  int stored = 0;
+  at_stage_ = [&](std::string_view now) {
+    if (now == "storing") ++stored;
+    if (now != "measuring") return;
+    if (!measuring.HasBeenNotified()) measuring.Notify();
+    made.WaitForNotification();
+  };
+  const auto runs = engine_->TuneIndex("c", EasyQueries(), {});
+  const auto waits = engine_->TuneIndex("c", EasyQueries(), {});
+  EXPECT_TRUE(runs.ok() && waits.ok()) << runs.status() << waits.status();
+  measuring.WaitForNotification();
+  EXPECT_TRUE(engine_->DeleteCollection("c", "").ok());
+  Create("c", 1, Metric::kL2, "");
+  made.Notify();
+  Fill("c", 100);
+  TuneRequest last;
+  last.search.top_k = 1;
+  EXPECT_TRUE(Tune("c", last).status.ok());  // behind both
+  EXPECT_EQ(stored, 1);                      // which it was
+  at_stage_ = nullptr;
+}
+
+TEST(QueriesAtOnceTest, KeepsNoMoreThan64MiBOfHits) {
+  EXPECT_EQ(QueriesAtOnce(20, 2, 10), 16u);
+  EXPECT_EQ(QueriesAtOnce(1, 64, 1000), 16u);
+  for (const size_t rungs : {13u, 20u}) {
+    const size_t bytes = QueriesAtOnce(rungs, 64, 1000) * rungs * 64 * 1000 * sizeof(ShardHit);
+    EXPECT_LE(bytes, 64u << 20) << rungs;
+    EXPECT_GT(bytes, 32u << 20) << rungs;
+  }
+  EXPECT_EQ(QueriesAtOnce(1000, 1000, 1000), 1u);
 }
 
 TEST_F(EngineTuneTest, AnEstimateChangesNothing) {

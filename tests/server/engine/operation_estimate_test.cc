@@ -21,7 +21,8 @@ OperationEstimate Estimate(IndexKind kind, std::vector<int64_t> rows, int thread
                            Operation::Type type = Operation::Type::kRetrain) {
   IndexSpec spec;
   spec.kind = kind;
-  return EstimateOperation(type, spec, 384, Shards(std::move(rows)), threads, {});
+  return EstimateOperation(type, spec, 384, /*chunked=*/false, Shards(std::move(rows)), threads,
+                           {});
 }
 
 TEST(OperationEstimate, CountsRows) {
@@ -31,6 +32,20 @@ TEST(OperationEstimate, CountsRows) {
   const OperationEstimate nothing = Estimate(IndexKind::kAuto, {0, 0});
   EXPECT_EQ(nothing.duration, absl::ZeroDuration());
   EXPECT_EQ(nothing.rows, 0);
+}
+
+TEST(OperationEstimate, RowsOfChunkedCollectionsArePassages) {
+  std::vector<ShardStats> shards = Shards({1000});
+  shards[0].tail_rows = 500;
+  shards[0].deleted_rows = 700;
+  shards[0].segment_list = {{"IVF", 20'000, 0, 0}, {"FLAT", 30'000, 0, 0}};
+  const auto estimate = [&](bool chunked) {
+    return EstimateOperation(Operation::Type::kRetrain, {}, 384, chunked, shards, 1, {});
+  };
+  EXPECT_EQ(estimate(false).rows, 1000);
+  EXPECT_EQ(estimate(true).rows, 49'800);
+  EXPECT_GT(estimate(true).index_bytes, 20 * estimate(false).index_bytes);
+  EXPECT_GT(estimate(true).duration, 20 * estimate(false).duration);
 }
 
 TEST(OperationEstimate, IsOfTheMeasuredOrder) {

@@ -82,6 +82,34 @@ TEST_F(DocumentsStreamTest, OneThatIsLargerThanAMessageGoesAlone) {
   EXPECT_FALSE(engine_.stream_request.parts.metadata);
 }
 
+// A chunked collection's document has a vector a passage.
+TEST_F(DocumentsStreamTest, VectorsOfPassagesComeAsFarAsTheyFitIntoAReply) {
+  constexpr size_t kDimension = 384;
+  const auto add = [&](const std::string& id, uint32_t passages) {
+    storage::Document& document = engine_.documents[id] = Stored(id, std::string(650 << 10, 'x'));
+    for (uint32_t i = 0; i < passages; ++i) document.passages.push_back({i * 100, i * 100 + 110});
+    document.vector.assign(passages * kDimension, 1);
+  };
+  add("a", 1600);  // 3 MiB with its vectors
+  add("b", 4096);  // 7 MiB
+  engine_.documents["c"] = Stored("c");
+  request_.mutable_read_mask()->add_paths("text");
+  request_.mutable_read_mask()->add_paths("vector");
+  const Read all = ReadAll();
+  ASSERT_TRUE(all.status.ok()) << all.status;
+  EXPECT_EQ(all.ids, (std::vector<std::string>{"a", "b", "c"}));
+  const v1::Document& a = all.messages[0].documents(0);
+  EXPECT_GT(a.ByteSizeLong(), 3u << 20);
+  ASSERT_EQ(a.passages_size(), 1600);
+  EXPECT_EQ(a.passages(1599).vector().values_size(), static_cast<int>(kDimension));
+  const v1::Document& b = all.messages[1].documents(0);
+  ASSERT_EQ(b.passages_size(), 4096);
+  EXPECT_EQ(b.passages(4095).end(), 4095 * 100 + 110);
+  for (const v1::Passage& passage : b.passages()) EXPECT_FALSE(passage.has_vector());
+  request_.set_resume_token(all.messages[0].resume_token());
+  EXPECT_EQ(ReadAll().ids, (std::vector<std::string>{"b", "c"}));
+}
+
 TEST_F(DocumentsStreamTest, NothingIsNoMessage) {
   const Read none = ReadAll();
   EXPECT_TRUE(none.status.ok());

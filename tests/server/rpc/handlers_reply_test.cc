@@ -44,6 +44,23 @@ TEST_F(HandlersTest, RepliesStopGrowingAtTheLimit) {
   EXPECT_EQ(engine_.search.max_bytes, 2500u);
 }
 
+// One document of a chunked collection may be larger than any reply; smaller pages do not help.
+TEST_F(HandlersTest, APageOfOneDocumentThatDoesNotFitNamesTheMask) {
+  engine_.collections = {Info("c")};
+  engine_.documents["a"] = Stored("a");
+  for (uint32_t i = 0; i < 2000; ++i) engine_.documents["a"].passages.push_back({i, i + 1});
+  engine_.documents["a"].vector.assign(2000 * 768, 1);  // 6 MiB
+  v1::ListDocumentsRequest request;
+  v1::ListDocumentsResponse response;
+  request.set_parent("collections/c");
+  request.set_page_size(1);
+  request.mutable_read_mask()->add_paths("vector");
+  ExpectTooLarge(documents_.ListDocuments(request, &response, context_),
+                 "(the limit is grpc.max-reply-bytes); name fewer fields in read_mask");
+  engine_.documents["a"].vector.resize(2000 * 384);  // 3 MiB
+  EXPECT_TRUE(documents_.ListDocuments(request, &response, context_).ok());
+}
+
 TEST_F(HandlersTest, TheEnginesLimitIsExplained) {
   engine_.failure = absl::ResourceExhaustedError("5 fitted");
   engine_.failure.SetPayload(std::string(engine::kOverBudgetPayload), absl::Cord());
