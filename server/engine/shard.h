@@ -276,6 +276,7 @@ class Shard {
 
   // shard_load.cc
   absl::Status LoadIndex();
+  int64_t CountWithVector() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   absl::Status LoadMarks();
 
   // shard_fields.cc
@@ -423,6 +424,7 @@ class Shard {
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
   fields::FieldIndex fields_ ABSL_GUARDED_BY(index_mu_);  // but for Pin
+  int64_t with_vector_ ABSL_GUARDED_BY(index_mu_) = 0;    // documents that have live rows
   int64_t counted_bytes_ ABSL_GUARDED_BY(index_mu_) = 0;  // by the budget
   ShardFiles files_;
   Expiries expiries_;  // changed with index_mu_

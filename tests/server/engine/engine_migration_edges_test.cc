@@ -106,6 +106,41 @@ TEST_F(EngineMigrationTest, ASwitchThatTheStoreRefusesChangesNothing) {
   EXPECT_EQ(Get("d1")->vector, NewVector("goes on"));
 }
 
+// The new model takes half as long passages, so its side has twice as many rows.
+TEST_F(EngineMigrationTest, DocumentsOfManyPassagesAreCountedOnce) {
+  encoder_.models[0].max_tokens = 64;
+  encoder_.models[1].max_tokens = 32;
+  CollectionSpec spec;
+  spec.id = "c";
+  spec.model = "fake";
+  spec.shard_count = 2;
+  spec.chunking = Chunking{.max_tokens = 64, .overlap_tokens = 0};
+  ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
+  const std::string sentence = "This sentence has 32 bytes, ha. ";
+  ASSERT_EQ(sentence.size(), 32u);
+  std::vector<DocumentWrite> writes;
+  for (int i = 0; i < 20; ++i) writes.push_back(Text(absl::StrCat("d", i), sentence + sentence));
+  for (const WriteResult& result : Upsert("c", std::move(writes))) ASSERT_TRUE(result.status.ok());
+  ASSERT_TRUE(MigrateAndWait().ok());
+  const auto rows = [&] { return Get("d1")->vector.size(); };
+  EXPECT_EQ(rows(), static_cast<size_t>(kDimension));
+  for (const bool restarted : {false, true}) {
+    if (restarted) Reopen();
+    EXPECT_EQ(Info().old_side.without_vector, 0);
+    EXPECT_EQ(Info().new_side.without_vector, 0);
+    ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+    EXPECT_EQ(rows(), 2u * kNewDimension);
+    // Back to fewer rows: nothing is lost.
+    const absl::Status back = Switch(MigrationSide::kOld);
+    EXPECT_TRUE(back.ok()) << back;
+  }
+  // A loss is seen, however many rows the other side has.
+  Upsert("c", {Vector("v", std::vector<float>(kDimension, 0.5f))});
+  CatchUp();
+  EXPECT_EQ(Info().new_side.without_vector, 1);
+  EXPECT_EQ(Switch(MigrationSide::kNew).code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(EngineMigrationTest, TheChangeLogIsKeptUntilItWasCarried) {
   Create("c", 1);
   Fill(300);
