@@ -247,6 +247,8 @@ class Shard {
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
   // that waits already.
   void Request(std::shared_ptr<Operation> operation);
+  // Ends the parts of operations that wait for maintenance: a closed shard that goes away has none.
+  void FailRequests(const absl::Status& why);
 
   // The live rows at one moment between two writes as a FAISS index file, and their documents' ids.
   // Writes wait while up to about 1,000 ids are looked up; the index is made beside them, at low

@@ -183,6 +183,45 @@ TEST_F(EngineMigrationTest, EstimatesAndMetrics) {
   EXPECT_EQ(told, 2) << "ready, cut over";
 }
 
+class BusyMigrationTest : public EngineMigrationTest {
+ protected:
+  // Outlives the test, as maintenance may.
+  struct Hold {
+    absl::Notification training, go;
+    std::atomic<bool> first{true};
+  };
+  void SetUp() override {
+    options_.maintenance.exact_rows = options_.maintenance.min_index_rows = 100;
+    options_.hooks.at = [hold = hold_](std::string_view) {
+      if (!hold->first.exchange(false)) return;
+      hold->training.Notify();
+      hold->go.WaitForNotification();
+    };
+    EngineMigrationTest::SetUp();
+  }
+  const std::shared_ptr<Hold> hold_ = std::make_shared<Hold>();
+};
+
+TEST_F(BusyMigrationTest, WhatWaitsForASideThatIsRemovedEnds) {
+  Create("busy", 1);
+  std::vector<DocumentWrite> writes;
+  for (int i = 0; i < 500; ++i) writes.push_back(Text(absl::StrCat(i), absl::StrCat("text ", i)));
+  Upsert("busy", std::move(writes));
+  hold_->training.WaitForNotification();  // the thread of long work has no time for others
+  Create("c");
+  Fill(10);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  const auto retrain = engine_->StartOperation("c", Operation::Type::kRetrain, {});
+  ASSERT_TRUE(retrain.ok()) << retrain.status();
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  ASSERT_TRUE(Finish().ok());
+  const auto ended = engine_->WaitOperation("c", retrain->id, absl::Seconds(10), {});
+  hold_->go.Notify();
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  EXPECT_TRUE(ended->done);
+  EXPECT_EQ(ended->status.code(), absl::StatusCode::kAborted) << ended->status;
+}
+
 class ExpiringMigrationTest : public EngineMigrationTest {
  protected:
   void SetUp() override {
