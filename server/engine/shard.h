@@ -240,9 +240,9 @@ class Shard {
   absl::StatusOr<Maintained> Maintain(std::stop_token stop, Effort effort = Effort::kAny);
 
   // What was measured of this shard's live searches. Ignored when the oldest sample is of before
-  // the last training was published: it says nothing of that one. May leave work for Maintain,
-  // which is told so.
-  void NoteRecall(const RecallFigures& recall);
+  // the last training was published: it says nothing of that one; or when the index was calibrated
+  // since `epoch`, that of the newest. May leave work for Maintain, which is told so.
+  void NoteRecall(const RecallFigures& recall, uint64_t epoch = ~uint64_t{0});
 
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
   // that waits already.
@@ -273,7 +273,7 @@ class Shard {
         EngineMetrics* metrics);
 
   // shard_recall.cc
-  // What was measured was of another index than there is now.
+  // What was measured was of another index than there is now. Takes index_mu_.
   void ForgetRecall();
 
   // shard_load.cc
