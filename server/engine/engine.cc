@@ -287,6 +287,10 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->CountTokens(text) : found.status();
   }
+  bool IsChunked(std::string_view collection) const override {
+    const auto found = Find(collection);
+    return found.ok() && (*found)->info().spec.chunking.has_value();
+  }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 
@@ -586,12 +590,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   engine->StartReaper();
   engine->StartSampler();
   RegisterIndexGauges(engine->registry(), metrics);
-  metrics->gauge("vecino_filter_map_bytes",
-                 "Memory of maps from documents to rows of segments, for filters that are new.", {},
-                 [weak = std::weak_ptr<const SlotMaps>(engine->slot_maps())] {
-                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
-                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
-                 });
+  RegisterFilterMapGauge(engine->slot_maps(), metrics);
   RegisterMigrationGauge(engine->migrations(), metrics);
   RegisterRecallGauges(engine->registry(), metrics);
   return engine;

@@ -322,6 +322,9 @@ class Engine {
   // FAILED_PRECONDITION where a search by text has it: no model, or another than it was made with.
   virtual absl::StatusOr<int> CountTokens(std::string_view collection,
                                           std::string_view text) const = 0;
+  // Whether it splits its documents into passages, which searches read from the store. False for
+  // one that does not exist. A look-up only.
+  virtual bool IsChunked(std::string_view collection) const = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 
