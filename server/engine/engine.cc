@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
 #include "server/engine/collection.h"
+#include "server/engine/collection_calls.h"
 #include "server/engine/document_jobs.h"
 #include "server/engine/document_streams.h"
 #include "server/engine/embed_texts.h"
@@ -221,9 +222,7 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts, size_t max_bytes) const override {
-    const auto found = Find(collection);
-    if (!found.ok()) return found.status();
-    return (*found)->Get(ids, parts, max_bytes);
+    return Read(collection, [&](const Collection& one) { return one.Get(ids, parts, max_bytes); });
   }
   absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
                               size_t max_bytes, const storage::DocumentParts& parts,
@@ -242,15 +241,15 @@ class EngineImpl final : public Engine {
   }
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->Search(request, context) : found.status();
+    return Read(collection, [&](const Collection& one) { return one.Search(request, context); });
   }
   absl::StatusOr<SearchBatchResult> SearchBatch(std::string_view collection,
                                                 std::span<const SearchRequest> requests,
                                                 size_t max_bytes,
                                                 const CallContext& context) const override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->SearchBatch(requests, max_bytes, context) : found.status();
+    return Read(collection, [&](const Collection& one) {
+      return one.SearchBatch(requests, max_bytes, context);
+    });
   }
 
   absl::StatusOr<Embedded> Embed(const EmbedRequest& request, const CallContext& context) override {
@@ -305,18 +304,15 @@ class EngineImpl final : public Engine {
  private:
   absl::Status CheckRunning() const;
   absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
-  // Calls `fn` with the collection while its embeddings are not switched; so with the side that
-  // callers see when it returns.
+  // See collection_calls.h.
   template <typename Fn>
   std::invoke_result_t<Fn, Collection&> Write(std::string_view id, const CallContext& context,
                                               const Fn& fn) const {
-    while (true) {
-      const auto found = Find(id);
-      if (!found.ok()) return found.status();
-      const auto pass = (*found)->gate().Enter(context);
-      if (!pass.ok()) return pass.status();
-      if (*pass) return fn(**found);
-    }
+    return WriteCollection([&] { return Find(id); }, context, fn);
+  }
+  template <typename Fn>
+  std::invoke_result_t<Fn, const Collection&> Read(std::string_view id, const Fn& fn) const {
+    return ReadCollection([&] { return Find(id); }, fn);
   }
   CollectionInfo InfoOf(const Collection& collection) const {
     CollectionInfo info = collection.info();
@@ -545,12 +541,12 @@ absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPag
                                         int limit, size_t max_bytes,
                                         const storage::DocumentParts& parts,
                                         std::string_view filter) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  if (limit < 1) {
-    return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
-  }
-  return (*found)->List(from, limit, max_bytes, parts, filter);
+  return Read(collection, [&](const Collection& one) -> absl::StatusOr<IdPage> {
+    if (limit < 1) {
+      return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
+    }
+    return one.List(from, limit, max_bytes, parts, filter);
+  });
 }
 
 void EngineImpl::Shutdown() {

@@ -106,6 +106,45 @@ TEST_F(EngineMigrationTest, ASwitchThatTheStoreRefusesChangesNothing) {
   EXPECT_EQ(Get("d1")->vector, NewVector("goes on"));
 }
 
+TEST_F(EngineMigrationTest, AReadWhoseSideIsRemovedMeanwhileReadsTheOther) {
+  Create("c");
+  Fill(10);
+  // The side that `read` began on is removed before it asks the store.
+  const auto during = [&](const std::string& model, std::string_view operation, auto read) {
+    ASSERT_TRUE(MigrateAndWait({.model = model}).ok());
+    CatchUp();
+    const auto armed = std::make_shared<std::atomic<bool>>(true);
+    store_.fault = [this, armed, operation](std::string_view asked) {
+      if (asked == operation && armed->exchange(false)) {
+        EXPECT_TRUE(Switch(MigrationSide::kNew).ok());
+        EXPECT_TRUE(Finish().ok());
+      }
+      return absl::OkStatus();
+    };
+    read();
+    store_.fault = nullptr;
+    EXPECT_FALSE(*armed);
+  };
+  during("other", "FindIds", [&] {
+    const auto document = Get("d1");
+    ASSERT_TRUE(document.has_value());
+    EXPECT_EQ(document->vector, NewVector("text 1"));
+  });
+  during("fake", "GetDocuments", [&] {
+    const auto ids = FindText("c", "text 1");
+    ASSERT_EQ(ids.size(), 10u);
+    EXPECT_EQ(ids[0], "d1");
+  });
+  during("other", "ListIds", [&] { EXPECT_EQ(Contents().size(), 10u); });
+  during("fake", "GetDocuments", [&] {
+    const std::vector<SearchRequest> requests = {{.query = TextQuery{"text 2"}}};
+    const auto found = engine_->SearchBatch("c", requests, kNoLimit, {});
+    ASSERT_TRUE(found.ok()) << found.status();
+    ASSERT_TRUE(found->front().ok()) << found->front().status();
+    EXPECT_EQ(found->front()->hits.size(), 10u);
+  });
+}
+
 // The new model takes half as long passages, so its side has twice as many rows.
 TEST_F(EngineMigrationTest, DocumentsOfManyPassagesAreCountedOnce) {
   encoder_.models[0].max_tokens = 64;
