@@ -90,6 +90,59 @@ TEST_F(EngineMigrationTest, ASwitchThatWaitsTooLongChangesNothing) {
   EXPECT_EQ(Get("quick")->vector, NewVector("goes on"));
 }
 
+TEST_F(EngineMigrationTest, WritesGoOnWhileACutOverWaitsForALongOne) {
+  Create("c");
+  Fill(10);
+  struct Hold {
+    absl::Notification embedding, go;
+    std::atomic<bool> first{true};
+  };
+  const auto hold = std::make_shared<Hold>();
+  encoder_.before_embed = [hold] {
+    if (!hold->first.exchange(false)) return;
+    hold->embedding.Notify();
+    hold->go.WaitForNotification();
+  };
+  std::thread writer([&] { EXPECT_TRUE(Put("c", "slow", "a slow one").status.ok()); });
+  hold->embedding.WaitForNotification();
+  const std::string operation = Migrate({.automatic = true}).id;
+  while (Info().state != MigrationInfo::State::kReady) absl::SleepFor(absl::Milliseconds(1));
+  // A closed gate would hold them up for seconds, again and again.
+  const absl::Time start = absl::Now();
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_TRUE(Put("c", "quick", absl::StrCat("goes on ", i)).status.ok());
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(8));
+  EXPECT_EQ(engine_->GetCollection("c")->spec.model, "fake");
+  hold->go.Notify();
+  writer.join();
+  ASSERT_TRUE(Wait(operation).ok());
+  EXPECT_EQ(Get("slow")->vector, NewVector("a slow one"));
+  EXPECT_EQ(Get("quick")->vector, NewVector("goes on 39"));
+}
+
+TEST_F(EngineMigrationTest, WhatFailsIsNotTriedWithoutAPause) {
+  Create("c");
+  Fill(10);
+  Upsert("c", {Vector("v", std::vector<float>(kDimension, 0.5f))});  // so that it is given up
+  const auto attempts = std::make_shared<std::atomic<int>>(0);
+  store_.fault = [attempts](std::string_view operation) {
+    if (operation != "EndMigration") return absl::OkStatus();
+    ++*attempts;
+    return absl::UnavailableError("not now");
+  };
+  const absl::Time start = absl::Now();
+  const std::string operation = Migrate().id;
+  while (absl::Now() < start + absl::Milliseconds(800)) absl::SleepFor(absl::Milliseconds(10));
+  const int seen = *attempts;
+  EXPECT_GE(seen, 1);
+  EXPECT_LE(seen, 1 + (absl::Now() - start) / absl::Seconds(1));
+  store_.fault = nullptr;
+  EXPECT_EQ(Wait(operation).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_FALSE(engine_->GetCollection("c")->migration.has_value());
+}
+
 TEST_F(EngineMigrationTest, ASwitchThatTheStoreRefusesChangesNothing) {
   Create("c");
   Fill(10);
