@@ -254,6 +254,23 @@ TEST_F(EngineMigrationTest, TheChangeLogIsKeptUntilItWasCarried) {
   EXPECT_THAT(Contents(), IsEmpty());
 }
 
+TEST_F(EngineMigrationTest, LongDocumentsAreNotReadAgainAndAgain) {
+  Create("c", 1);
+  Fill(1);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  CatchUp();
+  store_.documents_read = 0;
+  std::vector<DocumentWrite> writes;  // of which eight are carried at once
+  for (int i = 0; i < 64; ++i) {
+    writes.push_back(Text(absl::StrCat("long", i), std::string(1 << 17, 'x')));
+  }
+  Upsert("c", std::move(writes));
+  CatchUp();
+  EXPECT_GE(store_.documents_read, 64);
+  EXPECT_LE(store_.documents_read, 128);
+  EXPECT_EQ(Info().new_side.without_vector, 0);
+}
+
 TEST_F(EngineMigrationTest, EstimatesAndMetrics) {
   Create("c");
   Fill(50);

@@ -115,6 +115,7 @@ class MemoryLog : public storage::ShardLog {
     if (absl::Status status = store_->Fail("GetDocuments"); !status.ok()) return status;
     std::lock_guard lock(data_->mu);
     if (data_->dropped) return absl::NotFoundError("was dropped");
+    store_->documents_read += static_cast<int64_t>(sequences.size());
     std::vector<std::optional<storage::Document>> documents;
     for (const uint64_t sequence : sequences) {
       auto& document = documents.emplace_back();
