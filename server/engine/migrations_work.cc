@@ -25,7 +25,7 @@ constexpr absl::Duration kFirstPause = absl::Seconds(1), kLongestPause = absl::M
 // one for so long, and then for longer as the pauses get longer: a thirtieth of the time at most.
 constexpr absl::Duration kFirstClosed = absl::Seconds(1);
 constexpr int kPausePerClosed = 30;
-constexpr absl::Duration kFirstCutOverPause = kPausePerClosed * kFirstClosed;
+constexpr absl::Duration kFirstCutOverPause = absl::Seconds(30);
 constexpr absl::Duration kLongestCutOverPause = absl::Minutes(5);
 // How long an automatic cut-over waits for a moment in which nobody writes.
 constexpr absl::Duration kQuietWithin = absl::Seconds(30);
