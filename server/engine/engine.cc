@@ -338,7 +338,8 @@ class EngineImpl final : public Engine {
             options_.hooks,
             &sampler_,
             options_.recall.window,
-            &swaps_};
+            &swaps_,
+            options_.call_vector_bytes};
   }
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
 

@@ -35,6 +35,12 @@
 
 namespace vecino::engine {
 
+// Of the passages that one write call has embedded in a chunked collection; documents beyond are
+// refused. A text of a megabyte may have 4,096 passages, so the text of a call says little of the
+// memory that it takes, which is about four times this: as made, as written, in the store's batch
+// and in the index. It is 174,000 passages of 384 floats.
+inline constexpr size_t kCallVectorBytes = size_t{256} << 20;
+
 struct EngineOptions {
   int tail_capacity = 8192;     // rows of one tail; a full one is drained into a segment
   int maintenance_threads = 1;  // drains and merges, at low priority
@@ -59,6 +65,7 @@ struct EngineOptions {
   int document_streams = 16;                            // that may be open at once
   absl::Duration document_stream_age = absl::Hours(1);  // at most; infinite: no limit
   RecallOptions recall;
+  size_t call_vector_bytes = kCallVectorBytes;
 };
 
 struct IdPage {
