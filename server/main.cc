@@ -280,8 +280,8 @@ ExitCode Run(const Config& config, absl::Time start) {
       api.Hurry();
     }
   });
-  (*server)->Serve(handlers.Methods(), handlers.Streams(), rpc::Handlers::Shorts(),
-                   rpc::Handlers::Bulk(), handlers.Bidis());
+  (*server)->Serve(handlers.Methods(), handlers.Streams(), handlers.Shorts(), rpc::Handlers::Bulk(),
+                   handlers.Bidis());
   api.Open(&embedding);
   spdlog::info("serving {} collections after {}", (*engine)->ListCollections().size(),
                absl::FormatDuration(absl::Trunc(load_time, absl::Milliseconds(1))));

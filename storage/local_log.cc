@@ -200,6 +200,13 @@ absl::Status LocalLog::Append(std::span<const Mutation> mutations, std::span<con
 
 absl::StatusOr<std::vector<std::optional<IdEntry>>> LocalLog::FindIds(
     std::span<const std::string_view> ids) const {
+  auto entries = ReadEntries(ids);
+  if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
+  return entries;
+}
+
+absl::StatusOr<std::vector<std::optional<IdEntry>>> LocalLog::ReadEntries(
+    std::span<const std::string_view> ids) const {
   std::vector<std::string> keys;
   keys.reserve(ids.size());
   for (const std::string_view id : ids) keys.push_back(IdKey(uid_, shard_, id));
@@ -220,7 +227,9 @@ absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::GetDocuments(
   // A document and its vector must be read at one moment, or a delete between looks like damage.
   std::optional<rocksdb::ManagedSnapshot> snapshot;
   if (parts.vector) snapshot.emplace(&database_->db());
-  return ReadDocuments(parts.vector ? snapshot->snapshot() : nullptr, sequences, parts);
+  auto documents = ReadDocuments(parts.vector ? snapshot->snapshot() : nullptr, sequences, parts);
+  if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
+  return documents;
 }
 
 absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::ReadDocuments(
@@ -270,7 +279,9 @@ absl::StatusOr<std::vector<std::optional<Document>>> LocalLog::ReadDocuments(
 
 absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ListIds(
     std::string_view after, size_t limit) const {
-  return ReadIds(nullptr, after, limit);
+  auto ids = ReadIds(nullptr, after, limit);
+  if (absl::Status status = CheckNotDropped(); !status.ok()) return status;
+  return ids;
 }
 
 absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> LocalLog::ReadIds(

@@ -82,6 +82,8 @@ class LocalLog : public ShardLog {
            uint32_t dimension, size_t max_passages);
 
   absl::Status LoadLastSequence();
+  absl::StatusOr<std::vector<std::optional<IdEntry>>> ReadEntries(
+      std::span<const std::string_view> ids) const;
   // at: null for now.
   absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ReadIds(const rocksdb::Snapshot* at,
                                                                        std::string_view after,

@@ -86,6 +86,8 @@ class ShardLog {
   virtual absl::Status Append(std::span<const Mutation> mutations, std::span<const Mark> marks) = 0;
   absl::Status Append(std::span<const Mutation> mutations) { return Append(mutations, {}); }
 
+  // These three: NOT_FOUND once the collection was dropped, as part of it may be gone then.
+  //
   // The current version of each id; nullopt where there is none. Same length and order as `ids`.
   virtual absl::StatusOr<std::vector<std::optional<IdEntry>>> FindIds(
       std::span<const std::string_view> ids) const = 0;
@@ -101,8 +103,7 @@ class ShardLog {
       std::string_view after, size_t limit) const = 0;
 
   // The same as ListIds and GetDocuments at the moment of the snapshot, which must be of the same
-  // store. A document's version is there if it was then. NOT_FOUND once the collection was
-  // dropped: then part of it may be gone.
+  // store. A document's version is there if it was then. NOT_FOUND as there.
   virtual absl::StatusOr<std::vector<std::pair<std::string, IdEntry>>> ListIdsAt(
       const Snapshot& snapshot, std::string_view after, size_t limit) const = 0;
   virtual absl::StatusOr<std::vector<std::optional<Document>>> GetDocumentsAt(

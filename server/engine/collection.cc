@@ -149,9 +149,13 @@ absl::StatusOr<std::vector<WriteResult>> Collection::Upsert(std::vector<Document
     const std::string path = Item("documents", i);
     results[i].status = CheckDocument(path, writes[i].document);
     if (results[i].status.ok()) results[i].status = CheckExpiry(path, writes[i], now_us);
+    // One that is made now comes as the model gave it.
+    if (writes[i].document.vector.empty()) writes[i].vector_as_stored = false;
     if (!writes[i].vector_as_stored) writes[i].document.passages.clear();  // made here alone
   }
-  if (absl::Status status = EmbedWrites(truncate, context, &writes, &results); !status.ok()) {
+  if (absl::Status status =
+          EmbedWrites(truncate, context, &writes, &results, context_.call_vector_bytes);
+      !status.ok()) {
     return status;
   }
   if (absl::Status status = CheckCall(context, "writing"); !status.ok()) return status;

@@ -60,6 +60,7 @@ struct CollectionContext {
   RecallSampler* sampler = nullptr;  // null: nothing is measured
   RecallWindowLimits recall_window;
   SwapThread* swaps = nullptr;  // see ShardOptions
+  size_t call_vector_bytes = kCallVectorBytes;
 };
 
 // A write of the collection's other side.
@@ -214,9 +215,11 @@ class Collection {
   // collection_embed.cc
   // Fills in the vectors of writes that have none, and the results of those that cannot be written.
   absl::Status EmbedWrites(Truncate truncate, const CallContext& context,
-                           std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results);
+                           std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results,
+                           size_t most_vector_bytes = ~size_t{0});
   absl::Status AppendPassages(std::span<const size_t> places, const CallContext& context,
-                              std::vector<DocumentWrite>* writes, std::vector<WriteResult>* results,
+                              size_t most_vector_bytes, std::vector<DocumentWrite>* writes,
+                              std::vector<WriteResult>* results,
                               std::vector<std::string_view>* texts,
                               std::vector<size_t>* owners) const;
   // Commits the writes, shard by shard. places: where in `results` each one's result belongs.

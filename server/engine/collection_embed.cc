@@ -21,7 +21,7 @@ std::string TextField(size_t i) { return absl::StrCat("documents[", i, "].text")
 
 absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& context,
                                      std::vector<DocumentWrite>* writes,
-                                     std::vector<WriteResult>* results) {
+                                     std::vector<WriteResult>* results, size_t most_vector_bytes) {
   std::vector<size_t> places;
   for (size_t i = 0; i < writes->size(); ++i) {
     const storage::Document& document = (*writes)[i].document;
@@ -38,7 +38,8 @@ absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& conte
   }
   std::vector<std::string_view> texts;
   std::vector<size_t> owners;  // of each text, its place in `writes`
-  absl::Status status = AppendPassages(places, context, writes, results, &texts, &owners);
+  absl::Status status =
+      AppendPassages(places, context, most_vector_bytes, writes, results, &texts, &owners);
   if (!status.ok()) return status;
 
   const absl::Time start = absl::Now();
@@ -85,6 +86,7 @@ absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& conte
 
 // The texts to embed of the documents at `places`: whole ones, or their passages, which are set.
 absl::Status Collection::AppendPassages(std::span<const size_t> places, const CallContext& context,
+                                        size_t most_vector_bytes,
                                         std::vector<DocumentWrite>* writes,
                                         std::vector<WriteResult>* results,
                                         std::vector<std::string_view>* texts,
@@ -104,6 +106,15 @@ absl::Status Collection::AppendPassages(std::span<const size_t> places, const Ca
         SplitDocument(TextField(i), document.text, *info_.spec.chunking, *context_.encoder, *model);
     if (!passages.ok()) {
       (*results)[i].status = passages.status();
+      continue;
+    }
+    // One alone is always taken: its passages are limited.
+    const size_t row = sizeof(float) * static_cast<size_t>(info_.spec.dimension);
+    if (!texts->empty() && texts->size() + passages->size() > most_vector_bytes / row) {
+      (*results)[i].status = absl::ResourceExhaustedError(absl::StrCat(
+          "documents[", i, "].text has ", passages->size(), " passages, and the vectors of the ",
+          texts->size(), " passages before it in this call take ", texts->size() * row,
+          " bytes, of at most ", most_vector_bytes, "; send fewer documents at once"));
       continue;
     }
     document.passages = *std::move(passages);

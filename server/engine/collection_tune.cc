@@ -248,6 +248,8 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   run.query.filter = tuning.filter;
   run.query.params.exact = spec.kind == IndexKind::kFlat;
   run.rungs = TuningLadder(spec.nprobe > 0 || spec.ef_search > 0);
+  // Every search compares every row: the others would be the same again, each a full scan.
+  if (run.query.params.exact) run.rungs.resize(1);
   ChooseQueries(tuning, &run);
   const auto begin = [&] {
     run.of_all.assign(run.rungs.size(), {});

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "server/engine/aliases.h"
 #include "server/engine/collection.h"
+#include "server/engine/collection_calls.h"
 #include "server/engine/document_jobs.h"
 #include "server/engine/document_streams.h"
 #include "server/engine/embed_texts.h"
@@ -221,9 +222,7 @@ class EngineImpl final : public Engine {
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
       const storage::DocumentParts& parts, size_t max_bytes) const override {
-    const auto found = Find(collection);
-    if (!found.ok()) return found.status();
-    return (*found)->Get(ids, parts, max_bytes);
+    return Read(collection, [&](const Collection& one) { return one.Get(ids, parts, max_bytes); });
   }
   absl::StatusOr<IdPage> List(std::string_view collection, const IdPage::Position& from, int limit,
                               size_t max_bytes, const storage::DocumentParts& parts,
@@ -242,15 +241,15 @@ class EngineImpl final : public Engine {
   }
   absl::StatusOr<SearchResult> Search(std::string_view collection, const SearchRequest& request,
                                       const CallContext& context) const override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->Search(request, context) : found.status();
+    return Read(collection, [&](const Collection& one) { return one.Search(request, context); });
   }
   absl::StatusOr<SearchBatchResult> SearchBatch(std::string_view collection,
                                                 std::span<const SearchRequest> requests,
                                                 size_t max_bytes,
                                                 const CallContext& context) const override {
-    const auto found = Find(collection);
-    return found.ok() ? (*found)->SearchBatch(requests, max_bytes, context) : found.status();
+    return Read(collection, [&](const Collection& one) {
+      return one.SearchBatch(requests, max_bytes, context);
+    });
   }
 
   absl::StatusOr<Embedded> Embed(const EmbedRequest& request, const CallContext& context) override {
@@ -287,6 +286,10 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->CountTokens(text) : found.status();
   }
+  bool IsChunked(std::string_view collection) const override {
+    const auto found = Find(collection);
+    return found.ok() && (*found)->info().spec.chunking.has_value();
+  }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 
@@ -301,18 +304,15 @@ class EngineImpl final : public Engine {
  private:
   absl::Status CheckRunning() const;
   absl::StatusOr<std::shared_ptr<Collection>> Find(std::string_view id) const;
-  // Calls `fn` with the collection while its embeddings are not switched; so with the side that
-  // callers see when it returns.
+  // See collection_calls.h.
   template <typename Fn>
   std::invoke_result_t<Fn, Collection&> Write(std::string_view id, const CallContext& context,
                                               const Fn& fn) const {
-    while (true) {
-      const auto found = Find(id);
-      if (!found.ok()) return found.status();
-      const auto pass = (*found)->gate().Enter(context);
-      if (!pass.ok()) return pass.status();
-      if (*pass) return fn(**found);
-    }
+    return WriteCollection([&] { return Find(id); }, context, fn);
+  }
+  template <typename Fn>
+  std::invoke_result_t<Fn, const Collection&> Read(std::string_view id, const Fn& fn) const {
+    return ReadCollection([&] { return Find(id); }, fn);
   }
   CollectionInfo InfoOf(const Collection& collection) const {
     CollectionInfo info = collection.info();
@@ -338,7 +338,8 @@ class EngineImpl final : public Engine {
             options_.hooks,
             &sampler_,
             options_.recall.window,
-            &swaps_};
+            &swaps_,
+            options_.call_vector_bytes};
   }
   void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
 
@@ -542,9 +543,9 @@ absl::StatusOr<IdPage> EngineImpl::List(std::string_view collection, const IdPag
                                         int limit, size_t max_bytes,
                                         const storage::DocumentParts& parts,
                                         std::string_view filter) const {
-  const auto found = Find(collection);
-  if (!found.ok()) return found.status();
-  return (*found)->List(from, limit, max_bytes, parts, filter);
+  return Read(collection, [&](const Collection& one) {
+    return one.List(from, limit, max_bytes, parts, filter);
+  });
 }
 
 void EngineImpl::Shutdown() {
@@ -584,12 +585,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   engine->StartReaper();
   engine->StartSampler();
   RegisterIndexGauges(engine->registry(), metrics);
-  metrics->gauge("vecino_filter_map_bytes",
-                 "Memory of maps from documents to rows of segments, for filters that are new.", {},
-                 [weak = std::weak_ptr<const SlotMaps>(engine->slot_maps())] {
-                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
-                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
-                 });
+  RegisterFilterMapGauge(engine->slot_maps(), metrics);
   RegisterMigrationGauge(engine->migrations(), metrics);
   RegisterRecallGauges(engine->registry(), metrics);
   return engine;

@@ -35,6 +35,12 @@
 
 namespace vecino::engine {
 
+// Of the passages that one write call has embedded in a chunked collection; documents beyond are
+// refused. A text of a megabyte may have 4,096 passages, so the text of a call says little of the
+// memory that it takes, which is about four times this: as made, as written, in the store's batch
+// and in the index. It is 174,000 passages of 384 floats.
+inline constexpr size_t kCallVectorBytes = size_t{256} << 20;
+
 struct EngineOptions {
   int tail_capacity = 8192;     // rows of one tail; a full one is drained into a segment
   int maintenance_threads = 1;  // drains and merges, at low priority
@@ -59,6 +65,7 @@ struct EngineOptions {
   int document_streams = 16;                            // that may be open at once
   absl::Duration document_stream_age = absl::Hours(1);  // at most; infinite: no limit
   RecallOptions recall;
+  size_t call_vector_bytes = kCallVectorBytes;
 };
 
 struct IdPage {
@@ -322,6 +329,9 @@ class Engine {
   // FAILED_PRECONDITION where a search by text has it: no model, or another than it was made with.
   virtual absl::StatusOr<int> CountTokens(std::string_view collection,
                                           std::string_view text) const = 0;
+  // Whether it splits its documents into passages, which searches read from the store. False for
+  // one that does not exist. A look-up only.
+  virtual bool IsChunked(std::string_view collection) const = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 

@@ -10,6 +10,7 @@ namespace vecino::engine {
 
 class Migrations;
 class Registry;
+class SlotMaps;
 
 // References into the registry, looked up once. `metrics` must outlive it.
 struct EngineMetrics {
@@ -48,6 +49,7 @@ struct EngineMetrics {
 
 // What all collections of `registry` hold together. Gone when the registry is.
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
+void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& maps, Metrics* metrics);
 void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics);
 
 // What is known of the recall of each collection, by where the queries came from, for the first

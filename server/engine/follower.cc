@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,9 @@ namespace {
 // on one core, and one group commit.
 constexpr size_t kPieceDocuments = 256;
 constexpr size_t kPieceBytes = 1 << 20;
+// Documents that are read at once, each of up to about a megabyte: those beyond kPieceBytes are
+// read again for the next piece.
+constexpr size_t kReadAtOnce = 16;
 constexpr absl::Duration kFirstPause = absl::Milliseconds(50), kLongestPause = absl::Seconds(5);
 constexpr storage::DocumentParts kParts = {.text = true, .metadata = true, .vector = false};
 
@@ -179,29 +183,34 @@ absl::StatusOr<std::vector<CarriedWrite>> Follower::NextChanges(int shard) {
   }
   auto changes = from_->log(shard).ListChanges(position, kPieceDocuments);
   if (!changes.ok()) return changes.status();
-  std::vector<uint64_t> sequences;
-  for (const storage::NamedChange& change : *changes) {
-    if (change.kind == storage::Mutation::Kind::kPut) sequences.push_back(change.sequence);
-  }
-  auto documents = from_->log(shard).GetDocuments(sequences, kParts);
-  if (!documents.ok()) return documents.status();
   std::vector<CarriedWrite> writes;
-  size_t bytes = 0, put = 0;
-  for (storage::NamedChange& change : *changes) {
-    if (bytes >= kPieceBytes) break;
-    CarriedWrite& write = writes.emplace_back();
-    write.sequence = change.sequence;
-    if (change.kind == storage::Mutation::Kind::kDelete) {
-      write.kind = CarriedWrite::Kind::kDelete;
-      write.document.id = std::move(change.id);
-      continue;
+  size_t bytes = 0;
+  for (size_t first = 0; first < changes->size() && bytes < kPieceBytes; first += kReadAtOnce) {
+    const auto some =
+        std::span(*changes).subspan(first, std::min(kReadAtOnce, changes->size() - first));
+    std::vector<uint64_t> sequences;
+    for (const storage::NamedChange& change : some) {
+      if (change.kind == storage::Mutation::Kind::kPut) sequences.push_back(change.sequence);
     }
-    std::optional<storage::Document>& document = (*documents)[put++];
-    // Replaced or deleted since: a later change says so.
-    if (!document.has_value()) continue;
-    write.kind = CarriedWrite::Kind::kPut;
-    bytes += BytesOf(*document);
-    write.document = *std::move(document);
+    auto documents = from_->log(shard).GetDocuments(sequences, kParts);
+    if (!documents.ok()) return documents.status();
+    size_t put = 0;
+    for (storage::NamedChange& change : some) {
+      if (bytes >= kPieceBytes) break;
+      CarriedWrite& write = writes.emplace_back();
+      write.sequence = change.sequence;
+      if (change.kind == storage::Mutation::Kind::kDelete) {
+        write.kind = CarriedWrite::Kind::kDelete;
+        write.document.id = std::move(change.id);
+        continue;
+      }
+      std::optional<storage::Document>& document = (*documents)[put++];
+      // Replaced or deleted since: a later change says so.
+      if (!document.has_value()) continue;
+      write.kind = CarriedWrite::Kind::kPut;
+      bytes += BytesOf(*document);
+      write.document = *std::move(document);
+    }
   }
   return writes;
 }

@@ -339,6 +339,8 @@ absl::Status Migrations::End(const Migration& migration, const std::string& why)
   }
   for (int shard = 0; shard < migration.active->shard_count(); ++shard) {
     migration.active->shard(shard).HoldChanges(Shard::kNoHold);
+    // Of when it was the side that callers saw; maintenance does not come to them any more.
+    migration.hidden->shard(shard).FailRequests(absl::AbortedError(gone.message()));
   }
   {
     absl::MutexLock lock(&mu_);

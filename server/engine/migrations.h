@@ -27,6 +27,7 @@
 #include "server/engine/migration_info.h"
 #include "server/engine/migration_state.h"
 #include "server/engine/operation_estimate.h"
+#include "server/engine/overlap.h"
 #include "server/engine/registry.h"
 #include "storage/store.h"
 
@@ -82,7 +83,10 @@ class Migrations {
   uint32_t Forget(const Collection& collection);
 
   // `definitions` is not held.
-  absl::Status Switch(const Collection& collection, MigrationSide to, const CallContext& context);
+  // closed: how long writes may wait for it.
+  static constexpr absl::Duration kMostClosed = absl::Seconds(10);
+  absl::Status Switch(const Collection& collection, MigrationSide to, const CallContext& context,
+                      absl::Duration closed = kMostClosed);
   absl::StatusOr<OperationEstimate> Estimate(const Collection& collection,
                                              const MigrationRequest& request,
                                              const CallContext& context) const;
@@ -107,6 +111,19 @@ class Migrations {
     MigrationSide side() const {
       return state->switched ? MigrationSide::kNew : MigrationSide::kOld;
     }
+  };
+
+  // When something is tried again that could not be done.
+  struct Retry {
+    absl::Time at = absl::InfinitePast();
+    absl::Duration pause;  // before it
+    bool Waits() const;
+    void Later(absl::Duration first, absl::Duration longest);
+  };
+  struct Attempts {
+    Retry work, cut_over, end;
+    std::vector<OverlapQuery> overlap_queries;
+    absl::Time quiet_by = absl::InfiniteFuture();  // until then a cut-over waits for a quiet moment
   };
 
   // What the hidden side will be.
@@ -148,6 +165,7 @@ class Migrations {
   // By id. Changed with `definitions` held.
   std::map<std::string, Migration, std::less<>> migrations_ ABSL_GUARDED_BY(mu_);
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<std::string, Attempts> attempts_;  // by id of the operation; the thread's own
   std::jthread thread_;
 };
 

@@ -12,14 +12,14 @@ namespace {
 
 // Writes that the hidden side may lack when those that come are made to wait: about a second's.
 constexpr int64_t kNear = 512;
-// How long a switch tries to come so near, and then how long writes may wait for it. Under
-// WriteGate::kMaxWait.
-constexpr absl::Duration kApproach = absl::Seconds(10), kQuiet = absl::Seconds(10);
+// How long a switch tries to come so near.
+constexpr absl::Duration kApproach = absl::Seconds(10);
 
 }  // namespace
 
 absl::Status Migrations::Switch(const Collection& collection, MigrationSide to,
-                                const CallContext& context) {
+                                const CallContext& context, absl::Duration closed) {
+  static_assert(kMostClosed < WriteGate::kMaxWait);
   const auto before = Find(collection);
   if (!before.ok()) {
     return absl::FailedPreconditionError(
@@ -45,7 +45,7 @@ absl::Status Migrations::Switch(const Collection& collection, MigrationSide to,
                      "` are still being made; wait for operation ", migration->state->operation));
   }
   if (migration->side() == to) return absl::OkStatus();
-  return SwitchHeld(*migration, std::min(context.deadline, absl::Now() + kQuiet));
+  return SwitchHeld(*migration, std::min(context.deadline, absl::Now() + closed));
 }
 
 absl::Status Migrations::SwitchHeld(const Migration& migration, absl::Time deadline) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -18,6 +19,17 @@ constexpr absl::Duration kLook = absl::Milliseconds(50);
 // The hidden side counts as built when it lacks no more writes than these.
 constexpr int64_t kNear = 512;
 
+// Between attempts at what failed, which may scan all ids or documents each time: doubling.
+constexpr absl::Duration kFirstPause = absl::Seconds(1), kLongestPause = absl::Minutes(1);
+// Between automatic cut-overs that did not go through, doubling, too. Writes may wait for the first
+// one for so long, and then for longer as the pauses get longer: a thirtieth of the time at most.
+constexpr absl::Duration kFirstClosed = absl::Seconds(1);
+constexpr int kPausePerClosed = 30;
+constexpr absl::Duration kFirstCutOverPause = absl::Seconds(30);
+constexpr absl::Duration kLongestCutOverPause = absl::Minutes(5);
+// How long an automatic cut-over waits for a moment in which nobody writes.
+constexpr absl::Duration kQuietWithin = absl::Seconds(30);
+
 // Whether the same call may do better later.
 bool MayPass(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) ||
@@ -26,11 +38,21 @@ bool MayPass(const absl::Status& status) {
 
 }  // namespace
 
+bool Migrations::Retry::Waits() const { return absl::Now() < at; }
+
+void Migrations::Retry::Later(absl::Duration first, absl::Duration longest) {
+  pause = pause == absl::ZeroDuration() ? first : std::min(2 * pause, longest);
+  at = absl::Now() + pause;
+}
+
 void Migrations::Work(std::stop_token stop) {
   while (!stop.stop_requested()) {
     std::vector<Migration> open;
     {
       absl::MutexLock lock(&mu_);
+      std::set<std::string> known;
+      for (const auto& [id, migration] : migrations_) known.insert(migration.state->operation);
+      std::erase_if(attempts_, [&](const auto& one) { return !known.contains(one.first); });
       for (const auto& [id, migration] : migrations_) {
         if (migration.operation != nullptr || !migration.state->built) open.push_back(migration);
       }
@@ -92,6 +114,9 @@ absl::StatusOr<int64_t> Migrations::CountUnembeddable(const Migration& migration
 }
 
 void Migrations::Check(const Migration& migration, std::stop_token stop) {
+  Retry& retry = attempts_[migration.state->operation].work;
+  if (retry.Waits()) return;
+  absl::Cleanup later = [&retry] { retry.Later(kFirstPause, kLongestPause); };
   if (!migration.state->allow_vectorless) {
     const auto count = CountUnembeddable(migration, stop);
     // Cancelled or stopped: the next look says which. Damaged: a person must know.
@@ -117,6 +142,8 @@ void Migrations::Check(const Migration& migration, std::stop_token stop) {
   MigrationState state = *now->state;
   state.checked = true;
   if (absl::Status status = Put(*now, std::move(state)); !status.ok()) return;  // again later
+  retry = {};
+  std::move(later).Cancel();
   auto follower = std::make_shared<Follower>(now->active, now->hidden, now->state->copy_through);
   absl::MutexLock entry(&mu_);
   migrations_.find(now->collection)->second.follower = std::move(follower);
@@ -133,11 +160,14 @@ void Migrations::Build(const Migration& migration, std::stop_token stop) {
                                 migration.active->shard(shard).LiveDocuments());
   }
   if (follower.Copying() || follower.Lag() > kNear) return;
+  Attempts& attempts = attempts_[migration.state->operation];
+  if (attempts.work.Waits()) return;
+  absl::Cleanup later = [&attempts] { attempts.work.Later(kFirstPause, kLongestPause); };
   CallContext context;
   context.stop = stop;
   std::optional<MigrationOverlap> overlap;
   auto measured = MeasureOverlap(*migration.active, *migration.hidden, migration.state->queries,
-                                 migration.state->top_k, context);
+                                 migration.state->top_k, context, &attempts.overlap_queries);
   if (measured.ok()) {
     overlap = *measured;
   } else if (MayPass(measured.status()) || absl::IsCancelled(measured.status())) {
@@ -155,6 +185,8 @@ void Migrations::Build(const Migration& migration, std::stop_token stop) {
   state.copy_through.clear();
   state.overlap = overlap;
   if (absl::Status status = Put(*now, std::move(state)); !status.ok()) return;  // again later
+  attempts = {};
+  std::move(later).Cancel();
   std::string figures = "the overlap is not known";
   if (overlap.has_value()) {
     figures =
@@ -179,9 +211,20 @@ void Migrations::CutOver(const Migration& migration, std::stop_token stop) {
                "; switch by hand, or finish the migration to drop them")));
     return;
   }
+  Attempts& attempts = attempts_[state.operation];
+  if (attempts.cut_over.Waits() || migration.follower->Lag() > kNear) return;
+  // The longest write that is under way is waited for with the gate open.
+  if (attempts.quiet_by == absl::InfiniteFuture()) attempts.quiet_by = absl::Now() + kQuietWithin;
+  if (!migration.active->gate().WaitQuiet(absl::Now() + kLook) && absl::Now() < attempts.quiet_by) {
+    return;
+  }
+  attempts.quiet_by = absl::InfiniteFuture();
   CallContext context;
   context.stop = stop;
-  const absl::Status status = Switch(*migration.active, MigrationSide::kNew, context);
+  const absl::Duration closed =
+      std::clamp(2 * attempts.cut_over.pause / kPausePerClosed, kFirstClosed, kMostClosed);
+  const absl::Status status = Switch(*migration.active, MigrationSide::kNew, context, closed);
+  if (MayPass(status)) attempts.cut_over.Later(kFirstCutOverPause, kLongestCutOverPause);
   if (MayPass(status) || absl::IsCancelled(status)) return;  // again later
   // A purge or a patch that runs ends at some time.
   if (absl::IsFailedPrecondition(status) &&
@@ -210,6 +253,8 @@ void Migrations::Settle(const Migration& migration, const absl::Status& status) 
 }
 
 void Migrations::Abandon(const Migration& migration, const absl::Status& why) {
+  Retry& retry = attempts_[migration.state->operation].end;
+  if (retry.Waits()) return;
   {
     absl::MutexLock lock(parts_.definitions);
     const auto now = Again(migration);
@@ -219,7 +264,8 @@ void Migrations::Abandon(const Migration& migration, const absl::Status& why) {
     if (!status.ok()) {
       spdlog::warn("collection {}: the migration cannot be ended for now: {}", migration.collection,
                    status.ToString());
-      return;  // again later
+      retry.Later(kFirstPause, kLongestPause);
+      return;
     }
   }
   if (migration.operation != nullptr) migration.operation->End(why);

@@ -110,20 +110,22 @@ absl::StatusOr<std::vector<storage::Document>> SampleTexts(const Collection& col
 absl::StatusOr<MigrationOverlap> MeasureOverlap(const Collection& old_side,
                                                 const Collection& new_side,
                                                 const std::vector<std::string>& queries, int top_k,
-                                                const CallContext& context) {
+                                                const CallContext& context,
+                                                std::vector<OverlapQuery>* asked) {
   MigrationOverlap overlap;
   overlap.top_k = top_k;
   overlap.own_texts = queries.empty();
-  std::vector<std::pair<std::string, std::string>> asked;  // text, id that is left out
-  if (queries.empty()) {
+  if (asked->empty()) {
+    for (const std::string& query : queries) asked->push_back({query, ""});
+  }
+  if (asked->empty()) {
     auto documents = SampleTexts(old_side, MigrationRequest::kMaxQueries, context);
     if (!documents.ok()) return documents.status();
     for (storage::Document& document : *documents) {
-      asked.emplace_back(std::move(document.text), std::move(document.id));
+      asked->push_back({std::move(document.text), std::move(document.id)});
     }
   }
-  for (const std::string& query : queries) asked.emplace_back(query, "");
-  for (const auto& [text, without] : asked) {
+  for (const auto& [text, without] : *asked) {
     const auto before = TopIds(old_side, text, top_k, without, context);
     if (!before.ok()) return before.status();
     const auto after = TopIds(new_side, text, top_k, without, context);

@@ -24,12 +24,18 @@ double OverlapOf(std::span<const std::string> a, std::span<const std::string> b)
 absl::StatusOr<std::vector<storage::Document>> SampleTexts(const Collection& collection, int count,
                                                            const CallContext& context);
 
+struct OverlapQuery {
+  std::string text, without;  // id of the document that is left out; empty: none
+};
+
 // Asks both sides for the top k of each query; empty queries: of sampled texts, each without its
-// own document. Errors as of Collection::Search. samples is 0 where there is nothing to ask, or
-// nothing to find.
+// own document. *asked: what is asked; chosen when it is empty, so that who tries again after an
+// error need not choose again. Errors as of Collection::Search. samples is 0 where there is nothing
+// to ask, or nothing to find.
 absl::StatusOr<MigrationOverlap> MeasureOverlap(const Collection& old_side,
                                                 const Collection& new_side,
                                                 const std::vector<std::string>& queries, int top_k,
-                                                const CallContext& context);
+                                                const CallContext& context,
+                                                std::vector<OverlapQuery>* asked);
 
 }  // namespace vecino::engine

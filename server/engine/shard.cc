@@ -149,7 +149,7 @@ int64_t Shard::LiveDocuments() const {
 
 int64_t Shard::WithoutVector() const {
   absl::MutexLock lock(&index_mu_);
-  return fields_.live() - index_.Stats().live_rows;
+  return fields_.live() - with_vector_;
 }
 
 int64_t Shard::LiveLocked() const { return fields_.live() - expiries_.CountDue(NowUs()); }

@@ -240,13 +240,15 @@ class Shard {
   absl::StatusOr<Maintained> Maintain(std::stop_token stop, Effort effort = Effort::kAny);
 
   // What was measured of this shard's live searches. Ignored when the oldest sample is of before
-  // the last training was published: it says nothing of that one. May leave work for Maintain,
-  // which is told so.
-  void NoteRecall(const RecallFigures& recall);
+  // the last training was published: it says nothing of that one; or when the index was calibrated
+  // since `epoch`, that of the newest. May leave work for Maintain, which is told so.
+  void NoteRecall(const RecallFigures& recall, uint64_t epoch = ~uint64_t{0});
 
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
   // that waits already.
   void Request(std::shared_ptr<Operation> operation);
+  // Ends the parts of operations that wait for maintenance: a closed shard that goes away has none.
+  void FailRequests(const absl::Status& why);
 
   // The live rows at one moment between two writes as a FAISS index file, and their documents' ids.
   // Writes wait while up to about 1,000 ids are looked up; the index is made beside them, at low
@@ -271,11 +273,12 @@ class Shard {
         EngineMetrics* metrics);
 
   // shard_recall.cc
-  // What was measured was of another index than there is now.
+  // What was measured was of another index than there is now. Takes index_mu_.
   void ForgetRecall();
 
   // shard_load.cc
   absl::Status LoadIndex();
+  int64_t CountWithVector() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mu_);
   absl::Status LoadMarks();
 
   // shard_fields.cc
@@ -423,6 +426,7 @@ class Shard {
   mutable absl::Mutex index_mu_;  // for writing to the index; searches take no lock
   index::ShardIndex index_;       // Pin is called without index_mu_, all else with it
   fields::FieldIndex fields_ ABSL_GUARDED_BY(index_mu_);  // but for Pin
+  int64_t with_vector_ ABSL_GUARDED_BY(index_mu_) = 0;    // documents that have live rows
   int64_t counted_bytes_ ABSL_GUARDED_BY(index_mu_) = 0;  // by the budget
   ShardFiles files_;
   Expiries expiries_;  // changed with index_mu_

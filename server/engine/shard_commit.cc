@@ -249,6 +249,7 @@ void Shard::Apply(const storage::Change& change, std::span<const float> vector) 
   // First the new rows, then the tombstones: no search sees neither version.
   if (change.kind == storage::Mutation::Kind::kPut && !vector.empty()) {
     const size_t passages = vector.size() / static_cast<size_t>(options_.dimension);
+    ++with_vector_;
     for (size_t passage = 0; passage < passages; ++passage) {
       const uint64_t label = options_.labels.ToLabel(change.sequence, passage);
       if (label <= loaded_through_) continue;
@@ -257,10 +258,10 @@ void Shard::Apply(const storage::Change& change, std::span<const float> vector) 
   }
   if (change.replaces != 0) {
     if (options_.labels.chunked()) {
-      index_.RemoveRange(options_.labels.First(change.replaces),
-                         options_.labels.Last(change.replaces));
+      with_vector_ -= index_.RemoveRange(options_.labels.First(change.replaces),
+                                         options_.labels.Last(change.replaces));
     } else {
-      index_.Remove(change.replaces);
+      with_vector_ -= index_.Remove(change.replaces);
     }
     fields_.Remove(change.replaces);
   }

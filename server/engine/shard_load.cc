@@ -167,6 +167,33 @@ absl::Status Shard::LoadSegment(const Manifest::Segment& record) {
   return absl::OkStatus();
 }
 
+// Rows of one document stand behind one another, parts in the order of their labels.
+int64_t Shard::CountWithVector() const {
+  if (!options_.labels.chunked()) return index_.Stats().live_rows;
+  int64_t count = 0;
+  uint64_t last = 0;  // sequence numbers begin at 1
+  const auto add = [&](uint64_t label) {
+    const uint64_t sequence = options_.labels.SequenceOf(label);
+    count += sequence != last;
+    last = sequence;
+  };
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  for (const index::SegmentRows& rows : view->segments) {
+    for (int64_t i = 0; i < rows.segment->size(); ++i) {
+      const int64_t slot = rows.segment->InLabelOrder(i);
+      if (!rows.dead->IsDead(slot)) add(rows.segment->label(slot));
+    }
+  }
+  const auto add_tail = [&](const index::Tail& tail) {
+    for (int slot = 0; slot < tail.size(); ++slot) {
+      if (!tail.tombstones().IsDead(slot)) add(tail.label(slot));
+    }
+  };
+  for (const auto& tail : view->frozen) add_tail(*tail);
+  add_tail(*view->tail);
+  return count;
+}
+
 absl::Status Shard::LoadIndex() {
   absl::MutexLock lock(&index_mu_);
   const uint64_t last = log_->LastSequence();
@@ -217,6 +244,7 @@ absl::Status Shard::LoadIndex() {
                                        return absl::OkStatus();
                                      });
   if (!status.ok()) return status;
+  with_vector_ = CountWithVector();
   // Behind the parts: what is stored is live, whatever the log says of it.
   if (status = ReadFields(fields_.last_label(), last); !status.ok()) return status;
   CountMemory();

@@ -60,6 +60,15 @@ void Shard::Request(std::shared_ptr<Operation> operation) {
   if (maintenance_due_ != nullptr) maintenance_due_();
 }
 
+void Shard::FailRequests(const absl::Status& why) {
+  std::deque<std::shared_ptr<Operation>> requests;
+  {
+    absl::MutexLock lock(&index_mu_);
+    requests.swap(requests_);
+  }
+  for (const auto& operation : requests) operation->Finish(options_.number, why);
+}
+
 absl::Status Shard::CheckStop(const Work& work) const {
   if (work.stop.stop_requested()) return absl::CancelledError("the server is stopping");
   if (work.operation != nullptr) {

@@ -18,7 +18,8 @@ void Shard::AddRecall(RecallSource source, const RecallSample& sample, uint64_t 
               .upper = live.upper,
               .target = live.recall_target,
               .samples = live.samples,
-              .oldest = live.oldest});
+              .oldest = live.oldest},
+             epoch);
   // Who said a number of lists gets that.
   if (options_.index.nprobe > 0 || options_.index.ef_search > 0) return;
   std::optional<std::string> changed = breadth_.Add(sample, epoch);
@@ -31,6 +32,8 @@ void Shard::ForgetRecall() {
   breadth_.Reset();
   recall_since_.store(breadth_.epoch(), std::memory_order_release);
   recall_.Clear();
+  absl::MutexLock lock(&index_mu_);
+  live_recall_ = {};
 }
 
 bool Shard::IsApproximate() const {

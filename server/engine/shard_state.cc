@@ -84,11 +84,12 @@ double Shard::ImbalanceOf(const std::vector<const index::Segment*>& segments,
   return sum > 0 ? static_cast<double>(lists.size()) * squares / (sum * sum) : 1;
 }
 
-void Shard::NoteRecall(const RecallFigures& recall) {
+void Shard::NoteRecall(const RecallFigures& recall, uint64_t epoch) {
   bool due = false;
   {
     absl::MutexLock lock(&index_mu_);
     if (recall.oldest < published_at_) return;
+    if (epoch < recall_since_.load(std::memory_order_acquire)) return;
     live_recall_ = recall;
     // Also when it has to wait: who maintains asks when to look again.
     due = MeasureDrift(State(), options_.maintenance)[static_cast<size_t>(Drift::kRecall)].due;

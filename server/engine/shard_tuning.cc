@@ -95,8 +95,9 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   }
   const index::RecallTable& table = basis.calibration->table;
   const How how = HowOf(table, kind);
-  const size_t expired = Expired().size();
-  const int k = RowsFor(kind.k, expired), searched = RowsFor(kind.k_searched, expired);
+  // Where documents expire a search asks for some rows more, one more or less by the moment; it
+  // goes by the curve for what it would ask for without them, or the nearest.
+  const int k = RowsFor(kind.k, 0), searched = RowsFor(kind.k_searched, Expired().size());
   const double share = kind.filtered ? kind.share : 1;
   std::vector<index::MeasuredSetting> settings;
   for (size_t i = 0; i < kind.rungs.size(); ++i) {

@@ -79,6 +79,14 @@ absl::Status WriteGate::Close(absl::Time deadline) {
   return absl::OkStatus();
 }
 
+bool WriteGate::WaitQuiet(absl::Time deadline) {
+  absl::MutexLock lock(&mu_);
+  while (inside_ > 0) {
+    if (changed_.WaitWithDeadline(&mu_, deadline) && inside_ > 0) return false;
+  }
+  return true;
+}
+
 void WriteGate::Set(State state) {
   absl::MutexLock lock(&mu_);
   state_ = state;

@@ -43,6 +43,8 @@ class WriteGate {
   // From now on callers wait; blocks until those inside have left. DEADLINE_EXCEEDED when that is
   // not so by `deadline`: then the gate is open as before.
   absl::Status Close(absl::Time deadline);
+  // Waits, the gate open, until nobody is inside; whether that was so by `deadline`.
+  bool WaitQuiet(absl::Time deadline);
   // Lets everybody in.
   void Open();
   // Sends everybody elsewhere.

@@ -85,21 +85,22 @@ int64_t FirstNotBelow(int64_t rows, uint64_t label, LabelAt label_at) {
 
 }  // namespace
 
-void ShardIndex::RemoveRange(uint64_t first, uint64_t last) {
+bool ShardIndex::RemoveRange(uint64_t first, uint64_t last) {
   const View& view = *writer_view_;
+  bool removed = false;
   // Newest first: what is removed is mostly new, and V2 lets the search for it end early.
   const auto remove_from = [&](Tail& tail) {
     const int rows = tail.size();
     const auto label = [&](int64_t slot) { return tail.label(static_cast<int>(slot)); };
     for (int64_t slot = FirstNotBelow(rows, first, label); slot < rows && label(slot) <= last;
          ++slot) {
-      tail.Kill(static_cast<int>(slot));
+      removed = tail.Kill(static_cast<int>(slot)) || removed;
     }
     return rows > 0 && label(0) <= first;
   };
-  if (remove_from(*view.tail)) return;
+  if (remove_from(*view.tail)) return removed;
   for (auto tail = view.frozen.rbegin(); tail != view.frozen.rend(); ++tail) {
-    if (remove_from(**tail)) return;
+    if (remove_from(**tail)) return removed;
   }
   auto rows =
       std::upper_bound(view.segments.begin(), view.segments.end(), last,
@@ -110,10 +111,11 @@ void ShardIndex::RemoveRange(uint64_t first, uint64_t last) {
     const auto label = [&](int64_t i) { return segment.label(segment.InLabelOrder(i)); };
     for (int64_t i = FirstNotBelow(segment.size(), first, label);
          i < segment.size() && label(i) <= last; ++i) {
-      rows->dead->Kill(segment.InLabelOrder(i));
+      removed = rows->dead->Kill(segment.InLabelOrder(i)) || removed;
     }
-    if (label(0) <= first) return;
+    if (label(0) <= first) return removed;
   }
+  return removed;
 }
 
 void ShardIndex::AddSegment(std::shared_ptr<const Segment> segment,

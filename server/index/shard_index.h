@@ -60,8 +60,8 @@ class ShardIndex {
   // Tombstones the row; false when there is none or it is dead already. On an update, Add the new
   // row first: then no search sees neither version.
   bool Remove(uint64_t label);
-  // The same for every row with a label from `first` to `last`.
-  void RemoveRange(uint64_t first, uint64_t last);
+  // The same for every row with a label from `first` to `last`; false when no such row lived.
+  bool RemoveRange(uint64_t first, uint64_t last);
 
   // The current view. Holds a short lock for copying one pointer.
   std::shared_ptr<const View> Pin() const;

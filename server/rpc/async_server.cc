@@ -161,7 +161,7 @@ void AsyncServer::Serve(MethodTable methods, StreamTable streams, ShortTable sho
 
 QueuePoller* AsyncServer::BeginHere(const ServerCall& call) {
   QueuePoller* const poller = QueuePoller::Current();
-  const ShortCall is_short = static_cast<const MethodSlot*>(call.tag_data())->is_short;
+  const ShortCall& is_short = static_cast<const MethodSlot*>(call.tag_data())->is_short;
   if (poller == nullptr || is_short == nullptr || !is_short(call.request())) return nullptr;
   poller->Begin();
   return poller;

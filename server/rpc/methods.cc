@@ -113,7 +113,8 @@ BidiTable Handlers::Bidis() {
 }
 
 ShortTable Handlers::Shorts() {
-  return {{"/vecino.v1.SearchService/SearchDocuments", &SearchHandlers::IsShort}};
+  return {{"/vecino.v1.SearchService/SearchDocuments",
+           [this](const grpc::ByteBuffer& request) { return search_.IsShort(request); }}};
 }
 
 BulkTable Handlers::Bulk() {

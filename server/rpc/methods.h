@@ -40,7 +40,7 @@ using BidiMethod = std::function<std::shared_ptr<BidiSession>()>;
 using BidiTable = std::map<std::string, BidiMethod>;
 // Whether a call is likely to take well under a millisecond and to wait for nothing, so that its
 // completion queue's thread may run it. Must not throw nor take time itself.
-using ShortCall = bool (*)(const grpc::ByteBuffer& request);
+using ShortCall = std::function<bool(const grpc::ByteBuffer& request)>;
 using ShortTable = std::map<std::string, ShortCall>;
 // Paths of calls that may take milliseconds of a processor and can wait for a search's fraction of
 // one.
@@ -63,7 +63,7 @@ class Handlers {
   MethodTable Methods();
   StreamTable Streams();
   BidiTable Bidis();
-  static ShortTable Shorts();
+  ShortTable Shorts();
   static BulkTable Bulk();
 
  private:

@@ -22,22 +22,32 @@ namespace {
 // What more costs: hundreds of microseconds for a million rows, beyond it milliseconds.
 constexpr uint64_t kShortTopK = 100;
 constexpr double kShortRecall = 0.99;
+// Of its parent; a name of a collection is shorter.
+constexpr uint32_t kMostParentBytes = 256;
 
 // Of a reply, kept for one search's status.
 constexpr size_t kStatusBytes = 512;
 
 }  // namespace
 
-bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) {
+bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) const {
   using google::protobuf::internal::WireFormatLite;
   using Request = v1::SearchDocumentsRequest;
   grpc::ByteBuffer bytes = request;  // a reference to them: the reader wants one of its own
   grpc::ProtoBufferReader slices(&bytes);
   google::protobuf::io::CodedInputStream in(&slices);
   bool vector = false, ids_only = false;
+  std::string parent;
   while (const uint32_t tag = in.ReadTag()) {
     switch (WireFormatLite::GetTagFieldNumber(tag)) {
-      case Request::kParentFieldNumber:
+      case Request::kParentFieldNumber: {
+        uint32_t length = 0;
+        if (!in.ReadVarint32(&length) || length > kMostParentBytes ||
+            !in.ReadString(&parent, static_cast<int>(length))) {
+          return false;
+        }
+        continue;
+      }
       case Request::kTruncateFieldNumber:
         break;
       case Request::kVectorFieldNumber:
@@ -69,7 +79,9 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) {
     }
     if (!WireFormatLite::SkipField(&in, tag)) return false;
   }
-  return vector && ids_only;
+  if (!vector || !ids_only) return false;
+  const auto collection = ParseCollectionName("parent", parent);
+  return !collection.ok() || !engine_.IsChunked(*collection);
 }
 
 absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& request,

@@ -24,9 +24,9 @@ class SearchHandlers {
 
   // Whether a request is a search by vector for at most 100 ids and nothing else, to a recall
   // target of at most .99 or the collection's own: no model, hardly ever the disk, no waiting for
-  // writes unless updates race with it. Of a large collection that is compared row by row it may be
-  // long all the same.
-  static bool IsShort(const grpc::ByteBuffer& request);
+  // writes unless updates race with it. Not in a chunked collection, where passages are read from
+  // the store. Of a large collection that is compared row by row it may be long all the same.
+  bool IsShort(const grpc::ByteBuffer& request) const;
 
   absl::Status SearchDocuments(const v1::SearchDocumentsRequest& request,
                                v1::SearchDocumentsResponse* response,

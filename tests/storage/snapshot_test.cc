@@ -62,6 +62,11 @@ TEST_F(SnapshotTest, ADroppedCollectionIsNotFoundAndNeverHalf) {
   const auto snapshot = store_->TakeSnapshot();
   ASSERT_OK(store_->DropCollection(uid_));
   EXPECT_EQ(log_->ListIdsAt(*snapshot, "", 10).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(log_->ListIds("", 10).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(log_->FindIds(std::vector<std::string_view>{"a"}).status().code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(log_->GetDocuments(std::vector<uint64_t>{1}, {}).status().code(),
+            absl::StatusCode::kNotFound);
   const uint64_t sequence = 1;
   EXPECT_EQ(log_->GetDocumentsAt(*snapshot, {&sequence, 1}, {}).status().code(),
             absl::StatusCode::kNotFound);

@@ -301,6 +301,19 @@ TEST_F(EngineChunkingTest, TooManyPassagesAreTheDocumentsOwnFault) {
   EXPECT_EQ(FindText("c", Sentence("n4095"), 1), std::vector<std::string>{"b"});
 }
 
+TEST_F(EngineChunkingTest, ACallMakesNoMoreVectorsThanThereIsRoomFor) {
+  options_.call_vector_bytes = 4 * kDimension * sizeof(float);
+  Reopen();
+  const auto results = Upsert("c", {Text("a", Sentences({"one", "two", "tri"})),
+                                    Text("b", Sentences({"x", "y"})), Text("d", Sentence("z"))});
+  EXPECT_TRUE(results[0].status.ok()) << results[0].status;
+  EXPECT_EQ(results[1].status.code(), absl::StatusCode::kResourceExhausted) << results[1].status;
+  EXPECT_THAT(std::string(results[1].status.message()), HasSubstr("send fewer documents"));
+  EXPECT_TRUE(results[2].status.ok()) << results[2].status;
+  // One alone may be longer.
+  EXPECT_TRUE(Put("c", "b", Sentences({"1", "2", "3", "4", "5", "6"})).status.ok());
+}
+
 // A stream's items may be prepared again after the encoder failed between two of its calls.
 TEST_F(EngineChunkingTest, StreamsSplitToo) {
   const auto stream = engine_->OpenIngest("c", "t", Truncate::kAuto);

@@ -234,6 +234,27 @@ TEST_F(EngineDocumentsTest, AChangeKeepsTheVectorBitForBit) {
   EXPECT_EQ(encoder_.embedded, embedded);
 }
 
+// The fake model's vectors have no length of 1.
+TEST_F(EngineDocumentsTest, AVectorThatAChangeHasMadeIsNormalised) {
+  Create("c");
+  Put("c", "x", "some text");
+  Put("c", "y", "");
+  Put("c", "as written", "another text");
+  const auto change = [](const storage::Document* current) -> absl::StatusOr<DocumentWrite> {
+    DocumentWrite next;
+    next.document = *current;
+    next.document.text = "another text";
+    next.document.vector.clear();
+    next.vector_as_stored = true;
+    return next;
+  };
+  const std::vector<float> vector = Get("c", "as written")->vector;
+  for (const std::string id : {"x", "y"}) {
+    ASSERT_TRUE(engine_->Modify("c", id, change, Truncate::kAuto, {})->status.ok());
+    EXPECT_EQ(Get("c", id)->vector, vector) << id;
+  }
+}
+
 TEST_F(EngineDocumentsTest, DocumentsWithoutAVectorAreStoredAndNeverFound) {
   Create("plain", 2, Metric::kCosine, "");
   Create("model", 2);

@@ -79,7 +79,7 @@ class Child {
     options_.maintenance.graph_quiet = absl::ZeroDuration();
     // Of so few rows recall says little; what is rejected is not tried here.
     options_.maintenance.gate_target_slack = options_.maintenance.gate_first_slack = 1;
-    options_.maintenance.gate_recall_loss = 1;
+    options_.maintenance.gate_recall_loss = options_.maintenance.gate_first_rows = 1;
     options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
     options_.hooks.at = [this](std::string_view stage) {
       WatchedStep(StepOfStage(stage)).After();

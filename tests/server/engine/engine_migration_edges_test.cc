@@ -137,6 +137,59 @@ TEST_F(EngineMigrationTest, ASwitchThatWaitsTooLongChangesNothing) {
   EXPECT_EQ(Get("quick")->vector, NewVector("goes on"));
 }
 
+TEST_F(EngineMigrationTest, WritesGoOnWhileACutOverWaitsForALongOne) {
+  Create("c");
+  Fill(10);
+  struct Hold {
+    absl::Notification embedding, go;
+    std::atomic<bool> first{true};
+  };
+  const auto hold = std::make_shared<Hold>();
+  encoder_.before_embed = [hold] {
+    if (!hold->first.exchange(false)) return;
+    hold->embedding.Notify();
+    hold->go.WaitForNotification();
+  };
+  std::thread writer([&] { EXPECT_TRUE(Put("c", "slow", "a slow one").status.ok()); });
+  hold->embedding.WaitForNotification();
+  const std::string operation = Migrate({.automatic = true}).id;
+  while (Info().state != MigrationInfo::State::kReady) absl::SleepFor(absl::Milliseconds(1));
+  // A closed gate would hold them up for seconds, again and again.
+  const absl::Time start = absl::Now();
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_TRUE(Put("c", "quick", absl::StrCat("goes on ", i)).status.ok());
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(8));
+  EXPECT_EQ(engine_->GetCollection("c")->spec.model, "fake");
+  hold->go.Notify();
+  writer.join();
+  ASSERT_TRUE(Wait(operation).ok());
+  EXPECT_EQ(Get("slow")->vector, NewVector("a slow one"));
+  EXPECT_EQ(Get("quick")->vector, NewVector("goes on 39"));
+}
+
+TEST_F(EngineMigrationTest, WhatFailsIsNotTriedWithoutAPause) {
+  Create("c");
+  Fill(10);
+  Upsert("c", {Vector("v", std::vector<float>(kDimension, 0.5f))});  // so that it is given up
+  const auto attempts = std::make_shared<std::atomic<int>>(0);
+  store_.fault = [attempts](std::string_view operation) {
+    if (operation != "EndMigration") return absl::OkStatus();
+    ++*attempts;
+    return absl::UnavailableError("not now");
+  };
+  const absl::Time start = absl::Now();
+  const std::string operation = Migrate().id;
+  while (absl::Now() < start + absl::Milliseconds(800)) absl::SleepFor(absl::Milliseconds(10));
+  const int seen = *attempts;
+  EXPECT_GE(seen, 1);
+  EXPECT_LE(seen, 1 + (absl::Now() - start) / absl::Seconds(1));
+  store_.fault = nullptr;
+  EXPECT_EQ(Wait(operation).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_FALSE(engine_->GetCollection("c")->migration.has_value());
+}
+
 TEST_F(EngineMigrationTest, ASwitchThatTheStoreRefusesChangesNothing) {
   Create("c");
   Fill(10);
@@ -151,6 +204,80 @@ TEST_F(EngineMigrationTest, ASwitchThatTheStoreRefusesChangesNothing) {
   store_.fault = nullptr;
   ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
   EXPECT_EQ(Get("d1")->vector, NewVector("goes on"));
+}
+
+TEST_F(EngineMigrationTest, AReadWhoseSideIsRemovedMeanwhileReadsTheOther) {
+  Create("c");
+  Fill(10);
+  // The side that `read` began on is removed before it asks the store.
+  const auto during = [&](const std::string& model, std::string_view operation, auto read) {
+    ASSERT_TRUE(MigrateAndWait({.model = model}).ok());
+    CatchUp();
+    const auto armed = std::make_shared<std::atomic<bool>>(true);
+    store_.fault = [this, armed, operation](std::string_view asked) {
+      if (asked == operation && armed->exchange(false)) {
+        EXPECT_TRUE(Switch(MigrationSide::kNew).ok());
+        EXPECT_TRUE(Finish().ok());
+      }
+      return absl::OkStatus();
+    };
+    read();
+    store_.fault = nullptr;
+    EXPECT_FALSE(*armed);
+  };
+  during("other", "FindIds", [&] {
+    const auto document = Get("d1");
+    ASSERT_TRUE(document.has_value());
+    EXPECT_EQ(document->vector, NewVector("text 1"));
+  });
+  during("fake", "GetDocuments", [&] {
+    const auto ids = FindText("c", "text 1");
+    ASSERT_EQ(ids.size(), 10u);
+    EXPECT_EQ(ids[0], "d1");
+  });
+  during("other", "ListIds", [&] { EXPECT_EQ(Contents().size(), 10u); });
+  during("fake", "GetDocuments", [&] {
+    const std::vector<SearchRequest> requests = {{.query = TextQuery{"text 2"}}};
+    const auto found = engine_->SearchBatch("c", requests, kNoLimit, {});
+    ASSERT_TRUE(found.ok()) << found.status();
+    ASSERT_TRUE(found->front().ok()) << found->front().status();
+    EXPECT_EQ(found->front()->hits.size(), 10u);
+  });
+}
+
+// The new model takes half as long passages, so its side has twice as many rows.
+TEST_F(EngineMigrationTest, DocumentsOfManyPassagesAreCountedOnce) {
+  encoder_.models[0].max_tokens = 64;
+  encoder_.models[1].max_tokens = 32;
+  CollectionSpec spec;
+  spec.id = "c";
+  spec.model = "fake";
+  spec.shard_count = 2;
+  spec.chunking = Chunking{.max_tokens = 64, .overlap_tokens = 0};
+  ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
+  const std::string sentence = "This sentence has 32 bytes, ha. ";
+  ASSERT_EQ(sentence.size(), 32u);
+  std::vector<DocumentWrite> writes;
+  for (int i = 0; i < 20; ++i) writes.push_back(Text(absl::StrCat("d", i), sentence + sentence));
+  for (const WriteResult& result : Upsert("c", std::move(writes))) ASSERT_TRUE(result.status.ok());
+  ASSERT_TRUE(MigrateAndWait().ok());
+  const auto rows = [&] { return Get("d1")->vector.size(); };
+  EXPECT_EQ(rows(), static_cast<size_t>(kDimension));
+  for (const bool restarted : {false, true}) {
+    if (restarted) Reopen();
+    EXPECT_EQ(Info().old_side.without_vector, 0);
+    EXPECT_EQ(Info().new_side.without_vector, 0);
+    ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+    EXPECT_EQ(rows(), 2u * kNewDimension);
+    // Back to fewer rows: nothing is lost.
+    const absl::Status back = Switch(MigrationSide::kOld);
+    EXPECT_TRUE(back.ok()) << back;
+  }
+  // A loss is seen, however many rows the other side has.
+  Upsert("c", {Vector("v", std::vector<float>(kDimension, 0.5f))});
+  CatchUp();
+  EXPECT_EQ(Info().new_side.without_vector, 1);
+  EXPECT_EQ(Switch(MigrationSide::kNew).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(EngineMigrationTest, TheChangeLogIsKeptUntilItWasCarried) {
@@ -174,6 +301,23 @@ TEST_F(EngineMigrationTest, TheChangeLogIsKeptUntilItWasCarried) {
   EXPECT_THAT(Contents(), IsEmpty());
 }
 
+TEST_F(EngineMigrationTest, LongDocumentsAreNotReadAgainAndAgain) {
+  Create("c", 1);
+  Fill(1);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  CatchUp();
+  store_.documents_read = 0;
+  std::vector<DocumentWrite> writes;  // of which eight are carried at once
+  for (int i = 0; i < 64; ++i) {
+    writes.push_back(Text(absl::StrCat("long", i), std::string(1 << 17, 'x')));
+  }
+  Upsert("c", std::move(writes));
+  CatchUp();
+  EXPECT_GE(store_.documents_read, 64);
+  EXPECT_LE(store_.documents_read, 128);
+  EXPECT_EQ(Info().new_side.without_vector, 0);
+}
+
 TEST_F(EngineMigrationTest, EstimatesAndMetrics) {
   Create("c");
   Fill(50);
@@ -193,6 +337,45 @@ TEST_F(EngineMigrationTest, EstimatesAndMetrics) {
     told += event->event.kind == Event::Kind::kMigration;
   }
   EXPECT_EQ(told, 2) << "ready, cut over";
+}
+
+class BusyMigrationTest : public EngineMigrationTest {
+ protected:
+  // Outlives the test, as maintenance may.
+  struct Hold {
+    absl::Notification training, go;
+    std::atomic<bool> first{true};
+  };
+  void SetUp() override {
+    options_.maintenance.exact_rows = options_.maintenance.min_index_rows = 100;
+    options_.hooks.at = [hold = hold_](std::string_view) {
+      if (!hold->first.exchange(false)) return;
+      hold->training.Notify();
+      hold->go.WaitForNotification();
+    };
+    EngineMigrationTest::SetUp();
+  }
+  const std::shared_ptr<Hold> hold_ = std::make_shared<Hold>();
+};
+
+TEST_F(BusyMigrationTest, WhatWaitsForASideThatIsRemovedEnds) {
+  Create("busy", 1);
+  std::vector<DocumentWrite> writes;
+  for (int i = 0; i < 500; ++i) writes.push_back(Text(absl::StrCat(i), absl::StrCat("text ", i)));
+  Upsert("busy", std::move(writes));
+  hold_->training.WaitForNotification();  // the thread of long work has no time for others
+  Create("c");
+  Fill(10);
+  ASSERT_TRUE(MigrateAndWait().ok());
+  const auto retrain = engine_->StartOperation("c", Operation::Type::kRetrain, {});
+  ASSERT_TRUE(retrain.ok()) << retrain.status();
+  ASSERT_TRUE(Switch(MigrationSide::kNew).ok());
+  ASSERT_TRUE(Finish().ok());
+  const auto ended = engine_->WaitOperation("c", retrain->id, absl::Seconds(10), {});
+  hold_->go.Notify();
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  EXPECT_TRUE(ended->done);
+  EXPECT_EQ(ended->status.code(), absl::StatusCode::kAborted) << ended->status;
 }
 
 class ExpiringMigrationTest : public EngineMigrationTest {

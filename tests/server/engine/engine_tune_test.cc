@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -215,6 +216,34 @@ TEST_F(EngineTuneTest, SearchesGoByWhatWasStoredAlsoAfterAStart) {
   // A training measures anew.
   ASSERT_TRUE(Wait("c", engine_->StartOperation("c", Type::kRetrain, {})).status.ok());
   EXPECT_EQ(engine_->GetCollectionStats("c")->shards[0].tuned_points, 0);
+}
+
+class ExpiringTuneTest : public EngineTuneTest {
+ protected:
+  void SetUp() override {
+    options_.clock = [this] { return absl::FromUnixMicros(now_.load()); };
+    options_.reap_interval = absl::Hours(1);  // what has expired stays
+    EngineTuneTest::SetUp();
+  }
+  std::atomic<int64_t> now_{1'000'000'000};
+};
+
+// A search asks for as many rows more as have expired; they are gone when the curve is used.
+TEST_F(ExpiringTuneTest, ATuningHoldsThoughSomeHaveExpired) {
+  MakeTrained("c", 1, kRows);
+  std::vector<DocumentWrite> writes;
+  for (int i = 0; i < 5; ++i) {
+    writes.push_back(Vector(absl::StrCat("e", i), Random()));
+    writes.back().document.expire_time_us = now_ + 1'000'000;
+  }
+  for (const WriteResult& result : Upsert("c", std::move(writes))) ASSERT_TRUE(result.status.ok());
+  const int64_t of_one = Scanned("c", 1);
+  now_ += 2'000'000;
+  const Operation::Info info = Tune("c", EasyQueries());
+  ASSERT_TRUE(info.status.ok()) << info.status;
+  EXPECT_EQ(info.parts[0].outcome.kind, OutcomeKind::kPublished) << info.parts[0].outcome.reason;
+  now_ -= 2'000'000;
+  EXPECT_LT(Scanned("c", 1), of_one);
 }
 
 TEST_F(EngineTuneTest, CancelledAtAnyStageItLeavesNothingBehind) {

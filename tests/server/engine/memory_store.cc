@@ -101,6 +101,7 @@ class MemoryLog : public storage::ShardLog {
       std::span<const std::string_view> ids) const override {
     if (absl::Status status = store_->Fail("FindIds"); !status.ok()) return status;
     std::lock_guard lock(data_->mu);
+    if (data_->dropped) return absl::NotFoundError("was dropped");
     std::vector<std::optional<storage::IdEntry>> entries;
     for (const std::string_view id : ids) {
       const auto it = data_->ids.find(std::string(id));
@@ -113,6 +114,8 @@ class MemoryLog : public storage::ShardLog {
       std::span<const uint64_t> sequences, const storage::DocumentParts& parts) const override {
     if (absl::Status status = store_->Fail("GetDocuments"); !status.ok()) return status;
     std::lock_guard lock(data_->mu);
+    if (data_->dropped) return absl::NotFoundError("was dropped");
+    store_->documents_read += static_cast<int64_t>(sequences.size());
     std::vector<std::optional<storage::Document>> documents;
     for (const uint64_t sequence : sequences) {
       auto& document = documents.emplace_back();
@@ -127,6 +130,7 @@ class MemoryLog : public storage::ShardLog {
       std::string_view after, size_t limit) const override {
     if (absl::Status status = store_->Fail("ListIds"); !status.ok()) return status;
     std::lock_guard lock(data_->mu);
+    if (data_->dropped) return absl::NotFoundError("was dropped");
     std::vector<std::pair<std::string, storage::IdEntry>> ids;
     for (auto it = data_->ids.upper_bound(std::string(after));
          it != data_->ids.end() && ids.size() < limit; ++it) {

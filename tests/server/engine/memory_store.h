@@ -86,6 +86,7 @@ class MemoryStore : public storage::Store {
   Fault fault;
   // Runs in Append after everything is stored, before it returns.
   std::function<void()> after_append;
+  std::atomic<int64_t> documents_read{0};  // asked of GetDocuments
 
   absl::Status Fail(std::string_view operation) const { return fault(operation); }
   std::shared_ptr<Shard> shard(uint32_t uid, uint32_t number);

@@ -112,6 +112,18 @@ TEST(WriteGateTest, ClosesBehindThoseInside) {
   other.join();
 }
 
+TEST(WriteGateTest, QuietIsWaitedForWithTheGateOpen) {
+  WriteGate gate;
+  EXPECT_TRUE(gate.WaitQuiet(absl::Now()));
+  auto pass = gate.Enter({});
+  ASSERT_TRUE(pass.ok() && *pass);
+  EXPECT_FALSE(gate.WaitQuiet(absl::Now() + absl::Milliseconds(1)));
+  EXPECT_TRUE(gate.TryEnter());
+  std::thread leaves([&] { *pass = WriteGate::Pass(); });
+  EXPECT_TRUE(gate.WaitQuiet(absl::InfiniteFuture()));
+  leaves.join();
+}
+
 TEST(WriteGateTest, WhoWaitsGoesInOrElsewhere) {
   WriteGate gate;
   ASSERT_TRUE(gate.Close(absl::InfiniteFuture()).ok());

@@ -31,7 +31,7 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   options_.maintenance = {};
   // Codes of so few dimensions find little, which does not matter here.
   options_.maintenance.gate_first_slack = options_.maintenance.gate_target_slack = 1;
-  options_.maintenance.gate_recall_loss = 1;
+  options_.maintenance.gate_recall_loss = options_.maintenance.gate_first_rows = 1;
   options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
   options_.budget = nullptr;
   options_.hooks = {};

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/engine/tuning.h"
 #include "tests/server/engine/retrain_fixture.h"
 
 namespace vecino::engine {
@@ -315,6 +316,33 @@ TEST_F(RetrainTest, LiveRecallUnderTargetBringsOneAndNoLoop) {
   ASSERT_TRUE(idle.ok());
   EXPECT_FALSE(idle->worked);
   EXPECT_GT(idle->look_again, absl::Now() + absl::Seconds(40));
+}
+
+TEST_F(RetrainTest, RecallOfBeforeATuningBringsNone) {
+  Start();
+  shard_->NoteRecall(
+      {.lower = 0.85, .upper = 0.90, .target = 0.95, .samples = 300, .oldest = absl::Now()});
+  EXPECT_TRUE(shard_->Stats().drift[5].due);
+  const std::vector<TuningRung> rungs = TuningLadder(/*fixed=*/false);
+  std::vector<RungFigures> figures(rungs.size());
+  for (RungFigures& rung : figures) {
+    rung.exact = false;
+    rung.searches = 100;
+    for (int i = 0; i < 100; ++i) rung.recalls.Add(1);
+  }
+  Operation::Outcome outcome;
+  const absl::Status status = shard_->StoreTuning(shard_->BeginTuning(),
+                                                  {.k = 10,
+                                                   .k_searched = 10,
+                                                   .share = 1,
+                                                   .filtered = false,
+                                                   .target = 0.95,
+                                                   .rungs = rungs,
+                                                   .figures = figures},
+                                                  &outcome);
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(outcome.kind, Operation::Outcome::Kind::kPublished) << outcome.reason;
+  EXPECT_FALSE(shard_->Stats().drift[5].due);
 }
 
 TEST_F(RetrainTest, DriftedRowsAreSeenAndRetrained) {

@@ -258,9 +258,10 @@ TEST_F(ShardIndexTest, ARangeOfLabelsIsRemovedWhereverItsRowsAre) {
   Drain(2);  // 18 to 32
   Remove(26);
   const auto remove = [&](uint64_t first, uint64_t last) {
-    index_.RemoveRange(first, last);
-    std::erase_if(expected_,
-                  [&](const auto& row) { return row.first >= first && row.first <= last; });
+    const bool removed = index_.RemoveRange(first, last);
+    const auto erased = std::erase_if(
+        expected_, [&](const auto& row) { return row.first >= first && row.first <= last; });
+    EXPECT_EQ(removed, erased > 0) << first;
     Check();
   };
   remove(3, 3);      // nothing

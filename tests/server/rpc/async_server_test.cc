@@ -30,9 +30,7 @@ class AsyncServerTest : public ServerTest {
     ServerTest::Start(std::move(options));
     stub_ = v1::SearchService::NewStub(channel_);
   }
-  void Serve() {
-    server_->Serve(handlers_->Methods(), handlers_->Streams(), rpc::Handlers::Shorts());
-  }
+  void Serve() { server_->Serve(handlers_->Methods(), handlers_->Streams(), handlers_->Shorts()); }
 
   grpc::Status Search(grpc::ClientContext* context = nullptr) {
     grpc::ClientContext own;
@@ -55,7 +53,8 @@ grpc::Status ShortSearch(v1::SearchService::Stub* stub) {
   request.mutable_vector()->add_values(1);
   request.mutable_read_mask()->add_paths("id");
   std::string bytes = request.SerializeAsString();
-  EXPECT_TRUE(SearchHandlers::IsShort(ToBuffer(bytes)));
+  FakeEngine engine;
+  EXPECT_TRUE(SearchHandlers(&engine, 0).IsShort(ToBuffer(bytes)));
   return stub->SearchDocuments(&context, request, &response);
 }
 
@@ -96,9 +95,8 @@ TEST_F(AsyncServerTest, WatchesEndWithTheServer) {
 
 TEST_F(AsyncServerTest, OnlySearchesByVectorForIdsAreShort) {
   v1::SearchDocumentsRequest request;
-  const auto is_short = [&] {
-    return SearchHandlers::IsShort(ToBuffer(request.SerializeAsString()));
-  };
+  const SearchHandlers handlers(&engine_, 0);
+  const auto is_short = [&] { return handlers.IsShort(ToBuffer(request.SerializeAsString())); };
   EXPECT_FALSE(is_short());
   request.mutable_vector()->add_values(1);
   EXPECT_FALSE(is_short());
@@ -119,7 +117,7 @@ TEST_F(AsyncServerTest, OnlySearchesByVectorForIdsAreShort) {
   request = good;
   request.mutable_read_mask()->add_paths("text");
   EXPECT_FALSE(is_short());
-  EXPECT_FALSE(SearchHandlers::IsShort(ToBuffer("\x1a\xff\xff\xff\xff\x0f")));
+  EXPECT_FALSE(handlers.IsShort(ToBuffer("\x1a\xff\xff\xff\xff\x0f")));
 }
 
 TEST_F(AsyncServerTest, UnavailableWhileLoadingThenServes) {
@@ -207,7 +205,7 @@ TEST_F(AsyncServerTest, BatchesOfWritesHaveWorkersOfTheirOwn) {
     return engine::WriteResult{};
   };
   Start({.workers = 1, .queue_capacity = 1});
-  server_->Serve(handlers_->Methods(), handlers_->Streams(), Handlers::Shorts(), Handlers::Bulk());
+  server_->Serve(handlers_->Methods(), handlers_->Streams(), handlers_->Shorts(), Handlers::Bulk());
   const auto documents = v1::DocumentService::NewStub(channel_);
   const auto upsert = [&] {
     grpc::ClientContext context;

@@ -20,6 +20,7 @@ class FakeEngine final : public engine::Engine {
   double min_recall = -1;  // of the last StartOperation
 
   std::vector<engine::CollectionInfo> collections;  // in order of id
+  std::string chunked;                              // one whose documents are split
   engine::CollectionStats stats;
   std::map<std::string, storage::Document> documents;  // of every collection
   std::function<engine::WriteResult(size_t, const engine::DocumentWrite&)> write;
@@ -449,6 +450,7 @@ class FakeEngine final : public engine::Engine {
     if (!failure.ok()) return failure;
     return estimate;
   }
+  bool IsChunked(std::string_view collection) const override { return collection == chunked; }
   // One for each word.
   absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {
     if (!failure.ok()) return failure;

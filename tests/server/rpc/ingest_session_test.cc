@@ -117,8 +117,8 @@ class IngestSessionTest : public ServerTest {
       }
       return std::make_unique<ScriptedStream>(&script_, std::string(token));
     };
-    server_->Serve(handlers_->Methods(), handlers_->Streams(), Handlers::Shorts(), Handlers::Bulk(),
-                   handlers_->Bidis());
+    server_->Serve(handlers_->Methods(), handlers_->Streams(), handlers_->Shorts(),
+                   Handlers::Bulk(), handlers_->Bidis());
     stub_ = v1::DocumentService::NewStub(channel_);
   }
   ~IngestSessionTest() override { Stop(); }

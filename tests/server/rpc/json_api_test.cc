@@ -32,7 +32,7 @@ class JsonApiTest : public ServerTest {
     api_ = std::make_unique<JsonApi>(server_.get(), 1 << 20);
   }
   void Serve() {
-    server_->Serve(handlers_->Methods(), handlers_->Streams(), rpc::Handlers::Shorts(),
+    server_->Serve(handlers_->Methods(), handlers_->Streams(), handlers_->Shorts(),
                    rpc::Handlers::Bulk());
   }
   HttpReply Call(std::string_view path, std::string_view body, std::string_view timeout = "") {

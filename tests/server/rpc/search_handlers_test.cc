@@ -304,9 +304,15 @@ TEST_F(SearchHandlersTest, PageTokensAreOfOneQuery) {
 
 // --- short calls
 
+// One collection is split into passages.
+bool IsShort(std::string_view bytes) {
+  FakeEngine engine;
+  engine.chunked = "passages";
+  const grpc::Slice slice(bytes.data(), bytes.size());
+  return SearchHandlers(&engine, 1 << 20).IsShort(grpc::ByteBuffer(&slice, 1));
+}
 bool IsShort(const v1::SearchDocumentsRequest& request) {
-  const grpc::Slice slice(request.SerializeAsString());
-  return SearchHandlers::IsShort(grpc::ByteBuffer(&slice, 1));
+  return IsShort(request.SerializeAsString());
 }
 
 TEST(IsShortTest, AVectorForIdsAndNothingElse) {
@@ -339,8 +345,11 @@ TEST(IsShortTest, AVectorForIdsAndNothingElse) {
   EXPECT_FALSE(with([](auto& r) { r.mutable_diversify(); }));
   EXPECT_FALSE(with([](auto& r) { r.set_page_token("a"); }));
   // A field of a later contract.
-  const grpc::Slice newer(plain.SerializeAsString() + std::string("\xf8\x3e\x01"));
-  EXPECT_FALSE(SearchHandlers::IsShort(grpc::ByteBuffer(&newer, 1)));
+  EXPECT_FALSE(IsShort(plain.SerializeAsString() + std::string("\xf8\x3e\x01")));
+  // Passages are read from the disk.
+  EXPECT_FALSE(with([](auto& r) { r.set_parent("collections/passages"); }));
+  // It fails soon.
+  EXPECT_TRUE(with([](auto& r) { r.set_parent("passages"); }));
 }
 
 // --- batches

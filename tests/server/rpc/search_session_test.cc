@@ -23,8 +23,8 @@ class SearchSessionTest : public ServerTest {
     engine_.search_result.hits[0].document.id = "a";
     engine_.search_result.hits[1].document.id = "b";
     ServerTest::Start(std::move(options));
-    server_->Serve(handlers_->Methods(), handlers_->Streams(), Handlers::Shorts(), Handlers::Bulk(),
-                   handlers_->Bidis());
+    server_->Serve(handlers_->Methods(), handlers_->Streams(), handlers_->Shorts(),
+                   Handlers::Bulk(), handlers_->Bidis());
     stub_ = v1::SearchService::NewStub(channel_);
   }
   ~SearchSessionTest() override { Stop(); }
