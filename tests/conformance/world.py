@@ -133,10 +133,10 @@ class World:
         return self._many_fields
 
     def slow(self):
-        """The id of a collection whose index takes seconds to build anew: a graph over 12,000 rows."""
+        """The id of a collection whose index takes seconds to build anew: a graph over 6,000 rows."""
         if self._slow is None:
             parameters = {"hnsw_m": 48, "ef_construction": 1000}
             policy = {"kind": "KIND_HNSW", "parameters": parameters}
             self._slow = self.fresh(dimension=96, shard_count=1, index_policy=policy)
-            self.fill(self._slow, 12_000, 96)
+            self.fill(self._slow, 6_000, 96)
         return self._slow
