@@ -54,7 +54,8 @@ TEST_F(EngineMigrationTest, ATuningWhoseTextsWereEmbeddedByTheOtherModelIsNotSta
   request.search.texts = {"a"};
   EXPECT_EQ(engine_->TuneIndex("c", request, {}).status().code(), absl::StatusCode::kAborted);
   EXPECT_TRUE(switched);
-  for (const auto& info : *engine_->ListOperations("c", "", 100)) {
+  const auto listed = engine_->ListOperations("c", "", 100);
+  for (const auto& info : *listed) {
     EXPECT_NE(info.type, Operation::Type::kTune);
   }
   encoder_.before_embed = nullptr;

@@ -329,7 +329,8 @@ TEST_F(IndexFilesTest, FieldsThatDoNotFitStayUnmergedAndAreSaved) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
   EXPECT_NE(refused.message().find("merging fields"), absl::string_view::npos) << refused;
   EXPECT_EQ(shard_->fields().Pin()->parts.size(), 8u);
-  for (const fields::FieldPart& part : shard_->fields().Pin()->parts) EXPECT_NE(part.file, 0u);
+  const auto pinned = shard_->fields().Pin();
+  for (const fields::FieldPart& part : pinned->parts) EXPECT_NE(part.file, 0u);
   // Chunks that have piled up are merged by eights all the same.
   for (int i = 0; i < 16 * 256; ++i) Put(-1 - i);
   EXPECT_EQ(shard_->fields().Pin()->parts.size(), 8u + 16u);
