@@ -87,6 +87,17 @@ std::string Shard::WhyNotTuned(const TuningBasis& basis, const TunedKind& kind,
 absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
                                 Operation::Outcome* outcome) {
   *outcome = {};
+  const auto check_basis = [&]() -> absl::Status {
+    absl::MutexLock lock(&index_mu_);
+    if (generation_ == basis.generation &&
+        (generation_ == nullptr || &generation_->calibration() == basis.calibration)) {
+      return absl::OkStatus();
+    }
+    return absl::AbortedError(
+        absl::StrCat("shard ", options_.number,
+                     " was trained or calibrated while it was measured; tune it again"));
+  };
+  if (absl::Status status = check_basis(); !status.ok()) return status;
   double exact = 0;
   outcome->reason = WhyNotTuned(basis, kind, &exact);
   if (!outcome->reason.empty()) {
@@ -148,14 +159,7 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
     absl::MutexLock of_applied(&applied_mu_);
     if (!closed_.ok()) return closed_;
   }
-  {
-    absl::MutexLock of_index(&index_mu_);
-    if (generation_ != basis.generation || &basis.generation->calibration() != basis.calibration) {
-      return absl::AbortedError(
-          absl::StrCat("shard ", options_.number,
-                       " was trained or calibrated while it was measured; tune it again"));
-    }
-  }
+  if (absl::Status status = check_basis(); !status.ok()) return status;
   // In the place of the file with the old one, under the same name, as a calibration does.
   if (!files_.in_memory()) {
     const std::string path = files_.Generation(basis.generation->id());

@@ -44,7 +44,8 @@ TEST(OperationEstimate, RowsOfChunkedCollectionsArePassages) {
   };
   EXPECT_EQ(estimate(false).rows, 1000);
   EXPECT_EQ(estimate(true).rows, 49'800);
-  EXPECT_GT(estimate(true).index_bytes, 20 * estimate(false).index_bytes);
+  // An index of its own, not the comparison of 1,000 rows.
+  EXPECT_GT(estimate(true).index_bytes, 10 * estimate(false).index_bytes);
   EXPECT_GT(estimate(true).duration, 20 * estimate(false).duration);
 }
 
