@@ -22,7 +22,7 @@ std::string Print(const char* format, Arguments... arguments) {
 std::string WithCommas(int64_t number) {
   std::string digits = std::to_string(number);
   const int first = number < 0 ? 1 : 0;
-  for (int at = static_cast<int>(digits.size()) - 3; at > first; at -= 3) digits.insert(at, ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > first; at -= 3) digits.insert(at, 1, ',');
   return digits;
 }
 
