@@ -86,16 +86,21 @@ make_model() {
 }
 
 # build PRESET TARGETS...: configures once, then builds what changed, showing progress.
-build() {
-  local preset=$1 log
-  shift
+build() { build_within infinity "$@"; }
+
+# build_within SECONDS PRESET TARGETS...: the same, but false when it is not done by then. `infinity`: no limit.
+build_within() {
+  local limit=$1 preset=$2 log status
+  shift 2
   mkdir -p "$vecino_source/build"
   log=$vecino_source/build/$preset.log
   cd "$vecino_source" || exit 1
   if [ ! -e "build/$preset/build.ninja" ] || [ -n "${configure_args[*]}" ]; then
     logged "$log" cmake --preset "$preset" "${configure_args[@]}" || fail "cmake could not configure the $preset build: $(explain_failure "$log")"
   fi
-  logged "$log" cmake --build "build/$preset" -j "$(nproc)" --target "$@" ||
-    fail "the $preset build failed: $(explain_failure "$log")"
+  logged "$log" timeout "$limit" cmake --build "build/$preset" -j "$(nproc)" --target "$@" && return
+  status=$?
+  [ "$status" = 124 ] && return 1
+  fail "the $preset build failed: $(explain_failure "$log")"
 }
 configure_args=()

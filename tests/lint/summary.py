@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Adds up the results of deploy/test: every GoogleTest case, every Python test case, every other test once.
 
-Usage: summary.py RESULTS_DIR, which holds NAME.xml (ctest's JUnit) and *.broken or `stopped` notes.
+Usage: summary.py RESULTS_DIR, which holds NAME.xml (ctest's JUnit) and *.broken, *.skipped or `stopped` notes.
 Prints the failures and the skips with their reasons, then `N passed, N failed` (and `, N skipped`).
 Exit status 0 only when something passed and nothing failed."""
 import pathlib
@@ -36,6 +36,9 @@ def main():
     for note in sorted(results.glob("*.broken")) + sorted(results.glob("stopped")):
         failed += 1
         print(f"FAILED {note.name}: {note.read_text().strip()}")
+    for note in sorted(results.glob("*.skipped")):
+        skipped += 1
+        print(f"skipped {note.stem}: {note.read_text().strip()}")
     for report in sorted(results.glob("*.xml")):
         for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
             output = case.findtext("system-out") or "".join(case.itertext())

@@ -173,6 +173,8 @@ TEST_F(EngineFilterTest, LostAndDamagedFilesAreReadFromTheStore) {
   EXPECT_GT(files, 0);
   Reopen();
   CheckSome(10);
+  engine_->Shutdown();
+  engine_.reset();
   std::filesystem::remove_all(folder_);
   Reopen();
   CheckSome(10);
