@@ -108,8 +108,9 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
   ASSERT_GT(shard->Stats().generation, 0u);
 
   const std::vector<ShardStats> stats = {shard->Stats()};
-  const OperationEstimate estimate = EstimateOperation(Operation::Type::kRetrain, options.index,
-                                                       is.dimension, stats, is.threads, {});
+  const OperationEstimate estimate =
+      EstimateOperation(Operation::Type::kRetrain, options.index, is.dimension, /*chunked=*/false,
+                        stats, is.threads, {});
   stage.clear();
   peaks.clear();
   auto operation =
