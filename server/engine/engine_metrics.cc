@@ -9,6 +9,7 @@
 #include "server/engine/drift.h"
 #include "server/engine/migrations.h"
 #include "server/engine/registry.h"
+#include "server/engine/slot_maps.h"
 #include "server/index/segment_file.h"
 
 namespace vecino::engine {
@@ -151,6 +152,15 @@ void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations,
         const std::shared_ptr<const Migrations> alive = weak.lock();
         return alive == nullptr ? 0.0 : static_cast<double>(alive->Lag());
       });
+}
+
+void RegisterSlotMapGauge(std::shared_ptr<const SlotMaps> maps, Metrics* metrics) {
+  metrics->gauge("vecino_filter_map_bytes",
+                 "Memory of maps from documents to rows of segments, for filters that are new.", {},
+                 [weak = std::weak_ptr(maps)] {
+                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
+                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
+                 });
 }
 
 void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* metrics) {
