@@ -320,7 +320,9 @@ TEST_P(KillTest, EveryStageOfARetrain) {
     }
     std::cout << "  " << StepName(step) << ": killed " << killed << " times over " << count
               << " calls\n";
-    EXPECT_GE(10 * killed, 9 * wanted) << StepName(step);
+    // A run may pause less often than the one that counted: one point, and a tenth, may not be
+    // reached.
+    EXPECT_GE(10 * killed, 9 * wanted - 10) << StepName(step);
   }
 }
 
