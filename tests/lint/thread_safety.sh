@@ -6,8 +6,12 @@ command -v clang++-14 >/dev/null || { echo "clang-14 is not installed: run deplo
 python3 - "$1" "$2" <<'PY'
 import concurrent.futures, hashlib, json, os, re, shlex, subprocess, sys
 source, binary = sys.argv[1:]
-cache = os.path.join(os.environ.get("VECINO_CACHE") or os.path.expanduser("~/.cache/vecino"), "thread_safety")
+# The cache of deploy/lib.sh.
+home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+cache = os.path.join(os.environ.get("VECINO_CACHE") or os.path.join(home, "vecino"), "thread_safety")
 os.makedirs(cache, exist_ok=True)
+# Not -w: it silences -Werror=thread-safety, too, and nothing could fail.
+analysis = ["-fsyntax-only", "-Wno-everything", "-Wthread-safety", "-Werror=thread-safety", "-x", "c++"]
 version = subprocess.run(["clang++-14", "--version"], capture_output=True, check=True).stdout
 contents = {}
 def content(path):
@@ -62,15 +66,14 @@ for entry in json.load(open(os.path.join(binary, "compile_commands.json"))):
     if not touches_lock(entry["file"], files):
         skipped += 1
         continue
-    key = hashlib.sha256(version + "\0".join(flags).encode())
+    key = hashlib.sha256(version + "\0".join(analysis + flags).encode())
     for file in files:
         key.update(content(file))
     stamp = os.path.join(cache, key.hexdigest())
     if os.path.exists(stamp):
         known += 1
         continue
-    jobs.append((name, stamp, ["clang++-14", "-fsyntax-only", "-w", "-Wthread-safety", "-Werror=thread-safety", "-x", "c++", *flags,
-                        entry["file"]], entry["directory"]))
+    jobs.append((name, stamp, ["clang++-14", *analysis, *flags, entry["file"]], entry["directory"]))
 def run(job):
     name, stamp, command, folder = job
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
