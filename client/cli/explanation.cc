@@ -3,16 +3,11 @@
 #include <cstdio>
 #include <string>
 
+#include "client/cli/recall_text.h"
 #include "client/cli/table.h"
 
 namespace vecino::cli {
 namespace {
-
-std::string Share(double share) {
-  char text[16];
-  std::snprintf(text, sizeof(text), "%.3f", share);
-  return text;
-}
 
 std::string Percent(double share) {
   char text[16];

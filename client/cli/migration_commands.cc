@@ -99,30 +99,20 @@ bool ReadQueries(const std::string& path, std::vector<std::string>* queries) {
 }
 
 int Migrate(Context& context, MigrateArguments arguments) {
-  const std::string what = "migrate " + arguments.collection;
   if (!arguments.query_file.empty() &&
       !ReadQueries(arguments.query_file, &arguments.options.queries)) {
     return UsageError("cannot read " + Printable(arguments.query_file));
   }
   const Result<Operation> started = context.client().MigrateEmbeddings(
       arguments.collection, arguments.options, arguments.dry_run);
-  if (!started.ok()) return context.Fail(what, started.status());
-  if (arguments.dry_run) return PrintEstimate(context, *started);
-  Operation operation = *started;
-  if (arguments.wait) {
-    const Result<Operation> done = WaitUntilDone(context, operation);
-    if (!done.ok()) return context.Fail("wait for " + what, done.status());
-    operation = *done;
-  }
-  if (context.json) {
-    std::cout << OneLine(OperationJson(operation)) << '\n';
-  } else if (!operation.done) {
-    std::cout << OperationName(operation) << " runs: vecino collection migrate-status "
-              << Printable(operation.collection) << '\n';
-  } else if (operation.status.ok()) {
-    return ShowStatus(context, arguments.collection);
-  }
-  return operation.status.ok() ? 0 : context.Fail(what, operation.status);
+  return FollowOperation(context, started,
+                         {.what = "migrate " + arguments.collection,
+                          .dry_run = arguments.dry_run,
+                          .wait = arguments.wait,
+                          .status_command = "collection migrate-status"},
+                         [&](const Operation& done) {
+                           return done.status.ok() ? ShowStatus(context, arguments.collection) : 0;
+                         });
 }
 
 int Switch(Context& context, const std::string& id, EmbeddingSide to) {

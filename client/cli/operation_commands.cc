@@ -27,28 +27,22 @@ int Start(Context& context, const StartArguments& arguments) {
                                               arguments.dry_run, arguments.min_recall)
               : context.client().CompactIndex(arguments.collection, arguments.shards,
                                               arguments.dry_run);
-  const std::string what = std::string(OperationTypeName(arguments.type)) + " ";
-  if (!started.ok()) return context.Fail(what + arguments.collection, started.status());
-  if (arguments.dry_run) return PrintEstimate(context, *started);
-  Operation operation = *started;
-  if (arguments.wait) {
-    const Result<Operation> done = WaitUntilDone(context, operation);
-    if (!done.ok()) return context.Fail("wait for " + what + arguments.collection, done.status());
-    operation = *done;
-  }
-  if (context.json) {
-    std::cout << OneLine(OperationJson(operation)) << '\n';
-  } else if (!operation.done) {
-    std::cout << OperationName(operation) << " runs: vecino operation get "
-              << Printable(operation.collection) << ' ' << operation.id << '\n';
-  } else if (operation.status.ok()) {
-    std::cout << (retrain ? "retrained " : "compacted ") << Printable(operation.collection) << ": "
-              << WithCommas(static_cast<int64_t>(operation.shards.size())) << " shards in "
-              << Duration(operation.end_time - operation.create_time) << '\n';
-  }
-  if (!context.json && operation.done) PrintOutcomes(operation);
-  if (operation.status.ok()) return 0;
-  return context.Fail(what + arguments.collection, operation.status);
+  const auto print_done = [&](const Operation& done) {
+    if (done.status.ok()) {
+      std::cout << (retrain ? "retrained " : "compacted ") << Printable(done.collection) << ": "
+                << WithCommas(static_cast<int64_t>(done.shards.size())) << " shards in "
+                << Duration(done.end_time - done.create_time) << '\n';
+    }
+    PrintOutcomes(done);
+    return 0;
+  };
+  return FollowOperation(
+      context, started,
+      {.what = std::string(OperationTypeName(arguments.type)) + " " + arguments.collection,
+       .dry_run = arguments.dry_run,
+       .wait = arguments.wait,
+       .status_command = ""},
+      print_done);
 }
 
 void PrintOperation(const Context& context, const Operation& operation) {

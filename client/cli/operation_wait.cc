@@ -80,6 +80,34 @@ int PrintEstimate(const Context& context, const Operation& operation) {
   return 0;
 }
 
+int FollowOperation(Context& context, const Result<Operation>& started,
+                    const FollowOptions& options,
+                    const std::function<int(const Operation&)>& print_done) {
+  if (!started.ok()) return context.Fail(options.what, started.status());
+  if (options.dry_run) return PrintEstimate(context, *started);
+  Operation operation = *started;
+  if (options.wait) {
+    const Result<Operation> done = WaitUntilDone(context, operation);
+    if (!done.ok()) return context.Fail("wait for " + options.what, done.status());
+    operation = *done;
+  }
+  int code = 0;
+  if (context.json) {
+    std::cout << OneLine(OperationJson(operation)) << '\n';
+  } else if (operation.done) {
+    code = print_done(operation);
+  } else {
+    std::cout << OperationName(operation) << " runs: vecino ";
+    if (options.status_command.empty()) {
+      std::cout << "operation get " << Printable(operation.collection) << ' ' << operation.id;
+    } else {
+      std::cout << options.status_command << ' ' << Printable(operation.collection);
+    }
+    std::cout << '\n';
+  }
+  return operation.status.ok() ? code : context.Fail(options.what, operation.status);
+}
+
 void PrintOutcomes(const Operation& operation) {
   for (const OperationShard& shard : operation.shards) {
     if (shard.outcome.empty()) continue;

@@ -24,9 +24,8 @@ void Print(const RecallEvaluation& evaluation, const Arguments& arguments) {
   std::cout << Printable(arguments.collection) << '\n'
             << "  recall        " << RecallText(all) << '\n';
   if (all.samples > 0 && !all.enough) {
-    char text[64];
-    std::snprintf(text, sizeof(text), "%.3f (%.3f to %.3f)", all.recall, all.lower, all.upper);
-    std::cout << "    of these    " << text << '\n';
+    std::cout << "    of these    " << Share(all.recall) << " (" << Share(all.lower) << " to "
+              << Share(all.upper) << ")\n";
   }
   if (all.recall_target > 0) std::cout << "  target        " << all.recall_target << '\n';
   std::cout << "  a search      " << Duration(evaluation.search_time) << '\n'
@@ -38,11 +37,7 @@ void Print(const RecallEvaluation& evaluation, const Arguments& arguments) {
                {"UPPER", Table::Align::kRight}});
   for (size_t i = 0; i < evaluation.shards.size(); ++i) {
     const RecallEstimate& shard = evaluation.shards[i];
-    const auto cell = [&](double value) {
-      char text[16];
-      std::snprintf(text, sizeof(text), "%.3f", value);
-      return shard.samples > 0 ? std::string(text) : "-";
-    };
+    const auto cell = [&](double value) { return shard.samples > 0 ? Share(value) : "-"; };
     table.AddRow({std::to_string(i), WithCommas(shard.samples), cell(shard.recall),
                   cell(shard.lower), cell(shard.upper)});
   }

@@ -10,12 +10,6 @@ namespace {
 
 using Clock = std::chrono::system_clock;
 
-std::string Share(double share) {
-  char text[16];
-  std::snprintf(text, sizeof(text), "%.3f", share);
-  return text;
-}
-
 // "0.1%"
 std::string Percent(double share) {
   char text[16];
@@ -40,6 +34,12 @@ std::string Passing(const RecallEstimate& estimate) {
 }
 
 }  // namespace
+
+std::string Share(double share) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "%.3f", share);
+  return text;
+}
 
 Json RecallJson(const RecallEstimate& estimate) {
   Json json{{"samples", estimate.samples}, {"enough", estimate.enough}};

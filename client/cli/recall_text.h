@@ -12,6 +12,7 @@ namespace vecino::cli {
 Json RecallJson(const RecallEstimate& estimate);
 Json RecallStatsJson(const RecallStats& stats);
 
+std::string Share(double share);  // "0.953"
 // ".953 (.941 to .962), 1,000 searches, the latest 12 s ago", or that there are not enough of them.
 std::string RecallText(const RecallEstimate& estimate);
 // "-" where there are not enough searches, else ".953".

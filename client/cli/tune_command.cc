@@ -34,25 +34,16 @@ int Run(Context& context, Arguments& arguments) {
       arguments.query_file.empty() ? context.client() : context.client(std::chrono::minutes(10));
   const Result<Operation> started =
       client.TuneIndex(arguments.collection, arguments.options, arguments.dry_run);
-  if (!started.ok()) return context.Fail("tune " + arguments.collection, started.status());
-  if (arguments.dry_run) return PrintEstimate(context, *started);
-  Operation operation = *started;
-  if (arguments.wait) {
-    const Result<Operation> done = WaitUntilDone(context, operation);
-    if (!done.ok()) return context.Fail("wait for tune " + arguments.collection, done.status());
-    operation = *done;
-  }
-  if (context.json) {
-    std::cout << OneLine(OperationJson(operation)) << '\n';
-  } else if (!operation.done) {
-    std::cout << OperationName(operation) << " runs: vecino operation get "
-              << Printable(operation.collection) << ' ' << operation.id << '\n';
-  } else {
-    if (operation.tuning) PrintTuning(std::cout, *operation.tuning, TableWidth());
-    PrintOutcomes(operation);
-  }
-  if (operation.status.ok()) return 0;
-  return context.Fail("tune " + arguments.collection, operation.status);
+  return FollowOperation(context, started,
+                         {.what = "tune " + arguments.collection,
+                          .dry_run = arguments.dry_run,
+                          .wait = arguments.wait,
+                          .status_command = ""},
+                         [](const Operation& done) {
+                           if (done.tuning) PrintTuning(std::cout, *done.tuning, TableWidth());
+                           PrintOutcomes(done);
+                           return 0;
+                         });
 }
 
 }  // namespace

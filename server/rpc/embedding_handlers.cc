@@ -59,12 +59,10 @@ void WriteTimings(const encoder::EmbedTimings& timings, v1::EmbedTimings* out) {
   WriteDuration(timings.compute, out->mutable_compute());
 }
 
-}  // namespace
-
-absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
-                                          v1::EmbedTextResponse* response,
-                                          const engine::CallContext& context) {
-  const absl::Time start = absl::Now();
+// The model's name, empty for the only one there is, of a request whose texts are as many as may
+// be.
+template <typename Request>
+absl::StatusOr<std::string> ReadModel(const Request& request) {
   std::string model;
   if (!request.model().empty()) {
     auto name = ParseModelName("model", request.model());
@@ -74,6 +72,17 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   if (absl::Status status = CheckBatch("texts", request.texts_size(), "texts"); !status.ok()) {
     return status;
   }
+  return model;
+}
+
+}  // namespace
+
+absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
+                                          v1::EmbedTextResponse* response,
+                                          const engine::CallContext& context) {
+  const absl::Time start = absl::Now();
+  auto model = ReadModel(request);
+  if (!model.ok()) return model.status();
   for (int i = 0; i < request.texts_size(); ++i) {
     if (absl::Status status = CheckText(Concat("texts[", i, "]"), request.texts(i)); !status.ok()) {
       return status;
@@ -87,7 +96,7 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   const bool int8 = request.output_type() == v1::OUTPUT_TYPE_INT8;
   for (const encoder::ModelInfo& info : engine_.Models()) {
     if (info.task != encoder::Task::kEmbed) continue;
-    if (!model.empty() && info.name != model) continue;
+    if (!model->empty() && info.name != *model) continue;
     if (request.dimensions() < 0 || request.dimensions() > info.dimension) {
       return engine::InvalidField(
           "dimensions", Concat("is ", request.dimensions(), "; model ", info.name, " makes ",
@@ -106,7 +115,7 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   }
 
   const std::vector<std::string> texts(request.texts().begin(), request.texts().end());
-  auto embedded = engine_.Embed({.model = std::move(model),
+  auto embedded = engine_.Embed({.model = *std::move(model),
                                  .texts = texts,
                                  .input_type = *input_type,
                                  .truncate = *truncate,
@@ -138,20 +147,13 @@ absl::Status EmbeddingHandlers::RerankTexts(const v1::RerankTextsRequest& reques
                                             v1::RerankTextsResponse* response,
                                             const engine::CallContext& context) {
   const absl::Time start = absl::Now();
-  std::string model;
-  if (!request.model().empty()) {
-    auto name = ParseModelName("model", request.model());
-    if (!name.ok()) return name.status();
-    model = *std::move(name);
-  }
-  if (absl::Status status = CheckBatch("texts", request.texts_size(), "texts"); !status.ok()) {
-    return status;
-  }
+  auto model = ReadModel(request);
+  if (!model.ok()) return model.status();
   auto truncate = ReadTruncate(request.truncate());
   if (!truncate.ok()) return truncate.status();
   const std::vector<std::string> texts(request.texts().begin(), request.texts().end());
   const auto reranked = engine_.Rerank(
-      {.model = std::move(model), .query = request.query(), .texts = texts, .truncate = *truncate},
+      {.model = *std::move(model), .query = request.query(), .texts = texts, .truncate = *truncate},
       context);
   if (!reranked.ok()) return reranked.status();
   for (const encoder::RerankResult& result : reranked->results) {
