@@ -38,7 +38,7 @@ struct StoredIndex {
   friend bool operator==(const StoredIndex&, const StoredIndex&) = default;
 };
 
-// A collection's definition. Immutable after creation in this version of the format.
+// A collection's definition. After creation only `index` is ever replaced (Store::PutIndex).
 struct CollectionRecord {
   uint32_t uid = 0;  // given by the store, never reused; prefix of every key of the collection
   std::string id;

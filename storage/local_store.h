@@ -30,6 +30,7 @@ class LocalStore : public Store {
   absl::Status Load();
 
   absl::StatusOr<uint32_t> AddCollection(CollectionRecord record) override;
+  absl::Status PutIndex(uint32_t uid, const StoredIndex& index) override;
   absl::StatusOr<std::vector<CollectionRecord>> ListCollections() const override;
   absl::Status DropCollection(uint32_t uid) override;
   absl::StatusOr<std::unique_ptr<ShardLog>> OpenShard(uint32_t uid, uint32_t shard,

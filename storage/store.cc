@@ -13,6 +13,7 @@
 #include "storage/keys.h"
 #include "storage/local_log.h"
 #include "storage/local_store.h"
+#include "storage/migration_record.h"
 #include "storage/records.h"
 #include "storage/rocksdb_status.h"
 #include "storage/store_internal.h"
@@ -120,6 +121,28 @@ absl::StatusOr<uint32_t> LocalStore::AddCollection(CollectionRecord record) {
   collection.record = std::move(record);
   collections_.emplace(collection.record.id, std::move(collection));
   return uid;
+}
+
+absl::Status LocalStore::PutIndex(uint32_t uid, const StoredIndex& index) {
+  absl::MutexLock lock(&mutex_);
+  const absl::StatusOr<Collection*> found = Find(uid);
+  if (!found.ok()) return found.status();
+  CollectionRecord record = (*found)->record;
+  record.index = index;
+  MigrationRecord migration = (*found)->migration;
+  rocksdb::WriteBatch batch;
+  auto* const meta = database_->family(Family::kMeta);
+  batch.Put(meta, MetaKey(MetaKind::kCollection, uid), EncodeCollectionRecord(record));
+  if (migration.other.has_value()) {
+    migration.other->index = index;
+    batch.Put(meta, MetaKey(MetaKind::kMigration, uid), EncodeMigration(migration));
+  }
+  absl::Status status =
+      database_->Write(&batch, absl::StrCat("changing collection \"", record.id, "\""));
+  if (!status.ok()) return status;
+  (*found)->record = std::move(record);
+  (*found)->migration = std::move(migration);
+  return status;
 }
 
 absl::StatusOr<std::vector<CollectionRecord>> LocalStore::ListCollections() const {

@@ -56,6 +56,11 @@ class Store {
   // id, no dimension, or a shard count outside 1 to 65,535.
   virtual absl::StatusOr<uint32_t> AddCollection(CollectionRecord record) = 0;
 
+  // Replaces how the collection is indexed, and its hidden side with it. Atomic and durable on
+  // return: after a crash both have what they had, or both this. NOT_FOUND when there is no such
+  // uid, or it is a hidden side's.
+  virtual absl::Status PutIndex(uint32_t uid, const StoredIndex& index) = 0;
+
   // All collections in order of id.
   virtual absl::StatusOr<std::vector<CollectionRecord>> ListCollections() const = 0;
 

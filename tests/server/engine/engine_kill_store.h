@@ -24,6 +24,9 @@ class WatchedStore : public storage::Store {
     step.After();
     return uid;
   }
+  absl::Status PutIndex(uint32_t uid, const storage::StoredIndex& index) override {
+    return store_->PutIndex(uid, index);
+  }
   absl::StatusOr<std::vector<storage::CollectionRecord>> ListCollections() const override {
     return store_->ListCollections();
   }

@@ -345,6 +345,19 @@ void MemoryStore::Clear(uint32_t uid) {
   }
 }
 
+absl::Status MemoryStore::PutIndex(uint32_t uid, const storage::StoredIndex& index) {
+  if (absl::Status status = Fail("PutIndex"); !status.ok()) return status;
+  std::lock_guard lock(mu_);
+  const auto at = collections_.find(uid);
+  if (at == collections_.end()) return absl::NotFoundError("no such uid");
+  at->second.index = index;
+  if (const auto migration = migrations_.find(uid);
+      migration != migrations_.end() && migration->second.other.has_value()) {
+    migration->second.other->index = index;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<uint32_t> MemoryStore::AddMigration(storage::MigrationRecord record,
                                                    std::string_view manifest) {
   if (absl::Status status = Fail("AddMigration"); !status.ok()) return status;

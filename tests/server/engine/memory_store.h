@@ -34,6 +34,7 @@ class MemoryStore : public storage::Store {
   };
 
   absl::StatusOr<uint32_t> AddCollection(storage::CollectionRecord record) override;
+  absl::Status PutIndex(uint32_t uid, const storage::StoredIndex& index) override;
   absl::StatusOr<std::vector<storage::CollectionRecord>> ListCollections() const override;
   absl::Status DropCollection(uint32_t uid) override;
   absl::StatusOr<std::unique_ptr<storage::ShardLog>> OpenShard(uint32_t uid, uint32_t shard,
