@@ -190,6 +190,13 @@ absl::Status Exporter::MakeKind(SegmentKind kind) {
     if (!calibration.ok()) return calibration.status();
     breadth = calibration->BreadthFor(kRecall, static_cast<int>(std::min<int64_t>(n(), 256)));
   }
+  // What the collection says goes before what was measured.
+  if (kind == SegmentKind::kHnsw) {
+    if (options_.spec.ef_search > 0) breadth = options_.spec.ef_search;
+  } else if (kind != SegmentKind::kLsh && options_.spec.nprobe > 0) {
+    const auto nlist = static_cast<const faiss::IndexIVF&>(*parts.index).nlist;
+    breadth = static_cast<int>(std::min(static_cast<size_t>(options_.spec.nprobe), nlist));
+  }
   index_ = std::move(parts.index);
   const bool codes = kind == SegmentKind::kIvfSq8 || kind == SegmentKind::kIvfPq;
   if (kind == SegmentKind::kHnsw) {

@@ -38,10 +38,10 @@ struct Meta {
   uint32_t metric;
   uint32_t nlist;
   uint32_t code_size;
-  uint32_t asked_breadth;
-  uint32_t points;   // of the calibration
-  uint32_t k;        // it was measured for
-  uint32_t queries;  // it was measured with
+  uint32_t asked_breadth;  // of the spec; earlier programs searched with it
+  uint32_t points;         // of the calibration
+  uint32_t k;              // it was measured for
+  uint32_t queries;        // it was measured with
   uint32_t index_crc;
   uint32_t reserved;
   uint32_t crc;  // of what is before it
@@ -245,7 +245,6 @@ absl::StatusOr<std::shared_ptr<const FaissSegment>> FaissSegment::FromFile(
   s.metric_ = meta.metric == 1 ? Metric::kL2 : Metric::kInnerProduct;
   s.d_ = meta.d;
   s.rows_ = static_cast<int64_t>(meta.rows);
-  s.asked_breadth_ = static_cast<int>(meta.asked_breadth);
   s.code_size_ = meta.code_size;
   const auto vectors = file->Array<float>("vectors", meta.rows * meta.d);
   if (!vectors.ok()) return vectors.status();
@@ -330,11 +329,11 @@ int64_t FaissSegment::FindSlot(uint64_t label) const {
 }
 
 int FaissSegment::BreadthFor(double recall, int k, double share) const {
-  double breadth = asked_breadth_;
-  if (breadth <= 0 && !calibration_.table.empty()) {
+  double breadth = 0;
+  if (!calibration_.table.empty()) {
     breadth = calibration_.table.For(RecallTable::How::kCodes, recall, k, share).breadth;
     if (breadth == 0) breadth = static_cast<double>(rows_);
-  } else if (breadth <= 0) {
+  } else {
     // Where nothing was measured there are few rows: look at many of them.
     const int nlist = IsIvf(kind_) ? FaissListCount(View()) : 0;
     const int fallback = IsIvf(kind_)                  ? std::max(8, nlist / 12)
@@ -369,7 +368,6 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
   breadth.rerank = params.rerank > 0 ? params.rerank : DefaultRerank(kind_, breadth.k);
   const bool hnsw = kind_ == SegmentKind::kHnsw;
   int given = IsIvf(kind_) ? params.nprobe : hnsw ? params.ef : params.rerank;
-  if (given <= 0) given = asked_breadth_;
   double recall = 0;  // expected
   if (!params.exact) {
     const double share = allowed == nullptr ? 1 : ShareOf(allowed);

@@ -86,7 +86,6 @@ class FaissSegment final : public Segment {
   Metric metric_ = Metric::kInnerProduct;
   size_t d_ = 0;
   int64_t rows_ = 0;
-  int asked_breadth_ = 0;  // nprobe or ef_search of the spec; 0: as calibrated
   std::unique_ptr<const faiss::Index> index_;
   int64_t index_bytes_ = 0;
   Calibration calibration_;
