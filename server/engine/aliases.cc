@@ -28,7 +28,7 @@ absl::Status NoSuchAlias(std::string_view id) {
 
 AliasInfo Aliases::InfoOf(const std::string& id, const Entry& entry) {
   return {.id = id,
-          .target = entry.target->info().spec.id,
+          .target = entry.target->id(),
           .create_time = entry.create_time,
           .update_time = entry.update_time};
 }
@@ -175,7 +175,7 @@ absl::Status Aliases::CheckUnused(const Collection& collection) const {
   }
   if (ids.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      absl::StrCat("collection `", collection.info().spec.id, "` has ", ids.size(),
+      absl::StrCat("collection `", collection.id(), "` has ", ids.size(),
                    ids.size() == 1 ? " alias, " : " aliases, ", absl::StrJoin(ids, ", "),
                    "; point them to another collection or delete them first"));
 }

@@ -31,7 +31,7 @@ CollectionInfo InfoOf(const storage::CollectionRecord& record) {
   }
   info.model_hash = record.model_hash;
   info.create_time = absl::FromUnixMicros(record.create_time_us);
-  // A definition never changes, and a uid is never given twice.
+  // A uid is never given twice. What may change comes behind it (Collection::info).
   info.etag = absl::StrFormat("%x-%x", record.uid, record.create_time_us);
   return info;
 }
@@ -57,10 +57,18 @@ Collection::Collection(const storage::CollectionRecord& record, const Collection
                        const Collection* other)
     : uid_(record.uid),
       info_(InfoOf(record)),
+      index_(info_.spec.index),
       context_(context),
       shards_(record.shard_count),
       ingest_tokens_(other != nullptr ? other->ingest_tokens_ : std::make_shared<IngestTokens>()),
       recall_(std::make_shared<RecallBook>(context.recall_window)) {}
+
+CollectionInfo Collection::info() const {
+  CollectionInfo info = info_;
+  info.spec.index = index_spec();
+  info.etag = absl::StrFormat("%s.%x", info_.etag, LiveIndexSpec::Pack(info.spec.index));
+  return info;
+}
 
 absl::Status Collection::LoadShard(int number) {
   auto log = context_.store->OpenShard(uid_, static_cast<uint32_t>(number),
@@ -77,7 +85,7 @@ absl::Status Collection::LoadShard(int number) {
   options.tail_capacity = context_.tail_capacity;
   options.unit = info_.spec.metric == Metric::kCosine;
   if (info_.spec.chunking.has_value()) options.labels = LabelScheme::Chunked();
-  options.index = info_.spec.index;
+  options.index = index_spec();
   options.budget = context_.budget;
   options.heads = context_.heads;
   options.uid = uid_;

@@ -19,6 +19,7 @@
 #include "server/engine/head_cache.h"
 #include "server/engine/ingest.h"
 #include "server/engine/ingest_tokens.h"
+#include "server/engine/live_index_spec.h"
 #include "server/engine/maintenance.h"
 #include "server/engine/memory_budget.h"
 #include "server/engine/operation.h"
@@ -86,7 +87,14 @@ class Collection {
 
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
-  const CollectionInfo& info() const { return info_; }
+  const std::string& id() const { return info_.spec.id; }
+  // As it is defined now: all of it, its etag too, of one moment.
+  CollectionInfo info() const;
+  // How it is indexed now. Takes no lock.
+  IndexSpec index_spec() const { return index_.Get(); }
+  // collection_update.cc: searches and maintenance go by what may change of `spec`, which has been
+  // checked and stored, from now on; see Shard::SetIndex. One call at a time.
+  void SetIndex(const IndexSpec& spec);
   int64_t NowUs() const { return absl::ToUnixMicros(context_.clock()); }
   const storage::ShardLog& log(int shard) const { return shards_[shard]->log(); }
   // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
@@ -342,7 +350,9 @@ class Collection {
       Fetched* fetched) const;
 
   const uint32_t uid_;
+  // As it was loaded: of how it is indexed only what cannot change, and of the etag the identity.
   const CollectionInfo info_;
+  LiveIndexSpec index_;
   const CollectionContext context_;
   std::vector<std::shared_ptr<Shard>> shards_;
   const std::shared_ptr<IngestTokens> ingest_tokens_;  // of both sides

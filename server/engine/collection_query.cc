@@ -125,7 +125,7 @@ absl::StatusOr<Collection::Query> Collection::MakeQuery(
 }
 
 void Collection::SetEffort(const SearchRequest& request, Query* query) const {
-  const IndexSpec& index = info_.spec.index;
+  const IndexSpec index = index_spec();
   query->params.recall_target =
       request.recall_target != 0 ? request.recall_target : index.recall_target;
   query->params.exact = request.exact || index.kind == IndexKind::kFlat;

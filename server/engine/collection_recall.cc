@@ -198,7 +198,7 @@ bool Collection::ProbeRecall(absl::FunctionRef<absl::Status()> checkpoint) const
   std::vector<StoredRow> rows = PickRows(pinned, 1);
   if (rows.empty()) return false;
   Query query;
-  query.params.recall_target = info_.spec.index.recall_target;
+  query.params.recall_target = index_spec().recall_target;
   AnsweredSearch search{.vector = std::move(rows.front().vector),
                         .k = kProbeK,
                         .hits = {},

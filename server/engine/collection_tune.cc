@@ -71,7 +71,7 @@ absl::StatusOr<Tuning> Collection::PrepareTuning(const TuneRequest& request,
   Query query;
   if (absl::Status status = ReadRecallRequest(search, &query); !status.ok()) return status;
   tuning.filter = query.filter;
-  if (search.recall_target == 0) search.recall_target = info_.spec.index.recall_target;
+  if (search.recall_target == 0) search.recall_target = index_spec().recall_target;
   if (search.samples == 0) search.samples = TuneRequest::kDefaultSamples;
   auto shards = CheckShards("shards", request.shards, shard_count());
   if (!shards.ok()) return shards.status();
@@ -243,7 +243,7 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   for (const int shard : shards)
     bases.push_back(shards_[static_cast<size_t>(shard)]->BeginTuning());
   TuneRun run;
-  const IndexSpec& spec = info_.spec.index;
+  const IndexSpec spec = index_spec();
   const RecallRequest& asked = tuning.request.search;
   run.query.filter = tuning.filter;
   run.query.params.exact = spec.kind == IndexKind::kFlat;

@@ -80,6 +80,7 @@ class DocumentStreams::Stream final : public DocumentStream {
          std::shared_ptr<const fields::Filter> filter, std::unique_ptr<Lease> lease,
          absl::Duration max_age)
       : collection_(std::move(collection)),
+        info_(collection_->info()),
         now_us_(collection_->NowUs()),
         filter_(std::move(filter)),
         lease_(std::move(lease)),
@@ -89,7 +90,7 @@ class DocumentStreams::Stream final : public DocumentStream {
         shard_(request.shard),
         after_id_(request.after_id) {}
 
-  const CollectionInfo& info() const override { return collection_->info(); }
+  const CollectionInfo& info() const override { return info_; }
 
   absl::StatusOr<DocumentChunk> Next(size_t max_bytes, const CallContext& context) override {
     const std::shared_ptr<const storage::Snapshot> snapshot = lease_->snapshot();
@@ -192,6 +193,7 @@ class DocumentStreams::Stream final : public DocumentStream {
   }
 
   const std::shared_ptr<const Collection> collection_;
+  const CollectionInfo info_;
   const int64_t now_us_;  // when it was opened: what had expired by then is left out
   const std::shared_ptr<const fields::Filter> filter_;  // null: all pass
   const std::unique_ptr<Lease> lease_;

@@ -12,6 +12,7 @@
 #include "server/engine/aliases.h"
 #include "server/engine/collection.h"
 #include "server/engine/collection_calls.h"
+#include "server/engine/collection_update.h"
 #include "server/engine/document_jobs.h"
 #include "server/engine/document_streams.h"
 #include "server/engine/embed_texts.h"
@@ -75,6 +76,12 @@ class EngineImpl final : public Engine {
                                                   bool validate_only) override;
   absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const override;
   std::vector<CollectionInfo> ListCollections() const override;
+  absl::StatusOr<CollectionInfo> UpdateCollection(const CollectionUpdate& update) override {
+    absl::MutexLock lock(&definitions_mu_);
+    const auto found = Find(update.id);
+    if (!found.ok()) return found.status();
+    return engine::UpdateCollection(update, store_, migrations_.get(), &events_, found->get());
+  }
   absl::Status DeleteCollection(std::string_view id, std::string_view etag) override;
   absl::StatusOr<CollectionStats> GetCollectionStats(std::string_view id) const override {
     const auto found = Find(id);
@@ -180,7 +187,7 @@ class EngineImpl final : public Engine {
       std::string_view collection) override {
     if (collection.empty()) return events_.Watch("");
     const auto found = Find(collection);
-    return found.ok() ? events_.Watch((*found)->info().spec.id) : found.status();
+    return found.ok() ? events_.Watch((*found)->id()) : found.status();
   }
 
   absl::StatusOr<std::vector<WriteResult>> Upsert(std::string_view collection,
@@ -216,8 +223,8 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     if (!found.ok()) return found.status();
     // By its own id: where an alias points by then does not matter.
-    return OpenMovingIngest([this, id = (*found)->info().spec.id] { return Find(id); },
-                            resume_token, truncate);
+    return OpenMovingIngest([this, id = (*found)->id()] { return Find(id); }, resume_token,
+                            truncate);
   }
   absl::StatusOr<std::vector<std::optional<storage::Document>>> Get(
       std::string_view collection, std::span<const std::string> ids,
@@ -475,11 +482,8 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
   }
   const auto collection = registry_->FindExact(id);
   if (!collection.ok()) return collection.status();
-  const CollectionInfo& info = (*collection)->info();
-  if (!etag.empty() && etag != info.etag) {
-    return absl::AbortedError(absl::StrCat("collection `", info.spec.id, "` has etag `", info.etag,
-                                           "`, not the one given; read it again"));
-  }
+  const CollectionInfo info = (*collection)->info();
+  if (absl::Status status = CheckEtag(info, etag); !status.ok()) return status;
   if (absl::Status status = aliases_.CheckUnused(**collection); !status.ok()) return status;
   const absl::Status deleted =
       absl::NotFoundError(absl::StrCat("collection `", info.spec.id, "` was deleted"));

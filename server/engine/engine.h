@@ -132,6 +132,13 @@ class Engine {
   virtual absl::StatusOr<CollectionInfo> GetCollection(std::string_view id) const = 0;
   // In order of id.
   virtual std::vector<CollectionInfo> ListCollections() const = 0;
+  // Changes how its searches and its maintenance go about it, for the hidden side of a migration
+  // too: in the store before it returns, and for every search that begins after. Nothing is built
+  // anew. Calls wait for each other. ABORTED when update.etag is not the current one;
+  // INVALID_ARGUMENT (see FieldOf), also for a parameter that the kind of index does not have.
+  // Nothing has changed then. The reply to validate_only has no etag. Blocks on the disk, and while
+  // another collection is made, deleted or switched.
+  virtual absl::StatusOr<CollectionInfo> UpdateCollection(const CollectionUpdate& update) = 0;
   // `etag` empty: any; otherwise ABORTED when it is not the current one. FAILED_PRECONDITION naming
   // them while aliases point to it.
   virtual absl::Status DeleteCollection(std::string_view id, std::string_view etag) = 0;

@@ -163,6 +163,15 @@ void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations,
       });
 }
 
+void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& slot_maps, Metrics* metrics) {
+  metrics->gauge("vecino_filter_map_bytes",
+                 "Memory of maps from documents to rows of segments, for filters that are new.", {},
+                 [weak = std::weak_ptr<const SlotMaps>(slot_maps)] {
+                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
+                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
+                 });
+}
+
 void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* metrics) {
   // least: samples that the figure takes.
   const auto gauges = [&](const char* name, const char* help, int64_t least,
@@ -177,7 +186,7 @@ void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* met
         const auto add = [&](const char* source, const RecallEstimate& estimate) {
           if (estimate.samples < least) return;
           series.push_back(
-              {{{"collection", collection->info().spec.id}, {"source", source}}, value(estimate)});
+              {{{"collection", collection->id()}, {"source", source}}, value(estimate)});
         };
         add("live", recall.live);
         add("stored_documents", recall.stored_documents);

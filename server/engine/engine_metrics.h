@@ -51,6 +51,7 @@ struct EngineMetrics {
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
 void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& maps, Metrics* metrics);
 void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics);
+void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& slot_maps, Metrics* metrics);
 
 // What is known of the recall of each collection, by where the queries came from, for the first
 // kMostRecallSeries of them; without samples there is no series. Gone when the registry is.

@@ -40,7 +40,7 @@ absl::StatusOr<std::vector<int>> ReadShards(const Collection& collection, Operat
   auto numbers =
       CheckShards("shards", absl::MakeSpan(shards.data(), shards.size()), collection.shard_count());
   if (!numbers.ok()) return numbers.status();
-  const CollectionSpec& spec = collection.info().spec;
+  const CollectionSpec spec = collection.info().spec;
   if (type == Operation::Type::kRetrain && spec.index.kind == IndexKind::kFlat) {
     return absl::FailedPreconditionError(
         absl::StrCat("collection `", spec.id,
@@ -109,7 +109,7 @@ absl::Status EngineOperations::Load(const std::set<std::string>& goes_on) {
   if (!records.ok()) return records.status();
   absl::flat_hash_map<uint32_t, std::string> ids;
   for (const auto& collection : registry_.All()) {
-    ids[collection->uid()] = collection->info().spec.id;
+    ids[collection->uid()] = collection->id();
   }
   std::vector<Operation::Info> infos;
   for (const storage::OperationRecord& record : *records) {
@@ -134,7 +134,7 @@ absl::Status EngineOperations::Load(const std::set<std::string>& goes_on) {
 
 std::string EngineOperations::FindChanging(const Collection& collection) const {
   for (const auto& operation :
-       kept_.List(collection.info().spec.id, "", std::numeric_limits<size_t>::max())) {
+       kept_.List(collection.id(), "", std::numeric_limits<size_t>::max())) {
     const bool changes = operation->type() == Operation::Type::kPurge ||
                          operation->type() == Operation::Type::kPatch;
     if (changes && operation->working()) return operation->id();
@@ -160,7 +160,7 @@ absl::StatusOr<OperationRegistry::Created> EngineOperations::Make(const Collecti
   if (absl::Status status = CheckRecallGate(min_recall); !status.ok()) return status;
   const auto numbers = ReadShards(collection, type, shards);
   if (!numbers.ok()) return numbers.status();
-  auto created = kept_.Create(collection.info().spec.id, type, *numbers, min_recall);
+  auto created = kept_.Create(collection.id(), type, *numbers, min_recall);
   if (created.ok() && created->made) {
     const Operation::Info info = created->operation->Snapshot();
     Tell(Event::Kind::kOperationStarted, info,
@@ -196,14 +196,14 @@ absl::StatusOr<OperationEstimate> EngineOperations::Estimate(
   const CollectionStats stats = collection.Stats();
   std::vector<ShardStats> chosen;
   for (const int shard : *numbers) chosen.push_back(stats.shards[shard]);
-  const CollectionSpec& spec = collection.info().spec;
+  const CollectionSpec spec = collection.info().spec;
   return EstimateOperation(type, spec.index, spec.dimension, spec.chunking.has_value(), chosen,
                            threads, policy);
 }
 
 absl::StatusOr<Operation::Info> EngineOperations::Get(const Collection& collection,
                                                       std::string_view id) const {
-  const auto operation = kept_.Find(collection.info().spec.id, id);
+  const auto operation = kept_.Find(collection.id(), id);
   if (!operation.ok()) return operation.status();
   return (*operation)->Snapshot();
 }
@@ -215,27 +215,27 @@ absl::StatusOr<std::vector<Operation::Info>> EngineOperations::List(const Collec
     return InvalidField("page_size", absl::StrCat("is ", limit, ", must be 1 or more"));
   }
   std::vector<Operation::Info> infos;
-  for (const auto& operation : kept_.List(collection.info().spec.id, after, limit)) {
+  for (const auto& operation : kept_.List(collection.id(), after, limit)) {
     infos.push_back(operation->Snapshot());
   }
   return infos;
 }
 
 absl::Status EngineOperations::Cancel(const Collection& collection, std::string_view id) {
-  const auto operation = kept_.Find(collection.info().spec.id, id);
+  const auto operation = kept_.Find(collection.id(), id);
   if (!operation.ok()) return operation.status();
   (*operation)->Cancel();
   return absl::OkStatus();
 }
 
 absl::Status EngineOperations::Delete(const Collection& collection, std::string_view id) {
-  return kept_.Delete(collection.info().spec.id, id);
+  return kept_.Delete(collection.id(), id);
 }
 
 absl::StatusOr<Operation::Info> EngineOperations::Wait(const Collection& collection,
                                                        std::string_view id, absl::Duration timeout,
                                                        const CallContext& context) const {
-  const auto operation = kept_.Find(collection.info().spec.id, id);
+  const auto operation = kept_.Find(collection.id(), id);
   if (!operation.ok()) return operation.status();
   TokenWaits::Place place(&waits_);
   if ((*operation)->done() || !place.Take().ok()) return (*operation)->Snapshot();

@@ -30,6 +30,7 @@ struct Event {
     kGraph,
     kFailure,
     kCollectionCreated,
+    kCollectionUpdated,
     kCollectionDeleted,
     kAliasChanged,
     kOperationStarted,

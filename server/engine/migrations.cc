@@ -75,7 +75,7 @@ absl::Status CannotChange(absl::string_view what, const CollectionInfo& info,
 absl::StatusOr<storage::CollectionRecord> Migrations::MakeSide(
     const Collection& collection, const MigrationRequest& request) const {
   if (absl::Status status = CheckRequest(request); !status.ok()) return status;
-  const CollectionInfo& info = collection.info();
+  const CollectionInfo info = collection.info();
   const auto model = ChooseModel(*parts_.encoder, request.model, request.dimension, "");
   if (!model.ok()) return model.status();
   if (model->info.hash == info.model_hash && model->dimension == info.spec.dimension) {
@@ -136,8 +136,8 @@ absl::StatusOr<std::vector<std::shared_ptr<Collection>>> Migrations::Open(
     if (!record.other.has_value()) continue;
     absl::StatusOr<MigrationState> state = DecodeMigrationState(record.bytes);
     if (!state.ok()) {
-      spdlog::warn("collection {}: {}; the side that is not in use is removed",
-                   active->info().spec.id, state.status().ToString());
+      spdlog::warn("collection {}: {}; the side that is not in use is removed", active->id(),
+                   state.status().ToString());
       if (absl::Status status = parts_.store->EndMigration(record.uid); !status.ok()) return status;
       continue;
     }
@@ -180,7 +180,7 @@ void Migrations::Run() {
 }
 
 absl::StatusOr<Migrations::Migration> Migrations::Find(const Collection& collection) const {
-  const std::string& id = collection.info().spec.id;
+  const std::string& id = collection.id();
   absl::MutexLock lock(&mu_);
   const auto at = migrations_.find(id);
   if (at != migrations_.end() && at->second.active->SharesStreams(collection)) return at->second;
@@ -358,7 +358,7 @@ absl::Status Migrations::Finish(const Collection& collection, std::optional<Migr
   const auto migration = Find(collection);
   if (!migration.ok()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("collection `", collection.info().spec.id, "` is in no migration"));
+        absl::StrCat("collection `", collection.id(), "` is in no migration"));
   }
   if (!migration->state->built) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -377,6 +377,10 @@ absl::Status Migrations::Finish(const Collection& collection, std::optional<Migr
     operation->End(absl::AbortedError("the migration was finished before its cut-over"));
   }
   return status;
+}
+
+void Migrations::SetIndex(const Collection& collection, const IndexSpec& spec) {
+  if (const auto migration = Find(collection); migration.ok()) migration->hidden->SetIndex(spec);
 }
 
 void Migrations::Close(const Collection& collection, const absl::Status& why) {

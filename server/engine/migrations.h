@@ -76,6 +76,8 @@ class Migrations {
   absl::StatusOr<Operation::Info> Start(const std::shared_ptr<Collection>& collection,
                                         const MigrationRequest& request);
   absl::Status Finish(const Collection& collection, std::optional<MigrationSide> keep);
+  // After the collection was changed in the store, for the side that callers do not see.
+  void SetIndex(const Collection& collection, const IndexSpec& spec);
   // Before and after a collection is dropped from the store.
   void Close(const Collection& collection, const absl::Status& why);
   void Reopen(const Collection& collection);

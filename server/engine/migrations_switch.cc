@@ -23,7 +23,7 @@ absl::Status Migrations::Switch(const Collection& collection, MigrationSide to,
   const auto before = Find(collection);
   if (!before.ok()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("collection `", collection.info().spec.id, "` is in no migration"));
+        absl::StrCat("collection `", collection.id(), "` is in no migration"));
   }
   if (before->state->built && before->follower != nullptr && before->side() != to) {
     CallContext patience = context;

@@ -79,7 +79,7 @@ class MovingIngest final : public IngestStream {
       if (!found.ok()) return found.status();
       if (!(*found)->SharesStreams(*side.collection)) {
         return absl::NotFoundError(
-            absl::StrCat("collection `", (*found)->info().spec.id, "` was deleted and made anew"));
+            absl::StrCat("collection `", (*found)->id(), "` was deleted and made anew"));
       }
       // Nobody is inside the old side any more, so nobody uses its stream.
       absl::MutexLock lock(&mu_);

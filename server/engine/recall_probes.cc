@@ -18,14 +18,13 @@ RecallSampler::Probe ProbeAll(std::shared_ptr<const Registry> registry,
     if (index::SearchedLately() || maintenance->Backlog() > 0) return false;
     std::vector<std::shared_ptr<Collection>> all = registry->All();
     // Those behind the last one first.
-    const auto next = std::find_if(all.begin(), all.end(), [&](const auto& collection) {
-      return collection->info().spec.id > last;
-    });
+    const auto next = std::find_if(all.begin(), all.end(),
+                                   [&](const auto& collection) { return collection->id() > last; });
     std::rotate(all.begin(), next, all.end());
     for (const std::shared_ptr<Collection>& collection : all) {
       if (!checkpoint().ok()) return false;
       if (!collection->ProbeRecall(checkpoint)) continue;
-      last = collection->info().spec.id;
+      last = collection->id();
       return true;
     }
     return false;

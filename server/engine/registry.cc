@@ -41,7 +41,7 @@ std::optional<std::string> Registry::AliasTarget(std::string_view id) const {
   absl::ReaderMutexLock lock(&mu_);
   const auto it = aliases_.find(id);
   if (it == aliases_.end()) return std::nullopt;
-  return it->second->info().spec.id;
+  return it->second->id();
 }
 
 void Registry::SetAlias(std::string_view alias, std::shared_ptr<Collection> target) {
@@ -63,7 +63,7 @@ std::vector<std::shared_ptr<Collection>> Registry::All() const {
 
 void Registry::Insert(std::shared_ptr<Collection> collection) {
   absl::MutexLock lock(&mu_);
-  std::string id = collection->info().spec.id;
+  std::string id = collection->id();
   collections_.emplace(std::move(id), std::move(collection));
 }
 
@@ -79,7 +79,7 @@ void Registry::Erase(std::string_view id) {
 void Registry::Replace(std::shared_ptr<Collection> collection) {
   std::shared_ptr<Collection> before;  // freed after the lock
   absl::MutexLock lock(&mu_);
-  const auto it = collections_.find(collection->info().spec.id);
+  const auto it = collections_.find(collection->id());
   if (it == collections_.end()) return;
   before = std::exchange(it->second, collection);
   for (auto& [alias, target] : aliases_) {

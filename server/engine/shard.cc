@@ -26,6 +26,7 @@ index::ShardIndexOptions IndexOptions(const ShardOptions& options) {
 Shard::Shard(const ShardOptions& options, std::unique_ptr<storage::ShardLog> log,
              EngineMetrics* metrics)
     : options_(options),
+      spec_(options.index),
       log_(std::move(log)),
       metrics_(metrics),
       hold_(options.hold_changes ? 0 : kNoHold),
@@ -137,7 +138,7 @@ ShardStats Shard::Stats() const {
     result.nlist = generation_->nlist();
     result.trained_at = absl::FromUnixMicros(generation_->trained_at_us());
     result.imbalance = imbalance_;
-    result.nprobe = generation_->NprobeFor(options_.index.recall_target, 10);
+    result.nprobe = generation_->NprobeFor(index_spec().recall_target, 10);
   }
   return result;
 }

@@ -27,6 +27,7 @@
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
 #include "server/engine/label_scheme.h"
+#include "server/engine/live_index_spec.h"
 #include "server/engine/maintenance_policy.h"
 #include "server/engine/manifest.h"
 #include "server/engine/memory_budget.h"
@@ -58,7 +59,7 @@ struct ShardOptions {
   bool unit = false;  // whether every vector has length 1 (COSINE)
   LabelScheme labels;
   int tail_capacity = 8192;  // rows; lowered so that a tail of long vectors stays under 64 MiB
-  index::IndexSpec index;
+  index::IndexSpec index;    // when it is loaded; Shard::SetIndex changes it
   MaintenancePolicy maintenance;
   int build_threads = 1;  // of a training while nobody searches; half of them while somebody does
   std::string folder;     // of its index files; "": none, everything in memory
@@ -244,6 +245,14 @@ class Shard {
   // since `epoch`, that of the newest. May leave work for Maintain, which is told so.
   void NoteRecall(const RecallFigures& recall, uint64_t epoch = ~uint64_t{0});
 
+  // shard_recall.cc
+  // How it is indexed now.
+  index::IndexSpec index_spec() const { return spec_.Get(); }
+  // Searches and maintenance go by the recall_target, nprobe, ef_search and graph of `spec` from
+  // now on. Where what searches aim at changes, the corrections of breadth and what was measured
+  // of recall begin anew. Nothing is built because of it, but for graphs. One call at a time.
+  void SetIndex(const index::IndexSpec& spec);
+
   // Has maintenance retrain or compact the shard and Finish its part of the operation. After one
   // that waits already.
   void Request(std::shared_ptr<Operation> operation);
@@ -406,6 +415,7 @@ class Shard {
   void WakeWaiters() const;
 
   const ShardOptions options_;
+  LiveIndexSpec spec_;  // how it is indexed now; of options_.index only what cannot change
   const std::unique_ptr<storage::ShardLog> log_;
   EngineMetrics* const metrics_;
   std::function<void()> maintenance_due_;

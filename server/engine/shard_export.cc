@@ -184,7 +184,7 @@ absl::StatusOr<ShardExport> Shard::Export(bool vectors, const CallContext& conte
   const index::ExportOptions options = {.metric = options_.metric,
                                         .dimension = options_.dimension,
                                         .unit = options_.unit,
-                                        .spec = options_.index,
+                                        .spec = index_spec(),
                                         .refine = vectors};
   index::ExportedIndex exported;
   absl::Status status = RunAtLowPriority([&] {
@@ -221,7 +221,7 @@ absl::StatusOr<ShardExport> Shard::Export(bool vectors, const CallContext& conte
 
 absl::StatusOr<std::unique_ptr<IndexExport>> Collection::ExportIndex(const ExportRequest& request,
                                                                      const CallContext& context) {
-  const CollectionSpec& spec = info_.spec;
+  const CollectionSpec spec = info().spec;
   if (request.shard < 0 || request.shard >= shard_count()) {
     return InvalidField("shard", absl::StrCat("is ", request.shard, "; collection `", spec.id,
                                               "` has shards 0 to ", shard_count() - 1));

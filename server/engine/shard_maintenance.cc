@@ -290,7 +290,7 @@ absl::StatusOr<std::shared_ptr<const index::Segment>> Shard::BuildSegment(
     work->file = files_.Next();
     auto segment =
         index::FaissSegment::Build(rows, options_.metric, options_.dimension, options_.unit,
-                                   options_.index, files_.Segment(work->file), pause);
+                                   index_spec(), files_.Segment(work->file), pause);
     if (!segment.ok()) return segment.status();
     return std::shared_ptr<const index::Segment>(*std::move(segment));
   }

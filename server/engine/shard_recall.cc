@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include "server/engine/shard.h"
 
 namespace vecino::engine {
@@ -21,7 +22,8 @@ void Shard::AddRecall(RecallSource source, const RecallSample& sample, uint64_t 
               .oldest = live.oldest},
              epoch);
   // Who said a number of lists gets that.
-  if (options_.index.nprobe > 0 || options_.index.ef_search > 0) return;
+  const index::IndexSpec spec = index_spec();
+  if (spec.nprobe > 0 || spec.ef_search > 0) return;
   std::optional<std::string> changed = breadth_.Add(sample, epoch);
   if (!changed.has_value()) return;
   spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection, *changed);
@@ -34,6 +36,18 @@ void Shard::ForgetRecall() {
   recall_.Clear();
   absl::MutexLock lock(&index_mu_);
   live_recall_ = {};
+}
+
+void Shard::SetIndex(const index::IndexSpec& spec) {
+  const index::IndexSpec before = index_spec();
+  spec_.Set(spec);
+  if (spec.recall_target != before.recall_target || spec.nprobe != before.nprobe ||
+      spec.ef_search != before.ef_search) {
+    ForgetRecall();
+    absl::MutexLock lock(&index_mu_);
+    live_recall_ = {};
+  }
+  if (maintenance_due_ != nullptr) maintenance_due_();
 }
 
 bool Shard::IsApproximate() const {

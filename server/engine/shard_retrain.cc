@@ -151,12 +151,13 @@ absl::Status Shard::ValidateStage(Retraining* run, uint64_t id, Work* work) {
   if (!trial.ok()) return trial.status();
   GateFigures& figures = run->figures;
   figures.queries = trial->queries();
-  figures.target = options_.index.recall_target;
+  const index::IndexSpec spec = index_spec();
+  figures.target = spec.recall_target;
   if (figures.queries == 0) return absl::OkStatus();
   index::SearchParams params;
   params.recall_target = figures.target;
-  params.nprobe = options_.index.nprobe;
-  params.ef = options_.index.ef_search;
+  params.nprobe = spec.nprobe;
+  params.ef = spec.ef_search;
   auto pair = trial->Compare(trial->before(), after, params, pause, BuildThreads());
   if (!pair.ok()) return pair.status();
   figures.recall_before = pair->a.recall;

@@ -44,9 +44,10 @@ absl::StatusOr<std::vector<ShardHit>> Shard::SearchPinned(
     const Pinned& pinned, const float* query, const index::SearchParams& params,
     absl::FunctionRef<absl::Status()> checkpoint) const {
   index::SearchParams filled = params;
-  if (filled.recall_target == 0) filled.recall_target = options_.index.recall_target;
-  if (filled.nprobe == 0) filled.nprobe = options_.index.nprobe;
-  if (filled.ef == 0) filled.ef = options_.index.ef_search;
+  const index::IndexSpec spec = index_spec();
+  if (filled.recall_target == 0) filled.recall_target = spec.recall_target;
+  if (filled.nprobe == 0) filled.nprobe = spec.nprobe;
+  if (filled.ef == 0) filled.ef = spec.ef_search;
   if (filled.corrections == nullptr) filled.corrections = &breadth_.corrections();
   const index::View& view = *pinned.view;
   if (options_.labels.chunked()) {

@@ -20,7 +20,7 @@ bool Shard::LogIsLong() const {
 
 MaintenanceState Shard::State() const {
   MaintenanceState state;
-  state.spec = options_.index;
+  state.spec = index_spec();
   state.now = absl::Now();
   const std::shared_ptr<const index::View> view = index_.Pin();
   state.frozen_tails = static_cast<int>(view->frozen.size());

@@ -50,10 +50,11 @@ std::string Shard::WhyNotTuned(const TuningBasis& basis, const TunedKind& kind,
   const bool all = std::all_of(kind.figures.begin(), kind.figures.end(),
                                [](const RungFigures& rung) { return rung.exact; });
   if (all) return "such searches compare every row, which is exact";
-  if (options_.index.nprobe > 0 || options_.index.ef_search > 0) {
+  const index::IndexSpec spec = index_spec();
+  if (spec.nprobe > 0 || spec.ef_search > 0) {
     return "its index policy says nprobe or ef_search, and searches take that";
   }
-  if (index::IsFaissKind(options_.index.kind)) {
+  if (index::IsFaissKind(spec.kind)) {
     return "an index of this kind keeps what was measured when it was built; searches can be given "
            "nprobe or ef_search";
   }

@@ -93,9 +93,23 @@ struct CollectionSpec {
 struct CollectionInfo {
   CollectionSpec spec;     // with every default filled in
   std::string model_hash;  // of the model when the collection was created, empty without one
-  std::string etag;
+  std::string etag;        // another whenever the definition is another
   absl::Time create_time;
   std::optional<MigrationInfo> migration;  // of what is read; none: no migration
+
+  // The part of the etag that stays when the definition changes, and that no collection made anew
+  // under the id has.
+  std::string_view identity() const { return std::string_view(etag).substr(0, etag.find('.')); }
+};
+
+// A change of what may change of a collection; nullopt: it stays.
+struct CollectionUpdate {
+  std::string id;
+  std::string etag;                     // only if the collection's is this one; empty: any
+  std::optional<double> recall_target;  // of searches that name none; IndexSpec, and so the rest
+  std::optional<int> nprobe, ef_search;
+  std::optional<bool> graph;
+  bool validate_only = false;  // check, and change nothing
 };
 
 struct ShardStats {
