@@ -37,6 +37,8 @@ const char* KindName(v1::EventKind kind) {
       return "failure";
     case v1::EVENT_KIND_COLLECTION_CREATED:
       return "collection created";
+    case v1::EVENT_KIND_COLLECTION_UPDATED:
+      return "collection updated";
     case v1::EVENT_KIND_COLLECTION_DELETED:
       return "collection deleted";
     case v1::EVENT_KIND_ALIAS_CHANGED:

@@ -25,8 +25,9 @@ class AliasNames {
   std::string alias_, target_;  // looked up last; empty: none
 };
 
-// Resolves the names of a request: `name`, `parent`, `collection`, those of its documents and of
-// the requests in it. Which of them it has is found out when it is compiled.
+// Resolves the names of a request: `name`, `parent`, `collection`, those of its documents, of the
+// requests in it and of a collection that it changes. Which of them it has is found out when it is
+// compiled.
 template <class Request>
 void ResolveAliases(const engine::Engine& engine, Request* request) {
   AliasNames names(engine);
@@ -39,6 +40,12 @@ void ResolveAliases(const engine::Engine& engine, Request* request) {
   }
   if constexpr (requires { resolve(request->mutable_collection()); }) {
     resolve(request->mutable_collection());
+  }
+  if constexpr (requires {
+                  request->update_mask();
+                  resolve(request->mutable_collection()->mutable_name());
+                }) {
+    if (request->has_collection()) resolve(request->mutable_collection()->mutable_name());
   }
   if constexpr (requires { resolve(request->mutable_document()->mutable_name()); }) {
     if (request->has_document()) resolve(request->mutable_document()->mutable_name());

@@ -4,6 +4,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "server/engine/validation.h"
+#include "server/rpc/collection_update.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/export_stream.h"
 #include "server/rpc/index_conversions.h"
@@ -76,6 +77,24 @@ absl::Status CollectionHandlers::ListCollections(const v1::ListCollectionsReques
     response->set_next_page_token(
         MakePageToken("ListCollections", "", {.after_id = std::prev(next)->spec.id}));
   }
+  return absl::OkStatus();
+}
+
+absl::Status CollectionHandlers::UpdateCollection(const v1::UpdateCollectionRequest& request,
+                                                  v1::UpdateCollectionResponse* response,
+                                                  const engine::CallContext&) {
+  if (!request.has_collection()) return engine::InvalidField("collection", "is missing");
+  auto id = ParseCollectionName("collection.name", request.collection().name());
+  if (!id.ok()) return id.status();
+  if (absl::Status status = CheckCollectionMask(request.update_mask()); !status.ok()) return status;
+  auto info = engine_.GetCollection(*id);
+  if (!info.ok()) return info.status();
+  auto update = ReadCollectionUpdate(request, *info);
+  if (!update.ok()) return update.status();
+  update->id = *id;
+  info = engine_.UpdateCollection(*update);
+  if (!info.ok()) return info.status();
+  WriteCollection(*info, response->mutable_collection());
   return absl::OkStatus();
 }
 

@@ -31,6 +31,9 @@ class CollectionHandlers {
   absl::Status ListCollections(const v1::ListCollectionsRequest& request,
                                v1::ListCollectionsResponse* response,
                                const engine::CallContext& context);
+  absl::Status UpdateCollection(const v1::UpdateCollectionRequest& request,
+                                v1::UpdateCollectionResponse* response,
+                                const engine::CallContext& context);
   absl::Status DeleteCollection(const v1::DeleteCollectionRequest& request,
                                 v1::DeleteCollectionResponse* response,
                                 const engine::CallContext& context);

@@ -282,7 +282,7 @@ absl::Status DocumentHandlers::ListDocuments(const v1::ListDocumentsRequest& req
   auto info = engine_.GetCollection(*collection);
   if (!info.ok()) return info.status();
   // So is the same one under another filter.
-  const std::string scope = Concat(*collection, "/", info->etag, "/", request.filter());
+  const std::string scope = Concat(*collection, "/", info->identity(), "/", request.filter());
   engine::IdPage::Position from;
   if (!request.page_token().empty()) {
     auto position = ReadPageToken(kListKind, scope, request.page_token());

@@ -35,8 +35,8 @@ absl::StatusOr<std::unique_ptr<MessageStream>> DocumentsStream::Open(
   open.filter = request.filter();
   auto info = engine.GetCollection(*collection);
   if (!info.ok()) return info.status();
-  // The etag is never given twice: a collection made anew under the name has another.
-  std::string scope = Concat(*collection, "/", info->etag, "/", open.slice.index, "/",
+  // Never given twice: a collection made anew under the name has another.
+  std::string scope = Concat(*collection, "/", info->identity(), "/", open.slice.index, "/",
                              open.slice.total, "/", request.filter());
   if (!request.resume_token().empty()) {
     auto position = ReadPageToken(kKind, scope, request.resume_token(), "resume_token");
@@ -46,7 +46,7 @@ absl::StatusOr<std::unique_ptr<MessageStream>> DocumentsStream::Open(
   }
   auto documents = engine.OpenDocumentStream(*collection, open);
   if (!documents.ok()) return documents.status();
-  if ((*documents)->info().etag != info->etag) {
+  if ((*documents)->info().identity() != info->identity()) {
     return absl::AbortedError(
         Concat("collection `", *collection, "` was deleted and made anew meanwhile; call again"));
   }

@@ -33,6 +33,8 @@ v1::EventKind WriteKind(engine::Event::Kind kind) {
       return v1::EVENT_KIND_FAILURE;
     case engine::Event::Kind::kCollectionCreated:
       return v1::EVENT_KIND_COLLECTION_CREATED;
+    case engine::Event::Kind::kCollectionUpdated:
+      return v1::EVENT_KIND_COLLECTION_UPDATED;
     case engine::Event::Kind::kCollectionDeleted:
       return v1::EVENT_KIND_COLLECTION_DELETED;
     case engine::Event::Kind::kAliasChanged:

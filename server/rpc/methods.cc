@@ -136,6 +136,8 @@ MethodTable Handlers::Methods() {
       {collection + "GetCollection", Bind(&collections_, &CollectionHandlers::GetCollection, max)},
       {collection + "ListCollections",
        Bind(&collections_, &CollectionHandlers::ListCollections, max, "lower page_size")},
+      {collection + "UpdateCollection",
+       Bind(&collections_, &CollectionHandlers::UpdateCollection, max)},
       {collection + "DeleteCollection",
        Bind(&collections_, &CollectionHandlers::DeleteCollection, max)},
       {collection + "CreateAlias", Bind(&aliases_, &AliasHandlers::CreateAlias, max)},

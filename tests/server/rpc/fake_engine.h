@@ -47,6 +47,7 @@ class FakeEngine final : public engine::Engine {
 
   // What it was asked last.
   engine::CollectionSpec spec;
+  engine::CollectionUpdate update;
   bool validate_only = false;
   std::string collection, etag, model, query;
   std::vector<engine::DocumentWrite> writes;
@@ -119,6 +120,12 @@ class FakeEngine final : public engine::Engine {
     return absl::NotFoundError("no such collection");
   }
   std::vector<engine::CollectionInfo> ListCollections() const override { return collections; }
+  absl::StatusOr<engine::CollectionInfo> UpdateCollection(
+      const engine::CollectionUpdate& asked) override {
+    update = asked;
+    if (!failure.ok()) return failure;
+    return GetCollection(asked.id);
+  }
   absl::Status DeleteCollection(std::string_view id, std::string_view e) override {
     collection = std::string(id);
     etag = std::string(e);
