@@ -41,32 +41,6 @@ std::string IndexText(const Collection& collection) {
   return text;
 }
 
-void PrintCollection(const Context& context, const Collection& collection) {
-  if (context.json) {
-    std::cout << OneLine(CollectionJson(collection)) << '\n';
-    return;
-  }
-  std::cout << collection.id << '\n'
-            << "  dimension  " << WithCommas(collection.dimension) << '\n'
-            << "  metric     " << MetricName(collection.metric) << '\n'
-            << "  model      "
-            << (collection.model.empty() ? "none: vectors only" : collection.model) << '\n';
-  if (!collection.model_hash.empty()) std::cout << "  model hash " << collection.model_hash << '\n';
-  std::cout << "  shards     " << collection.shard_count << '\n'
-            << "  index      " << IndexText(collection) << '\n';
-  if (collection.chunking.has_value()) {
-    std::cout << "  passages   of " << WithCommas(collection.chunking->max_tokens)
-              << " tokens at most, " << collection.chunking->overlap_tokens.value_or(0)
-              << " in common with the next\n";
-  }
-  std::cout << "  created    " << Rfc3339(collection.create_time) << '\n'
-            << "  etag       " << collection.etag << '\n';
-  if (collection.migration) {
-    std::cout << "  migration  " << MigrationStateName(collection.migration->state)
-              << ": vecino collection migrate-status " << collection.id << '\n';
-  }
-}
-
 int Create(Context& context, const CreateArguments& arguments) {
   const Result<Collection> made =
       context.client().CreateCollection(arguments.collection, arguments.validate_only);
@@ -205,6 +179,32 @@ void AddCreate(CLI::App* group, Context& context) {
 
 }  // namespace
 
+void PrintCollection(const Context& context, const Collection& collection) {
+  if (context.json) {
+    std::cout << OneLine(CollectionJson(collection)) << '\n';
+    return;
+  }
+  std::cout << collection.id << '\n'
+            << "  dimension  " << WithCommas(collection.dimension) << '\n'
+            << "  metric     " << MetricName(collection.metric) << '\n'
+            << "  model      "
+            << (collection.model.empty() ? "none: vectors only" : collection.model) << '\n';
+  if (!collection.model_hash.empty()) std::cout << "  model hash " << collection.model_hash << '\n';
+  std::cout << "  shards     " << collection.shard_count << '\n'
+            << "  index      " << IndexText(collection) << '\n';
+  if (collection.chunking.has_value()) {
+    std::cout << "  passages   of " << WithCommas(collection.chunking->max_tokens)
+              << " tokens at most, " << collection.chunking->overlap_tokens.value_or(0)
+              << " in common with the next\n";
+  }
+  std::cout << "  created    " << Rfc3339(collection.create_time) << '\n'
+            << "  etag       " << collection.etag << '\n';
+  if (collection.migration) {
+    std::cout << "  migration  " << MigrationStateName(collection.migration->state)
+              << ": vecino collection migrate-status " << collection.id << '\n';
+  }
+}
+
 void AddCollectionCommands(CLI::App& app, Context& context) {
   CLI::App* group =
       app.add_subcommand("collection", "Create, show, maintain and delete collections");
@@ -230,6 +230,7 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
   AddMigrationCommands(group, context);
   AddRecallCommand(group, context);
   AddTuneCommand(group, context);
+  AddCollectionUpdateCommand(group, context);
 
   CLI::App* remove = group->add_subcommand("delete", "Delete a collection and all it holds");
   const auto etag = std::make_shared<std::string>();

@@ -36,6 +36,9 @@ struct Context {
   std::unique_ptr<Client> client_;
 };
 
+// A collection's definition on stdout: lines for people, or JSON.
+void PrintCollection(const Context& context, const Collection& collection);
+
 // `vecino: message` on stderr; returns kUsage.
 int UsageError(const std::string& message);
 
@@ -50,6 +53,7 @@ void AddIndexWorkCommands(CLI::App* collection_group, Context& context);
 void AddMigrationCommands(CLI::App* collection_group, Context& context);
 void AddRecallCommand(CLI::App* collection_group, Context& context);
 void AddTuneCommand(CLI::App* collection_group, Context& context);
+void AddCollectionUpdateCommand(CLI::App* collection_group, Context& context);
 void AddIndexCommands(CLI::App& app, Context& context);
 void AddLoadCommand(CLI::App& app, Context& context);
 void AddOperationCommands(CLI::App& app, Context& context);

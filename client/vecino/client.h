@@ -47,6 +47,11 @@ class Client {
   Result<Collection> GetCollection(const std::string& id);
   // All of them, through as many pages as it takes.
   Result<std::vector<Collection>> ListCollections();
+  // Changes how a collection is searched, from its reply on; nothing is built anew.
+  // INVALID_ARGUMENT without a call when nothing to change is named; NOT_FOUND; ABORTED when it has
+  // another etag. validate_only: only checks; what is returned has no etag then.
+  Result<Collection> UpdateCollection(const std::string& id, const CollectionUpdate& update,
+                                      bool validate_only = false);
   Status DeleteCollection(const std::string& id, const std::string& etag = {});
   Result<CollectionStats> GetCollectionStats(const std::string& id);
   // Measures recall now: searches as they would be answered, and exactly, and compares. Takes as

@@ -92,6 +92,15 @@ struct Collection {
   std::optional<EmbeddingMigration> migration;  // none on creation
 };
 
+// What may change of a collection; unset: it stays.
+struct CollectionUpdate {
+  std::optional<double> recall_target;  // above 0, at most 1; of searches that name none
+  std::optional<int> nprobe;            // ivf-*: at most nlist; 0: what reaches recall_target
+  std::optional<int> ef_search;         // hnsw: at most 4,096; 0: the same
+  std::optional<bool> graph;            // auto: whether large quiet segments get a graph
+  std::string etag;                     // only if the collection's is this one; empty: any
+};
+
 // Bytes.
 struct SegmentMemory {
   int64_t codes = 0, rounded = 0, vectors = 0, labels = 0;  // codes and graphs, 8-bit rows, floats
