@@ -88,6 +88,67 @@ def all_of_them_over_pages(world):
 refuses(COLLECTIONS + "ListCollections", "INVALID_ARGUMENT", "page_size -1", {"page_size": -1}, "page_size")
 
 
+UPDATE = COLLECTIONS + "UpdateCollection"
+
+
+def change(name=SHOP, mask=(), **fields):
+    return {"collection": {"name": name, **fields}, "update_mask": {"paths": list(mask)}}
+
+
+@covers("vecino.v1.CollectionService/UpdateCollection")
+def it_is_searched_by_the_new_policy(world):
+    policy = {"kind": "KIND_IVF_FLAT", "parameters": {"nlist": 8}}
+    name = f"collections/{world.fresh(index_policy=policy)}"
+    before = world.call(COLLECTIONS + "GetCollection", {"name": name}).collection
+    mask = ["index_policy.recall_target", "index_policy.parameters.nprobe"]
+    new = {"recall_target": 0.5, "parameters": {"nprobe": 3}}
+    request = change(name, mask, etag=before.etag, index_policy=new)
+    dry = world.call(UPDATE, {**request, "validate_only": True}).collection
+    equal(("", 0.5), (dry.etag, dry.index_policy.recall_target))
+    changed = world.call(UPDATE, request).collection
+    equal((0.5, 3, 8), (changed.index_policy.recall_target, changed.index_policy.parameters.nprobe,
+                        changed.index_policy.parameters.nlist))  # fmt: skip
+    true(changed.etag != before.etag, "the etag is another")
+    equal(changed, world.call(COLLECTIONS + "GetCollection", {"name": name}).collection)
+    # Without a mask what is set is changed, and what cannot be changed may be what it is.
+    whole = change(name, dimension=3, metric="METRIC_L2", index_policy={**policy, "recall_target": 0.6})
+    policy = world.call(UPDATE, whole).collection.index_policy
+    equal((0.6, 3), (round(policy.recall_target, 6), policy.parameters.nprobe))
+    # `*` sets all that can be changed.
+    policy = world.call(UPDATE, change(name, ["*"])).collection.index_policy
+    equal((0.95, 0, 8), (policy.recall_target, policy.parameters.nprobe, policy.parameters.nlist))
+
+
+@covers("vecino.v1.CollectionService/UpdateCollection")
+def by_an_alias(world):
+    name = world.fresh()
+    alias = world.fresh_alias(name)
+    changed = world.call(UPDATE, change(f"collections/{alias}", index_policy={"recall_target": 0.7})).collection
+    equal((f"collections/{name}", 0.7), (changed.name, changed.index_policy.recall_target))
+
+
+refuses(UPDATE, "NOT_FOUND", "no such collection", change(NONE))
+refuses(UPDATE, "ABORTED", "another etag", lambda world: change(f"collections/{world.fresh()}", etag="old"))
+for title, request, field in [
+    ("no collection", {}, "collection"),
+    ("a bad name", change("shop"), "collection.name"),
+    ("an unknown path", change(mask=["index_policy.speed"]), "update_mask"),
+    ("* and another path", change(mask=["*", "dimension"]), "update_mask"),
+    ("recall above 1", change(index_policy={"recall_target": 1.5}), "collection.index_policy.recall_target"),
+    ("recall below 0", change(index_policy={"recall_target": -0.5}), "collection.index_policy.recall_target"),
+    ("a parameter of another kind", change(index_policy={"parameters": {"nprobe": 3}}),
+     "collection.index_policy.parameters.nprobe"),
+    ("another dimension", change(dimension=4), "collection.dimension"),
+    ("another metric", change(metric="METRIC_DOT"), "collection.metric"),
+    ("another number of shards", change(mask=["*"], shard_count=3), "collection.shard_count"),
+    ("another model", change(embedding={"model": MODEL}), "collection.embedding.model"),
+    ("another kind", change(index_policy={"kind": "KIND_FLAT"}), "collection.index_policy.kind"),
+    ("another nlist", change(index_policy={"parameters": {"nlist": 9}}), "collection.index_policy.parameters.nlist"),
+    ("passages", change(chunking={}), "collection.chunking"),
+]:  # fmt: skip
+    refuses(UPDATE, "INVALID_ARGUMENT", title, request, field)
+
+
 @covers("vecino.v1.CollectionService/DeleteCollection")
 def it_is_gone_and_may_be_missing(world):
     name = f"collections/{world.fresh(documents=3)}"

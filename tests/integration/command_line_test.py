@@ -123,6 +123,23 @@ class CommandLineTest(unittest.TestCase):
                       self.vecino("collection", "create", "wrong", "--dim", 4, "--index", "lsh", "--nlist", 3).stderr)
         self.assertEqual(self.vecino("search", "kind-lsh", "--id", "p7", "--exact", "--recall", ".9").returncode, 2)
 
+    def test_a_collection_is_changed(self):
+        self.ok("collection", "create", "changed", "--dim", 4, "--index", "ivf-flat", "--nlist", 8)
+        before = self.rows("collection", "show", "changed")[0]
+        row = self.rows("collection", "update", "changed", "--recall", ".9", "--nprobe", 3, "--etag", before["etag"])[0]
+        self.assertEqual((row["recall_target"], row["index_parameters"]["nprobe"]), (0.9, 3))
+        self.assertEqual(self.rows("collection", "show", "changed")[0], row)
+        late = self.vecino("collection", "update", "changed", "--recall", ".8", "--etag", before["etag"])
+        self.assertEqual((late.returncode, "ABORTED" in late.stderr), (1, True))
+        self.assertIn("recall 0.8, nlist 8, nprobe 3", self.ok("collection", "update", "changed", "--recall", ".8", "--validate-only"))
+        self.assertIn("recall 0.9, nlist 8\n", self.ok("collection", "update", "changed", "--nprobe", 0))
+        wrong = self.vecino("collection", "update", "changed", "--ef-search", 5)
+        self.assertEqual((wrong.returncode, "has no such parameter" in wrong.stderr), (1, True))
+        self.assertEqual(self.vecino("collection", "update", "changed").returncode, 2)
+        self.ok("collection", "create", "drawn", "--dim", 4)
+        self.assertIn("no graph", self.ok("collection", "update", "drawn", "--no-graph"))
+        self.assertNotIn("no graph", self.ok("collection", "update", "drawn", "--graph"))
+
     def test_retrain_compact_and_operations(self):
         name = "worked-on"
         self.ok("collection", "create", name, "--dim", 4, "--shards", 2)

@@ -88,6 +88,23 @@ TEST_F(MigrationsTest, TheHiddenSideHasNumbersOfItsOwn) {
   EXPECT_EQ(store_->AddMigration(Side(9, 1), "").status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(MigrationsTest, BothSidesAreIndexedAlike) {
+  const auto hidden = store_->AddMigration(Side(uid_, 1), "M");
+  ASSERT_OK(hidden);
+  const StoredIndex index = {
+      .kind = StoredIndexKind::kAuto, .recall_millionths = 800'000, .no_graph = true};
+  ASSERT_OK(store_->PutIndex(uid_, index));
+  EXPECT_EQ(store_->PutIndex(*hidden, index).code(), absl::StatusCode::kNotFound);
+  Reopen();
+  EXPECT_EQ(store_->ListCollections()->front().index, index);
+  const auto migrations = store_->ListMigrations();
+  ASSERT_OK(migrations);
+  ASSERT_TRUE(migrations->front().other.has_value());
+  EXPECT_EQ(migrations->front().other->index, index);
+  EXPECT_EQ(migrations->front().other->model, "new");
+  EXPECT_EQ(Migrations(), "1 1 2 B; ");
+}
+
 TEST_F(MigrationsTest, TheSidesChangePlacesWithAllThatNamesThem) {
   const auto hidden = store_->AddMigration(Side(uid_, 1), "");
   ASSERT_OK(hidden);

@@ -33,6 +33,33 @@ TEST_F(StoreTest, CollectionsSurviveReopening) {
   EXPECT_EQ(warnings_, "");
 }
 
+TEST_F(StoreTest, HowACollectionIsIndexedCanBeReplaced) {
+  ASSERT_OK(Open());
+  CollectionRecord record = MakeRecord("words");
+  record.index = {.kind = StoredIndexKind::kIvfFlat, .recall_millionths = 950'000, .nlist = 8};
+  const auto uid = store_->AddCollection(record);
+  ASSERT_OK(uid);
+  ASSERT_OK(store_->AddCollection(MakeRecord("other")));
+  StoredIndex index = record.index;
+  index.recall_millionths = 990'000;
+  index.nprobe = 3;
+  ASSERT_OK(store_->PutIndex(*uid, index));
+  EXPECT_EQ(store_->PutIndex(*uid + 7, index).code(), absl::StatusCode::kNotFound);
+  for (const bool reopened : {false, true}) {
+    if (reopened) {
+      store_.reset();
+      ASSERT_OK(Open());
+    }
+    const auto listed = store_->ListCollections();
+    ASSERT_OK(listed);
+    ASSERT_EQ(listed->size(), 2u);
+    EXPECT_EQ((*listed)[0].index, MakeRecord("other").index);
+    EXPECT_EQ((*listed)[1].index, index);
+    EXPECT_EQ((*listed)[1].uid, *uid);
+    EXPECT_EQ((*listed)[1].create_time_us, record.create_time_us);
+  }
+}
+
 TEST_F(StoreTest, RefusesBadCollectionsAndShards) {
   ASSERT_OK(Open());
   EXPECT_EQ(store_->AddCollection(MakeRecord("")).status().code(),

@@ -104,6 +104,26 @@ class RecallIndexTest : public testing::Test {
   std::shared_ptr<Shard> shard_;
 };
 
+TEST_F(RecallIndexTest, ANewTargetBeginsTheWindowsAnew) {
+  Load(index::IndexKind::kAuto, 0.7);
+  target_ = 0.7;
+  for (int i = 0; i < 60; ++i) Search(/*tell=*/true);
+  EXPECT_EQ(shard_->LiveRecall().samples, 60);
+  const double before = MeanOf(200);
+  index::IndexSpec spec = shard_->index_spec();
+  spec.graph = false;
+  shard_->SetIndex(spec);
+  EXPECT_EQ(shard_->LiveRecall().samples, 60);  // searches aim at what they did
+  const Shard::Pinned pinned = shard_->Pin();
+  spec.recall_target = 0.99;
+  shard_->SetIndex(spec);
+  EXPECT_EQ(shard_->index_spec().recall_target, 0.99);
+  EXPECT_EQ(shard_->LiveRecall().samples, 0);
+  shard_->AddRecall(RecallSource::kLive, {absl::Now(), 10, 1, 0.1, 0.7}, pinned.epoch);
+  EXPECT_EQ(shard_->LiveRecall().samples, 0);  // of a search that was under way
+  EXPECT_GT(MeanOf(200), before);
+}
+
 // The truth is the mean over all queries; each window is a sample of them that no other has.
 TEST_F(RecallIndexTest, IntervalsOf200WindowsHoldTheTruth) {
   Load(index::IndexKind::kAuto, 0.9);
