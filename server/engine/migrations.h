@@ -46,7 +46,8 @@ namespace vecino::engine {
 // Thread safety: as said at each method.
 class Migrations {
  public:
-  // All must outlive it. definitions: held by whoever creates, deletes or migrates collections.
+  // All must outlive it. definitions: held by whoever creates, changes, deletes or migrates
+  // collections.
   struct Parts {
     storage::Store* store = nullptr;
     encoder::Encoder* encoder = nullptr;
