@@ -364,8 +364,8 @@ class EngineImpl final : public Engine {
   RecallSampler sampler_;
   TokenWaits token_waits_;
   std::atomic<bool> stopping_{false};
-  // Creating, changing and deleting, one at a time. Taken before the registry's lock, which is only for
-  // look-ups.
+  // Creating, changing and deleting, one at a time. Taken before the registry's lock, which is only
+  // for look-ups.
   absl::Mutex definitions_mu_;
   const std::shared_ptr<Registry> registry_ = std::make_shared<Registry>();
   EngineOperations operations_;
