@@ -33,8 +33,10 @@ constexpr Tables kTables = MakeTables();
 
 }  // namespace
 
-uint32_t Crc32c(std::string_view bytes) {
-  uint32_t crc = ~0u;
+uint32_t Crc32c(std::string_view bytes) { return ExtendCrc32c(0, bytes); }
+
+uint32_t ExtendCrc32c(uint32_t crc, std::string_view bytes) {
+  crc = ~crc;
   const char* p = bytes.data();
   size_t n = bytes.size();
   for (; n >= 8; n -= 8, p += 8) {

@@ -363,9 +363,10 @@ absl::StatusOr<uint64_t> Database::GetNumber(Family cf, std::string_view key,
 }
 
 absl::Status Database::Scan(Family cf, std::string_view lower, std::string_view upper,
-                            const RowFn& fn) const {
+                            const RowFn& fn, const rocksdb::Snapshot* snapshot) const {
   const rocksdb::Slice upper_bound = AsSlice(upper);
   rocksdb::ReadOptions read_options;
+  read_options.snapshot = snapshot;
   read_options.iterate_upper_bound = &upper_bound;
   read_options.readahead_size = kReadaheadBytes;
   read_options.fill_cache = false;

@@ -64,8 +64,8 @@ class Database {
   // Calls `fn` with every row of `family` with lower <= key < upper in order, from one snapshot
   // (null: of this moment), past the block cache, until `fn` returns an error, which is passed on.
   using RowFn = std::function<absl::Status(std::string_view key, std::string_view value)>;
-  absl::Status Scan(Family family, std::string_view lower, std::string_view upper,
-                    const RowFn& fn) const;
+  absl::Status Scan(Family family, std::string_view lower, std::string_view upper, const RowFn& fn,
+                    const rocksdb::Snapshot* snapshot = nullptr) const;
 
   // Passes a message on to StoreOptions::warn.
   void Warn(std::string_view message) const;

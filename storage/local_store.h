@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,6 +51,16 @@ class LocalStore : public Store {
   std::unique_ptr<Snapshot> TakeSnapshot() const override {
     return std::make_unique<LocalSnapshot>(&database_->db());
   }
+  absl::StatusOr<SnapshotManifest> WriteSnapshot(const std::string& folder,
+                                                 std::span<const std::string> ids,
+                                                 std::string_view server_version,
+                                                 const SnapshotProgressFn& progress) override;
+  absl::StatusOr<std::vector<CollectionRecord>> RestoreSnapshot(
+      const std::string& folder, const SnapshotManifest& manifest,
+      std::span<const RestoreTarget> targets, const ShardManifestFn& shard_manifest,
+      const SnapshotProgressFn& progress) override;
+  absl::Status CheckFiles(const IntegritySink& sink) const override;
+  absl::Status CheckShard(uint32_t uid, uint32_t shard, const IntegritySink& sink) const override;
   absl::Status DropMark(uint32_t uid, std::string_view token) override;
   absl::Status Flush() override { return database_->Flush(); }
 
@@ -72,6 +83,20 @@ class LocalStore : public Store {
   // Adds to the batch that aliases, operations and marks of `from` are those of `to`.
   absl::Status MoveRows(uint32_t from, uint32_t to, uint32_t shard_count, std::string_view follower,
                         rocksdb::WriteBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The record of a side, hidden ones too; nullopt: there is none.
+  std::optional<CollectionRecord> FindSide(uint32_t uid) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // ALREADY_EXISTS when a collection or an alias has the id.
+  absl::Status CheckIdFree(const std::string& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Gives a uid to each, durably marked as one whose rows are to be removed.
+  absl::StatusOr<std::vector<CollectionRecord>> BeginRestore(const SnapshotManifest& manifest,
+                                                             std::span<const RestoreTarget> targets)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // What was restored becomes collections, in one batch. batch: holds their
+  // shards' manifests.
+  absl::Status EndRestore(const SnapshotManifest& manifest, std::span<const RestoreTarget> targets,
+                          std::span<const CollectionRecord> records, rocksdb::WriteBatch* batch)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<uint32_t>> FindDropping() const;
   absl::Status RemoveRows(uint32_t uid);
   void RemoveDropped(uint32_t uid);

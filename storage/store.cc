@@ -95,12 +95,7 @@ absl::StatusOr<uint32_t> LocalStore::AddCollection(CollectionRecord record) {
         kMaxShards));
   }
   absl::MutexLock lock(&mutex_);
-  if (collections_.contains(record.id)) {
-    return absl::AlreadyExistsError(absl::StrCat("collection \"", record.id, "\" exists already"));
-  }
-  if (aliases_.contains(record.id)) {
-    return absl::AlreadyExistsError(absl::StrCat("an alias has the id \"", record.id, "\""));
-  }
+  if (absl::Status status = CheckIdFree(record.id); !status.ok()) return status;
   if (next_uid_ == std::numeric_limits<uint32_t>::max()) {
     return absl::ResourceExhaustedError("all collection uids of this store have been given out");
   }

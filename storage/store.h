@@ -14,9 +14,12 @@
 #include "absl/status/statusor.h"
 #include "storage/alias_record.h"
 #include "storage/collection_record.h"
+#include "storage/integrity.h"
 #include "storage/migration_record.h"
 #include "storage/shard_log.h"
 #include "storage/snapshot.h"
+#include "storage/snapshot_folder.h"
+#include "storage/snapshot_manifest.h"
 
 namespace vecino::storage {
 
@@ -37,6 +40,12 @@ struct OperationRecord {
   uint32_t uid = 0;     // of the collection
   uint64_t number = 0;  // the engine's, unique in the store
   std::string bytes;
+};
+
+// What a snapshot is restored as.
+struct RestoreTarget {
+  uint32_t uid = 0;  // of a collection in the snapshot's manifest
+  std::string id;    // of the collection that it becomes
 };
 
 // Thread safety: all methods are safe from any thread. All may block on disk. What a write that
@@ -113,6 +122,39 @@ class Store {
 
   // The whole store as it is now, for ShardLog's methods that end in At. The store must outlive it.
   virtual std::unique_ptr<Snapshot> TakeSnapshot() const = 0;
+
+  // Writes the rows of the collections `ids` (empty: of all) as they are at one moment, this one,
+  // into files in `folder`, which must be empty; syncs them; and returns what SnapshotFolder::
+  // Publish takes. Writes and reads go on; a collection's hidden side is left out. `progress`: rows
+  // copied and bytes read back. NOT_FOUND for an unknown id, and when a collection was deleted, or
+  // went over to other embeddings that were finished, before all of it was copied;
+  // RESOURCE_EXHAUSTED when the disk is full; DATA_LOSS naming what is damaged. On an error the
+  // folder's files are of no use.
+  virtual absl::StatusOr<SnapshotManifest> WriteSnapshot(const std::string& folder,
+                                                         std::span<const std::string> ids,
+                                                         std::string_view server_version,
+                                                         const SnapshotProgressFn& progress) = 0;
+
+  // The manifest of a shard with rows up to `last`, none of which is in an index file.
+  using ShardManifestFn = std::function<std::string(const CollectionRecord& record, uint64_t last)>;
+  // Makes collections of what WriteSnapshot wrote into `folder`, whose files are taken to be as
+  // `manifest` says (SnapshotFolder::CheckFile), and returns their records, in order of `targets`.
+  // They are there all at once, durably, on return; before that, and after an error or a crash,
+  // nothing of them is. ALREADY_EXISTS when a collection or an alias has an id; INVALID_ARGUMENT
+  // for an empty id, two of the same, or a uid that the snapshot has not; DATA_LOSS naming the
+  // file; RESOURCE_EXHAUSTED; what `progress` says.
+  virtual absl::StatusOr<std::vector<CollectionRecord>> RestoreSnapshot(
+      const std::string& folder, const SnapshotManifest& manifest,
+      std::span<const RestoreTarget> targets, const ShardManifestFn& shard_manifest,
+      const SnapshotProgressFn& progress) = 0;
+
+  // Reads every table file and every closed part of the write-ahead log, and compares checksums.
+  // What is wrong goes to `sink`, also what cannot be read; an error is that of sink.progress.
+  virtual absl::Status CheckFiles(const IntegritySink& sink) const = 0;
+  // Reads all rows of a shard as they are at one moment, and compares them with each other.
+  // NOT_FOUND for an unknown uid, and when the collection was deleted meanwhile.
+  virtual absl::Status CheckShard(uint32_t uid, uint32_t shard,
+                                  const IntegritySink& sink) const = 0;
 
   // The log of one shard. The store must outlive it. FAILED_PRECONDITION while another object for
   // the shard exists, NOT_FOUND for an unknown uid, INVALID_ARGUMENT when shard or dimension are

@@ -7,6 +7,7 @@
 #include "rocksdb/file_system.h"
 #include "rocksdb/write_batch.h"
 #include "storage/database.h"
+#include "storage/snapshot_folder.h"
 #include "storage/store_internal.h"
 #include "store_fixture.h"
 
@@ -271,6 +272,21 @@ TEST_F(DiskFullTest, OpeningOnAFullDiskIsResourceExhausted) {
   ASSERT_OK(OpenOnBadDisk());
   OpenLog();
   EXPECT_EQ(Scan(*log_), (std::vector<uint64_t>{1}));
+}
+
+TEST_F(DiskFullTest, ASnapshotIsRefusedAndLeavesNothing) {
+  ASSERT_OK(Append({Put(1, "a")}));
+  SnapshotFolder snapshots((folder_ / "snapshots").string());
+  ASSERT_OK(snapshots.Open());
+  disk_.others = Disk::kFull;
+  const auto folder = snapshots.Begin("s");
+  ASSERT_OK(folder);
+  const absl::Status status = store_->WriteSnapshot(*folder, {}, "v", nullptr).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status.ToString();
+  snapshots.Abandon("s");
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "snapshots"));
+  disk_.others = Disk::kGood;
+  ASSERT_OK(Append({Put(2, "b")}));  // the store itself is not stopped by it
 }
 
 }  // namespace

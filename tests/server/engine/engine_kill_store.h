@@ -85,6 +85,24 @@ class WatchedStore : public storage::Store {
     return store_->DropMark(uid, token);
   }
   absl::Status Flush() override { return store_->Flush(); }
+  absl::StatusOr<storage::SnapshotManifest> WriteSnapshot(
+      const std::string& folder, std::span<const std::string> ids, std::string_view server_version,
+      const storage::SnapshotProgressFn& progress) override {
+    return store_->WriteSnapshot(folder, ids, server_version, progress);
+  }
+  absl::StatusOr<std::vector<storage::CollectionRecord>> RestoreSnapshot(
+      const std::string& folder, const storage::SnapshotManifest& manifest,
+      std::span<const storage::RestoreTarget> targets, const ShardManifestFn& shard_manifest,
+      const storage::SnapshotProgressFn& progress) override {
+    return store_->RestoreSnapshot(folder, manifest, targets, shard_manifest, progress);
+  }
+  absl::Status CheckFiles(const storage::IntegritySink& sink) const override {
+    return store_->CheckFiles(sink);
+  }
+  absl::Status CheckShard(uint32_t uid, uint32_t shard,
+                          const storage::IntegritySink& sink) const override {
+    return store_->CheckShard(uid, shard, sink);
+  }
 
   // What is stored now, by uid and shard.
   std::map<std::pair<uint32_t, uint32_t>, std::string> manifests() const {

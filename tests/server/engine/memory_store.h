@@ -55,6 +55,23 @@ class MemoryStore : public storage::Store {
   std::unique_ptr<storage::Snapshot> TakeSnapshot() const override;
   absl::Status DropMark(uint32_t uid, std::string_view token) override;
   absl::Status Flush() override { return Fail("Flush"); }
+  // Files are for a store on a disk; a check finds nothing.
+  absl::StatusOr<storage::SnapshotManifest> WriteSnapshot(
+      const std::string&, std::span<const std::string>, std::string_view,
+      const storage::SnapshotProgressFn&) override {
+    return absl::UnimplementedError("snapshots of a store in memory");
+  }
+  absl::StatusOr<std::vector<storage::CollectionRecord>> RestoreSnapshot(
+      const std::string&, const storage::SnapshotManifest&, std::span<const storage::RestoreTarget>,
+      const ShardManifestFn&, const storage::SnapshotProgressFn&) override {
+    return absl::UnimplementedError("snapshots of a store in memory");
+  }
+  absl::Status CheckFiles(const storage::IntegritySink&) const override {
+    return Fail("CheckFiles");
+  }
+  absl::Status CheckShard(uint32_t, uint32_t, const storage::IntegritySink&) const override {
+    return Fail("CheckShard");
+  }
 
   // Snapshots that live.
   int snapshots() const { return snapshots_->load(); }
