@@ -246,6 +246,8 @@ ExitCode Run(const Config& config, absl::Time start) {
        .head_cache_bytes = static_cast<size_t>(config.index_id_cache_bytes),
        .index_memory_bytes = config.index_memory_bytes,
        .index_locked_percent = config.index_locked_percent,
+       .snapshot_folder = config.data_dir + "/snapshots",
+       .server_version = VECINO_VERSION,
        .maintenance = {.repair = config.index_repair == "auto"},
        .document_streams = config.storage_document_streams,
        .document_stream_age = config.storage_document_stream_age > absl::ZeroDuration()

@@ -30,6 +30,7 @@
 #include "server/engine/recall_sampler.h"
 #include "server/engine/registry.h"
 #include "server/engine/rerank_texts.h"
+#include "server/engine/snapshot_jobs.h"
 #include "server/engine/stored_spec.h"
 #include "server/engine/swap_thread.h"
 #include "server/engine/token_waits.h"
@@ -59,6 +60,8 @@ class EngineImpl final : public Engine {
         migrations_(std::make_shared<Migrations>(Migrations::Parts{
             store, encoder, registry_.get(), &aliases_, &operations_, &events_, &definitions_mu_,
             ContextForCollections(), options.maintenance_threads})),
+        snapshots_({store, encoder, registry_.get(), &events_, &definitions_mu_,
+                    ContextForCollections(), options.snapshot_folder, options.server_version}),
         streams_({.max_open = options.document_streams, .max_age = options.document_stream_age},
                  store) {}
 
@@ -297,12 +300,14 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() && (*found)->info().spec.chunking.has_value();
   }
+  Snapshots& snapshots() override { return snapshots_; }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
 
   void BeginShutdown() override {
     token_waits_.Stop();
     operations_.StopWaits();
+    snapshots_.StopWaits();
   }
   void Shutdown() override;
   void StartReaper() { reaper_.emplace(options_.reap_interval, ReapAll(registry_)); }
@@ -348,7 +353,6 @@ class EngineImpl final : public Engine {
             &swaps_,
             options_.call_vector_bytes};
   }
-  void Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what);
 
   const EngineOptions options_;
   storage::Store* const store_;
@@ -371,6 +375,7 @@ class EngineImpl final : public Engine {
   EngineOperations operations_;
   Aliases aliases_;
   const std::shared_ptr<Migrations> migrations_;
+  SnapshotJobs snapshots_;
   DocumentStreams streams_;
   DocumentJobs jobs_, tunings_{"tunings"};
   std::optional<ExpiryReaper> reaper_;  // last: it uses what is above
@@ -378,6 +383,7 @@ class EngineImpl final : public Engine {
 
 absl::Status EngineImpl::Load() {
   const absl::Time start = absl::Now();
+  if (absl::Status status = snapshots_.Open(); !status.ok()) return status;
   const auto records = store_->ListCollections();
   if (!records.ok()) return records.status();
   std::vector<std::shared_ptr<Collection>> collections;
@@ -448,17 +454,9 @@ absl::StatusOr<CollectionInfo> EngineImpl::CreateCollection(const CollectionSpec
   spdlog::info("created collection {}: dimension {}, {} shards, index {}, model {}", spec.id,
                record->dimension, record->shard_count, index::IndexKindName(spec.index.kind),
                record->model.empty() ? "-" : record->model);
-  Tell(Event::Kind::kCollectionCreated, collection->info(), "created");
+  events_.Publish(Event::Kind::kCollectionCreated, spec.id,
+                  absl::StrCat("collection `", spec.id, "` was created"));
   return collection->info();
-}
-
-void EngineImpl::Tell(Event::Kind kind, const CollectionInfo& info, std::string_view what) {
-  events_.Publish({.time = {},
-                   .collection = info.spec.id,
-                   .shard = std::nullopt,
-                   .kind = kind,
-                   .message = absl::StrCat("collection `", info.spec.id, "` was ",
-                                           absl::string_view(what.data(), what.size()))});
 }
 
 absl::StatusOr<CollectionInfo> EngineImpl::GetCollection(std::string_view id) const {
@@ -502,7 +500,8 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
   // A build that is under way may leave files yet; the next start takes them.
   RemoveIndexFolder(options_.index_folder, (*collection)->uid());
   spdlog::info("deleted collection {}", info.spec.id);
-  Tell(Event::Kind::kCollectionDeleted, info, "deleted");
+  events_.Publish(Event::Kind::kCollectionDeleted, info.spec.id,
+                  absl::StrCat("collection `", info.spec.id, "` was deleted"));
   return absl::OkStatus();
 }
 
@@ -559,6 +558,7 @@ void EngineImpl::Shutdown() {
   sampler_.Stop();
   jobs_.Stop();
   tunings_.Stop();
+  snapshots_.Stop();
   migrations_->Stop();
   maintenance_.Stop();
   for (const auto& collection : registry_->All()) {

@@ -28,6 +28,7 @@
 #include "server/engine/recall_evaluation.h"
 #include "server/engine/recall_options.h"
 #include "server/engine/retrain_hooks.h"
+#include "server/engine/snapshots.h"
 #include "server/engine/tuning_info.h"
 #include "server/engine/types.h"
 #include "server/metrics.h"
@@ -57,6 +58,8 @@ struct EngineOptions {
   int64_t index_memory_bytes = 0;  // that indexes may take; builds beyond are refused. 0: no limit
   // Of MachineMemory, that index files are kept in (SegmentFile::KeepInMemory); 0: none are.
   int index_locked_percent = 0;
+  std::string snapshot_folder;  // where snapshots stand; empty: there can be none
+  std::string server_version;   // that snapshots tell of
   MaintenancePolicy maintenance;
   RetrainHooks hooks;  // for tests
   // Tells update times and what has expired; tests have one of their own. Called from any thread.
@@ -315,6 +318,9 @@ class Engine {
   virtual absl::StatusOr<OperationEstimate> EstimateTuning(std::string_view collection,
                                                            const TuneRequest& request,
                                                            const CallContext& context) const = 0;
+
+  // Copies of collections, and checks of what is stored. It lives as long as the engine.
+  virtual Snapshots& snapshots() = 0;
 
   // The index of one shard as a file for FAISS. INVALID_ARGUMENT for a shard that is none;
   // RESOURCE_EXHAUSTED while another IndexExport of the collection lives, or when memory or disk do

@@ -30,6 +30,10 @@ const char* NameOf(Operation::Type type) {
       return "migrate";
     case Operation::Type::kTune:
       return "tune";
+    case Operation::Type::kSnapshot:
+      return "snapshot";
+    case Operation::Type::kRestore:
+      return "restore";
   }
   return "unknown";
 }

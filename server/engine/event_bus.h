@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -92,6 +93,14 @@ class EventBus {
 
   // Adds the time. Does nothing when nobody watches.
   void Publish(Event event);
+  // The same for an event of no shard; collection empty: of the server.
+  void Publish(Event::Kind kind, std::string collection, std::string message) {
+    Publish({.time = {},
+             .collection = std::move(collection),
+             .shard = std::nullopt,
+             .kind = kind,
+             .message = std::move(message)});
+  }
   // collection: id, or empty for events of all. RESOURCE_EXHAUSTED when kMaxWatchers watch.
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(std::string_view collection);
 

@@ -112,7 +112,8 @@ Operation::Info Operation::SnapshotLocked() const {
             .status = {},
             .parts = parts_,
             .migration = migration_,
-            .tuning = tuning_};
+            .tuning = tuning_,
+            .snapshot = snapshot_};
   if (info.done) info.status = StatusOf(parts_);
   return info;
 }
@@ -171,6 +172,12 @@ void Operation::DescribeTuning(TuningResult tuning) {
   auto next = std::make_shared<const TuningResult>(std::move(tuning));
   absl::MutexLock lock(&mu_);
   tuning_.swap(next);
+}
+
+void Operation::DescribeSnapshot(SnapshotWork snapshot) {
+  auto next = std::make_shared<const SnapshotWork>(std::move(snapshot));
+  absl::MutexLock lock(&mu_);
+  snapshot_.swap(next);
 }
 
 void Operation::Finish(int shard, absl::Status status) {
@@ -300,8 +307,7 @@ absl::StatusOr<OperationRegistry::Created> OperationRegistry::Create(std::string
                                                                      Operation::Type type,
                                                                      const std::vector<int>& shards,
                                                                      double min_recall) {
-  const bool always_new = type == Operation::Type::kPurge || type == Operation::Type::kPatch ||
-                          type == Operation::Type::kMigrate || type == Operation::Type::kTune;
+  const bool always_new = type != Operation::Type::kRetrain && type != Operation::Type::kCompact;
   std::vector<std::shared_ptr<Operation>> dropped;
   std::shared_ptr<Operation> made;
   {

@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/engine/migration_info.h"
+#include "server/engine/snapshot_info.h"
 #include "server/engine/tuning_info.h"
 #include "server/engine/types.h"
 
@@ -25,7 +26,8 @@ namespace vecino::engine {
 // any thread.
 class Operation {
  public:
-  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate, kTune };
+  // kSnapshot and kRestore are of a snapshot, not of a collection: see Snapshots.
+  enum class Type { kRetrain, kCompact, kPurge, kPatch, kMigrate, kTune, kSnapshot, kRestore };
 
   // How a retrain or a tuning of one shard ended, and what was measured on the way.
   struct Outcome {
@@ -40,6 +42,7 @@ class Operation {
   };
   struct Part {
     int shard = 0;
+    // Of kSnapshot and kRestore: "waiting", "checking", "copying", "indexing". Else
     // "waiting", "draining", "training", "encoding", "catching up", "calibrating", "validating",
     // "merging", "measuring"; at the end "published", "rejected", "done", "cancelled", "failed".
     std::string stage;
@@ -65,6 +68,8 @@ class Operation {
     std::shared_ptr<const MigrationInfo> migration;
     // kTune: what was measured, once all was. Null: nothing yet.
     std::shared_ptr<const TuningResult> tuning;
+    // kSnapshot and kRestore: what is done.
+    std::shared_ptr<const SnapshotWork> snapshot;
   };
 
   // Told how it ended, once, before anybody sees that it is done. No lock is held.
@@ -94,6 +99,7 @@ class Operation {
   void Finish(int shard, absl::Status status);
   void Describe(MigrationInfo migration);
   void DescribeTuning(TuningResult tuning);
+  void DescribeSnapshot(SnapshotWork snapshot);
   // CANCELLED once Cancel was called.
   absl::Status CheckCancelled() const;
 
@@ -128,6 +134,7 @@ class Operation {
   std::vector<Part> parts_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const MigrationInfo> migration_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const TuningResult> tuning_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<const SnapshotWork> snapshot_ ABSL_GUARDED_BY(mu_);
 };
 
 // How an operation ends that a stop of the server cut short: ABORTED, since its caller chooses
@@ -164,8 +171,8 @@ class OperationRegistry {
     bool made = false;  // otherwise it ran already
   };
   // The operation that runs already with the same arguments, unless it was cancelled; so a
-  // request that is sent twice is done once. (kPurge, kPatch, kMigrate and kTune say more than
-  // that: always a new one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when
+  // request that is sent twice is done once. (All but kRetrain and kCompact say more than that:
+  // always a new one.) Otherwise a new one with an id of its own. RESOURCE_EXHAUSTED when
   // kMaxRunning run; what the journal says when it refuses. shards: ascending. One call at a time.
   absl::StatusOr<Created> Create(std::string_view collection, Operation::Type type,
                                  const std::vector<int>& shards, double min_recall = 0);

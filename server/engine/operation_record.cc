@@ -36,6 +36,9 @@ uint64_t ToStored(Operation::Type type) {
       return kMigrate;
     case Operation::Type::kTune:
       return kTune;
+    case Operation::Type::kSnapshot:  // not stored: they are of no collection
+    case Operation::Type::kRestore:
+      return 0;
   }
   return 0;
 }

@@ -197,6 +197,8 @@ class Shard {
   std::vector<uint64_t> Expired() const { return expiries_.Due(NowUs()); }
 
   const storage::ShardLog& log() const { return *log_; }
+  // Where its index files stand.
+  const ShardFiles& files() const { return files_; }
   int number() const { return options_.number; }
   LabelScheme labels() const { return options_.labels; }
   ShardStats Stats() const;

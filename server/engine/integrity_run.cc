@@ -1,0 +1,214 @@
+#include "server/engine/integrity_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/engine/low_priority.h"
+#include "server/engine/shard_check.h"
+#include "storage/integrity.h"
+
+namespace vecino::engine {
+namespace {
+
+// Between reports without a finding.
+constexpr absl::Duration kReportInterval = absl::Milliseconds(500);
+
+absl::Status StoppedError() {
+  return absl::UnavailableError("the server is stopping; the check was not finished");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<IntegrityCheck>> IntegrityRuns::Start(
+    const std::shared_ptr<IntegrityRuns>& runs, IntegrityPlan plan) {
+  absl::MutexLock lock(&runs->mu_);
+  if (runs->stopped_) return StoppedError();
+  if (runs->runs_.size() >= static_cast<size_t>(Snapshots::kMaxChecks)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(runs->runs_.size(), " checks run, which is the limit; wait for one of them"));
+  }
+  auto run = std::make_unique<IntegrityRun>(runs, std::move(plan));
+  runs->runs_.insert(run.get());
+  return run;
+}
+
+void IntegrityRuns::Stop() {
+  absl::MutexLock lock(&mu_);
+  stopped_ = true;
+  // They go only under the lock.
+  for (IntegrityRun* run : runs_) run->Halt();
+}
+
+IntegrityRun::IntegrityRun(std::shared_ptr<IntegrityRuns> runs, IntegrityPlan plan)
+    : runs_(std::move(runs)),
+      plan_(std::move(plan)),
+      thread_([this](std::stop_token stop) { Work(stop); }) {}
+
+IntegrityRun::~IntegrityRun() {
+  {
+    absl::MutexLock lock(&mu_);
+    wake_ = nullptr;
+  }
+  absl::MutexLock lock(&runs_->mu_);
+  runs_->runs_.erase(this);
+  Halt();
+}
+
+void IntegrityRun::Halt() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    changed_.SignalAll();
+  }
+  thread_.request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void IntegrityRun::Wake() {
+  if (wake_ != nullptr) wake_();
+  wake_ = nullptr;
+}
+
+bool IntegrityRun::WakeWhenReady(const std::function<void()>& wake) {
+  absl::MutexLock lock(&mu_);
+  if (!waiting_.empty() || due_ || ended_) return true;
+  wake_ = wake;
+  return false;
+}
+
+absl::StatusOr<std::optional<IntegrityReport>> IntegrityRun::Next() {
+  absl::MutexLock lock(&mu_);
+  IntegrityReport report = so_far_;
+  if (!waiting_.empty()) {
+    report.finding = std::move(waiting_.front());
+    waiting_.pop_front();
+    changed_.SignalAll();
+    return report;
+  }
+  if (ended_ && !status_.ok()) return status_;
+  if (ended_ && !reported_) {
+    reported_ = true;
+    report.done = true;
+    return report;
+  }
+  if (ended_ && report.findings > 0) {
+    return absl::DataLossError(absl::StrCat(
+        report.findings, report.findings == 1 ? " thing is wrong" : " things are wrong",
+        " with what is stored; each was told of, with what to do"));
+  }
+  if (ended_ || !due_) return std::nullopt;
+  due_ = false;
+  return report;
+}
+
+void IntegrityRun::Begin(std::string stage) {
+  absl::MutexLock lock(&mu_);
+  so_far_.stage = std::move(stage);
+  due_ = true;
+  Wake();
+}
+
+void IntegrityRun::Found(IntegrityReport::Finding finding, std::stop_token stop) {
+  absl::MutexLock lock(&mu_);
+  while (waiting_.size() >= kMaxWaiting && !stopping_ && !stop.stop_requested()) {
+    changed_.Wait(&mu_);
+  }
+  ++so_far_.findings;
+  waiting_.push_back(std::move(finding));
+  Wake();
+}
+
+absl::Status IntegrityRun::Progress(uint64_t rows, uint64_t bytes, std::stop_token stop) {
+  absl::MutexLock lock(&mu_);
+  so_far_.rows += static_cast<int64_t>(rows);
+  so_far_.bytes += static_cast<int64_t>(bytes);
+  if (const absl::Time now = absl::Now(); now >= next_report_) {
+    next_report_ = now + kReportInterval;
+    due_ = true;
+    Wake();
+  }
+  return stopping_ || stop.stop_requested() ? StoppedError() : absl::OkStatus();
+}
+
+void IntegrityRun::Work(std::stop_token stop) {
+  LowerPriority();
+  absl::Status status = CheckAll(stop);
+  absl::MutexLock lock(&mu_);
+  status_ = std::move(status);
+  ended_ = true;
+  Wake();
+}
+
+absl::Status IntegrityRun::CheckAll(std::stop_token stop) {
+  if (plan_.files) {
+    Begin("files");
+    storage::IntegritySink sink;
+    sink.found = [&](storage::IntegrityFinding finding) {
+      Found(
+          {"", "", std::move(finding.where), std::move(finding.problem), std::move(finding.advice)},
+          stop);
+    };
+    sink.progress = [&](uint64_t rows, uint64_t bytes) { return Progress(rows, bytes, stop); };
+    if (absl::Status status = plan_.store->CheckFiles(sink); !status.ok()) return status;
+  }
+  for (const auto& collection : plan_.collections) {
+    absl::Status status = CheckCollection(*collection, stop);
+    // One of all that was deleted meanwhile is no fault.
+    if (!status.ok() && !(plan_.files && absl::IsNotFound(status))) return status;
+  }
+  for (const std::string& id : plan_.snapshots) {
+    absl::Status status = CheckSnapshot(id, stop);
+    if (!status.ok() && !(plan_.files && absl::IsNotFound(status))) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IntegrityRun::CheckCollection(Collection& collection, std::stop_token stop) {
+  const std::string& id = collection.info().spec.id;
+  for (int number = 0; number < collection.shard_count(); ++number) {
+    Begin(absl::StrCat("collection `", id, "`, shard ", number));
+    storage::IntegritySink sink;
+    sink.found = [&](storage::IntegrityFinding finding) {
+      Found(
+          {id, "", std::move(finding.where), std::move(finding.problem), std::move(finding.advice)},
+          stop);
+    };
+    sink.progress = [&](uint64_t rows, uint64_t bytes) { return Progress(rows, bytes, stop); };
+    absl::Status status =
+        CheckShard(*plan_.store, collection.shard(number), collection.uid(), sink);
+    if (absl::IsNotFound(status)) {
+      return absl::NotFoundError(absl::StrCat("collection `", id, "` was deleted meanwhile"));
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IntegrityRun::CheckSnapshot(const std::string& id, std::stop_token stop) {
+  Begin(absl::StrCat("snapshot `", id, "`"));
+  const auto report = [&](const absl::Status& status) {
+    Found({"", id, "snapshot files", std::string(status.message()),
+           "delete this snapshot and take another one"},
+          stop);
+  };
+  const auto manifest = plan_.folder->Read(id);
+  if (absl::IsNotFound(manifest.status())) return manifest.status();
+  if (!manifest.ok()) {
+    report(manifest.status());
+    return absl::OkStatus();
+  }
+  for (const storage::SnapshotFile& file : manifest->files) {
+    absl::Status stopped;
+    const absl::Status status = plan_.folder->CheckFile(
+        id, file, [&](uint64_t, uint64_t bytes) { return stopped = Progress(0, bytes, stop); });
+    if (!stopped.ok()) return stopped;
+    if (absl::IsNotFound(status)) return status;
+    if (!status.ok()) report(status);
+    if (absl::Status told = Progress(file.rows, 0, stop); !told.ok()) return told;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vecino::engine

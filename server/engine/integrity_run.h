@@ -1,0 +1,93 @@
+// Checks of what is stored: each on a thread of its own, read by one caller.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/engine/collection.h"
+#include "server/engine/snapshots.h"
+#include "storage/snapshot_folder.h"
+#include "storage/store.h"
+
+namespace vecino::engine {
+
+// What is to be checked, in this order.
+struct IntegrityPlan {
+  storage::Store* store = nullptr;                  // outlives the check
+  const storage::SnapshotFolder* folder = nullptr;  // null: none; outlives the check
+  bool files = false;                               // of the whole store
+  std::vector<std::shared_ptr<Collection>> collections;
+  std::vector<std::string> snapshots;
+};
+
+class IntegrityRun;
+
+// How many checks run, and how to stop them. Thread safe.
+class IntegrityRuns {
+ public:
+  // RESOURCE_EXHAUSTED when Snapshots::kMaxChecks run; UNAVAILABLE once stopped.
+  static absl::StatusOr<std::unique_ptr<IntegrityCheck>> Start(
+      const std::shared_ptr<IntegrityRuns>& runs, IntegrityPlan plan);
+  // Ends them, and waits until nothing of the engine is used any more.
+  void Stop();
+
+ private:
+  friend class IntegrityRun;
+  absl::Mutex mu_;
+  std::set<IntegrityRun*> runs_ ABSL_GUARDED_BY(mu_);
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// Thread safety: as IntegrityCheck says.
+class IntegrityRun final : public IntegrityCheck {
+ public:
+  // Findings that wait for the caller; beyond them the check waits for it.
+  static constexpr size_t kMaxWaiting = 256;
+
+  IntegrityRun(std::shared_ptr<IntegrityRuns> runs, IntegrityPlan plan);
+  ~IntegrityRun() override;
+
+  bool WakeWhenReady(const std::function<void()>& wake) override;
+  absl::StatusOr<std::optional<IntegrityReport>> Next() override;
+  // Asks it to stop, and waits until it has.
+  void Halt();
+
+ private:
+  void Work(std::stop_token stop);
+  absl::Status CheckAll(std::stop_token stop);
+  absl::Status CheckCollection(Collection& collection, std::stop_token stop);
+  absl::Status CheckSnapshot(const std::string& id, std::stop_token stop);
+  void Begin(std::string stage);
+  // Blocks while kMaxWaiting wait.
+  void Found(IntegrityReport::Finding finding, std::stop_token stop);
+  absl::Status Progress(uint64_t rows, uint64_t bytes, std::stop_token stop);
+  void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::shared_ptr<IntegrityRuns> runs_;
+  const IntegrityPlan plan_;
+  absl::Mutex mu_;
+  absl::CondVar changed_;
+  std::deque<IntegrityReport::Finding> waiting_ ABSL_GUARDED_BY(mu_);
+  IntegrityReport so_far_ ABSL_GUARDED_BY(mu_);
+  absl::Time next_report_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  bool due_ ABSL_GUARDED_BY(mu_) = true;  // a report without a finding
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;     // the work is over
+  bool reported_ ABSL_GUARDED_BY(mu_) = false;  // the caller had the last report
+  absl::Status status_ ABSL_GUARDED_BY(mu_);    // that it ended with
+  std::function<void()> wake_ ABSL_GUARDED_BY(mu_);
+  std::jthread thread_;  // last: it uses everything above
+};
+
+}  // namespace vecino::engine
