@@ -8,6 +8,7 @@
 #include "server/rpc/migration_conversions.h"
 #include "server/rpc/recall_conversions.h"
 #include "server/rpc/resource_names.h"
+#include "server/rpc/snapshot_conversions.h"
 #include "server/rpc/status.h"
 #include "server/rpc/text.h"
 #include "vecino/v1/collection_service.pb.h"
@@ -141,6 +142,9 @@ v1::IndexOperationMetadata::Type WriteType(Operation::Type type) {
       return v1::IndexOperationMetadata::TYPE_MIGRATE;
     case Operation::Type::kTune:
       return v1::IndexOperationMetadata::TYPE_TUNE;
+    case Operation::Type::kSnapshot:  // these have metadata of their own
+    case Operation::Type::kRestore:
+      break;
   }
   return v1::IndexOperationMetadata::TYPE_UNSPECIFIED;
 }
@@ -195,6 +199,9 @@ void WriteResponse(Operation::Type type, int64_t documents,
       out->PackFrom(response);
       return;
     }
+    case Operation::Type::kSnapshot:
+    case Operation::Type::kRestore:
+      return;
   }
 }
 
@@ -252,6 +259,10 @@ void WriteStats(std::string_view collection, const engine::CollectionStats& stat
 }
 
 void WriteOperation(const Operation::Info& info, google::longrunning::Operation* out) {
+  if (info.type == Operation::Type::kSnapshot || info.type == Operation::Type::kRestore) {
+    WriteSnapshotOperation(info, out);
+    return;
+  }
   out->set_name(OperationNameOf(info.collection, info.id));
   out->set_done(info.done);
   v1::IndexOperationMetadata metadata;

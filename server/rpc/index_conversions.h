@@ -18,7 +18,7 @@ void WriteIndexPolicy(const engine::IndexSpec& spec, v1::IndexPolicy* out);
 void WriteStats(std::string_view collection, const engine::CollectionStats& stats,
                 v1::CollectionStats* out);
 
-// With IndexOperationMetadata, and the response or error once it is done.
+// With IndexOperationMetadata, or that of its type, and the response or error once it is done.
 void WriteOperation(const engine::Operation::Info& info, google::longrunning::Operation* out);
 // An operation without a name that is done and did nothing.
 void WriteEstimate(std::string_view collection, engine::Operation::Type type,

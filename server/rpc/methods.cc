@@ -54,7 +54,8 @@ Handlers::Handlers(engine::Engine* engine, const WorkerPool* workers, ServerFact
       search_(engine, max_reply_bytes),
       answers_(engine, generator, max_reply_bytes),
       embedding_(engine, max_reply_bytes),
-      admin_(engine, workers, std::move(facts), bulk_workers) {}
+      admin_(engine, workers, std::move(facts), bulk_workers),
+      snapshots_(engine) {}
 
 template <class Handler, class Request, class Response>
 Method Handlers::Bind(Handler* handler,
@@ -103,7 +104,9 @@ StreamTable Handlers::Streams() {
       {"/vecino.v1.SearchService/AnswerQuestion", Bind(&answers_, &AnswerHandlers::AnswerQuestion)},
       {"/vecino.v1.DocumentService/StreamDocuments",
        Bind(&documents_, &DocumentHandlers::StreamDocuments)},
-      {"/vecino.v1.AdminService/WatchEvents", Bind(&admin_, &AdminHandlers::WatchEvents)}};
+      {"/vecino.v1.AdminService/WatchEvents", Bind(&admin_, &AdminHandlers::WatchEvents)},
+      {"/vecino.v1.AdminService/VerifyIntegrity",
+       Bind(&snapshots_, &SnapshotHandlers::VerifyIntegrity)}};
 }
 
 BidiTable Handlers::Bidis() {
@@ -130,6 +133,7 @@ MethodTable Handlers::Methods() {
   const std::string document = "/vecino.v1.DocumentService/";
   const std::string operation = "/google.longrunning.Operations/";
   const std::string embedding = "/vecino.v1.EmbeddingService/";
+  const std::string admin = "/vecino.v1.AdminService/";
   return {
       {collection + "CreateCollection",
        Bind(&collections_, &CollectionHandlers::CreateCollection, max)},
@@ -195,8 +199,12 @@ MethodTable Handlers::Methods() {
        Bind(&embedding_, &EmbeddingHandlers::RerankTexts, max, "send fewer texts")},
       {embedding + "ListModels", Bind(&embedding_, &EmbeddingHandlers::ListModels, max)},
       {embedding + "GetModel", Bind(&embedding_, &EmbeddingHandlers::GetModel, max)},
-      {"/vecino.v1.AdminService/GetServerStatus",
-       Bind(&admin_, &AdminHandlers::GetServerStatus, max)},
+      {admin + "GetServerStatus", Bind(&admin_, &AdminHandlers::GetServerStatus, max)},
+      {admin + "CreateSnapshot", Bind(&snapshots_, &SnapshotHandlers::CreateSnapshot, max)},
+      {admin + "ListSnapshots",
+       Bind(&snapshots_, &SnapshotHandlers::ListSnapshots, max, "lower page_size")},
+      {admin + "RestoreSnapshot", Bind(&snapshots_, &SnapshotHandlers::RestoreSnapshot, max)},
+      {admin + "DeleteSnapshot", Bind(&snapshots_, &SnapshotHandlers::DeleteSnapshot, max)},
   };
 }
 

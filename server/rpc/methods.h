@@ -25,6 +25,7 @@
 #include "server/rpc/migration_handlers.h"
 #include "server/rpc/operation_handlers.h"
 #include "server/rpc/search_handlers.h"
+#include "server/rpc/snapshot_handlers.h"
 
 namespace vecino::rpc {
 
@@ -94,6 +95,7 @@ class Handlers {
   AnswerHandlers answers_;
   EmbeddingHandlers embedding_;
   AdminHandlers admin_;
+  SnapshotHandlers snapshots_;
 };
 
 }  // namespace vecino::rpc

@@ -23,8 +23,10 @@ constexpr absl::Duration kReplyTime = absl::Milliseconds(200);
 absl::Status OperationHandlers::ListOperations(const longrunning::ListOperationsRequest& request,
                                                longrunning::ListOperationsResponse* response,
                                                const engine::CallContext&) {
-  auto collection = ParseCollectionName("name", request.name());
-  if (!collection.ok()) return collection.status();
+  const bool of_snapshot = IsOfSnapshot(request.name());
+  auto owner = of_snapshot ? ParseSnapshotName("name", request.name())
+                           : ParseCollectionName("name", request.name());
+  if (!owner.ok()) return owner.status();
   if (!request.filter().empty()) {
     return engine::InvalidField("filter", "is set, and operations cannot be filtered; leave it");
   }
@@ -32,18 +34,20 @@ absl::Status OperationHandlers::ListOperations(const longrunning::ListOperations
   if (!page_size.ok()) return page_size.status();
   PagePosition position;
   if (!request.page_token().empty()) {
-    auto read = ReadPageToken(kListOperations, *collection, request.page_token());
+    auto read = ReadPageToken(kListOperations, request.name(), request.page_token());
     if (!read.ok()) return read.status();
     position = *std::move(read);
   }
   // One more, to know whether another page follows.
-  auto infos = engine_.ListOperations(*collection, position.after_id, *page_size + 1);
+  auto infos = of_snapshot
+                   ? engine_.snapshots().ListOperations(*owner, position.after_id, *page_size + 1)
+                   : engine_.ListOperations(*owner, position.after_id, *page_size + 1);
   if (!infos.ok()) return infos.status();
   for (const engine::Operation::Info& info : *infos) {
     if (response->operations_size() == *page_size) {
       const std::string& last = (*infos)[*page_size - 1].id;
       response->set_next_page_token(
-          MakePageToken(kListOperations, *collection, {.after_id = last}));
+          MakePageToken(kListOperations, request.name(), {.after_id = last}));
       break;
     }
     WriteOperation(info, response->add_operations());
@@ -56,7 +60,9 @@ absl::Status OperationHandlers::GetOperation(const longrunning::GetOperationRequ
                                              const engine::CallContext&) {
   auto name = ParseOperationName("name", request.name());
   if (!name.ok()) return name.status();
-  auto info = engine_.GetOperation(name->collection, name->operation);
+  auto info = name->of_snapshot
+                  ? engine_.snapshots().GetOperation(name->collection, name->operation)
+                  : engine_.GetOperation(name->collection, name->operation);
   if (!info.ok()) return info.status();
   WriteOperation(*info, response);
   return absl::OkStatus();
@@ -67,6 +73,9 @@ absl::Status OperationHandlers::DeleteOperation(const longrunning::DeleteOperati
                                                 const engine::CallContext&) {
   auto name = ParseOperationName("name", request.name());
   if (!name.ok()) return name.status();
+  if (name->of_snapshot) {
+    return engine_.snapshots().DeleteOperation(name->collection, name->operation);
+  }
   return engine_.DeleteOperation(name->collection, name->operation);
 }
 
@@ -75,6 +84,9 @@ absl::Status OperationHandlers::CancelOperation(const longrunning::CancelOperati
                                                 const engine::CallContext&) {
   auto name = ParseOperationName("name", request.name());
   if (!name.ok()) return name.status();
+  if (name->of_snapshot) {
+    return engine_.snapshots().CancelOperation(name->collection, name->operation);
+  }
   return engine_.CancelOperation(name->collection, name->operation);
 }
 
@@ -93,8 +105,11 @@ absl::Status OperationHandlers::WaitOperation(const longrunning::WaitOperationRe
     }
   }
   timeout = std::min(timeout, context.deadline - absl::Now() - kReplyTime);
-  auto info = engine_.WaitOperation(name->collection, name->operation,
-                                    std::max(timeout, absl::ZeroDuration()), context);
+  timeout = std::max(timeout, absl::ZeroDuration());
+  auto info =
+      name->of_snapshot
+          ? engine_.snapshots().WaitOperation(name->collection, name->operation, timeout, context)
+          : engine_.WaitOperation(name->collection, name->operation, timeout, context);
   if (!info.ok()) return info.status();
   WriteOperation(*info, response);
   return absl::OkStatus();

@@ -15,6 +15,7 @@ constexpr std::string_view kDocuments = "/documents/";
 constexpr std::string_view kOperations = "/operations/";
 constexpr std::string_view kModels = "models/";
 constexpr std::string_view kAliases = "aliases/";
+constexpr std::string_view kSnapshots = "snapshots/";
 constexpr size_t kMaxCollectionIdBytes = 63;
 constexpr size_t kMaxOperationIdBytes = 63;
 // Longest part of a bad name that a message repeats.
@@ -40,6 +41,14 @@ std::string OperationNameOf(std::string_view collection, std::string_view operat
 std::string ModelName(std::string_view model) { return Concat(kModels, model); }
 
 std::string AliasName(std::string_view alias) { return Concat(kAliases, alias); }
+
+std::string SnapshotName(std::string_view snapshot) { return Concat(kSnapshots, snapshot); }
+
+std::string SnapshotOperationNameOf(std::string_view snapshot, std::string_view operation) {
+  return Concat(kSnapshots, snapshot, kOperations, operation);
+}
+
+bool IsOfSnapshot(std::string_view name) { return name.starts_with(kSnapshots); }
 
 absl::Status CheckCollectionId(std::string_view field, std::string_view id) {
   const auto plain = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c); };
@@ -91,20 +100,29 @@ absl::StatusOr<OperationName> ParseOperationName(std::string_view field, std::st
   constexpr std::string_view kForm = "collections/{collection}/operations/{operation}";
   const size_t separator = name.find(kOperations);
   if (separator == std::string_view::npos) return BadName(field, name, kForm);
-  auto collection = ParseCollectionName(field, name.substr(0, separator));
-  if (!collection.ok()) return collection.status();
+  const bool of_snapshot = IsOfSnapshot(name);
+  const std::string_view parent = name.substr(0, separator);
+  auto owner = of_snapshot ? ParseSnapshotName(field, parent) : ParseCollectionName(field, parent);
+  if (!owner.ok()) return owner.status();
   const std::string_view id = name.substr(separator + kOperations.size());
   const bool good = !id.empty() && id.size() <= kMaxOperationIdBytes &&
                     std::all_of(id.begin(), id.end(), [](char c) {
                       return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-';
                     });
   if (!good) return BadName(field, name, kForm);
-  return OperationName{*std::move(collection), std::string(id)};
+  return OperationName{*std::move(owner), std::string(id), of_snapshot};
 }
 
 absl::StatusOr<std::string> ParseAliasName(std::string_view field, std::string_view name) {
   if (!name.starts_with(kAliases)) return BadName(field, name, "aliases/{alias}");
   const std::string_view id = name.substr(kAliases.size());
+  if (absl::Status status = CheckCollectionId(field, id); !status.ok()) return status;
+  return std::string(id);
+}
+
+absl::StatusOr<std::string> ParseSnapshotName(std::string_view field, std::string_view name) {
+  if (!IsOfSnapshot(name)) return BadName(field, name, "snapshots/{snapshot}");
+  const std::string_view id = name.substr(kSnapshots.size());
   if (absl::Status status = CheckCollectionId(field, id); !status.ok()) return status;
   return std::string(id);
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/engine/engine.h"
+#include "tests/server/rpc/fake_snapshots.h"
 
 namespace vecino::rpc {
 
@@ -78,6 +79,7 @@ class FakeEngine final : public engine::Engine {
 
   std::vector<engine::AliasInfo> aliases;  // in order of id
   engine::EventBus events;
+  FakeSnapshots fake_snapshots;
   size_t stream_step = 2;
   absl::Status stream_end;  // after the last document, instead of the end
 
@@ -470,6 +472,7 @@ class FakeEngine final : public engine::Engine {
   }
   std::vector<encoder::ModelInfo> Models() const override { return models; }
   encoder::EncoderStats EncoderStats() const override { return encoder_stats; }
+  engine::Snapshots& snapshots() override { return fake_snapshots; }
   void BeginShutdown() override {}
   void Shutdown() override {}
 };
