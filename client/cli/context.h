@@ -59,6 +59,7 @@ void AddLoadCommand(CLI::App& app, Context& context);
 void AddOperationCommands(CLI::App& app, Context& context);
 void AddSearchCommand(CLI::App& app, Context& context);
 void AddServerCommands(CLI::App& app, Context& context);
+void AddSnapshotCommands(CLI::App& app, Context& context);
 void AddChangeCommands(CLI::App& app, Context& context);
 void AddUpdateCommand(CLI::App& app, Context& context);
 void AddWatchCommand(CLI::App& app, Context& context);

@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   vecino::cli::AddChangeCommands(app, context);
   vecino::cli::AddExportCommand(app, context);
   vecino::cli::AddBenchCommand(app, context);
+  vecino::cli::AddSnapshotCommands(app, context);
   vecino::cli::AddServerCommands(app, context);
   vecino::cli::AddWatchCommand(app, context);
 

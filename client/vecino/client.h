@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "vecino/snapshot_types.h"
 #include "vecino/types.h"
 
 namespace vecino {
@@ -124,6 +125,30 @@ class Client {
   Status CancelOperation(const std::string& collection, const std::string& id);
   // Forgets it. FAILED_PRECONDITION while it runs.
   Status DeleteOperation(const std::string& collection, const std::string& id);
+
+  // Copies collections (none named: all) as they are at one moment. id empty: the time; then a call
+  // that is tried again may make two. ALREADY_EXISTS, after a lost connection perhaps for this very
+  // one. The operation goes on by itself.
+  Result<SnapshotOperation> CreateSnapshot(const std::string& id,
+                                           const std::vector<std::string>& collections = {});
+  // By id, through as many pages as it takes.
+  Result<std::vector<Snapshot>> ListSnapshots();
+  // Makes collections of a snapshot, all at once: of `source` only, unless empty; under the id
+  // `collection`, unless empty. ALREADY_EXISTS when there is one of the id.
+  Result<SnapshotOperation> RestoreSnapshot(const std::string& id, const std::string& source = {},
+                                            const std::string& collection = {});
+  // FAILED_PRECONDITION while it is restored. OK when it is gone after more than one attempt.
+  Status DeleteSnapshot(const std::string& id);
+  // As WaitOperation and CancelOperation; a server knows them until it stops.
+  Result<SnapshotOperation> WaitSnapshotOperation(const std::string& snapshot,
+                                                  const std::string& id,
+                                                  std::chrono::milliseconds timeout);
+  Status CancelSnapshotOperation(const std::string& snapshot, const std::string& id);
+  // Looks for damage of a collection, a snapshot, or, when both are empty, of everything, and hands
+  // what is found to `take`, on the caller's thread. DATA_LOSS when anything was. The client's
+  // timeout is not for this call; `take` can end it.
+  Status VerifyIntegrity(const std::string& collection, const std::string& snapshot,
+                         const IntegrityFn& take);
 
   // One shard's index as a file that stock FAISS opens, and the ids of its rows. OK only when the
   // sink got all of it. The server makes the index before anything is sent, which can take minutes,
