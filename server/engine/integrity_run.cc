@@ -19,51 +19,77 @@ absl::Status StoppedError() {
   return absl::UnavailableError("the server is stopping; the check was not finished");
 }
 
+// What a caller holds of a run. Its end does not wait for the thread: it may come on one that must
+// not block.
+class Handle final : public IntegrityCheck {
+ public:
+  explicit Handle(std::shared_ptr<IntegrityRun> run) : run_(std::move(run)) {}
+  ~Handle() override { run_->Abandon(); }
+
+  bool WakeWhenReady(const std::function<void()>& wake) override {
+    return run_->WakeWhenReady(wake);
+  }
+  absl::StatusOr<std::optional<IntegrityReport>> Next() override { return run_->Next(); }
+
+ private:
+  const std::shared_ptr<IntegrityRun> run_;
+};
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<IntegrityCheck>> IntegrityRuns::Start(
-    const std::shared_ptr<IntegrityRuns>& runs, IntegrityPlan plan) {
-  absl::MutexLock lock(&runs->mu_);
-  if (runs->stopped_) return StoppedError();
-  if (runs->runs_.size() >= static_cast<size_t>(Snapshots::kMaxChecks)) {
+absl::StatusOr<std::unique_ptr<IntegrityCheck>> IntegrityRuns::Start(IntegrityPlan plan) {
+  absl::MutexLock lock(&mu_);
+  if (stopped_) return StoppedError();
+  std::erase_if(runs_, [](const auto& run) { return run->ended(); });
+  if (runs_.size() >= static_cast<size_t>(Snapshots::kMaxChecks)) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(runs->runs_.size(), " checks run, which is the limit; wait for one of them"));
+        absl::StrCat(runs_.size(), " checks run, which is the limit; wait for one of them"));
   }
-  auto run = std::make_unique<IntegrityRun>(runs, std::move(plan));
-  runs->runs_.insert(run.get());
-  return run;
+  runs_.push_back(std::make_shared<IntegrityRun>(std::move(plan)));
+  return std::make_unique<Handle>(runs_.back());
+}
+
+void IntegrityRuns::AskToStop() {
+  absl::MutexLock lock(&mu_);
+  stopped_ = true;
+  for (const auto& run : runs_) run->AskToStop();
 }
 
 void IntegrityRuns::Stop() {
-  absl::MutexLock lock(&mu_);
-  stopped_ = true;
-  // They go only under the lock.
-  for (IntegrityRun* run : runs_) run->Halt();
-}
-
-IntegrityRun::IntegrityRun(std::shared_ptr<IntegrityRuns> runs, IntegrityPlan plan)
-    : runs_(std::move(runs)),
-      plan_(std::move(plan)),
-      thread_([this](std::stop_token stop) { Work(stop); }) {}
-
-IntegrityRun::~IntegrityRun() {
+  AskToStop();
+  std::vector<std::shared_ptr<IntegrityRun>> runs;
   {
     absl::MutexLock lock(&mu_);
-    wake_ = nullptr;
+    runs.swap(runs_);
   }
-  absl::MutexLock lock(&runs_->mu_);
-  runs_->runs_.erase(this);
-  Halt();
+  for (const auto& run : runs) run->Halt();
+}
+
+IntegrityRun::IntegrityRun(IntegrityPlan plan)
+    : plan_(std::move(plan)), thread_([this](std::stop_token stop) { Work(stop); }) {}
+
+void IntegrityRun::AskToStop() {
+  absl::MutexLock lock(&mu_);
+  stopping_ = true;
+  changed_.SignalAll();
+}
+
+void IntegrityRun::Abandon() {
+  absl::MutexLock lock(&mu_);
+  stopping_ = true;
+  wake_ = nullptr;
+  changed_.SignalAll();
 }
 
 void IntegrityRun::Halt() {
-  {
-    absl::MutexLock lock(&mu_);
-    stopping_ = true;
-    changed_.SignalAll();
-  }
+  AskToStop();
   thread_.request_stop();
   if (thread_.joinable()) thread_.join();
+}
+
+bool IntegrityRun::ended() const {
+  absl::MutexLock lock(&mu_);
+  return ended_;
 }
 
 void IntegrityRun::Wake() {

@@ -5,7 +5,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "server/engine/collection.h"
 #include "server/engine/snapshots.h"
 #include "storage/snapshot_folder.h"
@@ -31,37 +31,29 @@ struct IntegrityPlan {
   std::vector<std::string> snapshots;
 };
 
-class IntegrityRun;
-
-// How many checks run, and how to stop them. Thread safe.
-class IntegrityRuns {
- public:
-  // RESOURCE_EXHAUSTED when Snapshots::kMaxChecks run; UNAVAILABLE once stopped.
-  static absl::StatusOr<std::unique_ptr<IntegrityCheck>> Start(
-      const std::shared_ptr<IntegrityRuns>& runs, IntegrityPlan plan);
-  // Ends them, and waits until nothing of the engine is used any more.
-  void Stop();
-
- private:
-  friend class IntegrityRun;
-  absl::Mutex mu_;
-  std::set<IntegrityRun*> runs_ ABSL_GUARDED_BY(mu_);
-  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
-};
-
-// Thread safety: as IntegrityCheck says.
-class IntegrityRun final : public IntegrityCheck {
+// One check and its thread. Thread safety: all methods are safe from any thread; Next by one at a
+// time.
+class IntegrityRun {
  public:
   // Findings that wait for the caller; beyond them the check waits for it.
   static constexpr size_t kMaxWaiting = 256;
 
-  IntegrityRun(std::shared_ptr<IntegrityRuns> runs, IntegrityPlan plan);
-  ~IntegrityRun() override;
+  explicit IntegrityRun(IntegrityPlan plan);
+  ~IntegrityRun() { Halt(); }
+  IntegrityRun(const IntegrityRun&) = delete;
+  IntegrityRun& operator=(const IntegrityRun&) = delete;
 
-  bool WakeWhenReady(const std::function<void()>& wake) override;
-  absl::StatusOr<std::optional<IntegrityReport>> Next() override;
+  // As IntegrityCheck has them.
+  bool WakeWhenReady(const std::function<void()>& wake);
+  absl::StatusOr<std::optional<IntegrityReport>> Next();
+
+  // Has it end at its next step. Does not block.
+  void AskToStop();
+  // The same, and `wake` is not called any more: nobody reads it.
+  void Abandon();
   // Asks it to stop, and waits until it has.
   void Halt();
+  bool ended() const;
 
  private:
   void Work(std::stop_token stop);
@@ -74,9 +66,8 @@ class IntegrityRun final : public IntegrityCheck {
   absl::Status Progress(uint64_t rows, uint64_t bytes, std::stop_token stop);
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const std::shared_ptr<IntegrityRuns> runs_;
   const IntegrityPlan plan_;
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   absl::CondVar changed_;
   std::deque<IntegrityReport::Finding> waiting_ ABSL_GUARDED_BY(mu_);
   IntegrityReport so_far_ ABSL_GUARDED_BY(mu_);
@@ -88,6 +79,23 @@ class IntegrityRun final : public IntegrityCheck {
   absl::Status status_ ABSL_GUARDED_BY(mu_);    // that it ended with
   std::function<void()> wake_ ABSL_GUARDED_BY(mu_);
   std::jthread thread_;  // last: it uses everything above
+};
+
+// The checks that run, and how to stop them. Thread safety: all methods are safe from any thread.
+class IntegrityRuns {
+ public:
+  // RESOURCE_EXHAUSTED when Snapshots::kMaxChecks run, also such as were given up a moment ago;
+  // UNAVAILABLE once stopped. Does not block.
+  absl::StatusOr<std::unique_ptr<IntegrityCheck>> Start(IntegrityPlan plan);
+  // Has them end soon, and lets none begin. Does not block.
+  void AskToStop();
+  // The same, and waits until nothing of the engine is used any more.
+  void Stop();
+
+ private:
+  absl::Mutex mu_;
+  std::vector<std::shared_ptr<IntegrityRun>> runs_ ABSL_GUARDED_BY(mu_);
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace vecino::engine

@@ -95,7 +95,7 @@ void SnapshotJobs::Stop() {
     changed_.SignalAll();
   }
   waits_.Stop();
-  checks_->Stop();
+  checks_.Stop();
   thread_.request_stop();
   if (thread_.joinable()) thread_.join();
 }
@@ -164,7 +164,15 @@ void SnapshotJobs::Work(std::stop_token stop) {
 absl::StatusOr<Operation::Info> SnapshotJobs::Create(std::string_view id,
                                                      std::span<const std::string> collections) {
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
-  const std::string name = id.empty() ? NewId() : std::string(id);
+  std::string name(id);
+  if (name.empty()) {
+    const std::string now = NewId();
+    name = now;
+    absl::MutexLock lock(&mu_);
+    for (int i = 2; held_.contains(name) || folder_.Contains(name); ++i) {
+      name = absl::StrCat(now, "-", i);
+    }
+  }
   if (absl::Status status = CheckCollectionId("snapshot_id", name); !status.ok()) return status;
   SnapshotWork work;
   for (size_t i = 0; i < collections.size(); ++i) {
@@ -390,7 +398,7 @@ absl::StatusOr<std::unique_ptr<IntegrityCheck>> SnapshotJobs::Verify(
       plan.snapshots = *std::move(ids);
     }
   }
-  return IntegrityRuns::Start(checks_, std::move(plan));
+  return checks_.Start(std::move(plan));
 }
 
 }  // namespace vecino::engine

@@ -53,8 +53,11 @@ class SnapshotJobs final : public Snapshots {
   // Ends what runs at its next step, what waits, and the checks, with UNAVAILABLE. Idempotent.
   // Blocks until then.
   void Stop();
-  // Wakes those that wait for operations; none waits any more.
-  void StopWaits() { waits_.Stop(); }
+  // Wakes those that wait for operations; none waits any more. Checks end. Does not block.
+  void StopWaits() {
+    waits_.Stop();
+    checks_.AskToStop();
+  }
 
   absl::StatusOr<Operation::Info> Create(std::string_view id,
                                          std::span<const std::string> collections) override;
@@ -103,7 +106,7 @@ class SnapshotJobs final : public Snapshots {
   storage::SnapshotFolder folder_;
   OperationRegistry operations_;
   mutable TokenWaits waits_;
-  const std::shared_ptr<IntegrityRuns> checks_ = std::make_shared<IntegrityRuns>();
+  IntegrityRuns checks_;
   mutable absl::Mutex mu_;
   absl::CondVar changed_;
   std::deque<Job> waiting_ ABSL_GUARDED_BY(mu_);

@@ -4,9 +4,10 @@ in as soon as it is there."""
 import re
 
 from cases_documents import altered, start
+from cases_snapshots import snapshot
 from contract import Refusal
 import grpc
-from registry import COLLECTIONS, DOCUMENTS, OPERATIONS, SEARCH, Case
+from registry import ADMIN, COLLECTIONS, DOCUMENTS, OPERATIONS, SEARCH, Case
 from world import equal, true, vector
 
 SHOP = "collections/shop"
@@ -41,8 +42,8 @@ def bad_names(rpc, field):
     def run(world):
         kind = "models" if "Model" in rpc else "aliases" if "Alias" in rpc else "collections"
         for name in ("", "nonsense", kind, f"{kind}/", f"{kind}/UPPER", f"{kind}/a/b/c/d", "/" + f"{kind}/shop", f"{kind}/" + "a" * 2000):
-            if "/documents/" in name:
-                continue
+            if "/documents/" in name or (not name and rpc == ADMIN + "VerifyIntegrity"):
+                continue  # the latter is of everything
             refusal = world.api.refusal(rpc, {**REQUIRED.get(rpc, {}), field: name})
             true(refusal is not None, f"{field} {name[:40]!r} is refused")
             # An unknown model of any name is NOT_FOUND, as nothing says what its name may not be.
@@ -96,6 +97,7 @@ PAGED = {
     DOCUMENTS + "ListDocuments": {"parent": SHOP, "page_size": 2},
     SEARCH + "SearchDocuments": {"parent": SHOP, "vector": vector(1, 0, 1), "top_k": 2},
     OPERATIONS + "ListOperations": {"page_size": 1},
+    ADMIN + "ListSnapshots": {"page_size": 1},
 }
 # The same with another filter, query or parent: a page token of the first is not one of these.
 OTHERS = {
@@ -110,6 +112,9 @@ def bad_page_tokens(rpc):
         request = dict(PAGED[rpc])
         if rpc == COLLECTIONS + "ListAliases":
             world.fresh_alias()
+        if rpc == ADMIN + "ListSnapshots":
+            for _ in range(2):
+                snapshot(world, SHOP)
         if rpc == OPERATIONS + "ListOperations":
             request["name"] = f"collections/{world.fresh(documents=2)}"
             for shards in ([0], [1]):
@@ -155,6 +160,7 @@ CALLERS_ERRORS = {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRE
 NAMED = {
     "GetDocument": "collections/victim/documents/d", "DeleteDocument": "collections/victim/documents/d",
     "GetModel": "models/x", "GetAlias": "aliases/x", "DeleteAlias": "aliases/x",
+    "RestoreSnapshot": "snapshots/x", "DeleteSnapshot": "snapshots/x",
 }  # fmt: skip
 
 

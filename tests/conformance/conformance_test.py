@@ -26,6 +26,7 @@ import cases_collections  # noqa: E402, F401
 import cases_documents  # noqa: E402, F401
 import cases_migrations  # noqa: E402, F401
 import cases_search  # noqa: E402, F401
+import cases_snapshots  # noqa: E402, F401
 import contract  # noqa: E402
 import registry  # noqa: E402
 import strain  # noqa: E402
