@@ -161,6 +161,7 @@ absl::Status IntegrityRun::Progress(uint64_t rows, uint64_t bytes, std::stop_tok
 void IntegrityRun::Work(std::stop_token stop) {
   LowerPriority();
   absl::Status status = CheckAll(stop);
+  plan_.collections.clear();
   absl::MutexLock lock(&mu_);
   status_ = std::move(status);
   ended_ = true;

@@ -66,7 +66,7 @@ class IntegrityRun {
   absl::Status Progress(uint64_t rows, uint64_t bytes, std::stop_token stop);
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const IntegrityPlan plan_;
+  IntegrityPlan plan_;  // of the thread; emptied at the end, so that no collection is held
   mutable absl::Mutex mu_;
   absl::CondVar changed_;
   std::deque<IntegrityReport::Finding> waiting_ ABSL_GUARDED_BY(mu_);
