@@ -117,14 +117,13 @@ absl::StatusOr<Operation::Info> SnapshotJobs::Start(std::string_view snapshot, O
         kMaxWaiting, " snapshots wait to be made or restored; wait for some of them to be done"));
   }
   const std::string id(snapshot);
-  int& held = held_[id];
-  if (type == Operation::Type::kSnapshot && (held > 0 || folder_.Contains(id))) {
+  if (type == Operation::Type::kSnapshot && (held_.contains(id) || folder_.Contains(id))) {
     return absl::AlreadyExistsError(absl::StrCat(
         "snapshot `", id, "` exists already, or is being made; take another id or delete it"));
   }
   auto created = operations_.Create(id, type, {0});
   if (!created.ok()) return created.status();
-  ++held;
+  ++held_[id];
   created->operation->DescribeSnapshot(std::move(described));
   Operation::Info info = created->operation->Snapshot();
   waiting_.push_back({created->operation, std::move(work)});
