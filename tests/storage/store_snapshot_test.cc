@@ -1,4 +1,5 @@
 // Snapshots in files: written, damaged, restored; and what a check of the store finds.
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <utility>
@@ -270,6 +271,37 @@ TEST_F(StoreSnapshotTest, AManifestComesBackAsItWas) {
   EXPECT_FALSE(DecodeSnapshotManifest(EncodeSnapshotManifest(manifest)).ok());
   manifest.files[0] = {"000001.sst", 8, Family::kIds, 7, 8, 0};
   EXPECT_FALSE(DecodeSnapshotManifest(EncodeSnapshotManifest(manifest)).ok());
+}
+
+TEST_F(StoreSnapshotTest, TheDocumentShowsAManifest) {
+  const char* source = std::getenv("VECINO_SOURCE_DIR");
+  if (source == nullptr) GTEST_SKIP() << "VECINO_SOURCE_DIR is not set; ctest sets it";
+  std::string page = ReadFile(std::filesystem::path(source) / "docs" / "snapshots.md");
+  const std::string begin = "<!-- example begins -->\n```\n";
+  const size_t at = page.find(begin);
+  ASSERT_NE(at, std::string::npos);
+  page = page.substr(at + begin.size());
+  page = page.substr(0, page.find("```"));
+  std::string shown;
+  for (const char c : page) {
+    if (c != ' ' && c != '\n') shown += c;
+  }
+  SnapshotManifest manifest;
+  manifest.create_time_us = 1'000'000;
+  manifest.server_version = "0.1";
+  manifest.collections = {{.record = MakeRecord("demo", 1), .documents = 2, .rows = 6}};
+  CollectionRecord& record = manifest.collections[0].record;
+  record.uid = 1;
+  record.dimension = 2;
+  record.create_time_us = 1'000'000;
+  manifest.files = {{"000001.sst", 1, Family::kDocuments, 2, 1000, 0x12345678}};
+  std::string hex;
+  for (const char c : EncodeSnapshotManifest(manifest)) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    hex += kDigits[static_cast<unsigned char>(c) >> 4];
+    hex += kDigits[static_cast<unsigned char>(c) & 15];
+  }
+  EXPECT_EQ(shown, hex);
 }
 
 TEST_F(StoreSnapshotTest, ACheckOfGoodRowsFindsNothing) {
