@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -27,7 +29,8 @@ struct Arguments {
 };
 
 Json SnapshotJson(const Snapshot& snapshot) {
-  Json json{{"id", snapshot.id}};
+  Json json;
+  json["id"] = snapshot.id;
   if (!snapshot.damage.empty()) {
     json["damage"] = snapshot.damage;
     return json;

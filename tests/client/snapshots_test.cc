@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <vecino/v1/admin_service.grpc.pb.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
