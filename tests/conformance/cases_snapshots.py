@@ -31,7 +31,7 @@ def succeeded(world, operation):
 
 def snapshot(world, *collections):
     """The name of a snapshot of the case's own."""
-    request = {"snapshot_id": f"case-{next(NUMBERS)}", "collections": collections}
+    request = {"snapshot_id": f"case-{next(NUMBERS)}", "collections": list(collections)}
     operation = succeeded(world, world.call(CREATE, request))
     return world.contract.unpack(operation.response).name
 
