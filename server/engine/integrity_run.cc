@@ -66,7 +66,9 @@ void IntegrityRuns::Stop() {
 }
 
 IntegrityRun::IntegrityRun(IntegrityPlan plan)
-    : plan_(std::move(plan)), thread_([this](std::stop_token stop) { Work(stop); }) {}
+    : plan_(std::move(plan)),
+      waker_([this] { DeliverWakes(); }),
+      thread_([this](std::stop_token stop) { Work(stop); }) {}
 
 void IntegrityRun::AskToStop() {
   absl::MutexLock lock(&mu_);
@@ -85,6 +87,7 @@ void IntegrityRun::Halt() {
   AskToStop();
   thread_.request_stop();
   if (thread_.joinable()) thread_.join();
+  if (waker_.joinable()) waker_.join();  // it goes with the work
 }
 
 bool IntegrityRun::ended() const {
@@ -93,8 +96,23 @@ bool IntegrityRun::ended() const {
 }
 
 void IntegrityRun::Wake() {
-  if (wake_ != nullptr) wake_();
-  wake_ = nullptr;
+  wake_due_ = true;
+  changed_.SignalAll();
+}
+
+void IntegrityRun::DeliverWakes() {
+  bool last = false;
+  while (!last) {
+    std::function<void()> wake;
+    {
+      absl::MutexLock lock(&mu_);
+      while (!wake_due_ && !ended_) changed_.Wait(&mu_);
+      wake_due_ = false;
+      wake = std::exchange(wake_, nullptr);
+      last = ended_;
+    }
+    if (wake != nullptr) wake();
+  }
 }
 
 bool IntegrityRun::WakeWhenReady(const std::function<void()>& wake) {

@@ -64,7 +64,10 @@ class IntegrityRun {
   // Blocks while kMaxWaiting wait.
   void Found(IntegrityReport::Finding finding, std::stop_token stop);
   absl::Status Progress(uint64_t rows, uint64_t bytes, std::stop_token stop);
+  // Has the caller woken, by a thread of ordinary priority: who wakes takes the locks of whoever
+  // waits, and may not lose its processor over that.
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DeliverWakes();
 
   IntegrityPlan plan_;  // of the thread; emptied at the end, so that no collection is held
   mutable absl::Mutex mu_;
@@ -78,7 +81,9 @@ class IntegrityRun {
   bool reported_ ABSL_GUARDED_BY(mu_) = false;  // the caller had the last report
   absl::Status status_ ABSL_GUARDED_BY(mu_);    // that it ended with
   std::function<void()> wake_ ABSL_GUARDED_BY(mu_);
-  std::jthread thread_;  // last: it uses everything above
+  bool wake_due_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread waker_;
+  std::jthread thread_;  // last: they use everything above
 };
 
 // The checks that run, and how to stop them. Thread safety: all methods are safe from any thread.
