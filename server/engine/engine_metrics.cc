@@ -163,15 +163,6 @@ void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations,
       });
 }
 
-void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& slot_maps, Metrics* metrics) {
-  metrics->gauge("vecino_filter_map_bytes",
-                 "Memory of maps from documents to rows of segments, for filters that are new.", {},
-                 [weak = std::weak_ptr<const SlotMaps>(slot_maps)] {
-                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
-                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
-                 });
-}
-
 void RegisterRecallGauges(std::shared_ptr<const Registry> registry, Metrics* metrics) {
   // least: samples that the figure takes.
   const auto gauges = [&](const char* name, const char* help, int64_t least,

@@ -49,12 +49,10 @@ struct EngineMetrics {
 
 // What all collections of `registry` hold together. Gone when the registry is.
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
-void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& maps, Metrics* metrics);
 void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics);
-void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& slot_maps, Metrics* metrics);
 
 // Memory of maps from documents to rows. Gone when the maps are.
-void RegisterSlotMapGauge(std::shared_ptr<const SlotMaps> maps, Metrics* metrics);
+void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& maps, Metrics* metrics);
 
 // What is known of the recall of each collection, by where the queries came from, for the first
 // kMostRecallSeries of them; without samples there is no series. Gone when the registry is.
