@@ -24,7 +24,6 @@ constexpr uint64_t kProgressRows = 256;
 constexpr char kRestore[] =
     "restore the collection from a snapshot, or the data folder from a backup";
 
-rocksdb::Slice AsSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 std::string_view AsView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // The names that the store's tables have now.

@@ -237,6 +237,7 @@ def one_beside_another(workspace, test):
     alone = load()
 
     channels, calls = [], []
+    sent = [0]  # by all of them
     stop = threading.Event()
 
     def requests():
@@ -246,13 +247,17 @@ def one_beside_another(workspace, test):
                 return
             document = test.values.Document(id=f"x{seq % 100}", text="x" * 20_000,
                                             vector=test.values.Vector(values=[1.0] * DIMENSION))  # fmt: skip
+            sent[0] += 1
             yield rpc.IngestDocumentsRequest(document=rpc.IngestDocument(seq=seq, document=document))
 
     for _ in range(4):
         channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         channels.append(channel)
         calls.append(test.grpc.DocumentServiceStub(channel).IngestDocuments(requests()))
-    time.sleep(0.5)  # until they are stalled
+    before = -1
+    while sent[0] != before:  # until they are stalled
+        before = sent[0]
+        time.sleep(1)
     stalled = load()
     stop.set()
     for call in calls:
@@ -305,8 +310,8 @@ def main():
             number += 1
         alone, stalled, hog = one_beside_another(workspace, stream)
         # Far from what noise does; a client that is held up by another waits for as long as that one likes.
-        assert stalled < 5 * alone + 5, f"{stalled:.1f} s beside stalled clients, {alone:.1f} s alone"
-        assert hog < 10 * alone + 10, f"{hog:.1f} s beside a busy client, {alone:.1f} s alone"
+        assert stalled < 5 * alone + 20, f"{stalled:.1f} s beside stalled clients, {alone:.1f} s alone"
+        assert hog < 10 * alone + 20, f"{hog:.1f} s beside a busy client, {alone:.1f} s alone"
         assert workspace.server.stop() == 0
     print(
         f"ingest_test: {load.loads} loads of {options.documents:,} documents with {load.kills['server']} kills of the "
