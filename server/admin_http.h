@@ -4,6 +4,7 @@
 //   GET /healthz         200 while the process runs
 //   GET /readyz          200 while it serves, 503 with the reason while it loads or stops
 //   POST /v1/embeddings  OpenAI's; at most kMostEmbeddings at once, so that probes do not wait
+//   POST /v1/rerank      Jina's and Cohere's; counted with those
 //   GET /v1/models       OpenAI's
 //   POST /v1/{Service}/{Method}  an RPC in JSON; at most kMostCalls at once
 //   GET /openapi.json    what these take and return
@@ -21,7 +22,7 @@
 
 namespace vecino {
 
-inline constexpr int kMostEmbeddings = 8;                 // requests
+inline constexpr int kMostEmbeddings = 8;                 // requests, those for scores among them
 inline constexpr size_t kMostEmbeddingsBytes = 16 << 20;  // of one request's body
 
 inline constexpr int kMostCalls = 16;  // RPCs
@@ -43,10 +44,11 @@ struct CallCallbacks {
 // Called from the port's own threads, until the object is destroyed. They do not throw.
 struct ApiCallbacks {
   // May take a minute.
-  std::function<rpc::HttpReply(std::string_view body)> embeddings;
+  std::function<rpc::HttpReply(std::string_view body)> embeddings, rerank;
   std::function<rpc::HttpReply()> models;
-  // In the API's form, that a request was refused with this status of HTTP.
-  std::function<rpc::HttpReply(int status, std::string_view message)> refusal;
+  // In the API's form, that a request to `path` was refused with this status of HTTP.
+  std::function<rpc::HttpReply(std::string_view path, int status, std::string_view message)>
+      refusal;
   // Without: the paths of the RPCs are not there.
   std::optional<CallCallbacks> calls = std::nullopt;
 };

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,10 +12,15 @@ namespace vecino {
 namespace {
 
 constexpr const char* kEmbeddings = "/v1/embeddings";
+constexpr const char* kRerank = "/v1/rerank";
 constexpr const char* kModels = "/v1/models";
 constexpr const char* kDescription = "/openapi.json";
 // A dot would not match the ends of lines that a path may hold.
 constexpr const char* kAnyPath = "[\\s\\S]*";
+
+bool IsKnown(std::string_view path) {
+  return path == kEmbeddings || path == kRerank || path == kModels;
+}
 
 }  // namespace
 
@@ -26,34 +32,38 @@ bool ApiRoutes::IsCall(const httplib::Request& request) const {
   return calls_.has_value() && CallRoutes::Owns(request.path);
 }
 
-void ApiRoutes::Refuse(httplib::Response& response, int status, const std::string& message) const {
-  Send(callbacks_.refusal(status, message), response);
+void ApiRoutes::Refuse(const httplib::Request& request, httplib::Response& response, int status,
+                       const std::string& message) const {
+  Send(callbacks_.refusal(request.path, status, message), response);
 }
 
-void ApiRoutes::Embeddings(const httplib::Request& request, httplib::Response& response,
-                           const httplib::ContentReader& reader) {
+void ApiRoutes::Compute(const httplib::Request& request, httplib::Response& response,
+                        const httplib::ContentReader& reader) {
+  const bool rerank = request.path == kRerank;
   if (!HasLength(request)) {
-    return Refuse(response, 411, "send the body whole, as JSON, with a Content-Length");
+    return Refuse(request, response, 411, "send the body whole, as JSON, with a Content-Length");
   }
-  const std::string too_large = absl::StrCat("the body takes more than ", kMostEmbeddingsBytes,
-                                             " bytes; split `input` into several requests");
+  const std::string too_large =
+      absl::StrCat("the body takes more than ", kMostEmbeddingsBytes, " bytes; split `",
+                   rerank ? "documents" : "input", "` into several requests");
   if (LengthOf(request) > kMostEmbeddingsBytes) {
     bodies_.Discard(request, reader);
-    return Refuse(response, 413, too_large);
+    return Refuse(request, response, 413, too_large);
   }
   // Before the body is read: so bodies are bounded, too, and threads that wait for them.
   std::shared_ptr<void> slot = embeddings_.Take();
   if (slot == nullptr) {
     bodies_.Discard(request, reader);
-    return Refuse(response, 429,
-                  absl::StrCat(kMostEmbeddings,
-                               " embedding requests run, the most there may be over HTTP; try "
-                               "again, or send more texts in each"));
+    return Refuse(
+        request, response, 429,
+        absl::StrCat(kMostEmbeddings,
+                     " embedding and rerank requests run, the most there may be over HTTP; try "
+                     "again, or send more texts in each"));
   }
   std::string body;
   const auto fault = bodies_.Read(request, reader, kMostEmbeddingsBytes, too_large, &body);
-  if (fault.has_value()) return Refuse(response, fault->status, fault->message);
-  rpc::HttpReply reply = callbacks_.embeddings(body);
+  if (fault.has_value()) return Refuse(request, response, fault->status, fault->message);
+  rpc::HttpReply reply = rerank ? callbacks_.rerank(body) : callbacks_.embeddings(body);
   if (reply.status != 200) return Send(reply, response);
   bodies_.SendInPieces(std::move(reply.body), std::move(slot), response);
 }
@@ -62,18 +72,18 @@ void ApiRoutes::Add(httplib::Server& server) {
   using httplib::ContentReader, httplib::Request, httplib::Response;
   // Ours are the limits: of a longer body httplib would read all there is before it says so.
   server.set_payload_max_length(SIZE_MAX);
-  server.Post(kEmbeddings,
-              [this](const Request& request, Response& response, const ContentReader& reader) {
-                Embeddings(request, response, reader);
-              });
+  for (const char* const path : {kEmbeddings, kRerank}) {
+    server.Post(path, [this](const Request& request, Response& response,
+                             const ContentReader& reader) { Compute(request, response, reader); });
+    server.Get(path, [](const Request&, Response& response) { response.status = 405; });
+  }
   server.Get(kModels,
              [this](const Request&, Response& response) { Send(callbacks_.models(), response); });
-  server.Get(kEmbeddings, [](const Request&, Response& response) { response.status = 405; });
   const auto none = [this](const Request& request, Response& response,
                            const ContentReader& reader) {
     if (IsCall(request)) return calls_->Handle(request, response, reader);
     bodies_.Discard(request, reader);
-    response.status = request.path == kEmbeddings || request.path == kModels ? 405 : 404;
+    response.status = IsKnown(request.path) ? 405 : 404;
   };
   server.Post(kAnyPath, none);
   server.Put(kAnyPath, none);
@@ -110,18 +120,17 @@ void ApiRoutes::Add(httplib::Server& server) {
 
 void ApiRoutes::Explain(const httplib::Request& request, httplib::Response& response) const {
   if (IsCall(request)) return calls_->Explain(request, response);
-  const bool known = request.path == kEmbeddings || request.path == kModels;
-  if (response.status == 404 && known) response.status = 405;  // OPTIONS, HEAD
+  if (response.status == 404 && IsKnown(request.path)) response.status = 405;  // OPTIONS, HEAD
   std::string message = absl::StrCat("HTTP status ", response.status);
   if (response.status == 404) {
-    message =
-        absl::StrCat("there is no ", request.path, "; there are POST ", kEmbeddings, " and GET ",
-                     kModels, calls_.has_value() ? ", and POST /v1/{Service}/{Method}" : "");
+    message = absl::StrCat("there is no ", request.path, "; there are POST ", kEmbeddings, " and ",
+                           kRerank, " and GET ", kModels,
+                           calls_.has_value() ? ", and POST /v1/{Service}/{Method}" : "");
   } else if (response.status == 405) {
     response.set_header("Allow", request.path == kModels ? "GET" : "POST");
     message = absl::StrCat(request.path, " does not take ", request.method);
   }
-  Refuse(response, response.status, message);
+  Refuse(request, response, response.status, message);
 }
 
 }  // namespace vecino

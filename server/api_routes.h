@@ -27,9 +27,11 @@ class ApiRoutes {
   void Add(httplib::Server& server);
 
  private:
-  void Embeddings(const httplib::Request& request, httplib::Response& response,
-                  const httplib::ContentReader& reader);
-  void Refuse(httplib::Response& response, int status, const std::string& message) const;
+  // Of embeddings or scores, by the path.
+  void Compute(const httplib::Request& request, httplib::Response& response,
+               const httplib::ContentReader& reader);
+  void Refuse(const httplib::Request& request, httplib::Response& response, int status,
+              const std::string& message) const;
   // Whether it is a path of calls.
   bool IsCall(const httplib::Request& request) const;
   // Fills the reply of an error that came without one.

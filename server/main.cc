@@ -181,11 +181,13 @@ ExitCode Run(const Config& config, absl::Time start) {
         {.metrics = [metrics = metrics.get()] { return metrics->Expose(); },
          .not_ready = [server = server->get()] { return WhyNotReady(server->state()); },
          .api =
-             ApiCallbacks{.embeddings = [&](std::string_view body) { return api.Embeddings(body); },
-                          .models = [&] { return api.Models(); },
-                          .refusal = [&](int status,
-                                         std::string_view why) { return api.Refusal(status, why); },
-                          .calls = CallsOf(json_api, config)}});
+             ApiCallbacks{
+                 .embeddings = [&](std::string_view body) { return api.Embeddings(body); },
+                 .rerank = [&](std::string_view body) { return api.Rerank(body); },
+                 .models = [&] { return api.Models(); },
+                 .refusal = [&](std::string_view path, int status,
+                                std::string_view why) { return api.Refusal(path, status, why); },
+                 .calls = CallsOf(json_api, config)}});
     if (!started.ok()) return Fail(kCannotListen, started.status());
     admin = *std::move(started);
   }

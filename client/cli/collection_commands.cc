@@ -231,6 +231,7 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
   AddRecallCommand(group, context);
   AddTuneCommand(group, context);
   AddCollectionUpdateCommand(group, context);
+  AddAliasCommands(*group, context);  // also as `vecino alias`
 
   CLI::App* remove = group->add_subcommand("delete", "Delete a collection and all it holds");
   const auto etag = std::make_shared<std::string>();

@@ -33,6 +33,7 @@ std::string FormatOf(const Arguments& arguments) {
   if (ends(".jsonl") || ends(".ndjson") || ends(".json")) return "jsonl";
   if (ends(".csv")) return "csv";
   if (ends(".npy")) return "npy";
+  if (ends(".fvecs")) return "fvecs";
   if (ends(".faiss")) return "faiss";
   return arguments.file == "-" ? "jsonl" : "";
 }
@@ -49,6 +50,9 @@ Result<std::unique_ptr<RecordReader>> MakeReader(const Arguments& arguments,
                                                  std::unique_ptr<Input> input) {
   if (format == "csv") return NewCsvReader(std::move(input), arguments.csv);
   if (format == "npy") return NewNpyReader(std::move(input), arguments.ids_file, &Interrupted());
+  if (format == "fvecs") {
+    return NewFvecsReader(std::move(input), arguments.ids_file, &Interrupted());
+  }
   return NewJsonlReader(std::move(input));
 }
 
@@ -161,10 +165,10 @@ int Run(Context& context, Arguments& arguments) {
   const std::string format = FormatOf(arguments);
   if (format.empty()) {
     return UsageError("cannot tell the format of " + Printable(arguments.file) +
-                      " by its name; give --format jsonl, csv, npy or faiss");
+                      " by its name; give --format jsonl, csv, npy, fvecs or faiss");
   }
-  if (!arguments.ids_file.empty() && format != "npy" && format != "faiss") {
-    return UsageError("--ids is for npy and FAISS files");
+  if (!arguments.ids_file.empty() && format != "npy" && format != "fvecs" && format != "faiss") {
+    return UsageError("--ids is for npy, fvecs and FAISS files");
   }
   CatchInterrupt();  // Ctrl-C finishes what is in flight
   Result<Source> opened = OpenSource(arguments, format);
@@ -199,8 +203,8 @@ int Run(Context& context, Arguments& arguments) {
 }  // namespace
 
 void AddLoadCommand(CLI::App& app, Context& context) {
-  CLI::App* command =
-      app.add_subcommand("load", "Load documents from a JSONL, CSV, npy or FAISS file, or stdin");
+  CLI::App* command = app.add_subcommand(
+      "load", "Load documents from a JSONL, CSV, npy, fvecs or FAISS file, or stdin");
   const auto arguments = std::make_shared<Arguments>();
   LoadOptions& load = arguments->load;
   command->add_option("COLLECTION", load.collection)->required();
@@ -208,8 +212,9 @@ void AddLoadCommand(CLI::App& app, Context& context) {
   command->add_option("--faiss", arguments->faiss_file,
                       "In place of FILE: an index file of FAISS that holds full vectors");
   command
-      ->add_option("--format", arguments->format, "jsonl, csv, npy or faiss (default: by the name)")
-      ->check(CLI::IsMember({"jsonl", "csv", "npy", "faiss"}));
+      ->add_option("--format", arguments->format,
+                   "jsonl, csv, npy, fvecs or faiss (default: by the name)")
+      ->check(CLI::IsMember({"jsonl", "csv", "npy", "fvecs", "faiss"}));
   command->add_flag("--overwrite", load.overwrite,
                     "Write also documents whose id is stored; default: skip them");
   command
@@ -253,7 +258,7 @@ void AddLoadCommand(CLI::App& app, Context& context) {
       ->delimiter(',');
   command->add_option(
       "--ids", arguments->ids_file,
-      "npy, FAISS: file with one id a line (default: the row numbers, FAISS's ids)");
+      "npy, fvecs, FAISS: file with one id a line (default: the row numbers, FAISS's ids)");
   AddTruncateOption(command, &load.truncate);
   command->callback([&context, arguments] {
     context.command = [&context, arguments] { return Run(context, *arguments); };

@@ -14,7 +14,7 @@ namespace vecino::cli {
 
 // One document, or what is wrong with it.
 struct Record {
-  int64_t line = 0;  // where it begins, from 1; for npy the row, from 0
+  int64_t line = 0;  // where it begins, from 1; for npy and fvecs the row, from 0
   Document document;
   std::string error;  // empty when `document` is good
 };
@@ -64,6 +64,13 @@ Result<std::unique_ptr<RecordReader>> NewCsvReader(std::unique_ptr<Input> input,
 Result<std::unique_ptr<RecordReader>> NewNpyReader(std::unique_ptr<Input> input,
                                                    const std::string& ids_path,
                                                    const std::atomic<bool>* stop);
+
+// .fvecs, as the TEXMEX sets come (SIFT, GIST): each row is a little-endian int32, how many floats
+// it has, and these; all rows have as many. Ids as of .npy. INVALID_ARGUMENT when it does not begin
+// as such a file does, or the number of ids differs.
+Result<std::unique_ptr<RecordReader>> NewFvecsReader(std::unique_ptr<Input> input,
+                                                     const std::string& ids_path,
+                                                     const std::atomic<bool>* stop);
 
 // A FAISS index file that holds full vectors (faiss_file.h says which), one vector a row, in order
 // of FAISS's ids. FAISS's id i gets the id in line i, from 0, of `ids_path`, which is a JSON string

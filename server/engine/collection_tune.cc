@@ -223,6 +223,7 @@ absl::Status Collection::CheckInUse(const Tuning& tuning) const {
 }
 
 void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_token stop) const {
+  const IndexSpec spec = index_spec();
   const auto check = [&]() -> absl::Status {
     index::GiveWay();
     if (stop.stop_requested()) return CutShortByStop();
@@ -231,7 +232,12 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   const auto check_all = [&]() -> absl::Status {
     if (absl::Status status = check(); !status.ok()) return status;
     absl::Status status = CheckInUse(tuning);
-    return absl::IsUnavailable(status) ? CutShortByStop() : status;
+    if (!status.ok()) return absl::IsUnavailable(status) ? CutShortByStop() : status;
+    // Settings are chosen by whether the policy says nprobe or ef_search, and searched with them.
+    const IndexSpec now = index_spec();
+    if (now.nprobe == spec.nprobe && now.ef_search == spec.ef_search) return status;
+    return absl::AbortedError(absl::StrCat("nprobe or ef_search of collection `", info_.spec.id,
+                                           "` was changed while it was measured; tune it again"));
   };
   const std::vector<int>& shards = tuning.request.shards;
   const auto end = [&](const absl::Status& why) {
@@ -243,7 +249,6 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   for (const int shard : shards)
     bases.push_back(shards_[static_cast<size_t>(shard)]->BeginTuning());
   TuneRun run;
-  const IndexSpec spec = index_spec();
   const RecallRequest& asked = tuning.request.search;
   run.query.filter = tuning.filter;
   run.query.params.exact = spec.kind == IndexKind::kFlat;

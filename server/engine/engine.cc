@@ -535,7 +535,7 @@ absl::StatusOr<Operation::Info> EngineImpl::TuneIndex(std::string_view collectio
   if (!found.ok()) return found.status();
   auto tuning = (*found)->PrepareTuning(request, context);  // embeds, so without the lock
   if (!tuning.ok()) return tuning.status();
-  tuning->find = [this, id = (*found)->info().spec.id] { return Find(id); };
+  tuning->find = [this, id = (*found)->id()] { return Find(id); };
   absl::MutexLock lock(&definitions_mu_);
   if (absl::Status status = (*found)->CheckInUse(*tuning); !status.ok()) return status;
   auto operation = operations_.Create(**found, Operation::Type::kTune, tuning->request.shards);

@@ -310,7 +310,7 @@ class Engine {
   // changes nothing. INVALID_ARGUMENT naming the field; FAILED_PRECONDITION: texts without a model,
   // no documents; RESOURCE_EXHAUSTED. Blocks until texts are embedded. The operation ends with
   // FAILED_PRECONDITION when no document may be found, and with ABORTED when a shard was trained or
-  // calibrated meanwhile.
+  // calibrated, or the policy's nprobe or ef_search changed, meanwhile.
   virtual absl::StatusOr<Operation::Info> TuneIndex(std::string_view collection,
                                                     const TuneRequest& request,
                                                     const CallContext& context) = 0;

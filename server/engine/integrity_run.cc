@@ -211,7 +211,7 @@ absl::Status IntegrityRun::CheckAll(std::stop_token stop) {
 }
 
 absl::Status IntegrityRun::CheckCollection(Collection& collection, std::stop_token stop) {
-  const std::string& id = collection.info().spec.id;
+  const std::string& id = collection.id();
   for (int number = 0; number < collection.shard_count(); ++number) {
     Begin(absl::StrCat("collection `", id, "`, shard ", number));
     storage::IntegritySink sink;

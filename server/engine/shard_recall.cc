@@ -44,8 +44,6 @@ void Shard::SetIndex(const index::IndexSpec& spec) {
   if (spec.recall_target != before.recall_target || spec.nprobe != before.nprobe ||
       spec.ef_search != before.ef_search) {
     ForgetRecall();
-    absl::MutexLock lock(&index_mu_);
-    live_recall_ = {};
   }
   if (maintenance_due_ != nullptr) maintenance_due_();
 }

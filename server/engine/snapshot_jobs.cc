@@ -177,7 +177,7 @@ absl::StatusOr<Operation::Info> SnapshotJobs::Create(std::string_view id,
   for (size_t i = 0; i < collections.size(); ++i) {
     const auto found = parts_.registry->Find(collections[i]);
     if (!found.ok()) return found.status();
-    const std::string& exact = (*found)->info().spec.id;
+    const std::string& exact = (*found)->id();
     if (std::find(work.collections.begin(), work.collections.end(), exact) !=
         work.collections.end()) {
       return InvalidField(absl::StrCat("collections[", i, "]"),
@@ -196,7 +196,7 @@ absl::Status SnapshotJobs::Copy(const std::string& id, const std::vector<std::st
   int64_t documents = 0;
   SnapshotWork work;
   for (const auto& collection : parts_.registry->All()) {
-    const std::string& name = collection->info().spec.id;
+    const std::string& name = collection->id();
     if (!collections.empty() &&
         std::find(collections.begin(), collections.end(), name) == collections.end()) {
       continue;
@@ -360,7 +360,7 @@ absl::Status SnapshotJobs::Serve(const storage::SnapshotManifest& manifest,
   for (const auto& collection : collections) {
     WarnOfModel(collection->info(), *parts_.encoder);
     parts_.registry->Insert(collection);
-    const std::string& id = collection->info().spec.id;
+    const std::string& id = collection->id();
     spdlog::info("restored collection {} from snapshot {}: {} documents", id,
                  operation.collection(), collection->LiveDocuments());
     parts_.events->Publish(Event::Kind::kCollectionCreated, id,

@@ -8,11 +8,13 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/time/clock.h"
 #include "server/rpc/openai_json.h"
+#include "server/rpc/rerank_json.h"
 #include "server/rpc/status.h"
 
 namespace vecino::rpc {
 namespace {
 
+constexpr const char* kRerankPath = "/v1/rerank";
 constexpr int kWarningsPerSecond = 20;
 constexpr const char* kStopping = "the server is stopping; try again shortly";
 
@@ -31,7 +33,9 @@ absl::Status Guarded(const Run& run) {
 }  // namespace
 
 OpenAiApi::OpenAiApi(Metrics* metrics, absl::Duration slow)
-    : warnings_(kWarningsPerSecond), observer_("/v1/embeddings", metrics, slow, &warnings_) {}
+    : warnings_(kWarningsPerSecond),
+      embeddings_("/v1/embeddings", metrics, slow, &warnings_),
+      reranks_(kRerankPath, metrics, slow, &warnings_) {}
 
 void OpenAiApi::Open(EmbeddingHandlers* handlers) {
   absl::MutexLock lock(&mutex_);
@@ -55,27 +59,46 @@ void OpenAiApi::Leave() {
   if (--running_ == 0) idle_.SignalAll();
 }
 
-absl::Status OpenAiApi::Embed(std::string_view body, HttpReply* reply) {
-  const auto handlers = Enter();
-  if (!handlers.ok()) return handlers.status();
-  const absl::Cleanup leave = [this] { Leave(); };
-  const engine::CallContext context{.deadline = absl::Now() + kPatience, .stop = stop_.get_token()};
-  const auto asked = ReadOpenAiEmbeddings(body);
-  if (!asked.ok()) return asked.status();
-  v1::EmbedTextResponse response;
-  absl::Status status = (*handlers)->EmbedText(asked->request, &response, context);
-  if (absl::IsCancelled(status)) return absl::UnavailableError(kStopping);
-  if (!status.ok()) return AsOpenAiField(status, *asked);
-  reply->body = WriteOpenAiEmbeddings(response, asked->base64);
-  return absl::OkStatus();
+HttpReply OpenAiApi::Run(MethodObserver* observer, WorkFn work) {
+  const absl::Time start = absl::Now();
+  HttpReply reply;
+  const absl::Status status = Guarded([&] {
+    const auto handlers = Enter();
+    if (!handlers.ok()) return handlers.status();
+    const absl::Cleanup leave = [this] { Leave(); };
+    const engine::CallContext context{.deadline = absl::Now() + kPatience,
+                                      .stop = stop_.get_token()};
+    absl::Status done = work(**handlers, context, &reply.body);
+    return absl::IsCancelled(done) ? absl::UnavailableError(kStopping) : done;
+  });
+  observer->Finished(ToGrpcStatus(status), absl::Now() - start, [] { return "http"; });
+  return status.ok() ? reply : OpenAiError(status);
 }
 
 HttpReply OpenAiApi::Embeddings(std::string_view body) {
-  const absl::Time start = absl::Now();
-  HttpReply reply;
-  const absl::Status status = Guarded([&] { return Embed(body, &reply); });
-  observer_.Finished(ToGrpcStatus(status), absl::Now() - start, [] { return "http"; });
-  return status.ok() ? reply : OpenAiError(status);
+  return Run(&embeddings_, [&](EmbeddingHandlers& handlers, const engine::CallContext& context,
+                               std::string* reply) {
+    const auto asked = ReadOpenAiEmbeddings(body);
+    if (!asked.ok()) return asked.status();
+    v1::EmbedTextResponse response;
+    absl::Status status = handlers.EmbedText(asked->request, &response, context);
+    if (!status.ok()) return AsOpenAiField(status, *asked);
+    *reply = WriteOpenAiEmbeddings(response, asked->base64);
+    return status;
+  });
+}
+
+HttpReply OpenAiApi::Rerank(std::string_view body) {
+  return Run(&reranks_, [&](EmbeddingHandlers& handlers, const engine::CallContext& context,
+                            std::string* reply) {
+    const auto asked = ReadRerankBody(body);
+    if (!asked.ok()) return asked.status();
+    v1::RerankTextsResponse response;
+    absl::Status status = handlers.RerankTexts(asked->request, &response, context);
+    if (!status.ok()) return AsRerankField(status);
+    *reply = WriteRerankReply(*asked, response);
+    return status;
+  });
 }
 
 HttpReply OpenAiApi::Models() {
@@ -92,10 +115,11 @@ HttpReply OpenAiApi::Models() {
   return status.ok() ? reply : OpenAiError(status);
 }
 
-HttpReply OpenAiApi::Refusal(int status, std::string_view message) {
+HttpReply OpenAiApi::Refusal(std::string_view path, int status, std::string_view message) {
   if (status == 429) {
-    observer_.Finished(grpc::Status(grpc::RESOURCE_EXHAUSTED, std::string(message)),
-                       absl::ZeroDuration(), [] { return "http"; });
+    MethodObserver& observer = path == kRerankPath ? reranks_ : embeddings_;
+    observer.Finished(grpc::Status(grpc::RESOURCE_EXHAUSTED, std::string(message)),
+                      absl::ZeroDuration(), [] { return "http"; });
   }
   return OpenAiError(status, message);
 }

@@ -1,12 +1,14 @@
-// OpenAI's API over EmbeddingHandlers: when it is open, for how long a request may take, and what
-// is counted. The paths, and how many requests run at once, are the admin port's
+// OpenAI's API, and reranking, over EmbeddingHandlers: when it is open, for how long a request may
+// take, and what is counted. The paths, and how many requests run at once, are the admin port's
 // (server/admin_http.h).
 #pragma once
 
 #include <stop_token>
+#include <string>
 #include <string_view>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -31,9 +33,12 @@ class OpenAiApi {
 
   // The reply to POST /v1/embeddings with this body, or an error. Blocks on the model.
   HttpReply Embeddings(std::string_view body);
+  // The same for POST /v1/rerank.
+  HttpReply Rerank(std::string_view body);
   HttpReply Models();
-  // An error met before the body was looked at. 429 counts as a call that failed.
-  HttpReply Refusal(int status, std::string_view message);
+  // An error met before the body of a request to `path` was looked at. 429 counts as a call that
+  // failed.
+  HttpReply Refusal(std::string_view path, int status, std::string_view message);
 
   // New requests get 503 from now on. Does not block.
   void Close();
@@ -48,10 +53,13 @@ class OpenAiApi {
 
   absl::StatusOr<EmbeddingHandlers*> Enter();
   void Leave();
-  absl::Status Embed(std::string_view body, HttpReply* reply);
+  using WorkFn =
+      absl::FunctionRef<absl::Status(EmbeddingHandlers&, const engine::CallContext&, std::string*)>;
+  // The reply with the body that `work` makes, or its error, counted.
+  HttpReply Run(MethodObserver* observer, WorkFn work);
 
   WarningLimit warnings_;
-  MethodObserver observer_;
+  MethodObserver embeddings_, reranks_;
   std::stop_source stop_;
 
   absl::Mutex mutex_;

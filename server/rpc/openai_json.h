@@ -2,6 +2,7 @@
 // bad_alloc.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,9 @@ struct OpenAiEmbeddings {
 // field where one is at fault: one that is unknown, stands twice or has another type, or more texts
 // than a call may have. What EmbedText checks itself is left to it.
 absl::StatusOr<OpenAiEmbeddings> ReadOpenAiEmbeddings(std::string_view body);
+
+// That a body is no JSON, and why, as nlohmann's parser says it.
+absl::Status NotJson(size_t at, std::string_view why);
 
 // The reply. Floats have as many digits as it takes to read the same float again.
 std::string WriteOpenAiEmbeddings(const v1::EmbedTextResponse& response, bool base64);

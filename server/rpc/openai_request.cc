@@ -56,11 +56,7 @@ class RequestReader final : public nlohmann::json_sax<json> {
     return true;
   }
   bool parse_error(size_t at, const std::string&, const json::exception& error) override {
-    // Its own prefix is "[json.exception.parse_error.101] ".
-    std::string_view message = error.what();
-    if (const size_t end = message.find("] "); end != message.npos) message.remove_prefix(end + 2);
-    status =
-        absl::InvalidArgumentError(Concat("the body is not JSON, at byte ", at, ": ", message));
+    status = NotJson(at, error.what());
     return false;
   }
 
@@ -168,6 +164,12 @@ class RequestReader final : public nlohmann::json_sax<json> {
 };
 
 }  // namespace
+
+absl::Status NotJson(size_t at, std::string_view why) {
+  // Its own prefix is "[json.exception.parse_error.101] ".
+  if (const size_t end = why.find("] "); end != why.npos) why.remove_prefix(end + 2);
+  return absl::InvalidArgumentError(Concat("the body is not JSON, at byte ", at, ": ", why));
+}
 
 absl::StatusOr<OpenAiEmbeddings> ReadOpenAiEmbeddings(std::string_view body) {
   RequestReader reader;

@@ -126,6 +126,7 @@ class AdminTest(unittest.TestCase):
         self.ok("alias", "update", "y", "b", "--create")
         self.restart()
         aliases = [json.loads(line) for line in self.ok("--json", "alias", "list").splitlines()]
+        self.assertEqual(self.ok("collection", "alias", "list"), self.ok("alias", "list"))
         self.assertEqual([(one["id"], one["target"]) for one in aliases], [("x", "b"), ("y", "b")])
         self.assertEqual(json.loads(self.ok("--json", "get", "x", "in-b"))["id"], "in-b")
         self.assertEqual(json.loads(self.ok("--json", "collection", "show", "x"))["id"], "b")

@@ -198,6 +198,20 @@ class RerankTest(unittest.TestCase):
         self.assertRegex(table.stdout, r"^ *SCORE +INDEX +TOKENS +TEXT\n.*\n$")
         self.assertRegex(vecino(self.address, "models").stdout, r"tiny-reranker +rerank +- +128 +- +fp32")
 
+    def test_in_the_words_of_others(self):
+        url = f"http://{self.workspace.server.admin}/v1/rerank"
+        body = {"query": QUERY, "documents": self.texts, "top_n": 7, "return_documents": True}
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode()), timeout=60) as reply:
+            reply = json.load(reply)
+        self.assertEqual(reply["model"], "tiny-reranker")
+        self.assertEqual(len(reply["results"]), 7)
+        scores = [result["relevance_score"] for result in reply["results"]]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        for result, wanted in zip(reply["results"], self.order(range(60))):
+            self.assertAlmostEqual(result["relevance_score"], self.expected[wanted], delta=2e-4)
+            self.assertAlmostEqual(result["relevance_score"], self.expected[result["index"]], delta=1e-4)
+            self.assertEqual(result["document"], {"text": self.texts[result["index"]]})
+
     def test_a_reranker_makes_no_vectors(self):
         made = vecino(self.address, "collection", "create", "wrong", "--model", "tiny-reranker")
         self.assertEqual(made.returncode, 1)

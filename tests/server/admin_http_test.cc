@@ -70,9 +70,14 @@ ApiCallbacks Echo() {
             if (body == "busy") return {.status = 429, .body = "{}", .retry_after_seconds = 7};
             return {.body = absl::StrCat("{\"bytes\":", body.size(), "}")};
           },
+          .rerank = [](std::string_view body) -> rpc::HttpReply {
+            return {.body = absl::StrCat("{\"ranked\":", body.size(), "}")};
+          },
           .models = []() -> rpc::HttpReply { return {.body = "{\"models\":0}"}; },
-          .refusal = [](int status, std::string_view why) -> rpc::HttpReply {
-            return {.status = status, .body = "{\"refused\":\"" + std::string(why) + "\"}"};
+          .refusal = [](std::string_view path, int status, std::string_view why) -> rpc::HttpReply {
+            return {.status = status,
+                    .body = absl::StrCat("{\"path\":\"", std::string(path), "\",\"refused\":\"",
+                                         std::string(why), "\"}")};
           }};
 }
 
@@ -108,6 +113,11 @@ TEST(AdminHttpTest, ApiPaths) {
               testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: POST\r\n"),
                              HasSubstr("does not take GET")));
   EXPECT_THAT(Get(port, "/v1/embeddings", "DELETE"), StartsWith("HTTP/1.1 405"));
+  EXPECT_THAT(Post(port, "/v1/rerank", "12345"),
+              testing::AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("\r\n\r\n{\"ranked\":5}")));
+  EXPECT_THAT(Get(port, "/v1/rerank"),
+              testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: POST\r\n")));
+  EXPECT_THAT(Get(port, "/v1/rerank", "OPTIONS"), StartsWith("HTTP/1.1 405"));
   EXPECT_THAT(Get(port, "/v1/models", "OPTIONS"), StartsWith("HTTP/1.1 405"));
   EXPECT_THAT(Post(port, "/v1/models", "{}"),
               testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET\r\n")));
@@ -181,7 +191,10 @@ TEST(AdminHttpTest, ProbesDoNotWaitForEmbeddings) {
   // As many again, and connections that say nothing.
   for (int i = 0; i < kMostEmbeddings; ++i) {
     EXPECT_THAT(Post(port, "/v1/embeddings", std::string(1 << 20, 'x')),
-                testing::AllOf(StartsWith("HTTP/1.1 429"), HasSubstr("8 embedding requests run")));
+                testing::AllOf(StartsWith("HTTP/1.1 429"), HasSubstr("\"path\":\"/v1/embeddings\""),
+                               HasSubstr("8 embedding and rerank requests run")));
+    EXPECT_THAT(Post(port, "/v1/rerank", "{}"),
+                testing::AllOf(StartsWith("HTTP/1.1 429"), HasSubstr("\"path\":\"/v1/rerank\"")));
   }
   std::vector<int> idle;
   for (int i = 0; i < 8; ++i) idle.push_back(Connect(port));

@@ -52,7 +52,7 @@ std::unique_ptr<AdminHttp> Start(CallCallbacks calls) {
   ApiCallbacks api{
       .embeddings = [](std::string_view) -> rpc::HttpReply { return {.body = "{\"openai\":1}"}; },
       .models = []() -> rpc::HttpReply { return {.body = "{\"models\":0}"}; },
-      .refusal = [](int status, std::string_view why) -> rpc::HttpReply {
+      .refusal = [](std::string_view, int status, std::string_view why) -> rpc::HttpReply {
         return {.status = status, .body = "{\"openai\":\"" + std::string(why) + "\"}"};
       },
       .calls = std::move(calls)};

@@ -316,6 +316,56 @@ TEST_F(RecordReaderTest, NpyCutShortSaysWhere) {
   EXPECT_THAT((*reader)->status().message(), HasSubstr("ends in row 1 of 3"));
 }
 
+std::string Fvecs(int32_t dimension, const std::vector<float>& values) {
+  return Raw<int32_t>({dimension}) + Raw(values);
+}
+
+TEST_F(RecordReaderTest, Fvecs) {
+  const std::string two = Fvecs(3, {1, 2, 3}) + Fvecs(3, {4, 5, 6});
+  auto reader = NewFvecsReader(Write(two), "", &stop_);
+  ASSERT_TRUE(reader.ok()) << reader.status().ToString();
+  EXPECT_EQ((*reader)->dimension(), 3);
+  EXPECT_STREQ((*reader)->unit(), "row");
+  auto records = ReadAll(**reader);
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_TRUE((*reader)->status().ok());
+  EXPECT_EQ(records[0].document.id, "0");
+  EXPECT_EQ(records[1].line, 1);
+  EXPECT_THAT(records[1].document.vector, ElementsAre(4, 5, 6));
+
+  std::ofstream(path_ + ".ids") << "first\r\nsecond";
+  reader = NewFvecsReader(Write(two), path_ + ".ids", &stop_);
+  ASSERT_TRUE(reader.ok()) << reader.status().ToString();
+  records = ReadAll(**reader);
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(records[0].document.id, "first");
+  EXPECT_EQ(records[1].document.id, "second");
+}
+
+TEST_F(RecordReaderTest, FvecsThatDoNotFit) {
+  const auto error = [&](const std::string& content, const std::string& ids = "") {
+    return NewFvecsReader(Write(content), ids, &stop_).status().message();
+  };
+  EXPECT_THAT(error(""), HasSubstr("empty"));
+  EXPECT_THAT(error("abc"), HasSubstr("not an .fvecs file"));
+  EXPECT_THAT(error(Fvecs(0, {})), HasSubstr("not an .fvecs file"));
+  EXPECT_THAT(error(Fvecs(-3, {1})), HasSubstr("not an .fvecs file"));
+  EXPECT_THAT(error("{\"id\": 1}"), HasSubstr("not an .fvecs file"));
+  std::ofstream(path_ + ".ids") << "one\n";
+  EXPECT_THAT(error(Fvecs(1, {1}) + Fvecs(1, {2}), path_ + ".ids"), HasSubstr("1 ids for 2 rows"));
+  const auto end = [&](const std::string& content, size_t good) {
+    auto reader = NewFvecsReader(Write(content), "", &stop_);
+    EXPECT_TRUE(reader.ok());
+    EXPECT_EQ(ReadAll(**reader).size(), good);
+    Record again;
+    EXPECT_FALSE((*reader)->Next(&again));
+    return (*reader)->status().message();
+  };
+  EXPECT_THAT(end(Fvecs(2, {1}), 0), HasSubstr("ends in row 0"));
+  EXPECT_THAT(end(Fvecs(1, {1}) + "ab", 1), HasSubstr("ends in row 1"));
+  EXPECT_THAT(end(Fvecs(1, {1}) + Fvecs(2, {1, 2}), 1), HasSubstr("row 1 has 2 floats"));
+}
+
 TEST_F(RecordReaderTest, OpeningWhatIsNoFile) {
   EXPECT_THAT(Input::Open("/no/such/file", &stop_).status().message(), HasSubstr("cannot open"));
   EXPECT_THAT(Input::Open(::testing::TempDir(), &stop_).status().message(),

@@ -288,6 +288,35 @@ TEST_F(EngineTuneTest, ATrainingMeanwhileAbortsIt) {
   EXPECT_EQ(engine_->GetCollectionStats("c")->shards[0].tuned_points, 0);
 }
 
+// By then it was measured with another number of lists than its settings say.
+TEST_F(EngineTuneTest, AnotherPolicyMeanwhileAbortsIt) {
+  CollectionSpec spec;
+  spec.id = "c";
+  spec.metric = Metric::kL2;
+  spec.dimension = kDimension;
+  spec.shard_count = 1;
+  spec.index.kind = IndexKind::kIvfFlat;
+  spec.index.nlist = 16;
+  ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
+  Fill("c", 2000);
+  ASSERT_TRUE(Wait("c", engine_->StartOperation("c", Type::kRetrain, {})).status.ok());
+  int changes = 0;
+  CollectionUpdate update = {.id = "c", .nprobe = 3};
+  at_stage_ = [&](std::string_view now) {
+    if (now != "measuring" || changes++ > 0) return;
+    EXPECT_TRUE(engine_->UpdateCollection(update).ok());
+  };
+  Operation::Info info = Tune("c", EasyQueries());
+  EXPECT_EQ(info.status.code(), absl::StatusCode::kAborted) << info.status;
+  EXPECT_EQ(info.tuning, nullptr);
+  // Another target is no reason: every target has a setting.
+  update = {.id = "c", .recall_target = 0.8};
+  changes = 0;
+  info = Tune("c", EasyQueries());
+  EXPECT_TRUE(info.status.ok()) << info.status;
+  EXPECT_GT(changes, 0);
+}
+
 TEST_F(EngineTuneTest, AStopAbortsWhatRunsAndWhatWaits) {
   MakeTrained("c", 1, kRows);
   absl::Notification measuring;

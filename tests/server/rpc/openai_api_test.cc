@@ -62,6 +62,42 @@ TEST_F(OpenAiApiTest, AsksTheHandler) {
               HasSubstr("vecino_rpc_calls_total{code=\"OK\",method=\"/v1/embeddings\"} 1"));
 }
 
+TEST_F(OpenAiApiTest, Reranks) {
+  EXPECT_EQ(api_.Rerank("{}").status, 503);
+  api_.Open(&embedding_);
+  const std::string body =
+      R"({"query": "q", "documents": ["a", {"text": "b"}, "c"], "model": "m", "top_n": 2,
+          "return_documents": true})";
+  engine_.rerankings.resize(3);
+  for (int i = 0; i < 3; ++i) {
+    engine_.rerankings[i].score = i == 0 ? .25f : .5f;
+    engine_.rerankings[i].token_count = 10 + i;
+  }
+  HttpReply reply = api_.Rerank(body);
+  ASSERT_EQ(reply.status, 200) << reply.body;
+  EXPECT_EQ(engine_.query, "q");
+  EXPECT_EQ(engine_.model, "m");
+  EXPECT_THAT(engine_.texts, testing::ElementsAre("a", "b", "c"));
+  EXPECT_EQ(json::parse(reply.body), json::parse(R"({"model": "m", "results": [
+                {"index": 1, "relevance_score": 0.5, "document": {"text": "b"}},
+                {"index": 2, "relevance_score": 0.5, "document": {"text": "c"}}],
+              "usage": {"prompt_tokens": 33, "total_tokens": 33}})"));
+  EXPECT_THAT(metrics_->Expose(),
+              HasSubstr("vecino_rpc_calls_total{code=\"OK\",method=\"/v1/rerank\"} 1"));
+
+  engine_.rerankings[1].status = engine::InvalidField("texts[1]", "does not fit");
+  reply = api_.Rerank(body);
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(Param(reply), "documents[1]");
+  reply = api_.Rerank(R"({"query": "q", "documents": []})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(Param(reply), "documents");
+  engine_.failure = absl::FailedPreconditionError("the server has no reranker");
+  EXPECT_EQ(api_.Rerank(body).status, 400);
+  engine_.failure = absl::NotFoundError("model 'x' is not loaded");
+  EXPECT_EQ(api_.Rerank(body).status, 404);
+}
+
 TEST_F(OpenAiApiTest, ErrorsNameWhatWasSent) {
   api_.Open(&embedding_);
   EXPECT_EQ(api_.Embeddings("{").status, 400);
@@ -161,10 +197,13 @@ TEST_F(OpenAiApiTest, AStopCancelsWhatTakesTooLong) {
 }
 
 TEST_F(OpenAiApiTest, Refusals) {
-  EXPECT_EQ(api_.Refusal(413, "too large").status, 413);
-  EXPECT_EQ(Message(api_.Refusal(413, "too large")), "too large");
-  EXPECT_GT(api_.Refusal(429, "busy").retry_after_seconds, 0);
+  const char* const path = "/v1/embeddings";
+  EXPECT_EQ(api_.Refusal(path, 413, "too large").status, 413);
+  EXPECT_EQ(Message(api_.Refusal(path, 413, "too large")), "too large");
+  EXPECT_GT(api_.Refusal(path, 429, "busy").retry_after_seconds, 0);
+  EXPECT_GT(api_.Refusal("/v1/rerank", 429, "busy").retry_after_seconds, 0);
   const std::string metrics = metrics_->Expose();
+  EXPECT_THAT(metrics, HasSubstr("{code=\"RESOURCE_EXHAUSTED\",method=\"/v1/rerank\"} 1"));
   EXPECT_THAT(metrics, HasSubstr("{code=\"RESOURCE_EXHAUSTED\",method=\"/v1/embeddings\"} 1"));
 }
 
