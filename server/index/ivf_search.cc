@@ -202,8 +202,11 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
           ? params_.rerank
           : std::max(static_cast<int>(std::ceil(choice.rerank * more)), params_.k + 10);
   const double scanned = std::min(1.0, choice.scanned * correction) * static_cast<double>(rows_);
-  const double cost = by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
-                              : scanned * SearchCost::kCode + rerank * SearchCost::kRow;
+  // Centroids are ranked by their codes first: of 6,000 rows that pass among 600,000 a search of
+  // lists that forgets it may cost 1.18 times what comparing them takes.
+  const double cost = generation_.nlist() * SearchCost::kCode +
+                      (by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
+                               : scanned * SearchCost::kCode + rerank * SearchCost::kRow);
   // Who says how many are to be reranked does not want them all to be.
   if (params_.rerank == 0 && cost > SearchCost::kAllRows * static_cast<double>(passing_)) return {};
   return {by_rows ? How::kRows : How::kCodes, choice.breadth * correction, rerank, choice.recall};

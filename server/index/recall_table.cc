@@ -69,10 +69,12 @@ RecallTable::Place RecallTable::Find(const std::vector<float>& numbers, double x
 RecallTable::Choice RecallTable::For(How how, double target, int k, double share) const {
   const Grid& grid = grids_[static_cast<size_t>(how)];
   if (grid.cells.empty() || target > kAims.back()) return {};
+  // As precise as the aims are: at an aim no other matters, which may not be reached.
+  const auto wanted = static_cast<float>(target);
   size_t aim = 1;
-  while (aim + 1 < kAims.size() && kAims[aim] < target) ++aim;
-  const double step =
-      std::clamp((target - kAims[aim - 1]) / (kAims[aim] - kAims[aim - 1]), 0.0, 1.0);
+  while (aim + 1 < kAims.size() && kAims[aim] < wanted) ++aim;
+  const float step =
+      std::clamp((wanted - kAims[aim - 1]) / (kAims[aim] - kAims[aim - 1]), 0.0f, 1.0f);
   struct Logs {
     double breadth, rerank, recall, scanned;
   };

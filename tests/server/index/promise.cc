@@ -3,12 +3,17 @@
 #include <time.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <random>
 #include <stdexcept>
 #include <utility>
 
+#include "server/index/distance.h"
+#include "server/index/int8_rows.h"
 #include "server/index/kmeans.h"
+#include "server/index/product_quantizer.h"
+#include "server/index/select.h"
 #include "server/index/training.h"
 
 namespace vecino::index {
@@ -71,7 +76,7 @@ PromiseData PromiseData::Make(size_t rows, size_t queries, size_t d, size_t inne
   return data;
 }
 
-Promise::Promise(PromiseData data, int threads) : data_(std::move(data)) {
+Promise::Promise(PromiseData data, int threads) : data_(std::move(data)), threads_(threads) {
   const size_t n = data_.row_count(), d = data_.d;
   ShardIndex index({Metric::kInnerProduct, static_cast<int>(d), static_cast<int>(n)});
   for (size_t i = 0; i < n; ++i) index.Add(i + 1, data_.rows.data() + i * d);
@@ -120,24 +125,25 @@ void Promise::Filter(double share) {
   scores_.resize(best.size());
   Check(BruteForceTopK(among, static_cast<size_t>(passing_), d, Metric::kInnerProduct,
                        data_.queries.data(), count, nullptr, best_, best.data(), scores_.data(),
-                       GoOn));
+                       GoOn, threads_));
 }
 
-PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
-  const Tombstones none(segment_->size());
-  const std::vector<IvfPart> parts = {
-      {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data()}};
-  const int k = std::min(params.k, best_);
+PromiseAnswer Promise::Mean(
+    int k, size_t queries,
+    absl::FunctionRef<void(const float* query, TopK* top, IvfWork* work)> one) const {
+  const int known = std::min(k, best_);
   PromiseAnswer answer;
   double found = 0;
   const double start = CpuSeconds();
   for (size_t q = 0; q < queries; ++q) {
-    TopK top(Metric::kInnerProduct, params.k);
+    TopK top(Metric::kInnerProduct, k);
     IvfWork work;
-    Check(SearchIvf(parts, data_.queries.data() + q * data_.d, params, &top, &work));
+    one(data_.queries.data() + q * data_.d, &top, &work);
     const float least =
-        scores_[q * static_cast<size_t>(best_) + static_cast<size_t>(k) - 1] - 1e-6f;
-    for (const Hit& hit : top.Take()) found += hit.score >= least;
+        scores_[q * static_cast<size_t>(best_) + static_cast<size_t>(known) - 1] - 1e-6f;
+    int good = 0;
+    for (const Hit& hit : top.Take()) good += hit.score >= least;
+    found += std::min(good, known);
     const auto scanned = static_cast<double>(work.scanned);
     const auto reranked = static_cast<double>(work.reranked);
     const auto gathered = static_cast<double>(work.gathered);
@@ -153,12 +159,140 @@ PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
   const auto n = static_cast<double>(queries);
   // Where lists are scanned, centroids were ranked, by their codes.
   if (answer.breadth > 0) answer.cost += n * generation().nlist() * SearchCost::kCode;
-  answer.recall = found / (n * k);
+  answer.recall = found / (n * known);
   for (double* x : {&answer.breadth, &answer.scanned, &answer.reranked, &answer.compared,
                     &answer.cost, &answer.micros, &answer.expected}) {
     *x /= n;
   }
   return answer;
+}
+
+PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
+  const Tombstones none(segment_->size());
+  const std::vector<IvfPart> parts = {
+      {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data()}};
+  return Mean(params.k, queries, [&](const float* query, TopK* top, IvfWork* work) {
+    Check(SearchIvf(parts, query, params, top, work));
+  });
+}
+
+PromiseAnswer Promise::AskLists(const SearchParams& params, size_t queries) const {
+  return Mean(params.k, queries, [&](const float* query, TopK* top, IvfWork* work) {
+    SearchLists(query, params, top, work);
+  });
+}
+
+void Promise::SearchLists(const float* query, const SearchParams& params, TopK* top,
+                          IvfWork* work) const {
+  // Memory that is kept, as a search keeps it.
+  thread_local Int8Query rounded;
+  thread_local PqTables tables;
+  thread_local Generation::ProbeScratch probe;
+  thread_local std::vector<uint32_t> lists, slots, best;
+  thread_local std::vector<float> scores;
+  const Generation& of = generation();
+  const ProbeRule& rule = of.calibration().rule;
+  const bool by_rule = params.nprobe == 0 && rule.on();
+  work->breadth = params.nprobe > 0 ? params.nprobe : params.breadth;
+  rounded.Assign(query, data_.d);
+  of.quantizer().MakeTables(of.metric(), query, &tables);
+  of.Probe(rounded, tables, work->breadth, by_rule ? &rule : nullptr, &probe, &lists);
+  work->nprobe = static_cast<int>(lists.size());
+  slots.clear();
+  for (const uint32_t list : lists) {
+    const uint32_t first = segment_->list_begin(static_cast<int>(list));
+    const uint32_t end = segment_->list_begin(static_cast<int>(list) + 1);
+    work->scanned += end - first;
+    for (uint32_t begin = first; begin < end;) {  // those of one word of the filter
+      const uint32_t next = std::min(end, (begin / 64 + 1) * 64);
+      uint64_t bits = allowed_.empty() ? ~uint64_t{0} : allowed_[begin / 64];
+      bits = bits >> (begin % 64) << (begin % 64);
+      if (next % 64 != 0) bits &= (uint64_t{1} << (next % 64)) - 1;
+      for (; bits != 0; bits &= bits - 1) {
+        slots.push_back(begin / 64 * 64 + static_cast<uint32_t>(std::countr_zero(bits)));
+      }
+      begin = next;
+    }
+  }
+  work->reranked = static_cast<int64_t>(slots.size());
+  if (slots.empty()) return;
+  scores.resize(slots.size());
+  ScoreSlots(segment_->rounded(), rounded, slots.data(), slots.size(), scores.data());
+  const auto wanted = static_cast<size_t>(params.k + std::max(10, params.k / 4));
+  SelectBest(scores.data(), scores.size(), wanted, /*best_high=*/true, &best);
+  for (const uint32_t i : best) {
+    float score;
+    Score(of.metric(), query, segment_->vector(slots[i]), data_.d, 1, &score);
+    top->Push(segment_->label(slots[i]), score);
+  }
+}
+
+PromiseSweep Sweep(const Promise& promise, int k, double most_recall, double most_cost,
+                   size_t queries) {
+  constexpr double kMoreLists = 1.5;
+  constexpr int kMoreRows = 2;
+  PromiseSweep sweep;
+  // No setting of lists is sure to find everything, so all rows are compared; each query's cost is
+  // the same.
+  sweep.all = promise.Ask({.k = k, .recall_target = 1}, std::min<size_t>(queries, 50));
+  sweep.exact = promise.Ask({.k = k, .breadth = 1}, 1).breadth == 0;
+  const int64_t passing = promise.passing();
+  const int nlist = promise.generation().nlist();
+  // Rows scored again; 0: what the index does by itself, under filters that let few pass all.
+  std::vector<int> reranks;
+  if (sweep.exact || passing * kSparse < promise.rows()) reranks.push_back(0);
+  for (int64_t rerank = k + std::max(10, k / 4); !sweep.exact; rerank *= kMoreRows) {
+    if (rerank > std::max<int64_t>(passing / 4, 1024)) break;
+    if (static_cast<double>(rerank) * SearchCost::kRow > most_cost) break;
+    reranks.push_back(static_cast<int>(rerank));
+  }
+  // Under a filter a search takes more lists than it is told.
+  const Calibration& calibration = promise.generation().calibration();
+  const double share = static_cast<double>(passing) / static_cast<double>(promise.rows());
+  const double widened = sweep.exact ? 1 : std::pow(share, -calibration.widening);
+  const bool has_rule = calibration.rule.on();
+  for (const bool by_rule : {false, true}) {
+    if (by_rule && !has_rule) continue;  // they are the same lists
+    for (const int rerank : reranks) {
+      std::vector<PromiseAnswer>& chain = sweep.chains.emplace_back();
+      // In fewer lists are not half as many rows as are scored again.
+      const double first = std::max(2.0, rerank * 0.5 * nlist / static_cast<double>(passing));
+      for (int number = std::max(1, static_cast<int>(first / widened));;
+           number = std::max(number + 1, static_cast<int>(number * kMoreLists))) {
+        SearchParams params{.k = k, .rerank = rerank};
+        (by_rule ? params.breadth : params.nprobe) = std::min(number, nlist);
+        chain.push_back(sweep.exact ? promise.AskLists(params, queries)
+                                    : promise.Ask(params, queries));
+        const PromiseAnswer& last = chain.back();
+        if (last.recall >= most_recall || last.cost > most_cost || last.breadth >= nlist) break;
+        // Codes lose the rest.
+        if (chain.size() > 3 && last.recall > 0.5 &&
+            last.recall < chain[chain.size() - 4].recall + 0.0005) {
+          break;
+        }
+      }
+    }
+  }
+  return sweep;
+}
+
+double Cheapest(const PromiseSweep& sweep, double recall, double PromiseAnswer::*what) {
+  double least = sweep.all.*what;
+  for (const std::vector<PromiseAnswer>& chain : sweep.chains) {
+    for (size_t i = 0; i < chain.size(); ++i) {
+      if (chain[i].recall < recall) continue;
+      double of_it = chain[i].*what;
+      if (i > 0 && chain[i].recall > chain[i - 1].recall) {
+        const double before = chain[i - 1].*what;
+        const double part =
+            (recall - chain[i - 1].recall) / (chain[i].recall - chain[i - 1].recall);
+        of_it = before * std::pow(of_it / before, part);
+      }
+      least = std::min(least, of_it);
+      break;
+    }
+  }
+  return least;
 }
 
 }  // namespace vecino::index

@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "server/index/ivf_search.h"
 #include "server/index/ivf_segment.h"
 #include "server/index/shard_index.h"
+#include "server/index/top_k.h"
 
 namespace vecino::index {
 
@@ -37,26 +39,60 @@ struct PromiseAnswer {
 
 class Promise {
  public:
-  // Trains, encodes, calibrates. Throws std::runtime_error.
+  // Trains, encodes, calibrates. threads: for these and for finding the true best. Throws
+  // std::runtime_error.
   explicit Promise(PromiseData data, int threads = 1);
 
   // Rows that pass from now on: a random share.
   void Filter(double share);
   int64_t passing() const { return passing_; }
-  // Of the first `queries` queries.
+  // Of the first `queries` queries, at least one.
   PromiseAnswer Ask(const SearchParams& params, size_t queries) const;
+  // The same with params.breadth or params.nprobe lists, of whose rows those that pass are all
+  // scored by 8 bits: also where a search compares all that pass whatever lists it is told.
+  PromiseAnswer AskLists(const SearchParams& params, size_t queries) const;
 
   size_t queries() const { return data_.query_count(); }
+  int64_t rows() const { return segment_->size(); }
   const Generation& generation() const { return *segment_->generation(); }
   double train_seconds = 0, encode_seconds = 0, calibrate_seconds = 0;
 
  private:
+  // one: does the search of a query.
+  PromiseAnswer Mean(
+      int k, size_t queries,
+      absl::FunctionRef<void(const float* query, TopK* top, IvfWork* work)> one) const;
+  void SearchLists(const float* query, const SearchParams& params, TopK* top, IvfWork* work) const;
+
   PromiseData data_;
+  int threads_;
   std::shared_ptr<const IvfSegment> segment_;
   std::vector<uint64_t> allowed_;  // empty: all
   int64_t passing_ = 0;
   int best_ = 0;               // known of each query
   std::vector<float> scores_;  // of them
 };
+
+// What a search may cost beside the best fixed setting.
+inline constexpr double kMostPromiseCost = 1.15;
+
+// Fixed settings: lists with and without the probe rule, each with several numbers of rows scored
+// again, and all rows that pass by their 8 bits.
+struct PromiseSweep {
+  // In each of them settings differ in the number of lists only, which ascends.
+  std::vector<std::vector<PromiseAnswer>> chains;
+  PromiseAnswer all;  // recall is 1 but for rounding
+  // Whether every search here compares all that pass, whatever it is told: so few pass, or so large
+  // a part of them is wanted. The chains tell then what lists would take.
+  bool exact = false;
+};
+// Of the filter that is set, each setting asked with the first `queries` queries. A chain ends
+// where it finds most_recall, costs more than most_cost, or finds nothing more.
+PromiseSweep Sweep(const Promise& promise, int k, double most_recall, double most_cost,
+                   size_t queries);
+
+// The least `what` (cost or micros) of a setting that finds the recall, interpolated between
+// neighbours in a chain; of all rows where no lists find it for less.
+double Cheapest(const PromiseSweep& sweep, double recall, double PromiseAnswer::*what);
 
 }  // namespace vecino::index

@@ -1,48 +1,67 @@
-// The promise of a recall target, on rows that are quick to make. tests/bench/promise_bench.cc asks
-// more of it.
+// The promise of a recall target, on rows that are quick to make: enough recall, for at most
+// kMostPromiseCost of what the best fixed setting costs. tests/bench/promise_bench.cc asks more of
+// it, and of real texts. Costs are of counters, not of a clock, so every run gives the same.
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "tests/server/index/promise.h"
+#include "tests/server/index/promise_expect.h"
 
 namespace vecino::index {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;  // everything takes many times as long
+#else
+constexpr bool kSanitized = false;
+#endif
+
 struct Case {
   const char* name;
   size_t d, inner, clusters;
+  // Of a tenth of the rows the cells that lists answer for less than comparing them all takes, by k
+  // the greatest target; for higher ones either may be right.
+  double of_one, of_ten;
 };
 
 class PromiseTest : public testing::TestWithParam<Case> {};
 
-// Of 45 cells of 1,000 queries each, whose means are off by .007 at k = 1 and .9.
+// Of the shares a tenth is the least whose rows are not all compared. Under sanitizers so few that
+// this is just so.
 TEST_P(PromiseTest, IsKeptForQueriesThatAreNoRows) {
   const Case& is = GetParam();
-  Promise promise(PromiseData::Make(40'000, 1'000, is.d, is.inner, is.clusters, 5));
+  // With 2,000 queries the mean is off by .007 at k = 1 and .9.
+  Promise promise(
+      PromiseData::Make(kSanitized ? 48'000 : 120'000, 2'000, is.d, is.inner, is.clusters, 5));
   for (const double share : {1.0, 0.5, 0.1, 0.01, 0.001}) {
     promise.Filter(share);
+    ASSERT_EQ(share >= 0.1, promise.passing() > kGather) << share << ": " << promise.passing();
     for (const int k : {1, 10, 100}) {
       if (promise.passing() < k) continue;
-      for (const double target : {0.9, 0.95, 0.99}) {
+      for (const double target : kPromiseTargets) {
+        const PromiseCell cell = {k, share, target};
         const PromiseAnswer answer =
-            promise.Ask({.k = k, .recall_target = target}, promise.queries());
-        EXPECT_GE(answer.recall, target - 0.01)
-            << is.name << ": k " << k << ", share " << share << ", target " << target
-            << ", breadth " << answer.breadth << ", expected " << answer.expected;
-        // What is said of it is so: two means, of the 800 queries of the calibration and of these.
-        EXPECT_NEAR(answer.recall, answer.expected, k == 1 ? 0.045 : 0.03)
-            << is.name << ": k " << k << ", share " << share << ", target " << target;
-        // Comparing all rows is the most that it may cost.
-        const double all = SearchCost::kAllRows * static_cast<double>(promise.passing()) +
-                           SearchCost::kCode * static_cast<double>(promise.generation().nlist());
-        EXPECT_LE(answer.cost, 1.3 * all) << is.name << ": k " << k << ", share " << share;
+            promise.Ask({.k = k, .recall_target = target}, k == 1 ? promise.queries() : 1'000);
+        ExpectKept(promise, cell, answer);
+        if (share < 0.1) {
+          EXPECT_EQ(answer.breadth, 0) << cell;
+          EXPECT_GE(answer.recall, 0.9995) << cell;  // 1 but for rounding
+        } else if (!kSanitized && k < 100 &&
+                   (share > 0.1 || target <= (k == 1 ? is.of_one : is.of_ten))) {
+          EXPECT_GT(answer.breadth, 0) << cell << ": no list was looked at";
+        }
       }
+    }
+    if (share >= 0.1 && !kSanitized) {
+      ExpectCheap(promise, share, 10, 200, kMostPromiseCost);
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, PromiseTest,
-                         testing::Values(Case{"clustered", 64, 12, 200},
-                                         Case{"gaussian", 32, 32, 0}),
+                         testing::Values(Case{"clustered", 64, 12, 200, 0.99, 0.99},
+                                         Case{"gaussian", 32, 32, 0, 0.95, 0.9}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -91,6 +91,18 @@ TEST(RecallTable, SaysWhatCannotBeReached) {
   EXPECT_EQ(table.For(How::kCodes, 1, 10, 1).breadth, 0);
 }
 
+// A float's .9 is a little less than a double's.
+TEST(RecallTable, AnAimThatIsReachedNeedsNoneAboveIt) {
+  for (const double target : {0.9, 0.95, 0.99}) {
+    const size_t place = PlaceOf(static_cast<float>(target));
+    RecallTable table;
+    table.Add(How::kCodes, 10, 1, CurveOf(2, place + 1));
+    const auto choice = table.For(How::kCodes, target, 10, 1);
+    EXPECT_NEAR(choice.breadth, 2 * static_cast<double>(place + 1), 1e-3) << target;
+    EXPECT_EQ(table.For(How::kCodes, target + 1e-4, 10, 1).breadth, 0) << target;
+  }
+}
+
 TEST(RecallTable, TellsTheRecallOfABreadth) {
   const RecallTable table = Grid();
   for (const double target : {0.6, 0.9, 0.94, 0.985}) {
