@@ -223,6 +223,37 @@ TEST_F(StoreSnapshotTest, WhatACrashLeftIsNoSnapshot) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_ / "snapshots"));
 }
 
+TEST_F(StoreSnapshotTest, OtherNamesInTheFolderAreNobodysSnapshot) {
+  ASSERT_OK(Write("s"));
+  std::filesystem::create_directory(folder_ / "snapshots" / "lost+found");
+  std::filesystem::create_directory(folder_ / "outside");
+  EXPECT_EQ(*snapshots_->List(), std::vector<std::string>{"s"});
+  for (const char* id : {"", ".", "..", "../outside", "lost+found", "s/", "s/../s"}) {
+    EXPECT_FALSE(snapshots_->Contains(id)) << id;
+    EXPECT_EQ(snapshots_->Read(id).status().code(), absl::StatusCode::kNotFound) << id;
+    EXPECT_EQ(snapshots_->Delete(id).code(), absl::StatusCode::kNotFound) << id;
+    EXPECT_EQ(snapshots_->Begin(id).status().code(), absl::StatusCode::kInvalidArgument) << id;
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "outside"));
+  EXPECT_TRUE(snapshots_->Contains("s"));
+}
+
+TEST_F(StoreSnapshotTest, ADeletionThatWasCutShortIsTriedAgain) {
+  ASSERT_OK(Write("s"));
+  std::filesystem::rename(folder_ / "snapshots" / "s", folder_ / "snapshots" / "s.tmp");
+  EXPECT_OK(snapshots_->Delete("s"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "snapshots"));
+  EXPECT_EQ(snapshots_->Delete("s").code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(StoreSnapshotTest, AManifestThatCannotBeReadIsAStatus) {
+  ASSERT_OK(Write("s"));
+  const std::filesystem::path manifest = folder_ / "snapshots" / "s" / "MANIFEST";
+  std::filesystem::remove(manifest);
+  std::filesystem::create_directory(manifest);  // read(2) fails, as on a disk that does
+  EXPECT_EQ(snapshots_->Read("s").status().code(), absl::StatusCode::kUnavailable);
+}
+
 TEST_F(StoreSnapshotTest, DamageIsFoundAndNamed) {
   Fill();
   for (const Family family : {Family::kDocuments, Family::kVectors, Family::kIds, Family::kMeta}) {
