@@ -53,7 +53,9 @@ class IntegrityRun {
   void Abandon();
   // Asks it to stop, and waits until it has.
   void Halt();
-  bool ended() const;
+  // The work has ended, and `wake` was called for the last time: whoever lets go of it now waits
+  // for nothing.
+  bool over() const;
 
  private:
   void Work(std::stop_token stop);
@@ -82,6 +84,7 @@ class IntegrityRun {
   absl::Status status_ ABSL_GUARDED_BY(mu_);    // that it ended with
   std::function<void()> wake_ ABSL_GUARDED_BY(mu_);
   bool wake_due_ ABSL_GUARDED_BY(mu_) = false;
+  bool delivered_ ABSL_GUARDED_BY(mu_) = false;  // no thread of it calls anybody any more
   std::thread waker_;
   std::jthread thread_;  // last: they use everything above
 };

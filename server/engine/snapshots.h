@@ -54,7 +54,8 @@ class Snapshots {
   // with that.
   virtual absl::StatusOr<std::vector<SnapshotInfo>> List(std::string_view after,
                                                          int limit) const = 0;
-  // NOT_FOUND; FAILED_PRECONDITION while it is restored.
+  // NOT_FOUND; FAILED_PRECONDITION while it is restored, or deleted by another call. After
+  // UNAVAILABLE it may be gone from List already; calling it again removes the rest.
   virtual absl::Status Delete(std::string_view id) = 0;
   // Checks the files and makes collections of them, all at once. INVALID_ARGUMENT naming
   // `collection` or `source`; NOT_FOUND; ALREADY_EXISTS when a collection or an alias has an id;
