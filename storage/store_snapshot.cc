@@ -227,6 +227,8 @@ absl::StatusOr<std::vector<CollectionRecord>> LocalStore::RestoreSnapshot(
     const std::string& folder, const SnapshotManifest& manifest,
     std::span<const RestoreTarget> targets, const ShardManifestFn& shard_manifest,
     const SnapshotProgressFn& progress) {
+  // An attempt that the full disk ended may have left its rows, and they take the room of this one.
+  RetryRemovals();
   absl::StatusOr<std::vector<CollectionRecord>> records = BeginRestore(manifest, targets);
   if (!records.ok()) return records.status();
   RowProgress rows(progress);

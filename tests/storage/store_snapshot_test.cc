@@ -1,4 +1,5 @@
 // Snapshots in files: written, damaged, restored; and what a check of the store finds.
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -372,6 +373,35 @@ TEST_F(StoreSnapshotTest, ACheckNamesRowsThatDoNotFit) {
   EXPECT_THAT(found, says("document `z`: its version 2 is not stored"));
   EXPECT_THAT(found, says("there is no document of it"));
   EXPECT_THAT(found, says("4 documents are stored, but 3 ids"));
+}
+
+TEST_F(StoreSnapshotTest, ACheckKeepsFewFindingsAtOnce) {
+  std::vector<Mutation> many;
+  for (uint64_t i = 1; i <= 2000; ++i) many.push_back(Put(i, std::to_string(i)));
+  ASSERT_OK(logs_[0]->Append(many));
+  logs_.clear();
+  store_.reset();
+  {
+    const auto raw = OpenRaw();
+    const rocksdb::WriteOptions options;
+    for (uint64_t i = 1; i <= 2000; ++i) {
+      raw->db->Delete(options, (*raw)[Family::kDocuments], SequenceKey(uid_, 0, i));
+    }
+  }
+  ASSERT_OK(Open());
+  size_t found = 0, at_once = 0, most = 0;
+  IntegritySink sink;
+  sink.found = [&](const IntegrityFinding&) { ++found, most = std::max(most, ++at_once); };
+  sink.progress = [&](uint64_t, uint64_t) {
+    at_once = 0;
+    return absl::OkStatus();
+  };
+  EXPECT_OK(store_->CheckShard(uid_, 0, sink));
+  EXPECT_EQ(found, 4001u);  // vectors without a document, ids without a version, the counts
+  EXPECT_LE(most, 300u);
+  // It ends in the midst of them, too.
+  sink.progress = [&](uint64_t, uint64_t) { return absl::CancelledError("enough"); };
+  EXPECT_EQ(store_->CheckShard(uid_, 0, sink).code(), absl::StatusCode::kCancelled);
 }
 
 TEST_F(StoreSnapshotTest, ACheckNamesADamagedTable) {
