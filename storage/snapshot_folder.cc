@@ -211,10 +211,13 @@ absl::Status SnapshotFolder::Delete(std::string_view id) {
   const bool there = Contains(id);
   // One that an earlier call could rename, but not remove, takes space yet.
   if (!there && !(IsId(id) && fs::is_directory(folder, error))) return NoSnapshot(id);
-  fs::remove_all(folder, error);
-  if (error) return FileError("removing the folder", folder, error.value());
-  if (!there) return absl::OkStatus();
-  absl::Status status = Rename(PathOf(id), folder);
+  absl::Status status;
+  if (there) {
+    fs::remove_all(folder, error);
+    if (error) return FileError("removing the folder", folder, error.value());
+    status = Rename(PathOf(id), folder);
+  }
+  // Before any file goes: it must not come back without them.
   if (status.ok()) status = SyncFolder(path_);
   if (!status.ok()) return status;
   fs::remove_all(folder, error);

@@ -68,7 +68,7 @@ class ShardCheck {
     return options;
   }
   std::string Where(std::string_view what) const {
-    return absl::StrCat("collection `", record_.id, "`, shard ", shard_, ", ", std::string(what));
+    return absl::StrCat("shard ", shard_, ", ", std::string(what));
   }
   void Report(std::string_view what, std::string problem) const {
     sink_.found({.where = Where(what), .problem = std::move(problem), .advice = kRestore});

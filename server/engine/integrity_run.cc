@@ -15,6 +15,10 @@ namespace {
 // Between reports without a finding.
 constexpr absl::Duration kReportInterval = absl::Milliseconds(500);
 
+// For a caller that takes nothing, as when its output waits for somebody to turn the page: what is
+// read meanwhile keeps compactions from freeing anything.
+constexpr absl::Duration kPatience = absl::Minutes(10);
+
 absl::Status StoppedError() {
   return absl::UnavailableError("the server is stopping; the check was not finished");
 }
@@ -158,8 +162,9 @@ void IntegrityRun::Begin(std::string stage) {
 
 void IntegrityRun::Found(IntegrityReport::Finding finding, std::stop_token stop) {
   absl::MutexLock lock(&mu_);
-  while (waiting_.size() >= kMaxWaiting && !stopping_ && !stop.stop_requested()) {
-    changed_.Wait(&mu_);
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (waiting_.size() >= kMaxWaiting && !stopping_ && !stop.stop_requested() && !stalled_) {
+    stalled_ = changed_.WaitWithDeadline(&mu_, deadline) && waiting_.size() >= kMaxWaiting;
   }
   ++so_far_.findings;
   waiting_.push_back(std::move(finding));
@@ -175,7 +180,11 @@ absl::Status IntegrityRun::Progress(uint64_t rows, uint64_t bytes, std::stop_tok
     due_ = true;
     Wake();
   }
-  return stopping_ || stop.stop_requested() ? StoppedError() : absl::OkStatus();
+  if (stopping_ || stop.stop_requested()) return StoppedError();
+  if (!stalled_) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat("the caller took none of ", waiting_.size(),
+                                                  " findings for ", absl::FormatDuration(kPatience),
+                                                  "; the check was not finished"));
 }
 
 void IntegrityRun::Work(std::stop_token stop) {

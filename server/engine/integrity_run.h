@@ -63,7 +63,7 @@ class IntegrityRun {
   absl::Status CheckCollection(Collection& collection, std::stop_token stop);
   absl::Status CheckSnapshot(const std::string& id, std::stop_token stop);
   void Begin(std::string stage);
-  // Blocks while kMaxWaiting wait.
+  // Blocks while kMaxWaiting wait, but not forever: then the next Progress ends the check.
   void Found(IntegrityReport::Finding finding, std::stop_token stop);
   absl::Status Progress(uint64_t rows, uint64_t bytes, std::stop_token stop);
   // Has the caller woken, by a thread of ordinary priority: who wakes takes the locks of whoever
@@ -79,6 +79,7 @@ class IntegrityRun {
   absl::Time next_report_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   bool due_ ABSL_GUARDED_BY(mu_) = true;  // a report without a finding
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool stalled_ ABSL_GUARDED_BY(mu_) = false;   // nobody takes what waits
   bool ended_ ABSL_GUARDED_BY(mu_) = false;     // the work is over
   bool reported_ ABSL_GUARDED_BY(mu_) = false;  // the caller had the last report
   absl::Status status_ ABSL_GUARDED_BY(mu_);    // that it ended with

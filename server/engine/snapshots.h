@@ -29,7 +29,8 @@ class IntegrityCheck {
   virtual bool WakeWhenReady(const std::function<void()>& wake) = 0;
   // The next report; nullopt: none yet. After the one that is `done` OK is returned no more, if
   // nothing was found nullopt, else DATA_LOSS saying how much. UNAVAILABLE when the engine stops;
-  // NOT_FOUND when what is checked was deleted.
+  // NOT_FOUND when what is checked was deleted, or its embeddings were replaced; DEADLINE_EXCEEDED
+  // when nothing was taken for minutes.
   virtual absl::StatusOr<std::optional<IntegrityReport>> Next() = 0;
 };
 
