@@ -13,6 +13,7 @@
 #include "server/engine/index_folders.h"
 #include "server/engine/low_priority.h"
 #include "server/engine/manifest.h"
+#include "server/engine/memory_budget.h"
 #include "server/engine/new_collection.h"
 #include "server/engine/validation.h"
 
@@ -36,6 +37,28 @@ std::string RestoredManifest(const storage::CollectionRecord& record, uint64_t l
         {.first_label = labels.First(1), .last_label = labels.Last(last), .rows = 1, .dead = {}});
   }
   return EncodeManifest(manifest);
+}
+
+// Indexes are made of vectors in memory at first. Where these do not fit the process would die, at
+// every start, too, once they are stored.
+absl::Status CheckMemory(const storage::SnapshotManifest& manifest,
+                         const std::vector<storage::RestoreTarget>& targets,
+                         const MemoryBudget* budget) {
+  int64_t bytes = 0;
+  for (const storage::SnapshotFile& file : manifest.files) {
+    const bool wanted = std::any_of(targets.begin(), targets.end(),
+                                    [&](const auto& target) { return target.uid == file.uid; });
+    if (wanted && file.family == storage::Family::kVectors) {
+      bytes += static_cast<int64_t>(file.bytes);
+    }
+  }
+  const int64_t all = MachineMemory();
+  const int64_t free = all - (budget == nullptr ? 0 : budget->used());
+  if (bytes <= free) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the vectors of what is to be restored take ", bytes, " bytes of memory at first; of ", all,
+      " bytes ", std::max<int64_t>(free, 0),
+      " are free of indexes. Restore fewer collections, or on a machine with more memory"));
 }
 
 std::string NewId() { return absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::UTCTimeZone()); }
@@ -333,6 +356,9 @@ absl::Status SnapshotJobs::RestoreNow(const std::string& id,
     return std::any_of(targets.begin(), targets.end(),
                        [&](const auto& target) { return target.uid == file.uid; });
   };
+  if (absl::Status status = CheckMemory(manifest, targets, parts_.context.budget); !status.ok()) {
+    return status;
+  }
   uint64_t total = 0;
   for (const storage::SnapshotFile& file : manifest.files) total += wanted(file) ? file.rows : 0;
   const auto checking = ReportTo(&operation, "checking", static_cast<int64_t>(total), stop);

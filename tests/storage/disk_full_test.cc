@@ -312,6 +312,10 @@ TEST_F(DiskFullTest, WhatAFailedRestoreLeftGoesWithTheNextOne) {
   };
   EXPECT_EQ(restore(true).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_GT(told, 0u);
+  // Now that the disk says that it is full, none is begun.
+  const absl::Status refused = restore(false).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("has 0 bytes free"));
   disk_.logs = disk_.others = Disk::kGood;
   ASSERT_OK(AppendWhenRecovered({Put(2, "b")}));
   const auto restored = restore(false);
