@@ -167,7 +167,8 @@ int List(Context& context, const Arguments&) {
       std::cout << OneLine(SnapshotJson(snapshot)) << '\n';
       continue;
     }
-    std::string collections = snapshot.damage.empty() ? "" : "DAMAGED: " + snapshot.damage;
+    std::string collections =
+        snapshot.damage.empty() ? "" : "CANNOT BE RESTORED: " + snapshot.damage;
     for (const SnapshotCollection& collection : snapshot.collections) {
       collections += (collections.empty() ? "" : ", ") + collection.id;
     }

@@ -23,6 +23,13 @@ absl::Status StoppedError() {
   return absl::UnavailableError("the server is stopping; the check was not finished");
 }
 
+// Of a snapshot that cannot be read: only what is damaged for good may go.
+std::string AdviceOn(const absl::Status& status) {
+  if (absl::IsDataLoss(status)) return "delete this snapshot and take another one";
+  if (absl::IsFailedPrecondition(status)) return "keep it for the newer program that made it";
+  return "look at the disk, then check again";
+}
+
 // What a caller holds of a run. Its end does not wait for the thread: it may come on one that must
 // not block.
 class Handle final : public IntegrityCheck {
@@ -255,9 +262,7 @@ absl::Status IntegrityRun::CheckCollection(Collection& collection, std::stop_tok
 absl::Status IntegrityRun::CheckSnapshot(const std::string& id, std::stop_token stop) {
   Begin(absl::StrCat("snapshot `", id, "`"));
   const auto report = [&](const absl::Status& status) {
-    Found({"", id, "snapshot files", std::string(status.message()),
-           "delete this snapshot and take another one"},
-          stop);
+    Found({"", id, "snapshot files", std::string(status.message()), AdviceOn(status)}, stop);
   };
   const auto manifest = plan_.folder->Read(id);
   if (absl::IsNotFound(manifest.status())) return manifest.status();

@@ -422,6 +422,29 @@ TEST_F(SnapshotJobsTest, ADamagedSnapshotIsToldOfAndNotRestored) {
   EXPECT_GT(last.rows, 20);
   EXPECT_GT(last.bytes, 0);
 
+  {
+    std::fstream manifest(folder_ + "/snapshots/s/MANIFEST",
+                          std::ios::binary | std::ios::in | std::ios::out);
+    manifest.seekp(8);  // the format version
+    manifest.put(2);
+  }
+  EXPECT_EQ(Door().Restore({.snapshot = "s", .source = "", .collection = "x"}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  auto check = Door().Verify({.collection = "", .snapshot = "s"});
+  ASSERT_TRUE(check.ok());
+  std::string advice;
+  for (bool done = false; !done;) {
+    const auto report = (*check)->Next();
+    ASSERT_TRUE(report.ok()) << report.status();
+    if (!report->has_value()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      continue;
+    }
+    if ((*report)->finding.has_value()) advice = (*report)->finding->advice;
+    done = (*report)->done;
+  }
+  EXPECT_THAT(advice, HasSubstr("keep it"));
+
   std::filesystem::remove(folder_ + "/snapshots/s/MANIFEST");
   const auto infos = Door().List("", 10);
   ASSERT_EQ(infos->size(), 1u);
