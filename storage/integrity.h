@@ -11,7 +11,7 @@
 namespace vecino::storage {
 
 struct IntegrityFinding {
-  std::string where;    // a file, or a row: "document `a` of shard 0"
+  std::string where;    // a file, or a row: "shard 0, document `a`"; not of which collection
   std::string problem;  // what is wrong, in a sentence without a full stop
   std::string advice;   // what to do
 };

@@ -99,7 +99,10 @@ class LocalStore : public Store {
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<uint32_t>> FindDropping() const;
   absl::Status RemoveRows(uint32_t uid);
-  void RemoveDropped(uint32_t uid);
+  // Removes the rows of what is gone already. Where that fails it is tried again with the next one,
+  // by RetryRemovals, and at the next start.
+  void RemoveDropped(uint32_t uid) ABSL_LOCKS_EXCLUDED(mutex_);
+  void RetryRemovals() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::unique_ptr<Database> database_;
 
@@ -108,6 +111,7 @@ class LocalStore : public Store {
   std::map<std::string, Collection> collections_ ABSL_GUARDED_BY(mutex_);  // by id
   std::map<std::string, AliasRecord> aliases_ ABSL_GUARDED_BY(mutex_);     // by id
   uint32_t next_uid_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::vector<uint32_t> unremoved_ ABSL_GUARDED_BY(mutex_);  // whose RemoveRows failed
 };
 
 }  // namespace vecino::storage

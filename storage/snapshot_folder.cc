@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -24,6 +22,7 @@ namespace fs = std::filesystem;
 constexpr char kTemporary[] = ".tmp";
 constexpr char kManifestName[] = "MANIFEST";
 constexpr size_t kPieceBytes = 1u << 20;
+constexpr size_t kLongestId = 63;
 
 absl::Status FileError(std::string_view doing, const std::string& path, int error) {
   const std::string message =
@@ -68,6 +67,32 @@ absl::Status WriteSynced(const std::string& path, std::string_view bytes) {
   }
   if (fsync(file.get()) != 0) return FileError("syncing the file", path, errno);
   return absl::OkStatus();
+}
+
+// All of the file. UNAVAILABLE also where a stream of the standard library would throw.
+absl::StatusOr<std::string> ReadWhole(const std::string& path) {
+  const Descriptor file(path, O_RDONLY);
+  if (file.get() < 0) {
+    if (errno == ENOENT) return absl::NotFoundError(absl::StrCat("there is no file ", path));
+    return FileError("opening the file", path, errno);
+  }
+  std::string bytes;
+  char piece[1 << 16];
+  while (true) {
+    const ssize_t got = read(file.get(), piece, sizeof piece);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FileError("reading the file", path, errno);
+    if (got == 0) return bytes;
+    bytes.append(piece, static_cast<size_t>(got));
+  }
+}
+
+// Other names are nobody's snapshot, be it `..` or the `lost+found` of a disk of its own.
+bool IsId(std::string_view id) {
+  return !id.empty() && id.size() <= kLongestId && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+           c == '_';
+  });
 }
 
 absl::Status Rename(const std::string& from, const std::string& to) {
@@ -118,9 +143,8 @@ absl::StatusOr<std::vector<std::string>> SnapshotFolder::List() const {
   std::error_code error;
   for (fs::directory_iterator at(path_, error), end; !error && at != end; at.increment(error)) {
     std::error_code gone;
-    if (at->path().extension().empty() && at->is_directory(gone)) {
-      ids.push_back(at->path().filename().string());
-    }
+    std::string id = at->path().filename().string();
+    if (IsId(id) && at->is_directory(gone)) ids.push_back(std::move(id));
   }
   if (error) return FileError("listing the folder", path_, error.value());
   std::sort(ids.begin(), ids.end());
@@ -129,27 +153,28 @@ absl::StatusOr<std::vector<std::string>> SnapshotFolder::List() const {
 
 bool SnapshotFolder::Contains(std::string_view id) const {
   std::error_code error;
-  return fs::is_directory(PathOf(id), error);
+  return IsId(id) && fs::is_directory(PathOf(id), error);
 }
 
 absl::StatusOr<SnapshotManifest> SnapshotFolder::Read(std::string_view id) const {
   if (!Contains(id)) return NoSnapshot(id);
   const std::string path = absl::StrCat(PathOf(id), "/", kManifestName);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    std::error_code error;
+  const absl::StatusOr<std::string> bytes = ReadWhole(path);
+  if (absl::IsNotFound(bytes.status())) {
     if (!Contains(id)) return NoSnapshot(id);  // deleted meanwhile
-    if (fs::exists(path, error)) return absl::UnavailableError("cannot open " + path);
     return OfManifest(path, absl::DataLossError("the file is missing"));
   }
-  const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) return absl::UnavailableError("cannot read " + path);
-  absl::StatusOr<SnapshotManifest> manifest = DecodeSnapshotManifest(bytes);
+  if (!bytes.ok()) return bytes.status();
+  absl::StatusOr<SnapshotManifest> manifest = DecodeSnapshotManifest(*bytes);
   if (!manifest.ok()) return OfManifest(path, manifest.status());
   return manifest;
 }
 
 absl::StatusOr<std::string> SnapshotFolder::Begin(std::string_view id) {
+  if (!IsId(id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the id of a snapshot is 1 to ", kLongestId, " letters, digits, - and _"));
+  }
   if (Contains(id)) {
     return absl::AlreadyExistsError(absl::StrCat("snapshot `", std::string(id),
                                                  "` exists already; take another id or delete it"));
@@ -181,12 +206,18 @@ void SnapshotFolder::Abandon(std::string_view id) {
 }
 
 absl::Status SnapshotFolder::Delete(std::string_view id) {
-  if (!Contains(id)) return NoSnapshot(id);
   const std::string folder = PathOf(id) + kTemporary;
   std::error_code error;
-  fs::remove_all(folder, error);
-  if (error) return FileError("removing the folder", folder, error.value());
-  absl::Status status = Rename(PathOf(id), folder);
+  const bool there = Contains(id);
+  // One that an earlier call could rename, but not remove, takes space yet.
+  if (!there && !(IsId(id) && fs::is_directory(folder, error))) return NoSnapshot(id);
+  absl::Status status;
+  if (there) {
+    fs::remove_all(folder, error);
+    if (error) return FileError("removing the folder", folder, error.value());
+    status = Rename(PathOf(id), folder);
+  }
+  // Before any file goes: it must not come back without them.
   if (status.ok()) status = SyncFolder(path_);
   if (!status.ok()) return status;
   fs::remove_all(folder, error);
@@ -220,6 +251,8 @@ absl::StatusOr<FileDigest> DigestFile(const std::string& path, const SnapshotPro
     if (errno == ENOENT) return absl::NotFoundError(absl::StrCat("there is no file ", path));
     return FileError("opening the file", path, errno);
   }
+  // Rather what the disk has than what the kernel remembers of it; best effort.
+  posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
   FileDigest digest;
   const auto piece = std::make_unique<char[]>(kPieceBytes);
   while (true) {

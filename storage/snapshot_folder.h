@@ -31,7 +31,7 @@ class SnapshotFolder {
   // Makes the folder when it is missing, and removes what crashes left. Before anything else.
   absl::Status Open();
 
-  // The ids in ascending order, also of damaged ones.
+  // The ids in ascending order, also of damaged ones. Other names in the folder are passed over.
   absl::StatusOr<std::vector<std::string>> List() const;
   bool Contains(std::string_view id) const;
   // What Read and CheckFile read from.
@@ -40,7 +40,8 @@ class SnapshotFolder {
   // NOT_FOUND; DATA_LOSS naming the file; FAILED_PRECONDITION for a newer format version.
   absl::StatusOr<SnapshotManifest> Read(std::string_view id) const;
 
-  // A new empty folder for the snapshot's files. ALREADY_EXISTS when there is a snapshot of the id.
+  // A new empty folder for the snapshot's files. ALREADY_EXISTS when there is a snapshot of the id;
+  // INVALID_ARGUMENT for what is no id, of which no method finds anything.
   absl::StatusOr<std::string> Begin(std::string_view id);
   // What was written to that folder becomes the snapshot; durable on return. On an error there is
   // none, and Abandon is due.
@@ -48,7 +49,8 @@ class SnapshotFolder {
   // Removes what Begin made, as far as that can be done; the next Open does the rest.
   void Abandon(std::string_view id);
 
-  // Removes the snapshot; durable on return. NOT_FOUND.
+  // Removes the snapshot; durable on return. NOT_FOUND. After another error it may be gone from
+  // List already; calling it again removes the rest.
   absl::Status Delete(std::string_view id);
 
   // Reads the file and compares length and checksum. DATA_LOSS naming it, also when it is missing;

@@ -14,6 +14,10 @@
 namespace vecino::storage {
 namespace {
 
+static_assert(kFormatVersion == 3,
+              "Rows in a snapshot are as in the store: where what is written there gets another "
+              "version, kSnapshotFormatVersion does, too.");
+
 constexpr std::string_view kMagic = "VECSNAP";
 constexpr size_t kChecksumBytes = 4;
 constexpr size_t kMaxNameBytes = 255;

@@ -6,9 +6,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "rocksdb/file_checksum.h"
 #include "rocksdb/iterator.h"
 #include "rocksdb/slice.h"
 #include "rocksdb/sst_file_reader.h"
+#include "storage/codec.h"
 #include "storage/rocksdb_status.h"
 
 namespace vecino::storage {
@@ -28,6 +30,7 @@ SnapshotTableWriter::SnapshotTableWriter(rocksdb::Env* env, std::string folder, 
       file_bytes_(file_bytes) {
   options_.env = env;
   // Read once, front to back, if ever: small rather than quick. Vectors do not get smaller.
+  options_.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();
   options_.compression = family == Family::kVectors ? rocksdb::kNoCompression : rocksdb::kZSTD;
 }
 
@@ -38,7 +41,9 @@ absl::Status SnapshotTableWriter::Add(std::string_view key, std::string_view val
     file_.name = absl::StrFormat("%06d.sst", files_->size() + 1);
     file_.uid = uid_;
     file_.family = family_;
-    writer_ = std::make_unique<rocksdb::SstFileWriter>(rocksdb::EnvOptions(), options_);
+    rocksdb::EnvOptions how;
+    how.bytes_per_sync = 1u << 20;  // or the sync of all at the end holds up those of the log
+    writer_ = std::make_unique<rocksdb::SstFileWriter>(how, options_);
     const std::string path = absl::StrCat(folder_, "/", file_.name);
     if (const rocksdb::Status status = writer_->Open(path); !status.ok()) {
       return ToStatus(status, "making the file " + path);
@@ -54,12 +59,20 @@ absl::Status SnapshotTableWriter::Add(std::string_view key, std::string_view val
 absl::Status SnapshotTableWriter::Finish(const SnapshotProgressFn& progress) {
   if (writer_ == nullptr) return absl::OkStatus();
   const std::string path = absl::StrCat(folder_, "/", file_.name);
-  const rocksdb::Status finished = writer_->Finish();  // syncs
+  rocksdb::ExternalSstFileInfo written;
+  const rocksdb::Status finished = writer_->Finish(&written);  // syncs
   writer_.reset();
   if (!finished.ok()) return ToStatus(finished, "writing the file " + path);
-  // What the disk has, not what it was given.
+  // What the disk has, not only what it was given: the two are compared.
   const absl::StatusOr<FileDigest> digest = DigestFile(path, progress);
   if (!digest.ok()) return digest.status();
+  std::string read;
+  AppendBigEndian32(digest->crc32c, &read);
+  if (read != written.file_checksum || digest->bytes != written.file_size) {
+    return absl::DataLossError(absl::StrCat(
+        "the disk gave back other bytes of ", path,
+        " than were written; look at the disk and at its log, then take another snapshot"));
+  }
   file_.bytes = digest->bytes;
   file_.crc32c = digest->crc32c;
   files_->push_back(std::move(file_));

@@ -191,9 +191,27 @@ absl::Status LocalStore::DropCollection(uint32_t uid) {
 
 // The collection is gone, durably. This frees its space; the next opening would do it too.
 void LocalStore::RemoveDropped(uint32_t uid) {
+  RetryRemovals();
   if (absl::Status status = RemoveRows(uid); !status.ok()) {
     database_->Warn(absl::StrCat("removing the rows of dropped collection uid ", uid,
-                                 " will be tried again at the next start: ", status.message()));
+                                 " will be tried again with the next collection that is dropped or "
+                                 "restored, and at the next start: ",
+                                 status.message()));
+    absl::MutexLock lock(&mutex_);
+    unremoved_.push_back(uid);
+  }
+}
+
+void LocalStore::RetryRemovals() {
+  std::vector<uint32_t> uids;
+  {
+    absl::MutexLock lock(&mutex_);
+    uids.swap(unremoved_);
+  }
+  for (const uint32_t uid : uids) {
+    if (RemoveRows(uid).ok()) continue;
+    absl::MutexLock lock(&mutex_);
+    unremoved_.push_back(uid);
   }
 }
 

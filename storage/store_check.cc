@@ -21,6 +21,7 @@ namespace vecino::storage {
 namespace {
 
 constexpr uint64_t kProgressRows = 256;
+constexpr int kLooksAtLog = 8;
 constexpr char kRestore[] =
     "restore the collection from a snapshot, or the data folder from a backup";
 
@@ -66,7 +67,7 @@ class ShardCheck {
     return options;
   }
   std::string Where(std::string_view what) const {
-    return absl::StrCat("collection `", record_.id, "`, shard ", shard_, ", ", std::string(what));
+    return absl::StrCat("shard ", shard_, ", ", std::string(what));
   }
   void Report(std::string_view what, std::string problem) const {
     sink_.found({.where = Where(what), .problem = std::move(problem), .advice = kRestore});
@@ -90,7 +91,8 @@ class ShardCheck {
   // The vectors of a document; 0 where it has none. False: reported.
   bool CheckVector(const Document& document, std::string_view key, rocksdb::Iterator* vectors,
                    uint64_t* count);
-  void SkipVectors(std::string_view key, rocksdb::Iterator* vectors);
+  // Of documents before `key` (empty: of all that are left). False: `stopped_` says why.
+  bool SkipVectors(std::string_view key, rocksdb::Iterator* vectors);
   rocksdb::Status Get(Family family, const std::string& key, std::string* value) const {
     return database_.db().Get(Options(nullptr), database_.family(family), key, value);
   }
@@ -101,6 +103,7 @@ class ShardCheck {
   const IntegritySink& sink_;
   mutable rocksdb::ManagedSnapshot moment_;  // its one getter is not const
   uint64_t rows_ = 0, bytes_ = 0;            // that progress was not told of
+  absl::Status stopped_;                     // what progress said
   uint64_t expiring_ = 0;                    // good documents that expire
   uint64_t documents_ = 0;
   uint64_t last_ = 0;  // sequence number of the shard
@@ -110,15 +113,18 @@ std::string Quoted(std::string_view id) {
   return absl::StrCat("document `", absl::CHexEscape(std::string(id.substr(0, 100))), "`");
 }
 
-void ShardCheck::SkipVectors(std::string_view key, rocksdb::Iterator* vectors) {
+bool ShardCheck::SkipVectors(std::string_view key, rocksdb::Iterator* vectors) {
   for (; vectors->Valid() && (key.empty() || AsView(vectors->key()) < key); vectors->Next()) {
     Report(absl::StrCat("vector ", ToHex(AsView(vectors->key()))), "there is no document of it");
+    // There may be as many as there were documents.
+    if (stopped_ = Count(vectors->value().size()); !stopped_.ok()) return false;
   }
+  return true;
 }
 
 bool ShardCheck::CheckVector(const Document& document, std::string_view key,
                              rocksdb::Iterator* vectors, uint64_t* count) {
-  SkipVectors(key, vectors);
+  if (!SkipVectors(key, vectors)) return false;
   const bool there = vectors->Valid() && AsView(vectors->key()) == key;
   if (there != document.has_vector) {
     // When the vectors cannot be read on, that is said once, at the end.
@@ -203,10 +209,11 @@ absl::Status ShardCheck::CheckDocuments(const std::string& prefix, const std::st
   vectors->Seek(prefix);
   for (at->Seek(prefix); at->Valid(); at->Next()) {
     CheckDocument(AsView(at->key()), AsView(at->value()), vectors.get());
+    if (!stopped_.ok()) return stopped_;
     if (absl::Status status = Count(at->value().size()); !status.ok()) return status;
   }
   ReportEnd(*at, Family::kDocuments);
-  if (at->status().ok()) SkipVectors("", vectors.get());
+  if (at->status().ok() && !SkipVectors("", vectors.get())) return stopped_;
   ReportEnd(*vectors, Family::kVectors);
   return absl::OkStatus();
 }
@@ -277,16 +284,22 @@ absl::Status LocalStore::CheckFiles(const IntegritySink& sink) const {
     }
     if (absl::Status told = sink.progress(0, file.size); !told.ok()) return told;
   }
-  // The log is being written, so what looks like damage counts if it is there a second time.
-  const std::string& folder = db.GetName();
-  const auto first = CheckWriteAheadLogs(folder);
-  if (first.ok()) return absl::OkStatus();
-  const auto second = CheckWriteAheadLogs(folder);
-  if (second.ok() || second.status() != first.status()) return absl::OkStatus();
-  sink.found({.where = "write-ahead log",
-              .problem = std::string(second.status().message()),
-              .advice = "what it holds is in memory, too: stop the server in good order, which "
-                        "writes it to tables, and look at the disk"});
+  // The log is being written, so what looks like damage counts if it is there a second time. What
+  // differs from look to look is the write that is under way, or a log that goes.
+  absl::Status before;
+  for (int look = 0; look < kLooksAtLog; ++look) {
+    const absl::Status now = CheckWriteAheadLogs(db.GetName()).status();
+    if (now.ok()) break;
+    if (now == before) {
+      sink.found({.where = "write-ahead log",
+                  .problem = std::string(now.message()),
+                  .advice = "what it holds is in memory, too: stop the server in good order, which "
+                            "writes it to tables, and look at the disk"});
+      break;
+    }
+    before = now;
+    if (absl::Status told = sink.progress(0, 0); !told.ok()) return told;
+  }
   return absl::OkStatus();
 }
 
@@ -298,15 +311,19 @@ absl::Status LocalStore::CheckShard(uint32_t uid, uint32_t shard, const Integrit
   const auto gone = absl::NotFoundError(absl::StrCat("there is no collection with uid ", uid));
   const std::optional<CollectionRecord> record = find();
   if (!record.has_value() || shard >= record->shard_count) return gone;
-  // What is found is told only when nothing was being removed.
+  // What is found is told only when nothing was being removed; at every step, since there may be as
+  // much of it as there are rows.
   std::vector<IntegrityFinding> findings;
   IntegritySink held = sink;
   held.found = [&](IntegrityFinding finding) { findings.push_back(std::move(finding)); };
-  absl::Status status =
-      ShardCheck(database_.get(), *record, static_cast<uint16_t>(shard), &held).Run();
-  if (!find().has_value()) return gone;
-  for (IntegrityFinding& finding : findings) sink.found(std::move(finding));
-  return status;
+  held.progress = [&](uint64_t rows, uint64_t bytes) {
+    if (!find().has_value()) return gone;
+    for (IntegrityFinding& finding : findings) sink.found(std::move(finding));
+    findings.clear();
+    return sink.progress(rows, bytes);
+  };
+  // Its last step is told of, too.
+  return ShardCheck(database_.get(), *record, static_cast<uint16_t>(shard), &held).Run();
 }
 
 }  // namespace vecino::storage

@@ -70,6 +70,25 @@ class RowProgress {
   uint64_t rows_ = 0;
 };
 
+// Whether the disk has room for the files' rows, as far as it tells. A restore that filled it would
+// stop all writes, and could not even remove what it wrote.
+absl::Status CheckRoom(const rocksdb::DB& db, const SnapshotManifest& manifest,
+                       std::span<const RestoreTarget> targets) {
+  uint64_t needed = 0, free = 0;
+  for (const SnapshotFile& file : manifest.files) {
+    const bool wanted = std::any_of(targets.begin(), targets.end(),
+                                    [&](const auto& target) { return target.uid == file.uid; });
+    if (wanted) needed += file.bytes;
+  }
+  if (!db.GetEnv()->GetFreeSpace(db.GetName(), &free).ok() || needed <= free) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the disk that holds ", db.GetName(), " has ", free,
+                   " bytes free, and what is to be restored takes ", needed,
+                   "; free disk space, or restore fewer collections, and try again"));
+}
+
 }  // namespace
 
 absl::Status LocalStore::CheckIdFree(const std::string& id) const {
@@ -227,6 +246,11 @@ absl::StatusOr<std::vector<CollectionRecord>> LocalStore::RestoreSnapshot(
     const std::string& folder, const SnapshotManifest& manifest,
     std::span<const RestoreTarget> targets, const ShardManifestFn& shard_manifest,
     const SnapshotProgressFn& progress) {
+  // An attempt that the full disk ended may have left its rows, and they take the room of this one.
+  RetryRemovals();
+  if (absl::Status status = CheckRoom(database_->db(), manifest, targets); !status.ok()) {
+    return status;
+  }
   absl::StatusOr<std::vector<CollectionRecord>> records = BeginRestore(manifest, targets);
   if (!records.ok()) return records.status();
   RowProgress rows(progress);

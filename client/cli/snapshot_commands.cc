@@ -167,9 +167,14 @@ int List(Context& context, const Arguments&) {
       std::cout << OneLine(SnapshotJson(snapshot)) << '\n';
       continue;
     }
-    std::string collections = snapshot.damage.empty() ? "" : "DAMAGED: " + snapshot.damage;
+    std::string collections =
+        snapshot.damage.empty() ? "" : "CANNOT BE RESTORED: " + snapshot.damage;
     for (const SnapshotCollection& collection : snapshot.collections) {
       collections += (collections.empty() ? "" : ", ") + collection.id;
+    }
+    if (!snapshot.damage.empty()) {
+      table.AddRow({snapshot.id, "-", "-", "-", collections});
+      continue;
     }
     table.AddRow({snapshot.id, Rfc3339(snapshot.create_time), WithCommas(snapshot.documents),
                   Bytes(snapshot.bytes), collections});
@@ -263,7 +268,9 @@ void AddSnapshotCommands(CLI::App& app, Context& context) {
   };
   CLI::App* create = add("create", "Copy collections as they are now", Create);
   create->add_option("SNAPSHOT", arguments->snapshot, "Its id (default: the time)");
-  create->add_option("--collection", arguments->collections, "Only this one; may be repeated");
+  // One value each time: it must not take the name of the snapshot behind it.
+  create->add_option("--collection", arguments->collections, "Only this one; may be repeated")
+      ->allow_extra_args(false);
   no_wait(create);
 
   add("list", "List all snapshots", List);

@@ -15,8 +15,19 @@ namespace {
 // Between reports without a finding.
 constexpr absl::Duration kReportInterval = absl::Milliseconds(500);
 
+// For a caller that takes nothing, as when its output waits for somebody to turn the page: what is
+// read meanwhile keeps compactions from freeing anything.
+constexpr absl::Duration kPatience = absl::Minutes(10);
+
 absl::Status StoppedError() {
   return absl::UnavailableError("the server is stopping; the check was not finished");
+}
+
+// Of a snapshot that cannot be read: only what is damaged for good may go.
+std::string AdviceOn(const absl::Status& status) {
+  if (absl::IsDataLoss(status)) return "delete this snapshot and take another one";
+  if (absl::IsFailedPrecondition(status)) return "keep it for the newer program that made it";
+  return "look at the disk, then check again";
 }
 
 // What a caller holds of a run. Its end does not wait for the thread: it may come on one that must
@@ -40,7 +51,7 @@ class Handle final : public IntegrityCheck {
 absl::StatusOr<std::unique_ptr<IntegrityCheck>> IntegrityRuns::Start(IntegrityPlan plan) {
   absl::MutexLock lock(&mu_);
   if (stopped_) return StoppedError();
-  std::erase_if(runs_, [](const auto& run) { return run->ended(); });
+  std::erase_if(runs_, [](const auto& run) { return run->over(); });
   if (runs_.size() >= static_cast<size_t>(Snapshots::kMaxChecks)) {
     return absl::ResourceExhaustedError(
         absl::StrCat(runs_.size(), " checks run, which is the limit; wait for one of them"));
@@ -90,9 +101,9 @@ void IntegrityRun::Halt() {
   if (waker_.joinable()) waker_.join();  // it goes with the work
 }
 
-bool IntegrityRun::ended() const {
+bool IntegrityRun::over() const {
   absl::MutexLock lock(&mu_);
-  return ended_;
+  return delivered_;
 }
 
 void IntegrityRun::Wake() {
@@ -113,6 +124,8 @@ void IntegrityRun::DeliverWakes() {
     }
     if (wake != nullptr) wake();
   }
+  absl::MutexLock lock(&mu_);
+  delivered_ = true;
 }
 
 bool IntegrityRun::WakeWhenReady(const std::function<void()>& wake) {
@@ -156,8 +169,9 @@ void IntegrityRun::Begin(std::string stage) {
 
 void IntegrityRun::Found(IntegrityReport::Finding finding, std::stop_token stop) {
   absl::MutexLock lock(&mu_);
-  while (waiting_.size() >= kMaxWaiting && !stopping_ && !stop.stop_requested()) {
-    changed_.Wait(&mu_);
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (waiting_.size() >= kMaxWaiting && !stopping_ && !stop.stop_requested() && !stalled_) {
+    stalled_ = changed_.WaitWithDeadline(&mu_, deadline) && waiting_.size() >= kMaxWaiting;
   }
   ++so_far_.findings;
   waiting_.push_back(std::move(finding));
@@ -173,7 +187,11 @@ absl::Status IntegrityRun::Progress(uint64_t rows, uint64_t bytes, std::stop_tok
     due_ = true;
     Wake();
   }
-  return stopping_ || stop.stop_requested() ? StoppedError() : absl::OkStatus();
+  if (stopping_ || stop.stop_requested()) return StoppedError();
+  if (!stalled_) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat("the caller took none of ", waiting_.size(),
+                                                  " findings for ", absl::FormatDuration(kPatience),
+                                                  "; the check was not finished"));
 }
 
 void IntegrityRun::Work(std::stop_token stop) {
@@ -200,8 +218,16 @@ absl::Status IntegrityRun::CheckAll(std::stop_token stop) {
   }
   for (const auto& collection : plan_.collections) {
     absl::Status status = CheckCollection(*collection, stop);
-    // One of all that was deleted meanwhile is no fault.
-    if (!status.ok() && !(plan_.files && absl::IsNotFound(status))) return status;
+    if (status.ok()) continue;
+    if (!plan_.files || !absl::IsNotFound(status)) return status;
+    // One of all that was deleted meanwhile is no fault. Where there is one of its name, as when
+    // its embeddings were replaced, that was not looked at.
+    const auto now = plan_.store->ListCollections();
+    if (!now.ok()) return now.status();
+    const bool replaced = std::any_of(
+        now->begin(), now->end(),
+        [&](const storage::CollectionRecord& record) { return record.id == collection->id(); });
+    if (replaced) return status;
   }
   for (const std::string& id : plan_.snapshots) {
     absl::Status status = CheckSnapshot(id, stop);
@@ -224,7 +250,9 @@ absl::Status IntegrityRun::CheckCollection(Collection& collection, std::stop_tok
     absl::Status status =
         CheckShard(*plan_.store, collection.shard(number), collection.uid(), sink);
     if (absl::IsNotFound(status)) {
-      return absl::NotFoundError(absl::StrCat("collection `", id, "` was deleted meanwhile"));
+      return absl::NotFoundError(absl::StrCat(
+          "collection `", id,
+          "` was deleted meanwhile, or its embeddings were replaced; check again what there is"));
     }
     if (!status.ok()) return status;
   }
@@ -234,9 +262,7 @@ absl::Status IntegrityRun::CheckCollection(Collection& collection, std::stop_tok
 absl::Status IntegrityRun::CheckSnapshot(const std::string& id, std::stop_token stop) {
   Begin(absl::StrCat("snapshot `", id, "`"));
   const auto report = [&](const absl::Status& status) {
-    Found({"", id, "snapshot files", std::string(status.message()),
-           "delete this snapshot and take another one"},
-          stop);
+    Found({"", id, "snapshot files", std::string(status.message()), AdviceOn(status)}, stop);
   };
   const auto manifest = plan_.folder->Read(id);
   if (absl::IsNotFound(manifest.status())) return manifest.status();
@@ -250,7 +276,16 @@ absl::Status IntegrityRun::CheckSnapshot(const std::string& id, std::stop_token 
         id, file, [&](uint64_t, uint64_t bytes) { return stopped = Progress(0, bytes, stop); });
     if (!stopped.ok()) return stopped;
     if (absl::IsNotFound(status)) return status;
-    if (!status.ok()) report(status);
+    if (!status.ok()) {
+      // Files of another that was made under the id meanwhile are no damage.
+      const auto now = plan_.folder->Read(id);
+      if (now.ok() && now->create_time_us != manifest->create_time_us) {
+        return absl::NotFoundError(
+            absl::StrCat("snapshot `", id, "` was deleted meanwhile; there is another of its id"));
+      }
+      if (absl::IsNotFound(now.status())) return now.status();
+      report(status);
+    }
     if (absl::Status told = Progress(file.rows, 0, stop); !told.ok()) return told;
   }
   return absl::OkStatus();

@@ -53,7 +53,9 @@ class IntegrityRun {
   void Abandon();
   // Asks it to stop, and waits until it has.
   void Halt();
-  bool ended() const;
+  // The work has ended, and `wake` was called for the last time: whoever lets go of it now waits
+  // for nothing.
+  bool over() const;
 
  private:
   void Work(std::stop_token stop);
@@ -61,7 +63,7 @@ class IntegrityRun {
   absl::Status CheckCollection(Collection& collection, std::stop_token stop);
   absl::Status CheckSnapshot(const std::string& id, std::stop_token stop);
   void Begin(std::string stage);
-  // Blocks while kMaxWaiting wait.
+  // Blocks while kMaxWaiting wait, but not forever: then the next Progress ends the check.
   void Found(IntegrityReport::Finding finding, std::stop_token stop);
   absl::Status Progress(uint64_t rows, uint64_t bytes, std::stop_token stop);
   // Has the caller woken, by a thread of ordinary priority: who wakes takes the locks of whoever
@@ -77,11 +79,13 @@ class IntegrityRun {
   absl::Time next_report_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   bool due_ ABSL_GUARDED_BY(mu_) = true;  // a report without a finding
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool stalled_ ABSL_GUARDED_BY(mu_) = false;   // nobody takes what waits
   bool ended_ ABSL_GUARDED_BY(mu_) = false;     // the work is over
   bool reported_ ABSL_GUARDED_BY(mu_) = false;  // the caller had the last report
   absl::Status status_ ABSL_GUARDED_BY(mu_);    // that it ended with
   std::function<void()> wake_ ABSL_GUARDED_BY(mu_);
   bool wake_due_ ABSL_GUARDED_BY(mu_) = false;
+  bool delivered_ ABSL_GUARDED_BY(mu_) = false;  // no thread of it calls anybody any more
   std::thread waker_;
   std::jthread thread_;  // last: they use everything above
 };

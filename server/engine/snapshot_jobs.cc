@@ -11,9 +11,9 @@
 #include "absl/time/time.h"
 #include "server/engine/engine.h"
 #include "server/engine/index_folders.h"
-#include "server/engine/load_shards.h"
 #include "server/engine/low_priority.h"
 #include "server/engine/manifest.h"
+#include "server/engine/memory_budget.h"
 #include "server/engine/new_collection.h"
 #include "server/engine/validation.h"
 
@@ -37,6 +37,28 @@ std::string RestoredManifest(const storage::CollectionRecord& record, uint64_t l
         {.first_label = labels.First(1), .last_label = labels.Last(last), .rows = 1, .dead = {}});
   }
   return EncodeManifest(manifest);
+}
+
+// Indexes are made of vectors in memory at first. Where these do not fit the process would die, at
+// every start, too, once they are stored.
+absl::Status CheckMemory(const storage::SnapshotManifest& manifest,
+                         const std::vector<storage::RestoreTarget>& targets,
+                         const MemoryBudget* budget) {
+  int64_t bytes = 0;
+  for (const storage::SnapshotFile& file : manifest.files) {
+    const bool wanted = std::any_of(targets.begin(), targets.end(),
+                                    [&](const auto& target) { return target.uid == file.uid; });
+    if (wanted && file.family == storage::Family::kVectors) {
+      bytes += static_cast<int64_t>(file.bytes);
+    }
+  }
+  const int64_t all = MachineMemory();
+  const int64_t free = all - (budget == nullptr ? 0 : budget->used());
+  if (bytes <= free) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the vectors of what is to be restored take ", bytes, " bytes of memory at first; of ", all,
+      " bytes ", std::max<int64_t>(free, 0),
+      " are free of indexes. Restore fewer collections, or on a machine with more memory"));
 }
 
 std::string NewId() { return absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::UTCTimeZone()); }
@@ -116,10 +138,23 @@ absl::StatusOr<Operation::Info> SnapshotJobs::Start(std::string_view snapshot, O
     return absl::ResourceExhaustedError(absl::StrCat(
         kMaxWaiting, " snapshots wait to be made or restored; wait for some of them to be done"));
   }
-  const std::string id(snapshot);
-  if (type == Operation::Type::kSnapshot && (held_.contains(id) || folder_.Contains(id))) {
-    return absl::AlreadyExistsError(absl::StrCat(
-        "snapshot `", id, "` exists already, or is being made; take another id or delete it"));
+  std::string id(snapshot);
+  const auto taken = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return held_.contains(id) || folder_.Contains(id);
+  };
+  if (id.empty()) {
+    // Chosen under the lock: of two calls in one second each gets an id of its own.
+    const std::string now = NewId();
+    id = now;
+    for (int i = 2; taken(); ++i) id = absl::StrCat(now, "-", i);
+  } else if (type == Operation::Type::kSnapshot && taken()) {
+    return absl::AlreadyExistsError(absl::StrCat("snapshot `", id,
+                                                 "` exists already, or is being made or deleted; "
+                                                 "take another id or delete it"));
+  } else if (type == Operation::Type::kRestore &&
+             (deleting_.contains(id) || !folder_.Contains(id))) {
+    // Since its manifest was read.
+    return absl::NotFoundError(absl::StrCat("snapshot `", id, "` was deleted a moment ago"));
   }
   auto created = operations_.Create(id, type, {0});
   if (!created.ok()) return created.status();
@@ -163,16 +198,10 @@ void SnapshotJobs::Work(std::stop_token stop) {
 absl::StatusOr<Operation::Info> SnapshotJobs::Create(std::string_view id,
                                                      std::span<const std::string> collections) {
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
-  std::string name(id);
-  if (name.empty()) {
-    const std::string now = NewId();
-    name = now;
-    absl::MutexLock lock(&mu_);
-    for (int i = 2; held_.contains(name) || folder_.Contains(name); ++i) {
-      name = absl::StrCat(now, "-", i);
-    }
+  if (!id.empty()) {
+    absl::Status status = CheckCollectionId("snapshot_id", id);
+    if (!status.ok()) return status;
   }
-  if (absl::Status status = CheckCollectionId("snapshot_id", name); !status.ok()) return status;
   SnapshotWork work;
   for (size_t i = 0; i < collections.size(); ++i) {
     const auto found = parts_.registry->Find(collections[i]);
@@ -185,9 +214,9 @@ absl::StatusOr<Operation::Info> SnapshotJobs::Create(std::string_view id,
     }
     work.collections.push_back(exact);
   }
-  return Start(name, Operation::Type::kSnapshot, work,
-               [this, name, chosen = work.collections](Operation& operation, std::stop_token stop) {
-                 return Copy(name, chosen, operation, stop);
+  return Start(id, Operation::Type::kSnapshot, work,
+               [this, chosen = work.collections](Operation& operation, std::stop_token stop) {
+                 return Copy(operation.collection(), chosen, operation, stop);
                });
 }
 
@@ -250,17 +279,33 @@ absl::StatusOr<std::vector<SnapshotInfo>> SnapshotJobs::List(std::string_view af
 
 absl::Status SnapshotJobs::Delete(std::string_view id) {
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
-  // Held meanwhile, so that nobody begins to restore it. Files of a snapshot are few.
-  absl::MutexLock lock(&mu_);
-  if (held_.contains(std::string(id))) {
-    if (!folder_.Contains(id)) {
-      return absl::NotFoundError(absl::StrCat("there is no snapshot `", std::string(id),
-                                              "`: it is being made; cancel its operation"));
+  const std::string name(id);
+  {
+    absl::MutexLock lock(&mu_);
+    if (deleting_.contains(name)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "snapshot `", name, "` is being deleted by another call; list them to see when it has"));
     }
-    return absl::FailedPreconditionError(absl::StrCat(
-        "snapshot `", std::string(id), "` is being restored; wait for that, or cancel it"));
+    if (held_.contains(name)) {
+      if (!folder_.Contains(name)) {
+        return absl::NotFoundError(absl::StrCat("there is no snapshot `", name,
+                                                "`: it is being made; cancel its operation"));
+      }
+      return absl::FailedPreconditionError(
+          absl::StrCat("snapshot `", name, "` is being restored; wait for that, or cancel it"));
+    }
+    // So that nobody begins to restore it, or makes another of the id.
+    deleting_.insert(name);
+    ++held_[name];
   }
-  return folder_.Delete(id);
+  // Without the lock: to free large files takes a file system a while.
+  absl::Status status = folder_.Delete(name);
+  {
+    absl::MutexLock lock(&mu_);
+    deleting_.erase(name);
+  }
+  Release(name);
+  return status;
 }
 
 absl::StatusOr<Operation::Info> SnapshotJobs::Restore(const RestoreRequest& request) {
@@ -311,6 +356,9 @@ absl::Status SnapshotJobs::RestoreNow(const std::string& id,
     return std::any_of(targets.begin(), targets.end(),
                        [&](const auto& target) { return target.uid == file.uid; });
   };
+  if (absl::Status status = CheckMemory(manifest, targets, parts_.context.budget); !status.ok()) {
+    return status;
+  }
   uint64_t total = 0;
   for (const storage::SnapshotFile& file : manifest.files) total += wanted(file) ? file.rows : 0;
   const auto checking = ReportTo(&operation, "checking", static_cast<int64_t>(total), stop);
@@ -339,8 +387,10 @@ absl::Status SnapshotJobs::Serve(const storage::SnapshotManifest& manifest,
     for (const storage::SnapshotCollection& from : manifest.collections) {
       if (from.record.uid == targets[i].uid) collection->set_last_range(from.last_range);
     }
-    status = stop.stop_requested() ? StoppingError() : operation.CheckCancelled();
-    if (status.ok()) status = LoadShards({collection}, 1);
+    for (int shard = 0; status.ok() && shard < collection->shard_count(); ++shard) {
+      status = stop.stop_requested() ? StoppingError() : operation.CheckCancelled();
+      if (status.ok()) status = collection->LoadShard(shard);
+    }
     collections.push_back(std::move(collection));
   }
   if (!status.ok()) {

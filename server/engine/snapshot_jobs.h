@@ -86,7 +86,8 @@ class SnapshotJobs final : public Snapshots {
 
   absl::Status CheckOpen() const;
   // Makes an operation of the work and queues it. Until the work has ended the snapshot can be
-  // neither deleted nor made again.
+  // neither deleted nor made again. snapshot: empty for one whose id is the time. Errors as of
+  // Create and Restore.
   absl::StatusOr<Operation::Info> Start(std::string_view snapshot, Operation::Type type,
                                         SnapshotWork described, WorkFn work);
   void Release(const std::string& snapshot);
@@ -111,6 +112,7 @@ class SnapshotJobs final : public Snapshots {
   absl::CondVar changed_;
   std::deque<Job> waiting_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, int> held_ ABSL_GUARDED_BY(mu_);  // snapshots with work, and how much
+  std::set<std::string> deleting_ ABSL_GUARDED_BY(mu_);   // those among them that Delete has
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::jthread thread_;  // last: it uses everything above
 };

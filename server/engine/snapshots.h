@@ -29,7 +29,8 @@ class IntegrityCheck {
   virtual bool WakeWhenReady(const std::function<void()>& wake) = 0;
   // The next report; nullopt: none yet. After the one that is `done` OK is returned no more, if
   // nothing was found nullopt, else DATA_LOSS saying how much. UNAVAILABLE when the engine stops;
-  // NOT_FOUND when what is checked was deleted.
+  // NOT_FOUND when what is checked was deleted, or its embeddings were replaced; DEADLINE_EXCEEDED
+  // when nothing was taken for minutes.
   virtual absl::StatusOr<std::optional<IntegrityReport>> Next() = 0;
 };
 
@@ -54,7 +55,8 @@ class Snapshots {
   // with that.
   virtual absl::StatusOr<std::vector<SnapshotInfo>> List(std::string_view after,
                                                          int limit) const = 0;
-  // NOT_FOUND; FAILED_PRECONDITION while it is restored.
+  // NOT_FOUND; FAILED_PRECONDITION while it is restored, or deleted by another call. After
+  // UNAVAILABLE it may be gone from List already; calling it again removes the rest.
   virtual absl::Status Delete(std::string_view id) = 0;
   // Checks the files and makes collections of them, all at once. INVALID_ARGUMENT naming
   // `collection` or `source`; NOT_FOUND; ALREADY_EXISTS when a collection or an alias has an id;

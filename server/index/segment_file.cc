@@ -122,10 +122,10 @@ absl::StatusOr<std::shared_ptr<const SegmentFile>> SegmentFile::Open(const std::
   file->data_ = static_cast<const std::byte*>(data);
   file->size_ = static_cast<size_t>(info.st_size);
   file->mapped_ = true;
-  file->Keep();
+  if (verify != Verify::kOnly) file->Keep();
   file->type_ = std::string(type);
   status = file->ReadTable(&file->entries_);
-  if (status.ok() && verify == Verify::kAll) status = file->VerifyAll();
+  if (status.ok() && verify != Verify::kTable) status = file->VerifyAll();
   if (!status.ok()) return status;
   return std::shared_ptr<const SegmentFile>(file);
 }

@@ -30,7 +30,9 @@ class SegmentFile {
   static absl::Status KeepInMemory(int64_t limit);
   static int64_t BytesKept();  // of all files that are open
 
-  enum class Verify { kTable, kAll };  // all: every section's checksum, which reads the whole file
+  // all: every section's checksum, which reads the whole file. only: the same, of a file that is
+  // not opened to be used, so that it takes nothing of KeepInMemory from those that are.
+  enum class Verify { kTable, kAll, kOnly };
 
   // type: what the caller expects, up to 16 characters. NOT_FOUND; DATA_LOSS naming the file and
   // what is wrong with it; FAILED_PRECONDITION for a newer format version. Blocks on the disk.

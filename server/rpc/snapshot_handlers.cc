@@ -16,6 +16,8 @@ namespace vecino::rpc {
 namespace {
 
 constexpr char kListSnapshots[] = "ListSnapshots";
+// Of the snapshots in a page, unless one alone has more: each names all its collections.
+constexpr size_t kMaxListBytes = size_t{3} << 20;
 
 }  // namespace
 
@@ -48,14 +50,19 @@ absl::Status SnapshotHandlers::ListSnapshots(const v1::ListSnapshotsRequest& req
   // One more, to know whether another page follows.
   const auto infos = engine_.snapshots().List(position.after_id, *page_size + 1);
   if (!infos.ok()) return infos.status();
+  size_t bytes = 0;
+  std::string last;
   for (const engine::SnapshotInfo& info : *infos) {
-    if (response->snapshots_size() == *page_size) {
-      const std::string& last = (*infos)[static_cast<size_t>(*page_size) - 1].id;
+    v1::Snapshot snapshot;
+    WriteSnapshot(info, &snapshot);
+    bytes += snapshot.ByteSizeLong();
+    if (response->snapshots_size() == *page_size || (bytes > kMaxListBytes && !last.empty())) {
       response->set_next_page_token(
           MakePageToken(kListSnapshots, "", {.shard = 0, .after_id = last}));
       break;
     }
-    WriteSnapshot(info, response->add_snapshots());
+    *response->add_snapshots() = std::move(snapshot);
+    last = info.id;
   }
   return absl::OkStatus();
 }

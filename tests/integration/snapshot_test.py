@@ -71,7 +71,9 @@ class SnapshotTest(unittest.TestCase):
         self.assertEqual(made["made"]["documents"], 520)
         self.assertIn("made snapshot one: 1 collections, 20 documents",
                       self.vecino("snapshot", "create", "one", "--collection", "b").stdout)  # fmt: skip
-        self.assertEqual(self.names(), {"nightly", "one"})
+        self.vecino("snapshot", "create", "--collection", "b", "two")
+        self.assertEqual(self.names(), {"nightly", "one", "two"})
+        self.vecino("snapshot", "delete", "two")
         self.assertIn("nightly", self.vecino("snapshot", "list").stdout)
         self.vecino("delete", "a", "d7")
         self.vecino("snapshot", "restore", "nightly", "--collection", "a", "--as", "again")

@@ -289,5 +289,52 @@ TEST_F(DiskFullTest, ASnapshotIsRefusedAndLeavesNothing) {
   ASSERT_OK(Append({Put(2, "b")}));  // the store itself is not stopped by it
 }
 
+TEST_F(DiskFullTest, WhatAFailedRestoreLeftGoesWithTheNextOne) {
+  ASSERT_OK(Append({Put(1, "a")}));
+  SnapshotFolder snapshots((folder_ / "snapshots").string());
+  ASSERT_OK(snapshots.Open());
+  const auto folder = snapshots.Begin("s");
+  ASSERT_OK(folder);
+  const auto manifest = store_->WriteSnapshot(*folder, {}, "v", nullptr);
+  ASSERT_OK(manifest);
+  ASSERT_OK(snapshots.Publish("s", *manifest));
+  const RestoreTarget target{uid_, "copy"};
+  uint64_t told = 0;
+  const auto restore = [&](bool fill) {
+    return store_->RestoreSnapshot(
+        snapshots.PathOf("s"), *manifest, {&target, 1},
+        [](const CollectionRecord&, uint64_t) { return std::string("m"); },
+        [&](uint64_t rows, uint64_t) {
+          told += rows;
+          if (fill) disk_.logs = disk_.others = Disk::kFull;  // all rows are written
+          return absl::OkStatus();
+        });
+  };
+  EXPECT_EQ(restore(true).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_GT(told, 0u);
+  // Now that the disk says that it is full, none is begun.
+  const absl::Status refused = restore(false).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("has 0 bytes free"));
+  disk_.logs = disk_.others = Disk::kGood;
+  ASSERT_OK(AppendWhenRecovered({Put(2, "b")}));
+  const auto restored = restore(false);
+  ASSERT_OK(restored);
+  log_.reset();
+  store_.reset();
+  const auto raw = OpenRaw();
+  std::string value;
+  for (uint32_t uid = uid_ + 1; uid < (*restored)[0].uid; ++uid) {
+    EXPECT_TRUE(raw->db
+                    ->Get(rocksdb::ReadOptions(), (*raw)[Family::kMeta],
+                          MetaKey(MetaKind::kDropping, uid), &value)
+                    .IsNotFound());
+    std::unique_ptr<rocksdb::Iterator> at(
+        raw->db->NewIterator(rocksdb::ReadOptions(), (*raw)[Family::kDocuments]));
+    at->Seek(UidPrefix(uid));
+    EXPECT_FALSE(at->Valid() && at->key().starts_with(UidPrefix(uid)));
+  }
+}
+
 }  // namespace
 }  // namespace vecino::storage

@@ -1,4 +1,5 @@
 // Snapshots in files: written, damaged, restored; and what a check of the store finds.
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -223,6 +224,37 @@ TEST_F(StoreSnapshotTest, WhatACrashLeftIsNoSnapshot) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_ / "snapshots"));
 }
 
+TEST_F(StoreSnapshotTest, OtherNamesInTheFolderAreNobodysSnapshot) {
+  ASSERT_OK(Write("s"));
+  std::filesystem::create_directory(folder_ / "snapshots" / "lost+found");
+  std::filesystem::create_directory(folder_ / "outside");
+  EXPECT_EQ(*snapshots_->List(), std::vector<std::string>{"s"});
+  for (const char* id : {"", ".", "..", "../outside", "lost+found", "s/", "s/../s"}) {
+    EXPECT_FALSE(snapshots_->Contains(id)) << id;
+    EXPECT_EQ(snapshots_->Read(id).status().code(), absl::StatusCode::kNotFound) << id;
+    EXPECT_EQ(snapshots_->Delete(id).code(), absl::StatusCode::kNotFound) << id;
+    EXPECT_EQ(snapshots_->Begin(id).status().code(), absl::StatusCode::kInvalidArgument) << id;
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "outside"));
+  EXPECT_TRUE(snapshots_->Contains("s"));
+}
+
+TEST_F(StoreSnapshotTest, ADeletionThatWasCutShortIsTriedAgain) {
+  ASSERT_OK(Write("s"));
+  std::filesystem::rename(folder_ / "snapshots" / "s", folder_ / "snapshots" / "s.tmp");
+  EXPECT_OK(snapshots_->Delete("s"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "snapshots"));
+  EXPECT_EQ(snapshots_->Delete("s").code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(StoreSnapshotTest, AManifestThatCannotBeReadIsAStatus) {
+  ASSERT_OK(Write("s"));
+  const std::filesystem::path manifest = folder_ / "snapshots" / "s" / "MANIFEST";
+  std::filesystem::remove(manifest);
+  std::filesystem::create_directory(manifest);  // read(2) fails, as on a disk that does
+  EXPECT_EQ(snapshots_->Read("s").status().code(), absl::StatusCode::kUnavailable);
+}
+
 TEST_F(StoreSnapshotTest, DamageIsFoundAndNamed) {
   Fill();
   for (const Family family : {Family::kDocuments, Family::kVectors, Family::kIds, Family::kMeta}) {
@@ -341,6 +373,35 @@ TEST_F(StoreSnapshotTest, ACheckNamesRowsThatDoNotFit) {
   EXPECT_THAT(found, says("document `z`: its version 2 is not stored"));
   EXPECT_THAT(found, says("there is no document of it"));
   EXPECT_THAT(found, says("4 documents are stored, but 3 ids"));
+}
+
+TEST_F(StoreSnapshotTest, ACheckKeepsFewFindingsAtOnce) {
+  std::vector<Mutation> many;
+  for (uint64_t i = 1; i <= 2000; ++i) many.push_back(Put(i, std::to_string(i)));
+  ASSERT_OK(logs_[0]->Append(many));
+  logs_.clear();
+  store_.reset();
+  {
+    const auto raw = OpenRaw();
+    const rocksdb::WriteOptions options;
+    for (uint64_t i = 1; i <= 2000; ++i) {
+      raw->db->Delete(options, (*raw)[Family::kDocuments], SequenceKey(uid_, 0, i));
+    }
+  }
+  ASSERT_OK(Open());
+  size_t found = 0, at_once = 0, most = 0;
+  IntegritySink sink;
+  sink.found = [&](const IntegrityFinding&) { ++found, most = std::max(most, ++at_once); };
+  sink.progress = [&](uint64_t, uint64_t) {
+    at_once = 0;
+    return absl::OkStatus();
+  };
+  EXPECT_OK(store_->CheckShard(uid_, 0, sink));
+  EXPECT_EQ(found, 4001u);  // vectors without a document, ids without a version, the counts
+  EXPECT_LE(most, 300u);
+  // It ends in the midst of them, too.
+  sink.progress = [&](uint64_t, uint64_t) { return absl::CancelledError("enough"); };
+  EXPECT_EQ(store_->CheckShard(uid_, 0, sink).code(), absl::StatusCode::kCancelled);
 }
 
 TEST_F(StoreSnapshotTest, ACheckNamesADamagedTable) {

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "server/engine/engine.h"
 #include "server/engine/shard_check.h"
 #include "tests/server/engine/fakes.h"
@@ -244,6 +245,128 @@ TEST_F(SnapshotJobsTest, WhatIsAskedForIsChecked) {
   EXPECT_EQ(timed.collection.size(), std::string("20240131-235959").size());
 }
 
+TEST_F(SnapshotJobsTest, TwoWithoutANameGetOneEach) {
+  Create("a", 1);
+  const auto first = Take(""), second = Take("");
+  const Operation::Info one = Wait(first), two = Wait(second);
+  EXPECT_TRUE(one.status.ok() && two.status.ok()) << one.status << two.status;
+  EXPECT_NE(one.collection, two.collection);
+  EXPECT_EQ(Ids().size(), 2u);
+}
+
+TEST_F(SnapshotJobsTest, DeletingAndRestoringAtOnceEndsOneWayOrTheOther) {
+  Create("a", 5);
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(Wait(Take("s")).status.ok());
+    const std::string copy = "copy" + std::to_string(i);
+    std::vector<absl::Status> deleted(2);
+    std::vector<std::thread> threads;
+    for (absl::Status& status : deleted) {
+      threads.emplace_back([&] { status = Door().Delete("s"); });
+    }
+    const auto started = Door().Restore({.snapshot = "s", .source = "", .collection = copy});
+    for (std::thread& thread : threads) thread.join();
+    const int gone = static_cast<int>(
+        std::count_if(deleted.begin(), deleted.end(), [](const auto& one) { return one.ok(); }));
+    for (const absl::Status& status : deleted) {
+      EXPECT_TRUE(status.ok() || absl::IsNotFound(status) || absl::IsFailedPrecondition(status))
+          << status;
+    }
+    if (started.ok()) {
+      EXPECT_TRUE(Wait(started).status.ok());
+      EXPECT_EQ(*engine_->Count(copy), 5);
+    } else {
+      EXPECT_TRUE(absl::IsNotFound(started.status())) << started.status();
+      EXPECT_EQ(gone, 1);
+    }
+    EXPECT_LE(gone, 1);
+    if (gone == 0) {
+      EXPECT_TRUE(Door().Delete("s").ok());
+    }
+  }
+}
+
+TEST_F(SnapshotJobsTest, DocumentsOfPassagesComeBackWithThem) {
+  encoder_.models[0].max_tokens = 64;  // the fake counts bytes
+  CollectionSpec spec;
+  spec.id = "a";
+  spec.model = "fake";
+  spec.shard_count = 2;
+  spec.chunking = Chunking{.max_tokens = 32, .overlap_tokens = 0};
+  ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
+  const auto sentence = [](int document, int number) {
+    std::string text = "S " + std::to_string(document) + " " + std::to_string(number) + " ";
+    text.append(30 - text.size(), 'x');
+    return text + ". ";
+  };
+  for (int i = 0; i < 20; ++i) {
+    DocumentWrite write;
+    write.document.id = std::to_string(i);
+    for (int number = 0; number < 3; ++number) write.document.text += sentence(i, number);
+    const auto results = engine_->Upsert("a", {write}, Truncate::kAuto, {});
+    ASSERT_TRUE(results.ok() && (*results)[0].status.ok());
+  }
+  ASSERT_TRUE(Wait(Take("s")).status.ok());
+  ASSERT_TRUE(
+      Wait(Door().Restore({.snapshot = "s", .source = "", .collection = "copy"})).status.ok());
+  for (const bool reopened : {false, true}) {
+    if (reopened) Open();
+    EXPECT_EQ(*engine_->Count("copy"), 20);
+    EXPECT_EQ(engine_->GetCollection("copy")->spec.chunking->max_tokens, 32);
+    for (int number = 0; number < 3; ++number) {
+      const auto result = engine_->Search(
+          "copy", SearchRequest{.query = TextQuery{sentence(7, number)}, .top_k = 1}, {});
+      ASSERT_TRUE(result.ok() && result->hits.size() == 1) << result.status();
+      EXPECT_EQ(result->hits[0].document.id, "7");
+      ASSERT_TRUE(result->hits[0].passage.has_value());
+      EXPECT_EQ(result->hits[0].passage->index, number);
+    }
+    for (const char* id : {"a", "copy"}) {
+      std::vector<std::string> found;
+      EXPECT_TRUE(Verify({.collection = id, .snapshot = ""}, &found).ok());
+      EXPECT_THAT(found, IsEmpty());
+    }
+  }
+}
+
+TEST_F(SnapshotJobsTest, ACollectionInAMigrationComesBackAsTheSideInUse) {
+  encoder_.AddModel("other", 6, "hash-2");
+  Create("a", 30);
+  const auto migrate = [&](const char* id, const char* model) {
+    MigrationRequest request;
+    request.model = model;
+    auto info = engine_->MigrateEmbeddings(id, request);
+    ASSERT_TRUE(info.ok()) << info.status();
+    while (info.ok() && !info->done) {
+      info = engine_->WaitOperation(id, info->id, absl::Seconds(10), {});
+    }
+    ASSERT_TRUE(info.ok() && info->status.ok()) << info.status();
+    const auto switched = engine_->SwitchEmbeddings(id, MigrationSide::kNew, {});
+    ASSERT_TRUE(switched.ok()) << switched.status();
+  };
+  migrate("a", "other");
+  ASSERT_TRUE(Wait(Take("s")).status.ok());
+  ASSERT_TRUE(
+      Wait(Door().Restore({.snapshot = "s", .source = "", .collection = "copy"})).status.ok());
+  for (const bool reopened : {false, true}) {
+    if (reopened) Open();
+    const auto info = engine_->GetCollection("copy");
+    ASSERT_TRUE(info.ok());
+    EXPECT_EQ(info->spec.model, "other");
+    EXPECT_FALSE(info->migration.has_value());
+    EXPECT_EQ(*engine_->Count("copy"), 30);
+    EXPECT_EQ(Find("copy", "text 17"), "17");
+    std::vector<std::string> found;
+    EXPECT_TRUE(Verify({}, &found).ok());
+    EXPECT_THAT(found, IsEmpty());
+  }
+  // Its numbers go on where they were, so that it can be migrated itself.
+  Put("copy", "new");
+  migrate("copy", "fake");
+  EXPECT_EQ(Find("copy", "text new"), "new");
+  EXPECT_EQ(*engine_->Count("copy"), 31);
+}
+
 TEST_F(SnapshotJobsTest, ACancelledOneLeavesNothing) {
   Create("a", 5);
   // The first is being made, or was, when the second is cancelled.
@@ -298,6 +421,29 @@ TEST_F(SnapshotJobsTest, ADamagedSnapshotIsToldOfAndNotRestored) {
   EXPECT_EQ(last.findings, 1);
   EXPECT_GT(last.rows, 20);
   EXPECT_GT(last.bytes, 0);
+
+  {
+    std::fstream manifest(folder_ + "/snapshots/s/MANIFEST",
+                          std::ios::binary | std::ios::in | std::ios::out);
+    manifest.seekp(8);  // the format version
+    manifest.put(2);
+  }
+  EXPECT_EQ(Door().Restore({.snapshot = "s", .source = "", .collection = "x"}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  auto check = Door().Verify({.collection = "", .snapshot = "s"});
+  ASSERT_TRUE(check.ok());
+  std::string advice;
+  for (bool done = false; !done;) {
+    const auto report = (*check)->Next();
+    ASSERT_TRUE(report.ok()) << report.status();
+    if (!report->has_value()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      continue;
+    }
+    if ((*report)->finding.has_value()) advice = (*report)->finding->advice;
+    done = (*report)->done;
+  }
+  EXPECT_THAT(advice, HasSubstr("keep it"));
 
   std::filesystem::remove(folder_ + "/snapshots/s/MANIFEST");
   const auto infos = Door().List("", 10);

@@ -321,6 +321,9 @@ TEST_F(SegmentFileTest, FilesAreKeptInMemoryUpToALimit) {
     two->reset();
     EXPECT_EQ(SegmentFile::BytesKept(), size);
     EXPECT_EQ(Locked() - before, both / 2);
+    auto checked = SegmentFile::Open(path_, "test", Verify::kOnly);
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(SegmentFile::BytesKept(), size);
   }
   EXPECT_EQ(SegmentFile::BytesKept(), 0);
   EXPECT_TRUE(SegmentFile::KeepInMemory(0).ok());

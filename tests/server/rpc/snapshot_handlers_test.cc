@@ -159,6 +159,26 @@ TEST_F(SnapshotHandlersTest, ListsInPagesAndSaysWhatIsDamaged) {
   ExpectField(snapshots_.ListSnapshots(request, &response, context_), "page_size");
 }
 
+TEST_F(SnapshotHandlersTest, APageHasNoMoreBytesThanAReplyMayHave) {
+  SnapshotInfo large = Example();
+  large.collections.assign(20'000, {std::string(63, 'c'), 1});
+  for (const char* id : {"a", "b", "c", "d"}) {
+    fake_.infos.push_back(large);
+    fake_.infos.back().id = id;
+  }
+  v1::ListSnapshotsRequest request;
+  std::string ids;
+  do {
+    v1::ListSnapshotsResponse response;
+    ASSERT_TRUE(snapshots_.ListSnapshots(request, &response, context_).ok());
+    ASSERT_GT(response.snapshots_size(), 0);
+    EXPECT_LT(response.ByteSizeLong(), size_t{4} << 20);
+    for (const v1::Snapshot& snapshot : response.snapshots()) ids += snapshot.name().back();
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty() && ids.size() < 10);
+  EXPECT_EQ(ids, "abcd");
+}
+
 TEST_F(SnapshotHandlersTest, RestoreAndDeleteCheckNames) {
   v1::RestoreSnapshotRequest request;
   request.set_name("snapshots/s");
