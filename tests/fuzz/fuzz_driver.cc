@@ -1,9 +1,9 @@
 // Runs a target of libFuzzer without libFuzzer: every file of a folder as it is, then mutations of
 // them.
-//   target SECONDS FOLDER [SEED]
-// The same seed gives the same inputs; without one it is 1, so that ctest runs the same ones every
-// time (as many as there is time for). An input that ends the process is in ./crash-input before it
-// runs.
+//   target SECONDS FOLDER DICTIONARY [SEED]
+// DICTIONARY is a file of what inputs are made of, as libFuzzer's -dict. The same seed gives the
+// same inputs; without one it is 1, so that ctest runs the same ones every time (as many as there
+// is time for). An input that ends the process is in ./TARGET-crash-input before it runs.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include <iterator>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
@@ -22,63 +23,35 @@ namespace {
 
 constexpr size_t kMostBytes = 64 << 10;
 
-// What JSON is made of, and what has troubled its readers.
-const std::vector<std::string> kTokens = {"{",
-                                          "}",
-                                          "[",
-                                          "]",
-                                          ":",
-                                          ",",
-                                          "\"",
-                                          "\\",
-                                          "null",
-                                          "true",
-                                          "false",
-                                          "0",
-                                          "-0",
-                                          "1e400",
-                                          "-1e-400",
-                                          "1.0",
-                                          "1e39",
-                                          "NaN",
-                                          "\"NaN\"",
-                                          "Infinity",
-                                          "\\u0000",
-                                          "\\ud800",
-                                          "\\udfff",
-                                          "\\ud83d\\ude00",
-                                          "\xff",
-                                          "\xc0\x80",
-                                          "\xed\xa0\x80",
-                                          "\xef\xbb\xbf",
-                                          "[[[[[[[[",
-                                          "{\"a\":{\"a\":",
-                                          "9223372036854775807",
-                                          "9223372036854775808",
-                                          "-2147483649",
-                                          "\"@type\":",
-                                          "\"1s\"",
-                                          "\"-1.5s\"",
-                                          "\"315576000001s\"",
-                                          "\"2024-01-02T03:04:05Z\"",
-                                          "\"9999-12-31T23:59:60Z\"",
-                                          "\"a.b,c\"",
-                                          "'",
-                                          "/*",
-                                          "//",
-                                          "\n",
-                                          "\t",
-                                          "\"text\":",
-                                          "\"vector\":",
-                                          "\"values\":",
-                                          "\"metadata\":",
-                                          "\"documents\":",
-                                          "\"float32Le\":"};
+// The entries of a dictionary as libFuzzer's -dict has them: a quoted string in each line, in which
+// \\, \" and \xAB stand for a byte; what is not quoted is passed over. Empty: the file cannot be
+// read, or an entry is not closed.
+std::vector<std::string> ReadDictionary(const char* path) {
+  std::vector<std::string> tokens;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line.front() != '"') continue;
+    std::string token;
+    size_t i = 1;
+    for (; i < line.size() && line[i] != '"'; ++i) {
+      if (line[i] == '\\' && i + 3 < line.size() && line[i + 1] == 'x') {
+        token.push_back(static_cast<char>(std::stoi(line.substr(i + 2, 2), nullptr, 16)));
+        i += 3;
+      } else {
+        if (line[i] == '\\' && i + 1 < line.size()) ++i;
+        token.push_back(line[i]);
+      }
+    }
+    if (i == line.size()) return {};
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
 
 class Mutator {
  public:
-  Mutator(std::vector<std::string> corpus, uint64_t seed)
-      : corpus_(std::move(corpus)), random_(seed) {}
+  Mutator(std::vector<std::string> corpus, std::vector<std::string> tokens, uint64_t seed)
+      : corpus_(std::move(corpus)), tokens_(std::move(tokens)), random_(seed) {}
 
   std::string Next() {
     std::string input = corpus_[Below(corpus_.size())];
@@ -104,10 +77,10 @@ class Mutator {
         s->erase(at, length);
         break;
       case 3:
-        s->insert(at, kTokens[Below(kTokens.size())]);
+        s->insert(at, tokens_[Below(tokens_.size())]);
         break;
       case 4:
-        s->replace(at, length, kTokens[Below(kTokens.size())]);
+        s->replace(at, length, tokens_[Below(tokens_.size())]);
         break;
       case 5:  // again, once or so often that depth and size matter
         for (size_t i = Below(10) == 0 ? Below(4000) : 1; i > 0 && s->size() < kMostBytes; --i) {
@@ -128,6 +101,7 @@ class Mutator {
   }
 
   const std::vector<std::string> corpus_;
+  const std::vector<std::string> tokens_;
   std::mt19937_64 random_;
 };
 
@@ -138,10 +112,12 @@ void Run(const std::string& input) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) {
-    std::fprintf(stderr, "usage: %s SECONDS FOLDER [SEED]\n", argv[0]);
+  if (argc < 4) {
+    std::fprintf(stderr, "usage: %s SECONDS FOLDER DICTIONARY [SEED]\n", argv[0]);
     return 2;
   }
+  const std::string crash_input =
+      std::filesystem::path(argv[0]).filename().string() + "-crash-input";
   std::vector<std::filesystem::path> paths;
   for (const auto& entry : std::filesystem::directory_iterator(argv[2]))
     paths.push_back(entry.path());
@@ -156,15 +132,20 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "no files in %s\n", argv[2]);
     return 1;
   }
-  Mutator mutator(corpus, argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1);
+  std::vector<std::string> tokens = ReadDictionary(argv[3]);
+  if (tokens.empty()) {
+    std::fprintf(stderr, "no entries in %s, or one that is not closed\n", argv[3]);
+    return 1;
+  }
+  Mutator mutator(corpus, std::move(tokens), argc > 4 ? std::strtoull(argv[4], nullptr, 10) : 1);
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(argv[1]));
   size_t runs = 0;
   for (; std::chrono::steady_clock::now() < end; ++runs) {
     const std::string input = mutator.Next();
-    std::ofstream("crash-input", std::ios::binary) << input;
+    std::ofstream(crash_input, std::ios::binary) << input;
     Run(input);
   }
-  std::filesystem::remove("crash-input");
+  std::filesystem::remove(crash_input);
   std::printf("%zu files and %zu mutations of them\n", corpus.size(), runs);
   return 0;
 }

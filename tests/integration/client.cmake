@@ -31,4 +31,8 @@ if(TARGET vecinod AND VECINO_SANITIZER STREQUAL "")
   vecino_add_python_test(snapshot_test integration 600)
   vecino_add_python_test(http_api_test integration 900)
   vecino_add_python_test(crash_test "integration;slow" 900)
+  # Cranfield by meaning, by words and by both. Skipped without ../shared/data/cranfield or the model.
+  add_test(NAME hybrid_quality COMMAND ${client_test_python} ${CMAKE_SOURCE_DIR}/tests/bench/hybrid_quality.py)
+  set_tests_properties(hybrid_quality PROPERTIES LABELS "integration;slow" TIMEOUT 900 SKIP_RETURN_CODE 77
+    ENVIRONMENT "${VECINO_TEST_ENVIRONMENT};VECINO_MODEL_ROOT=${VECINO_MODEL_ROOT}")
 endif()

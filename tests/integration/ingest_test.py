@@ -1,6 +1,7 @@
 """IngestDocuments and `vecino load` under kill -9 of either side: nothing lost, nothing done twice.
 
---kills says how many of each kind of run there are in all (default small, for ctest); --seed repeats a run.
+--kills says how many there are in all of each kind of run (default small, for ctest); --seed repeats a run. Where they
+are many, a load is smaller and is killed more often, so that 200 of each take some minutes.
 """
 
 import argparse
@@ -33,8 +34,10 @@ def written(address, name):
 class LoadTest:
     """`vecino load` while it or the server is killed, then run again, until it says that it is done."""
 
-    def __init__(self, workspace, chance, documents):
+    def __init__(self, workspace, chance, documents, kills_each, longest):
+        """kills_each: of one load at most; longest: seconds between them."""
         self.server, self.chance, self.documents = workspace.server, chance, documents
+        self.kills_each, self.longest = kills_each, longest
         self.address = self.server.address
         self.kills = collections.Counter()
         self.loads = self.resumed = 0
@@ -58,7 +61,8 @@ class LoadTest:
         process = self.start(name)
         while True:
             try:
-                out, err = process.communicate(timeout=self.chance.uniform(0.02, 0.6) if kills < 6 else None)
+                wait = self.chance.uniform(0.02, self.longest) if kills < self.kills_each else None
+                out, err = process.communicate(timeout=wait)
                 break
             except subprocess.TimeoutExpired:
                 pass
@@ -177,13 +181,14 @@ class StreamTest:
 
     def run(self, number, kills):
         name = f"stream{number}"
+        part = self.operations // max(kills, 6)
         assert vecino(self.address, "collection", "create", name, "--dim", DIMENSION, "--shards", 3).returncode == 0
         operations, codes, state = self.make()
         answers = {}
         while True:
             kill_at = None
             if kills > 0:
-                kill_at = min(len(operations) - 1, len(answers) + self.chance.randint(1, len(operations) // 6))
+                kill_at = min(len(operations) - 1, len(answers) + self.chance.randint(1, part))
             killer = None
             if kills > 0 and self.chance.random() < 0.5:  # at any moment, too
                 killer = threading.Timer(self.chance.uniform(0.0, 0.08), self.server.kill)
@@ -291,14 +296,19 @@ def one_beside_another(workspace, test):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=6, help="of the load, and of the stream")
-    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--documents", type=int, help="of a load; 20,000, or 8,000 where kills are many")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     chance = random.Random(options.seed)
+    # Most of the time goes to starts of servers and to the rest of a load that nobody kills any more.
+    many = options.kills > 24
+    documents = options.documents or (8_000 if many else 20_000)
+    kills_each = 12 if many else 6
+    begin = time.monotonic()
     with client_support.Workspace() as workspace:
         grpc_stubs.generate()
-        load = LoadTest(workspace, chance, options.documents)
+        load = LoadTest(workspace, chance, documents, kills_each, longest=0.3 if many else 0.6)
         number = 0
         while sum(load.kills.values()) < options.kills:
             load.run(number)
@@ -306,7 +316,7 @@ def main():
         stream = StreamTest(workspace, chance, 3_000)
         number = 0
         while sum(stream.kills.values()) < options.kills:
-            stream.run(number, min(6, options.kills))
+            stream.run(number, min(kills_each, options.kills))
             number += 1
         alone, stalled, hog = one_beside_another(workspace, stream)
         # Far from what noise does; a client that is held up by another waits for as long as that one likes.
@@ -314,10 +324,11 @@ def main():
         assert hog < 10 * alone + 20, f"{hog:.1f} s beside a busy client, {alone:.1f} s alone"
         assert workspace.server.stop() == 0
     print(
-        f"ingest_test: {load.loads} loads of {options.documents:,} documents with {load.kills['server']} kills of the "
+        f"ingest_test: {load.loads} loads of {documents:,} documents with {load.kills['server']} kills of the "
         f"server and {load.kills['client']} of the client ({load.resumed} ended by a run that went on); streams with "
         f"{stream.kills['server']} and {stream.kills['client']}; nothing lost, nothing done twice; 20,000 documents "
-        f"alone in {alone:.2f} s, beside 4 stalled clients {stalled:.2f} s, beside 4 busy ones {hog:.2f} s"
+        f"alone in {alone:.2f} s, beside 4 stalled clients {stalled:.2f} s, beside 4 busy ones {hog:.2f} s; "
+        f"{time.monotonic() - begin:.0f} s in all"
     )
     return 0
 

@@ -22,9 +22,9 @@ constexpr std::array<const char*, kFileKinds> kFileNames = {"generation", "segme
 constexpr std::array<const char*, kFileCalls> kCallNames = {"open", "write", "fsync", "rename",
                                                             "remove"};
 constexpr std::array<const char*, kSteps - kMakeFolder> kOtherNames = {
-    "mkdir",       "fsync folder",  "remove folder",  "Append",   "PutManifest",
-    "TrimChanges", "AddCollection", "DropCollection", "training", "encoding",
-    "catching up", "calibrating",   "validating",     "published"};
+    "mkdir",       "fsync folder",  "remove folder",  "Append",    "PutManifest",
+    "TrimChanges", "AddCollection", "DropCollection", "training",  "encoding",
+    "catching up", "calibrating",   "validating",     "published", "rejected"};
 
 std::string root;  // ends with a slash
 StepCounts* counts = nullptr;

@@ -29,6 +29,7 @@ enum OtherStep {
   kCalibrating,
   kValidating,
   kPublished,
+  kRejected,  // instead of kPublished, where a build is spoiled
   kSteps
 };
 inline constexpr int kFirstStage = kTraining;

@@ -77,10 +77,17 @@ class Child {
     options_.maintenance.graph_rows = 300;
     options_.maintenance.graph_max_dead_share = 0.2;
     options_.maintenance.graph_quiet = absl::ZeroDuration();
-    // Of so few rows recall says little; what is rejected is not tried here.
+    // Of so few rows recall says little: what is not spoiled goes live.
     options_.maintenance.gate_target_slack = options_.maintenance.gate_first_slack = 1;
     options_.maintenance.gate_recall_loss = options_.maintenance.gate_first_rows = 1;
     options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
+    const bool spoils = std::any_of(batches.begin(), batches.end(), [](const Batch& batch) {
+      return batch.type == Batch::kRetrainSpoiled;
+    });
+    if (spoils) options_.maintenance.gate_cost = options_.maintenance.gate_cost_of_more = 0;
+    options_.hooks.spoil = [this](std::vector<float>* sample) {
+      if (spoil_) std::fill(sample->begin(), sample->end(), 0.0f);
+    };
     options_.hooks.at = [this](std::string_view stage) {
       WatchedStep(StepOfStage(stage)).After();
       if (stage != "encoding") return;
@@ -157,6 +164,19 @@ class Child {
         const auto started = engine_->StartOperation(name, Operation::Type::kRetrain, {});
         expect(started.status());
         beside_ = started->id;
+        return;
+      }
+      case Batch::kRetrainSpoiled: {
+        spoil_ = true;
+        const auto started = engine_->StartOperation(name, Operation::Type::kRetrain, {});
+        expect(started.status());
+        const auto ended = engine_->WaitOperation(name, started->id, absl::Seconds(30), {});
+        expect(ended.status());
+        if (!ended->done) Fail("a retrain takes too long");
+        spoil_ = false;
+        if (!absl::IsFailedPrecondition(ended->status)) {
+          Fail(absl::StrCat("a spoiled build was not rejected: ", ended->status.ToString()));
+        }
         return;
       }
       case Batch::kRetrain:
@@ -408,6 +428,7 @@ class Child {
 
   std::atomic<int> written_ = 0;     // documents
   std::atomic<int> hold_until_ = 0;  // so many are
+  std::atomic<bool> spoil_ = false;  // what is trained now
   std::string beside_;               // operation of a kRetrainBeside
   const std::string folder_;
   const std::vector<Batch>& batches_;

@@ -18,7 +18,19 @@ inline constexpr int kKillCollections = 2;
 // One call of the engine.
 struct Batch {
   // kRetrainBeside: the retrain is held at its encoding until two tails' worth is written.
-  enum Type { kCreate, kPut, kDelete, kRetrain, kRetrainBeside, kCompact, kSettle, kDrop };
+  // kRetrainSpoiled: it is trained on nothing of use and must be rejected. Where one is among a
+  // child's batches, the child's gate rejects every build but the first.
+  enum Type {
+    kCreate,
+    kPut,
+    kDelete,
+    kRetrain,
+    kRetrainBeside,
+    kRetrainSpoiled,
+    kCompact,
+    kSettle,
+    kDrop
+  };
   Type type = kPut;
   int collection = 0;
   std::vector<int> ids;

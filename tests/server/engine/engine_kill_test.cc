@@ -93,27 +93,44 @@ class KillTest : public testing::TestWithParam<Case> {
     for (int i = 0; i < 3; ++i) write(0, 10);
   }
 
+  // Puts 80 documents in each of so many batches.
+  void AddPuts(int batches) {
+    for (int i = 0; i < batches; ++i) {
+      Batch batch{Batch::kPut, 0, {}, ++version_};
+      for (int j = 0; j < 80; ++j) batch.ids.push_back(id_++ % (kKillIds / 2));
+      std::sort(batch.ids.begin(), batch.ids.end());
+      batches_.push_back(batch);
+    }
+  }
+
   // Rows to train on, then a retrain with writes beside it, then some that a start goes on with.
   void MakeStageBatches() {
-    int version = 0, id = 0;
-    const auto write = [&](int batches) {
-      for (int i = 0; i < batches; ++i) {
-        Batch batch{Batch::kPut, 0, {}, ++version};
-        for (int j = 0; j < 80; ++j) batch.ids.push_back(id++ % (kKillIds / 2));
-        std::sort(batch.ids.begin(), batch.ids.end());
-        batches_.push_back(batch);
-      }
-    };
+    batches_.clear();
     batches_.push_back({Batch::kCreate, 0, {}, 0});
-    write(9);
+    AddPuts(9);
     batches_.push_back({Batch::kSettle, 0, {}, 0});
     batches_.push_back({Batch::kRetrainBeside, 0, {}, 0});
-    write(5);
+    AddPuts(5);
     batches_.push_back({Batch::kSettle, 0, {}, 0});
     first_run_ = static_cast<int>(batches_.size());
-    write(2);
+    AddPuts(2);
     batches_.push_back({Batch::kRetrain, 0, {}, 0});
-    write(1);
+    AddPuts(1);
+  }
+
+  // Rows to train on, then a retrain that is rejected, then some that a start goes on with.
+  void MakeRejectedBatches() {
+    batches_.clear();
+    batches_.push_back({Batch::kCreate, 0, {}, 0});
+    AddPuts(9);
+    batches_.push_back({Batch::kSettle, 0, {}, 0});  // the first training
+    batches_.push_back({Batch::kRetrainSpoiled, 0, {}, 0});
+    AddPuts(2);
+    batches_.push_back({Batch::kSettle, 0, {}, 0});
+    first_run_ = static_cast<int>(batches_.size());
+    AddPuts(2);
+    batches_.push_back({Batch::kRetrainSpoiled, 0, {}, 0});
+    AddPuts(1);
   }
 
   // True when it was killed at the point. Adds a failure when anything was wrong.
@@ -151,6 +168,18 @@ class KillTest : public testing::TestWithParam<Case> {
     return killed;
   }
 
+  // Steps of a run from nothing that nobody kills.
+  void CountSteps(std::array<int, kSteps>* counted) {
+    State state;
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    RunChild(&state, first_run_, {});
+    ASSERT_FALSE(HasFailure());
+    for (size_t step = 0; step < kSteps; ++step) {
+      (*counted)[step] = shared_->counts.steps[step].load();
+    }
+  }
+
   // Work from nothing, killed at `point`; or, when that many such steps were not taken this time,
   // at one that comes a little earlier. False when none was reached.
   bool KillAt(KillPoint point, State* state) {
@@ -164,6 +193,29 @@ class KillTest : public testing::TestWithParam<Case> {
     return false;
   }
 
+  // Kills runs `wanted` times in this stage, at calls spread evenly over those up to `last`, before
+  // and after them in turns, and goes on with each. A run may pause less often than the one that
+  // counted: then an earlier call is tried, and every run has the first. How many kills there were.
+  int KillInStage(int step, int last, int wanted) {
+    constexpr int kTries = 6;
+    State state;
+    int killed = 0;
+    for (int i = 0; i < wanted; ++i) {
+      int number = wanted == 1 ? last : 1 + i * (last - 1) / (wanted - 1);
+      for (int tries = 1, done = killed + 1; tries <= kTries && killed < done; ++tries) {
+        if (tries == kTries) number = 1;
+        const KillPoint point{step, number, i % 2 == 0 ? Moment::kBefore : Moment::kAfter};
+        SCOPED_TRACE(Describe(point));
+        killed += KillAt(point, &state);
+        if (HasFailure()) return killed;
+        GoOn(&state);
+        if (HasFailure()) return killed;
+        number = std::max(1, number * 3 / 4);
+      }
+    }
+    return killed;
+  }
+
   // A start after a kill. True when this one was killed too.
   bool GoOn(State* state, const KillPoint& point = {}) {
     const int to = std::min(state->next + kBatchesAfterKill, static_cast<int>(batches_.size()));
@@ -174,7 +226,8 @@ class KillTest : public testing::TestWithParam<Case> {
   std::string folder_;
   Shared* shared_ = nullptr;
   std::vector<Batch> batches_;
-  int first_run_ = 0;  // batches of the run that is killed
+  int first_run_ = 0;         // batches of the run that is killed
+  int version_ = 0, id_ = 0;  // of AddPuts
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -199,6 +252,14 @@ std::vector<KillPoint> EvenlySpread(const std::vector<KillPoint>& points, size_t
     taken.push_back(points[(2 * i + 1) * points.size() / (2 * take)]);
   }
   return taken;
+}
+
+// Kills in each stage of a retrain: VECINO_KILL_STAGE_POINTS. 0: it is no number above 0.
+int KillsInAStage() {
+  const char* const text = std::getenv("VECINO_KILL_STAGE_POINTS");
+  int wanted = kSanitized ? 3 : 20;
+  if (text != nullptr && !(absl::SimpleAtoi(text, &wanted) && wanted > 0)) return 0;
+  return wanted;
 }
 
 // First and last of each kind of step (some of them in a sanitizer's build), and `wanted` in all,
@@ -286,44 +347,45 @@ TEST_P(KillTest, AcknowledgedWritesStayAndNothingElseComes) {
 // its end and between. VECINO_KILL_STAGE_POINTS: how often in each.
 TEST_P(KillTest, EveryStageOfARetrain) {
   if (GetParam().kind != IndexKind::kAuto) GTEST_SKIP() << "FAISS's kinds have one stage";
-  batches_.clear();
   MakeStageBatches();
-  const char* const text = std::getenv("VECINO_KILL_STAGE_POINTS");
-  int wanted = kSanitized ? 3 : 20;
-  if (text != nullptr) {
-    ASSERT_TRUE(absl::SimpleAtoi(text, &wanted) && wanted > 0);
-  }
-  State state;
-  std::filesystem::remove_all(folder_);
-  std::filesystem::create_directories(folder_);
-  RunChild(&state, first_run_, {});
-  ASSERT_FALSE(HasFailure());
+  const int wanted = KillsInAStage();
+  ASSERT_GT(wanted, 0);
   std::array<int, kSteps> counted;
-  for (int step = kFirstStage; step < kSteps; ++step) {
-    counted[static_cast<size_t>(step)] = shared_->counts.steps[step].load();
+  ASSERT_NO_FATAL_FAILURE(CountSteps(&counted));
+  for (int step = kFirstStage; step < kRejected; ++step) {
     EXPECT_GT(counted[static_cast<size_t>(step)], 0) << StepName(step);
   }
-  for (int step = kFirstStage; step < kSteps; ++step) {
+  for (int step = kFirstStage; step < kRejected; ++step) {
+    // A stage of few calls more than once. Not the last ones of many: it pauses more or less often
+    // each time.
     const int count = counted[static_cast<size_t>(step)];
-    int killed = 0;
-    for (int i = 0; i < wanted; ++i) {
-      // Evenly over the calls, before and after in turns; a stage of few calls more than once. Not
-      // the last ones of many: it pauses more or less often each time.
-      const int last = count > 10 ? count * 9 / 10 : count;
-      const int number = wanted == 1 ? last : 1 + i * (last - 1) / (wanted - 1);
-      const KillPoint point{step, number, i % 2 == 0 ? Moment::kBefore : Moment::kAfter};
-      SCOPED_TRACE(Describe(point));
-      killed += KillAt(point, &state);
-      ASSERT_FALSE(HasFailure());
-      GoOn(&state);
-      ASSERT_FALSE(HasFailure());
-    }
+    const int killed = KillInStage(step, count > 10 ? count * 9 / 10 : count, wanted);
+    ASSERT_FALSE(HasFailure());
     std::cout << "  " << StepName(step) << ": killed " << killed << " times over " << count
               << " calls\n";
-    // A run may pause less often than the one that counted: one point, and a tenth, may not be
-    // reached.
-    EXPECT_GE(10 * killed, 9 * wanted - 10) << StepName(step);
+    EXPECT_EQ(killed, wanted) << StepName(step);
   }
+}
+
+// What a build that is rejected has written goes, whenever that ends; the old one serves on.
+TEST_P(KillTest, EveryStageOfARetrainThatIsRejected) {
+  if (GetParam().kind != IndexKind::kAuto) GTEST_SKIP() << "FAISS's kinds have no gate";
+  MakeRejectedBatches();
+  const int wanted = KillsInAStage();
+  ASSERT_GT(wanted, 0);
+  std::array<int, kSteps> counted;
+  ASSERT_NO_FATAL_FAILURE(CountSteps(&counted));
+  ASSERT_EQ(counted[kRejected], 1);
+  for (const int step : {kTraining, kEncoding, kCalibrating, kValidating}) {
+    // About the first half of the calls are those of the build before, which goes live.
+    const int count = counted[static_cast<size_t>(step)];
+    EXPECT_EQ(KillInStage(step, count > 10 ? count * 9 / 10 : count, 1), 1) << StepName(step);
+    ASSERT_FALSE(HasFailure());
+  }
+  const int killed = KillInStage(kRejected, 1, wanted);
+  ASSERT_FALSE(HasFailure());
+  std::cout << "  rejected: killed " << killed << " times\n";
+  EXPECT_EQ(killed, wanted);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, KillTest,

@@ -117,7 +117,11 @@ class FakeEncoder : public encoder::Encoder {
     if (!info.ok()) return info.status();
     return static_cast<int>(text.size());
   }
-  encoder::EncoderStats Stats() const override { return {.texts = embedded.load()}; }
+  encoder::EncoderStats Stats() const override {
+    return {.queued_tokens = queued_tokens.load(),
+            .queue_capacity = queue_capacity.load(),
+            .texts = embedded.load()};
+  }
   void Shutdown() override {}
 
   std::vector<encoder::ModelInfo> models;
@@ -127,6 +131,7 @@ class FakeEncoder : public encoder::Encoder {
   encoder::RerankOptions last_rerank;
   std::string last_query;
   std::atomic<int64_t> embedded{0};
+  std::atomic<int64_t> queued_tokens{0}, queue_capacity{0};  // as Stats tells them
   std::atomic<encoder::Lane> last_lane{encoder::Lane::kBulk};
 };
 

@@ -2,10 +2,20 @@
 #include "server/engine/recall_sampler.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
+#include <atomic>
+#include <mutex>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
+#include "server/index/give_way.h"
 #include "tests/server/engine/fakes.h"
 #include "tests/server/engine/memory_store.h"
 
@@ -239,6 +249,69 @@ TEST_F(RecallSamplerTest, ProbesWhenNothingElseIsToBeDoneUntilThereAreEnough) {
   });
   EXPECT_TRUE(Eventually([&] { return asked > 10; }));
   EXPECT_EQ(fake_metrics_.Value("vecino_recall_samples_total,stored_documents"), 5);
+}
+
+// Each measurement is followed by three times as long a rest, whatever the rate allows. A probe may
+// take longer than it sleeps, but then the rest is longer, too.
+TEST_F(RecallSamplerTest, TakesAQuarterOfAProcessorAtMost) {
+  constexpr size_t kProbes = 12;
+  RecallSampler sampler(
+      {.sample_every = 1000, .samples_per_second = 1e6, .probe_interval = absl::Milliseconds(1)},
+      nullptr, &fake_metrics_);
+  std::mutex mu;
+  std::vector<std::pair<absl::Time, absl::Time>> probes;  // when they began and ended
+  sampler.Start([&](absl::FunctionRef<absl::Status()>) {
+    const absl::Time start = absl::Now();
+    absl::SleepFor(absl::Milliseconds(20));
+    const std::lock_guard lock(mu);
+    probes.emplace_back(start, absl::Now());
+    return true;
+  });
+  ASSERT_TRUE(Eventually([&] {
+    const std::lock_guard lock(mu);
+    return probes.size() >= kProbes;
+  }));
+  sampler.Stop();
+  absl::Duration busy;
+  for (size_t i = 0; i + 1 < kProbes; ++i) busy += probes[i].second - probes[i].first;
+  const absl::Duration all = probes[kProbes - 1].first - probes[0].first;
+  EXPECT_LE(absl::FDivDuration(busy, all), 0.26);
+}
+
+// Policy and niceness of the calling thread.
+std::array<int, 2> Priority() {
+  return {sched_getscheduler(0), getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)))};
+}
+
+TEST_F(RecallSamplerTest, RunsAtTheLowestPriority) {
+  // What there is: a container may forbid some of it.
+  std::array<int, 2> lowest{};
+  std::thread([&] {
+    const sched_param param{};
+    sched_setscheduler(0, SCHED_BATCH, &param);
+    setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);
+    lowest = Priority();
+  }).join();
+  const std::array<int, 2> own = Priority();
+  RecallSampler sampler(
+      {.sample_every = 1000, .samples_per_second = 1e6, .probe_interval = absl::Milliseconds(1)},
+      nullptr, &fake_metrics_);
+  std::atomic<bool> seen = false;
+  std::array<int, 2> priority{};
+  bool background = false;
+  sampler.Start([&](absl::FunctionRef<absl::Status()>) {
+    if (!seen) {
+      priority = Priority();
+      background = index::IsBackground();
+      seen = true;
+    }
+    return false;
+  });
+  ASSERT_TRUE(Eventually([&] { return seen.load(); }));
+  EXPECT_EQ(priority, lowest);
+  EXPECT_TRUE(background);  // so it makes way while there are searches
+  EXPECT_EQ(Priority(), own);
+  EXPECT_FALSE(index::IsBackground());
 }
 
 }  // namespace
