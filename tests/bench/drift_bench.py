@@ -281,7 +281,7 @@ def load(server, data, options):
     kinds = {segment["kind"] for segment in one.get("segmentStats", [])}
     if not 0 < trained(one) <= first or kinds != {"IVF"}:
         raise RuntimeError(f"behind {first:,} packages there is no index trained on them alone (--first):"
-                           f" generation {one.get('generation')}, segments {kinds}, {one.get('lastChoice')}")  # fmt: skip
+                           f" generation {one.get('generation')}, {kinds}, {one.get('lastChoice')}")  # fmt: skip
     recall, compared = measure(server, "drift", data, truth, lambda: first, data.mix(first, rng))
     print(f"  {first:,} packages, trained on {trained(one):,} of them:"
           f" recall {recall:.3f}, {compared:,.0f} rows compared", flush=True)  # fmt: skip
