@@ -16,7 +16,8 @@
 //   alone, then beside a writer of new documents that also deletes as many, at random; the writer
 //   stands for another machine, so it leaves the cores to the searches' clients (--writer-nice);
 //   `late` is how much of a search's time was the bench's own, before it was sent;
-// - retrain: the same beside RetrainIndex;
+// - retrain: searches at that rate beside a writer of few documents, first without and then with
+//   RetrainIndex, for about as long; how long writers waited for each swap of segments meanwhile;
 // - restart: kill -9, start, compare what is there with what was acknowledged.
 #include <grpc/grpc.h>
 #include <stdlib.h>
@@ -56,7 +57,10 @@ int Main(int argc, char** argv) {
   app.add_option("--quiet-seconds", options.quiet_seconds, "Time of searches at half rate, alone");
   app.add_option("--seconds", options.seconds, "Time of churn");
   app.add_option("--churn-rate", options.churn_rate, "Upserts, and deletes, a second");
-  app.add_option("--writer-nice", options.writer_nice, "Priority of churn's writer, 0 to 19");
+  app.add_option("--retrain-upserts", options.retrain_upserts,
+                 "Upserts a second beside retrain, and beside its quiet searches")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--writer-nice", options.writer_nice, "Priority of the writers, 0 to 19");
   app.add_option("--churn-batch", options.churn_batch, "Documents in a call of churn");
   app.add_option("--rate", options.rate,
                  "Searches a second of churn and retrain; 0: half of what one client reaches");

@@ -115,16 +115,36 @@ int64_t BenchServer::MemoryBytes(const std::string& line) const {
   throw std::runtime_error("no " + line + " of vecinod; it has ended");
 }
 
-double BenchServer::Metric(const std::string& name) const {
+BenchServer::Histogram BenchServer::ReadHistogram(const std::string& name) const {
   httplib::Client client("127.0.0.1", admin_port_);
   const auto reply = client.Get("/metrics");
   if (!reply || reply->status != 200) throw std::runtime_error("vecinod gives no metrics");
+  const std::string bucket = name + "_bucket{le=\"", sum = name + "_sum ";
   std::istringstream lines(reply->body);
-  double sum = 0;
+  Histogram histogram;
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(name)) sum += std::stod(line.substr(line.rfind(' ') + 1));
+    if (line.starts_with(sum)) histogram.sum = std::stod(line.substr(sum.size()));
+    if (!line.starts_with(bucket)) continue;
+    const double bound = std::stod(line.substr(bucket.size()));  // "+Inf", too
+    histogram.up_to[bound] = std::stod(line.substr(line.rfind(' ') + 1));
   }
-  return sum;
+  if (histogram.up_to.empty()) throw std::runtime_error("vecinod has no histogram " + name);
+  return histogram;
+}
+
+BenchServer::Histogram BenchServer::Histogram::Since(const Histogram& before) const {
+  Histogram since = *this;
+  since.sum -= before.sum;
+  for (const auto& [bound, count] : before.up_to) since.up_to[bound] -= count;
+  return since;
+}
+
+double BenchServer::Histogram::Bound(double share) const {
+  if (count() == 0) return 0;
+  for (const auto& [bound, count_to] : up_to) {
+    if (count_to >= share * count()) return bound;
+  }
+  return up_to.rbegin()->first;
 }
 
 void BenchServer::ResetPeak() const {

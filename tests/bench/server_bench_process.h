@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -37,8 +38,17 @@ class BenchServer {
   double CpuSeconds() const;
   // A line of /proc/PID/status that is in kB, such as VmHWM (peak of resident memory), in bytes.
   int64_t MemoryBytes(const std::string& line) const;
-  // The sum of the samples of its /metrics that begin with `name` (with or without labels).
-  double Metric(const std::string& name) const;
+  // A histogram of its /metrics that has no labels, since its start.
+  struct Histogram {
+    double sum = 0;
+    std::map<double, double> up_to;  // observations up to each bound, the last of which is infinite
+    double count() const { return up_to.empty() ? 0 : up_to.rbegin()->second; }
+    // What came since `before`, which is of the same histogram.
+    Histogram Since(const Histogram& before) const;
+    // The least bound that this share of the observations do not exceed; 0 when there are none.
+    double Bound(double share) const;
+  };
+  Histogram ReadHistogram(const std::string& name) const;
   // Lets VmHWM start anew from what is resident now.
   void ResetPeak() const;
 

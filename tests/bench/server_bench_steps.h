@@ -34,6 +34,7 @@ struct Options {
   int writer_nice = 19;
   int64_t tail_capacity = 8192;
   double seconds = 60, quiet_seconds = 20, search_seconds = 5, churn_rate = 2000, rate = 0;
+  double retrain_upserts = 200;
   bool graph = false;
 };
 
@@ -95,11 +96,16 @@ class Bench {
   void Search();
   void Restart();
 
-  // How long writers waited while segments were put in place, since the server's start.
-  void AddPublishStalls(const std::string& name);
-  // What searches take at half the rate of one client, with nothing beside them; sets rate_ and
-  // returns the 99th percentile.
-  double Quiet(const std::string& name);
+  // How long writers waited while segments were put in place: of all shards, since the start, and
+  // what is printed of those since `before`.
+  BenchServer::Histogram PublishStalls() const;
+  void AddPublishStalls(const std::string& name, const BenchServer::Histogram& before);
+  // What searches take at half the rate of one client for so long, beside nothing but so many
+  // upserts a second; sets rate_ and returns the 99th percentile.
+  double Quiet(const std::string& name, double seconds, double upserts);
+  // Runs `work` while documents that exist are written again, one a call, so many a second; returns
+  // the microseconds of each call.
+  std::vector<double> WriteBeside(double upserts, const std::function<void()>& work);
   // Searches at rate_ while `work` runs.
   OpenLoop SearchBeside(
       const std::function<void()>& work,

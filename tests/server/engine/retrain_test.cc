@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 
+#include <array>
+#include <atomic>
 #include <set>
 #include <thread>
 
@@ -407,24 +409,61 @@ TEST_F(RetrainTest, KindsOfFaissAreGatedToo) {
 
 TEST_F(RetrainTest, WritesAndSearchesGoOnThroughout) {
   Start();
+  // A call counts for a stage when it began and ended in it: one that the stage holds up does not.
+  constexpr int kNone = -1, kStages = 5;
+  const std::vector<std::string> names = {"training", "encoding", "catching up", "calibrating",
+                                          "validating"};
+  ASSERT_EQ(names.size(), size_t{kStages});
+  std::atomic<int> stage = kNone;
+  std::atomic<int64_t> visit = 0;  // of a stage
+  std::array<std::atomic<int64_t>, kStages> searches{}, writes{};
+  std::atomic<int64_t> written = 0;
+  const auto count = [&](std::array<std::atomic<int64_t>, kStages>* counts, auto call) {
+    const int64_t before = visit;
+    const int at = stage;
+    call();
+    if (at != kNone && visit == before) ++(*counts)[static_cast<size_t>(at)];
+  };
+  std::string last;
+  at_stage_ = [&](const std::string& now) {
+    if (now == last) return;
+    last = now;
+    const auto found = std::find(names.begin(), names.end(), now);
+    // kNone first: who reads the new visit must not read the old stage.
+    stage = kNone;
+    ++visit;
+    if (found == names.end()) return;
+    if (now == "encoding") {
+      // More than a tail's worth comes meanwhile, or there is nothing to catch up with.
+      const int64_t enough = written + 2 * options_.tail_capacity;
+      while (written < enough) absl::SleepFor(absl::Milliseconds(1));
+    }
+    stage = static_cast<int>(found - names.begin());
+  };
   std::atomic<bool> stop = false;
-  std::atomic<int> searches = 0;
   std::thread reader([&] {
     const std::vector<float> query(kD, 0.5f);
     while (!stop) {
-      const auto hits = shard_->Search(query.data(), {.k = 10}, [] { return absl::OkStatus(); });
-      ASSERT_TRUE(hits.ok());
-      ASSERT_EQ(hits->size(), 10u);
-      ++searches;
+      count(&searches, [&] {
+        const auto hits = shard_->Search(query.data(), {.k = 10}, [] { return absl::OkStatus(); });
+        ASSERT_TRUE(hits.ok());
+        ASSERT_EQ(hits->size(), 10u);
+      });
     }
   });
   std::thread writer([&] {
     for (int id = 0; !stop; id = (id + 1) % kRows) {
-      Put(id);
+      count(&writes, [&] { Put(id); });
+      ++written;
       absl::SleepFor(absl::Microseconds(200));  // or maintenance never gets to a request
     }
   });
-  for (int round = 0; round < 3; ++round) {
+  // A stage may take less than the machine leaves the other threads waiting for a processor: then
+  // another round tells.
+  const auto none = [&](const auto& counts) {
+    return std::any_of(counts.begin(), counts.end(), [](const auto& n) { return n == 0; });
+  };
+  for (int round = 0; round < 3 || (round < 20 && (none(searches) || none(writes))); ++round) {
     auto operation = Request();
     Maintain();
     EXPECT_NE(operation->Snapshot().parts[0].outcome.kind, OutcomeKind::kNone);
@@ -432,7 +471,11 @@ TEST_F(RetrainTest, WritesAndSearchesGoOnThroughout) {
   stop = true;
   reader.join();
   writer.join();
-  EXPECT_GT(searches, 0);
+  at_stage_ = nullptr;
+  for (size_t i = 0; i < names.size(); ++i) {
+    EXPECT_GT(searches[i], 0) << names[i];
+    EXPECT_GT(writes[i], 0) << names[i];
+  }
   CheckRows();
 }
 
