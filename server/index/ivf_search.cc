@@ -68,6 +68,8 @@ class IvfSearch {
   Plan MakePlan() const;
   Plan TablePlan(double share, bool sparse) const;
   double PointBreadth() const;  // of a calibration without a table
+  // Whether the rows of the probed lists, so many, have far fewer that pass than all rows have.
+  bool PassElsewhere(int64_t scanned) const;
   // What was measured of callers' searches since the calibration, as a factor.
   double Correction(double share) const {
     return params_.corrections == nullptr ? 1 : params_.corrections->Of(params_.k, share);
@@ -101,6 +103,7 @@ class IvfSearch {
   Scratch& scratch_;
   int64_t rows_ = 0;
   int64_t passing_ = 0;  // rows that the filter lets pass; all without one
+  int64_t seen_ = 0;     // of the probed lists' rows those that live and pass, under a filter
   bool filtered_ = false;
 };
 
@@ -131,16 +134,34 @@ void IvfSearch::Run() {
     int breadth = static_cast<int>(std::min<double>(std::ceil(plan.breadth), generation_.nlist()));
     while (true) {
       work_.breadth = breadth;
+      const int64_t before = work_.scanned;
+      seen_ = 0;
       if (plan.how == How::kRows) {
         GatherLists(breadth);
+        seen_ = static_cast<int64_t>(scratch_.slots.size());
       } else {
         Scan(breadth, plan.rerank);
       }
-      if (static_cast<int64_t>(scratch_.slots.size()) >= k || breadth >= generation_.nlist()) break;
+      if (breadth >= generation_.nlist()) break;
+      if (PassElsewhere(work_.scanned - before)) {
+        Gather();
+        work_.breadth = work_.nprobe = 0;
+        work_.by_codes = false;
+        work_.recall = 1;
+        break;
+      }
+      if (static_cast<int64_t>(scratch_.slots.size()) >= k) break;
       breadth = std::min(4 * breadth, generation_.nlist());
     }
   }
   Rerank();
+}
+
+bool IvfSearch::PassElsewhere(int64_t scanned) const {
+  if (!filtered_ || params_.nprobe > 0 || params_.breadth > 0) return false;
+  // Times rows_. With fewer than k it is chance.
+  const int64_t expected = passing_ * scanned;
+  return expected >= params_.k * rows_ && seen_ * kRarer * rows_ < expected;
 }
 
 void IvfSearch::Candidates(int breadth, int keep, std::vector<uint32_t>* slots) {
@@ -290,6 +311,11 @@ void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, ui
   masks[0] &= static_cast<uint16_t>(0xFFFFu << (first % kPqBlockRows));
   masks[blocks - 1] &=
       static_cast<uint16_t>(0xFFFFu >> (kPqBlockRows - 1 - (end - 1) % kPqBlockRows));
+  for (size_t b = 0; filtered_ && b < blocks; b += 4) {  // four at once: std::popcount is slow
+    uint64_t bits = 0;
+    for (size_t i = b; i < std::min(b + 4, blocks); ++i) bits = bits << 16 | masks[i];
+    seen_ += std::popcount(bits);
+  }
   scratch_.reservoir.Scan(segment.block(begin), blocks, generation_.quantizer().m(),
                           scratch_.tables.bytes.data(), masks.data(), base + begin * kPqBlockRows);
   work_.scanned += end - first;
@@ -443,7 +469,7 @@ void Tell(const std::vector<IvfPart>& parts, const IvfWork& work, bool filtered,
   const int nlist = parts.front().segment->generation()->nlist();
   const bool all = work.breadth == 0;
   report->Part(rows, work.recall, all);
-  report->scanned += all ? work.gathered : work.scanned;
+  report->scanned += work.scanned + work.gathered;  // both, where it looked into lists first
   report->rescored += work.scored;
   if (!all) {
     report->Lists(work.nprobe, nlist);

@@ -50,11 +50,17 @@ inline constexpr int64_t kGather = 4'000;
 // lists, and finds as much as codes do with an eighth more of them.
 inline constexpr int64_t kSparse = 12;
 
+// Breadths are measured with rows that pass at random. Where they are fewer than one in so many of
+// what their share makes expect among the probed lists, the filter goes with the vectors, and the
+// nearest of those that pass may stand in any list.
+inline constexpr int64_t kRarer = 4;
+
 // Ranks lists → scans the codes of the probed lists of every part, best kept in a reservoir →
 // scores those by their 8-bit rows → scores the best of these by floats and pushes them. Where the
 // calibration says that it takes longer, all rows that pass are scored by their 8-bit rows instead,
-// which is exact but for rounding; so it is where at most kGather pass. All parts have the same
-// generation; at least one. Thread safe; scratch memory is kept per thread.
+// which is exact but for rounding; so it is where at most kGather pass, and where those that pass
+// turn out to be rare among the probed lists (kRarer), unless the caller said how many lists. All
+// parts have the same generation; at least one. Thread safe; scratch memory is kept per thread.
 // calibration: in place of the generation's, while that is being measured.
 absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
                        const SearchParams& params, TopK* top, IvfWork* work = nullptr,

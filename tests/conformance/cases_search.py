@@ -39,6 +39,27 @@ def the_nearest_first(world):
     equal(ids(world.call(search, near(20.2, top_k=10))), ids(first) + ids(second))
 
 
+@covers("vecino.v1.SearchService/SearchDocuments")
+def what_it_did_to_find_them(world):
+    search = SEARCH + "SearchDocuments"
+    plain = world.call(search, near(20.2))
+    true(plain.effort.exact and not plain.HasField("explanation"), "a small collection is compared row by row")
+    true(plain.effort.rows_scanned >= 30, "all 30 rows were compared")
+    equal((0, 0, 1.0), (plain.effort.effective_nprobe, plain.effort.shortfall_reason, plain.effort.expected_recall))
+    reply = world.call(search, near(20.2, filter="number < 6", explain={"verify": True}))
+    explanation = reply.explanation
+    equal(0.2, explanation.selectivity, "share of the documents that pass")
+    true(explanation.HasField("verified_recall"), "it was asked to verify")
+    equal((["p5", "p4", "p3"], 1.0), (ids(reply), explanation.verified_recall))
+    equal(["filter", "scan", "fetch", "verify"], [one.stage for one in explanation.stages])
+    equal(([0, 1], 6), ([one.shard for one in explanation.shards], sum(one.passing_rows for one in explanation.shards)))
+    true(all(one.plan for one in explanation.shards), "each shard says how it was searched")
+    few = world.call(search, near(20.2, filter="number < 2", explain={}))
+    reasons = few.effort.DESCRIPTOR.fields_by_name["shortfall_reason"].enum_type.values_by_number
+    equal("SHORTFALL_REASON_NO_MORE_DOCUMENTS", reasons[few.effort.shortfall_reason].name)
+    true(not few.explanation.HasField("verified_recall"), "it was not asked to verify")
+
+
 @covers("vecino.v1.SearchService/SearchDocuments", model=True)
 def by_meaning(world):
     reply = world.call(SEARCH + "SearchDocuments", {"parent": "collections/texts", "text": "play chess", "top_k": 1})

@@ -2,11 +2,13 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import threading
 import time
 import unittest
+import urllib.request
 
 import client_support
 from client_support import BINARIES, vecino
@@ -235,6 +237,48 @@ class AdminTest(unittest.TestCase):
         last = json.loads(self.ok("--json", "collection", "compact", "c", "--wait"))
         self.assertEqual(last["state"], "done")
         self.assertNotIn(last["id"], [done["id"], running, again])
+
+    def recall_series(self):
+        """What /metrics says of recall: name → [(labels, value)]."""
+        with urllib.request.urlopen(f"http://{self.workspace.server.admin}/metrics", timeout=30) as reply:
+            text = reply.read().decode()
+        series = {}
+        for name, labels, value in re.findall(r"^(vecino_recall_[a-z_]+)\{(.*)\} (\S+)$", text, re.MULTILINE):
+            series.setdefault(name, []).append((dict(re.findall(r'([a-z_]+)="([^"]*)"', labels)), float(value)))
+        return series
+
+    def test_metrics_tell_the_recall_of_callers_searches(self):
+        self.start("--recall-sample-every", "1", "--recall-samples-per-second", "10000")
+        self.create("measured", "--metric", "l2")
+        self.create("quiet")
+        documents = self.fill("measured", 100)
+        self.assertNotIn("vecino_recall_estimate", self.recall_series())
+        searches = [{"vector": {"values": one["vector"]}, "topK": 5} for one in documents[:10]]
+        body = json.dumps({"parent": "collections/measured", "requests": searches}).encode()
+        url = f"http://{self.workspace.server.admin}/v1/SearchService/BatchSearchDocuments"
+        end = time.monotonic() + 120
+        while "vecino_recall_estimate" not in (series := self.recall_series()):
+            self.assertLess(time.monotonic(), end, f"50 searches were not measured: {series}")
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                self.assertEqual(len(json.loads(reply.read())["results"]), len(searches))
+        # A scrape of its own, as samples may have come between two families of the one before.
+        series = self.recall_series()
+        names = ("estimate", "estimate_lower", "estimate_upper", "target", "samples", "age_seconds")
+        figures = {}
+        for name in names:
+            # Stored documents are not asked where all rows are compared; of `quiet` nothing is known.
+            [(labels, figures[name])] = series[f"vecino_recall_{name}"]
+            self.assertEqual(labels, {"collection": "measured", "source": "live"}, name)
+        self.assertEqual(figures["estimate"], 1)  # every row was compared
+        self.assertEqual(figures["estimate_upper"], 1)
+        self.assertGreater(figures["estimate_lower"], 0.5)
+        self.assertLess(figures["estimate_lower"], 1)
+        self.assertAlmostEqual(figures["target"], 0.95)
+        self.assertGreaterEqual(figures["samples"], 50)
+        self.assertLessEqual(figures["samples"], 1000)
+        self.assertGreaterEqual(figures["age_seconds"], 0)
+        self.assertLess(figures["age_seconds"], 300)
 
     def test_watch(self):
         server = self.start("--index-tail-capacity", "100")

@@ -225,6 +225,49 @@ class CommandLineTest(unittest.TestCase):
         self.assertIn("top_k", refused.stderr)
         self.assertIn("FAILED_PRECONDITION", self.vecino("search", name, "words").stderr)
 
+    def test_search_explains_itself(self):
+        name = self.collection()
+        self.ok("load", name, "-", stdin=self.jsonl(self.points(40)))
+        query = self.file("explain.json", "[7.25, 0]")
+        near = ("search", name, "--vector", query, "-k", 3)
+        self.assertEqual(len(self.rows(*near)), 3)  # without --explain hits alone
+        *hits, last = self.rows(*near, "--filter", "n < 10", "--explain", "--verify")
+        self.assertEqual([hit["id"] for hit in hits], ["p7", "p8", "p6"])
+        told = last["explanation"]
+        self.assertEqual((told["exact"], told["verified_recall"], told["expected_recall"]), (True, 1, 1))
+        self.assertEqual((told["selectivity"], told["recall_target"]), (0.25, 0.95))
+        self.assertEqual(list(told["stages"]), ["filter", "scan", "fetch", "verify"])
+        self.assertEqual(sum(shard["passing_rows"] for shard in told["shards"]), 10)
+        self.assertEqual([shard["shard"] for shard in told["shards"]], list(range(len(told["shards"]))))
+        self.assertGreater(told["rows_scanned"], 0)
+        self.assertNotIn("shortfall_reason", told)
+        few = self.rows("search", name, "--vector", query, "--filter", "n < 2", "--explain")[-1]["explanation"]
+        self.assertEqual(few["shortfall_reason"], "no_more_documents")
+        self.assertNotIn("verified_recall", few)
+        text = self.ok("search", name, "--vector", query, "--filter", "n < 2", "--explain", "--verify")
+        self.assertRegex(text, r"\nSHARD +MAY BE FOUND +SCANNED +EXPECTED +PLAN\n")
+        self.assertRegex(text, r"\n  looked at +[\d,]+ rows, .*; the filter lets 5% pass\n")
+        self.assertRegex(text, r"\n  recall +exact: every document that may be found was compared; verified: 1\.000\n")
+        self.assertIn("\n  fewer than asked for: no_more_documents\n", text)
+
+    def test_search_of_an_index_explains_itself(self):
+        name = "explained"
+        self.ok("collection", "create", name, "--dim", 2, "--metric", "l2", "--shards", 1, "--index", "ivf-flat", "--nlist", 16)
+        self.ok("load", name, "-", stdin=self.jsonl(self.points(3000)))
+        self.ok("collection", "compact", name, "--wait")
+        near = ("search", name, "--vector", self.file("explain-index.json", "[1500.25, 0]"), "-k", 3)
+        *hits, last = self.rows(*near, "--nprobe", 2, "--explain", "--verify")
+        self.assertEqual([hit["id"] for hit in hits], ["p1500", "p1501", "p1499"])
+        told = last["explanation"]
+        self.assertEqual((told["effective_nprobe"], told["exact"], told["recall_target"]), (2, False, 0))
+        # On a line the nearest rows stand in the two nearest lists.
+        self.assertEqual(told["verified_recall"], 1)
+        self.assertEqual((told["shards"][0]["nprobe"], told["shards"][0]["nlist"]), (2, 16))
+        self.assertIn("IVF_FLAT", told["shards"][0]["plan"])
+        self.assertGreaterEqual(told["rows_scanned"], 3)
+        self.assertLess(told["rows_scanned"], 3000)
+        self.assertEqual(told["rows_scanned"], told["shards"][0]["rows_scanned"])
+
     def test_status_health_and_models(self):
         self.assertEqual(self.ok("health"), "SERVING\n")
         self.assertEqual(self.vecino("health", "--service", "no.such").returncode, 1)
