@@ -92,11 +92,19 @@ class Child {
       WatchedStep(StepOfStage(stage)).After();
       if (stage != "encoding") return;
       const absl::Time patience = absl::Now() + absl::Seconds(5);
-      while (written_ < hold_until_ && absl::Now() < patience) {
+      while ((written_ < hold_until_ || (hold_until_ > 0 && !Drained())) &&
+             absl::Now() < patience) {
         absl::SleepFor(absl::Microseconds(100));
       }
     };
   }
+
+  int Segments() {
+    const auto stats = engine_->GetCollectionStats(kNames[0]);
+    if (!stats.ok()) Fail(stats.status().ToString());
+    return stats->shards[0].segments;
+  }
+  bool Drained() { return Segments() > segments_beside_; }
 
   // Works through the batches up to `to`. A run that follows a kill compares first.
   [[noreturn]] void Run(int to, const KillPoint& point) {
@@ -160,6 +168,7 @@ class Child {
         hold_until_ = 0;
         return Settle();
       case Batch::kRetrainBeside: {
+        segments_beside_ = Segments();
         hold_until_ = written_ + 2 * kKillTail;
         const auto started = engine_->StartOperation(name, Operation::Type::kRetrain, {});
         expect(started.status());
@@ -426,10 +435,11 @@ class Child {
                         absl::StrJoin(there, " "));
   }
 
-  std::atomic<int> written_ = 0;     // documents
-  std::atomic<int> hold_until_ = 0;  // so many are
-  std::atomic<bool> spoil_ = false;  // what is trained now
-  std::string beside_;               // operation of a kRetrainBeside
+  std::atomic<int> written_ = 0;          // documents
+  std::atomic<int> hold_until_ = 0;       // so many are, and a tail of them is a segment
+  std::atomic<int> segments_beside_ = 0;  // that there were when hold_until_ was set
+  std::atomic<bool> spoil_ = false;       // what is trained now
+  std::string beside_;                    // operation of a kRetrainBeside
   const std::string folder_;
   const std::vector<Batch>& batches_;
   State state_;

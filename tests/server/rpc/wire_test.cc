@@ -97,6 +97,8 @@ TEST(MethodsTest, GarbageNeverCrashes) {
   FakeEngine engine;
   engine.write = [](size_t, const auto&) { return engine::WriteResult{}; };
   engine.erase = [](const auto&) { return engine::WriteResult{}; };
+  engine.operations.resize(1);
+  engine.fake_snapshots.running.resize(1);
   WorkerPool workers(1, 1);
   Handlers handlers(&engine, &workers, {}, 4 << 20);
   const MethodTable methods = handlers.Methods();
