@@ -250,7 +250,7 @@ def one_beside_another(workspace, test):
         for seq in range(1, 1 << 40):
             if stop.is_set():
                 return
-            document = test.values.Document(id=f"x{seq % 100}", text="x" * 20_000,
+            document = test.values.Document(id=f"x{seq % 100}", text="x" * 500,
                                             vector=test.values.Vector(values=[1.0] * DIMENSION))  # fmt: skip
             sent[0] += 1
             yield rpc.IngestDocumentsRequest(document=rpc.IngestDocument(seq=seq, document=document))
