@@ -33,8 +33,10 @@ struct MaintenancePolicy {
   // eighth here. Not tuned: no data was seen yet that lies as near to the centroids as that of
   // training and is coded as badly.
   double max_quantization_growth = 1.25;
-  // Live searches are measured so often before their recall says anything.
+  // Live searches are measured so often before their recall brings a training, and half of their
+  // interval's width from which on its middle counts; see Drift::kRecall.
   int64_t min_recall_samples = 100;
+  double recall_half_width = 0.01;
   // With so many times the rows that its calibration was measured on, or that part of them, a
   // generation is calibrated again: with twice the rows the same lists find .97 where .95 was asked
   // for, at a fifth more cost (measured); with half of them, less than was asked for.

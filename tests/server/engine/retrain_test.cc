@@ -295,7 +295,7 @@ TEST_F(RetrainTest, LiveRecallUnderTargetBringsOneAndNoLoop) {
   // Not before as much time has passed as the last training took, which it says.
   MaintainInTime();
   EXPECT_GT(shard_->Stats().generation, generation);
-  EXPECT_THAT(shard_->Stats().last_choice, HasSubstr("recall 0.9 is below 0.94"));
+  EXPECT_THAT(shard_->Stats().last_choice, HasSubstr("recall 0.85 is below 0.95"));
   EXPECT_FALSE(shard_->Stats().drift[5].due);
   // Samples of before say nothing of the new build.
   shard_->NoteRecall(low);
