@@ -1,6 +1,7 @@
 #include "server/engine/drift.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -63,6 +64,22 @@ std::array<DriftSignal, kDriftSignals> MeasureDrift(const MaintenanceState& stat
   set(Drift::kRecall, "recall", measured ? state.recall.lower : 0,
       measured ? state.recall.target : 0, measured && RecallIsDue(state.recall, policy));
   return signals;
+}
+
+bool HasDrifted(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  const auto signals = MeasureDrift(state, policy);
+  for (size_t i = 0; i < signals.size(); ++i) {
+    if (signals[i].due && i != static_cast<size_t>(Drift::kDeletedShare)) return true;
+  }
+  return false;
+}
+
+bool AreRowsUnchanged(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  if (state.generation == 0 || state.trained_rows == 0) return false;
+  const auto trained = static_cast<double>(state.trained_rows);
+  const double most = policy.min_drift_share * trained;
+  return std::abs(static_cast<double>(Rows(state)) - trained) <= most &&
+         static_cast<double>(state.recent_rows) <= most;
 }
 
 std::string DescribeDrift(Drift drift, const MaintenanceState& state,

@@ -40,6 +40,13 @@ inline constexpr size_t kDriftSignals = 6;
 std::array<DriftSignal, kDriftSignals> MeasureDrift(const MaintenanceState& state,
                                                     const MaintenancePolicy& policy);
 
+// Whether a signal that brings a retrain is due: any but that of dead rows.
+bool HasDrifted(const MaintenanceState& state, const MaintenancePolicy& policy);
+
+// Whether the rows are, but for policy.min_drift_share of them, those that the generation was
+// trained for. Without one: false.
+bool AreRowsUnchanged(const MaintenanceState& state, const MaintenancePolicy& policy);
+
 // What a signal that is due says, with its figures.
 std::string DescribeDrift(Drift drift, const MaintenanceState& state,
                           const MaintenancePolicy& policy);

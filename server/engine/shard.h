@@ -47,6 +47,10 @@
 #include "server/index/shard_index.h"
 #include "storage/shard_log.h"
 
+namespace vecino::index {
+class Trial;
+}  // namespace vecino::index
+
 namespace vecino::engine {
 
 struct TunedKind;
@@ -364,6 +368,9 @@ class Shard {
   absl::Status EncodeStage(Retraining* run, index::IvfSegment::Drift* drift, Work* work);
   absl::Status CatchUpStage(Retraining* run, Work* work);
   absl::Status ValidateStage(Retraining* run, uint64_t id, Work* work);
+  absl::Status MeasureEqualRecall(const index::Trial& trial,
+                                  const std::vector<index::SegmentRows>& after,
+                                  const index::SearchParams& params, Retraining* run, Work* work);
   // Whether the build may go live. If not, all is told that is to be told.
   bool Passes(Retraining* run, absl::Time start, Work* work);
   absl::Status GoLive(Retraining* run, absl::Time start, Work* work);
@@ -455,6 +462,8 @@ class Shard {
   absl::Time last_write_ ABSL_GUARDED_BY(index_mu_) = absl::Now();  // or when it was loaded
   double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
   std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
+  // GateFigures::rows_cheapest, if the rows stay as they are; not kept over a start.
+  double cheapest_rows_ ABSL_GUARDED_BY(index_mu_) = 0;
   bool retrain_failed_ ABSL_GUARDED_BY(index_mu_) = false;  // and nothing was merged since
   // The highest label of the segments that were loaded. The first version behind those drained
   // whole may have some of its passages there.

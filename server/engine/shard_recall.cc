@@ -46,6 +46,7 @@ void Shard::SetIndex(const index::IndexSpec& spec) {
     ForgetRecall();
     absl::MutexLock lock(&index_mu_);
     live_recall_ = {};
+    cheapest_rows_ = 0;
   }
   if (maintenance_due_ != nullptr) maintenance_due_();
 }

@@ -129,6 +129,24 @@ TEST(DriftTest, RecallIsDueWhenThePromiseIsSurelyBroken) {
   EXPECT_FALSE(due(0.932, 0.949, 800));  // most of it is above .94, though not of the target
 }
 
+TEST(DriftTest, RowsAreUnchangedUntilATwentiethCameOrWent) {
+  MaintenanceState state = Steady();
+  state.recent_rows = 5'000;
+  EXPECT_TRUE(AreRowsUnchanged(state, {}));
+  EXPECT_FALSE(HasDrifted(state, {}));
+  state.recent_rows = 5'001;  // updates, as there are no more rows than before
+  EXPECT_FALSE(AreRowsUnchanged(state, {}));
+  state.recent_rows = 0;
+  state.segments[0].dead = 5'001;
+  EXPECT_FALSE(AreRowsUnchanged(state, {}));
+  state.segments[0].dead = 30'000;  // a merge's business
+  EXPECT_FALSE(HasDrifted(state, {}));
+  state.segments[0] = Steady().segments[0];
+  state.segments[0].rows = 300'000;
+  EXPECT_TRUE(HasDrifted(state, {}));
+  EXPECT_FALSE(AreRowsUnchanged({}, {}));
+}
+
 TEST(DriftTest, ARejectedRetrainIsNotTriedAgainBeforeItsTime) {
   MaintenanceState state = Steady();
   state.segments[0].rows = 300'000;
