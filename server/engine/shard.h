@@ -157,19 +157,22 @@ class Shard {
   bool IsApproximate() const;
 
   // shard_tuning.cc
-  // What searches go by when a tuning of this shard begins. Keeps the generation in memory.
+  // What searches go by when a tuning of this shard begins. Keeps generation and graph in memory.
   struct TuningBasis {
     std::shared_ptr<const index::Generation> generation;  // null: none yet
     const index::Calibration* calibration = nullptr;      // its own
+    std::shared_ptr<const index::Graph> graph;  // of its segment with most rows; null: none
+    int64_t graph_rows = 0;                     // of that segment
   };
   TuningBasis BeginTuning() const;
   // Puts what was measured since into the calibration of the generation, for this kind of search:
-  // in memory, and in the place of its file. The live correction of breadth begins anew. outcome:
-  // recalls and rows before and after; kPublished, or kNotNeeded and why nothing was stored:
-  // searches are exact, or the kind of index or its policy does not go by such a calibration, or
-  // too little was measured. ABORTED when the shard was trained or calibrated meanwhile;
-  // UNAVAILABLE or NOT_FOUND when it was closed; the disk's errors. Then nothing is changed. Blocks
-  // on the disk.
+  // in memory, and in the place of its file; as the curve of its lists or, where most rows stand
+  // under one graph and there is no filter, of that graph. The live correction of breadth begins
+  // anew. outcome: recalls and rows before and after; kPublished, or kNotNeeded and why nothing was
+  // stored: searches are exact, or the kind of index or its policy does not go by such a
+  // calibration, or too little was measured. ABORTED when the shard was trained or calibrated, or
+  // that graph came or went, meanwhile; UNAVAILABLE or NOT_FOUND when it was closed; the disk's
+  // errors. Then nothing is changed. Blocks on the disk.
   absl::Status StoreTuning(const TuningBasis& basis, const TunedKind& kind,
                            Operation::Outcome* outcome);
   index::Metric metric() const { return options_.metric; }
@@ -277,9 +280,10 @@ class Shard {
   void Reopen();
 
  private:
-  // Why searches of this kind do not go by the generation's table; empty: they do. exact: share of
-  // the live rows that the table says nothing of.
-  std::string WhyNotTuned(const TuningBasis& basis, const TunedKind& kind, double* exact) const;
+  // Why searches of this kind do not go by the generation's tables; empty: they do. exact: share of
+  // the live rows that the table says nothing of. of_graph: whether it is that of the graph.
+  std::string WhyNotTuned(const TuningBasis& basis, const TunedKind& kind, double* exact,
+                          bool* of_graph) const;
   struct Plan;
   struct Retraining;
   struct Work;
