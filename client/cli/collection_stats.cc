@@ -95,9 +95,8 @@ void PrintDrift(std::ostream& out, const CollectionStats& stats, int width) {
   bool trained = false;
   for (const ShardStats& shard : stats.shards) trained = trained || shard.generation.has_value();
   if (!trained) return;
-  out << "\nDrift since training: each sign, and what it may be (recall: at least) before the "
-         "shard "
-         "is retrained\n";
+  out << "\nDrift since training: each sign, and what it may be before the shard is retrained (!: "
+         "due); recall: at least so much, of the target\n";
   Table table({{"SHARD", Table::Align::kRight},
                {"GROWTH", Table::Align::kRight},
                {"IMBALANCE", Table::Align::kRight},

@@ -130,8 +130,8 @@ struct GenerationStats {
 struct DriftSignal {
   std::string name;  // "growth", "imbalance", "assignment_error", "deleted_share", ...
   double value = 0;  // 0: not known yet
-  double limit = 0;  // 0: none
-  bool due = false;  // beyond the limit, judged on enough
+  double limit = 0;  // 0: none; "recall": the target, and value the lower end of its interval
+  bool due = false;  // beyond the limit, judged on enough; "recall": surely
 };
 
 // What was measured of recall: the share of the true nearest documents that searches found.

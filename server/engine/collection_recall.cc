@@ -41,12 +41,8 @@ class Measurement {
     estimate.source = source;
     estimate.min_k = estimate.max_k = request.top_k;
     estimate.recall_target = target;
-    estimate.samples = sums_.searches;
+    SetMeasured(sums_, &estimate);
     if (sums_.searches == 0) return estimate;
-    estimate.recall = std::min(1.0, sums_.mean());
-    const RecallInterval interval = IntervalOf(sums_);
-    estimate.lower = interval.lower;
-    estimate.upper = interval.upper;
     const double share = shares_ / static_cast<double>(sums_.searches);
     const index::SearchKind kind =
         index::DescribeSearchKind(index::SearchKindOf(request.top_k, share));

@@ -1,9 +1,11 @@
 #include "server/engine/drift.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "server/engine/recall_estimate.h"
 
 namespace vecino::engine {
 namespace {
@@ -15,6 +17,14 @@ int64_t Rows(const MaintenanceState& state) {
 }
 
 double Ratio(double value, double base) { return base > 0 ? value / base : 0; }
+
+// See Drift::kRecall.
+bool RecallIsDue(const RecallFigures& recall, const MaintenancePolicy& policy) {
+  if (recall.samples < policy.min_recall_samples) return false;
+  const double promised = recall.target - policy.gate_target_slack;
+  const double width = recall.upper - recall.lower, middle = recall.lower + width / 2;
+  return recall.upper < promised || (width <= 2 * policy.recall_half_width && middle < promised);
+}
 
 }  // namespace
 
@@ -41,8 +51,7 @@ std::array<DriftSignal, kDriftSignals> MeasureDrift(const MaintenanceState& stat
   const double imbalance = trained ? Ratio(state.imbalance, state.base_imbalance) : 0;
   const double error = Ratio(state.recent_error, state.base_error);
   const double quantization = Ratio(state.recent_quantization, state.base_quantization);
-  const bool measured = trained && state.recall.samples >= policy.min_recall_samples;
-  const double least_recall = std::max(0.0, state.recall.target - policy.gate_target_slack);
+  const bool measured = trained && state.recall.samples >= kEnoughRecallSamples;
   set(Drift::kGrowth, "growth", growth, policy.max_growth, trained && growth > policy.max_growth);
   set(Drift::kImbalance, "imbalance", imbalance, policy.max_imbalance_growth,
       enough && imbalance > policy.max_imbalance_growth);
@@ -52,9 +61,25 @@ std::array<DriftSignal, kDriftSignals> MeasureDrift(const MaintenanceState& stat
       dead > policy.max_dead_share);
   set(Drift::kQuantizationError, "quantization_error", quantization, policy.max_quantization_growth,
       enough && quantization > policy.max_quantization_growth);
-  set(Drift::kRecall, "recall", measured ? state.recall.upper : 0, measured ? least_recall : 0,
-      measured && state.recall.upper < least_recall);
+  set(Drift::kRecall, "recall", measured ? state.recall.lower : 0,
+      measured ? state.recall.target : 0, measured && RecallIsDue(state.recall, policy));
   return signals;
+}
+
+bool HasDrifted(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  const auto signals = MeasureDrift(state, policy);
+  for (size_t i = 0; i < signals.size(); ++i) {
+    if (signals[i].due && i != static_cast<size_t>(Drift::kDeletedShare)) return true;
+  }
+  return false;
+}
+
+bool AreRowsUnchanged(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  if (state.generation == 0 || state.trained_rows == 0) return false;
+  const auto trained = static_cast<double>(state.trained_rows);
+  const double most = policy.min_drift_share * trained;
+  return std::abs(static_cast<double>(Rows(state)) - trained) <= most &&
+         static_cast<double>(state.recent_rows) <= most;
 }
 
 std::string DescribeDrift(Drift drift, const MaintenanceState& state,

@@ -33,27 +33,36 @@ struct MaintenancePolicy {
   // eighth here. Not tuned: no data was seen yet that lies as near to the centroids as that of
   // training and is coded as badly.
   double max_quantization_growth = 1.25;
-  // Live searches are measured so often before their recall says anything.
+  // Live searches are measured so often before their recall brings a training, and half of their
+  // interval's width from which on its middle counts; see Drift::kRecall.
   int64_t min_recall_samples = 100;
+  double recall_half_width = 0.01;
   // With so many times the rows that its calibration was measured on, or that part of them, a
   // generation is calibrated again: with twice the rows the same lists find .97 where .95 was asked
   // for, at a fifth more cost (measured); with half of them, less than was asked for.
   double max_calibrated_growth = 1.2;
   // Off: no calibration and no training but the first and those that are asked for.
   bool repair = true;
-  // A new build goes live when it reaches the target; or comes so near, and compares no more rows
-  // than the old one or finds as much, to the loss. (1,000 queries have a standard error of .003,
-  // and of two builds of the same rows the calibrations differ by as much: a build that keeps the
-  // promise in full is not worse for finding less than chance gave the old one.) Or when it is
-  // better than an old one below target: finds more, or as much for less.
+  // A new build goes live when it comes within the slack of the target, which is what a target
+  // promises: above it recall is chance (1,000 queries have a standard error of .003, and of two
+  // builds of the same rows the calibrations differ by as much), and cost is what counts. Where the
+  // old one misses that, it must find more, or as much, to the loss, for no more.
   double gate_target_slack = 0.01;
   double gate_recall_loss = 0.005;
-  // And when it compares at most so many times the rows of the old one for the same recall, and
-  // takes at most so many times as long. Builds of the same rows differ by a tenth; a time below
-  // the least difference is noise. Where the old one misses the target by more than the slack, only
-  // what compares many times the rows for as little is broken.
-  double gate_cost = 1.25;
+  // Of searches for the best row, and under a filter, which are measured less closely (standard
+  // errors .007 and .006), the slack and the loss are this.
+  double gate_other_loss = 0.02;
+  // And when it compares at most so many times the rows of the old one for as much recall, to the
+  // loss. That is the noise: builds of the same rows differ by a tenth. Where the old one misses
+  // the target by more than the slack, or a sign of drift is due, a dearer one is taken, too.
+  double gate_cost = 1.10;
+  double gate_cost_of_repair = 1.25;
+  // No row of retrains of the same rows ends at more than this, in rows of the cheapest of them.
+  double gate_cost_of_same_rows = 1.25;
+  // Who finds more than the old one may compare so many times the rows for that.
   double gate_cost_of_more = 3;
+  // At most so many times the time; a difference below the least one is noise. Not judged where the
+  // old one misses the target by more than the slack.
   double gate_time = 1.5;
   double gate_least_seconds = 50e-6;
   // A first training that misses the target by more is broken: calibration may have scanned all

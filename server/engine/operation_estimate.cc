@@ -41,7 +41,8 @@ double BuildSeconds(SegmentKind kind, bool retrain, const IndexSpec& spec, int64
     case SegmentKind::kIvf: {
       if (!retrain) return 0;  // codes are copied
       // Calibration and the trial compare their queries with every row.
-      const double compared = cells * (index::kCalibrationQueries + index::Trial::kQueries);
+      const double compared = cells * (index::kCalibrationQueries + index::Trial::kQueries +
+                                       index::Trial::kFilteredQueries);
       return (ListProducts(rows, nlist, sample, index::Generation::kPasses, dimension) + compared) /
                  kByteProductsPerSecond +
              cells * kEncodeSeconds;

@@ -24,4 +24,13 @@ RecallInterval IntervalOf(const RecallSums& sums) {
   return {p == 0 ? 0 : std::max(0.0, centre - half), p == 1 ? 1 : std::min(1.0, centre + half)};
 }
 
+void SetMeasured(const RecallSums& sums, RecallEstimate* estimate) {
+  estimate->samples = sums.searches;
+  if (sums.searches == 0) return;
+  estimate->recall = std::min(1.0, sums.mean());
+  const RecallInterval interval = IntervalOf(sums);
+  estimate->lower = interval.lower;
+  estimate->upper = interval.upper;
+}
+
 }  // namespace vecino::engine

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "server/engine/recall_estimate.h"
+
 namespace vecino::engine {
 
 struct RecallInterval {
@@ -40,5 +42,9 @@ struct RecallSums {
 //
 // Without searches: 0 to 1.
 RecallInterval IntervalOf(const RecallSums& sums);
+
+// Fills in samples, mean and interval of an estimate; without searches the latter two stay as they
+// are. What else it says is left alone.
+void SetMeasured(const RecallSums& sums, RecallEstimate* estimate);
 
 }  // namespace vecino::engine

@@ -32,12 +32,8 @@ RecallEstimate RecallWindow::Estimate(absl::Time now) const {
     estimate.oldest = std::min(estimate.oldest, sample.time);
     estimate.newest = std::max(estimate.newest, sample.time);
   }
-  estimate.samples = sums.searches;
+  SetMeasured(sums, &estimate);
   if (sums.searches == 0) return estimate;
-  estimate.recall = std::min(1.0, sums.mean());
-  const RecallInterval interval = IntervalOf(sums);
-  estimate.lower = interval.lower;
-  estimate.upper = interval.upper;
   estimate.recall_target = targets / static_cast<double>(sums.searches);
   return estimate;
 }

@@ -33,32 +33,51 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
         "more than %.2f less",
         f.recall_after, f.target, policy.gate_first_slack);
   }
-  const bool kept = f.recall_after >= f.target;
-  const bool as_much = f.recall_after >= f.recall_before - policy.gate_recall_loss;
-  const bool cheaper = f.rows_before > 0 && f.rows_after <= f.rows_before;
-  const bool near = f.recall_after >= f.target - policy.gate_target_slack && (as_much || cheaper);
-  // Where the target cannot be had, because codes are too coarse for it, as much for less is
-  // better, too.
-  const bool better =
-      f.recall_before < f.target && (f.recall_after > f.recall_before || (as_much && cheaper));
-  if (!kept && !near && !better) {
+  const double promised = f.target - policy.gate_target_slack;
+  const bool missed = f.recall_before < promised;
+  const bool kept = f.recall_after >= promised;
+  const bool as_much_for_less = f.recall_after >= f.recall_before - policy.gate_recall_loss &&
+                                f.rows_before > 0 && f.rows_after <= f.rows_before;
+  if (!kept && f.recall_after <= f.recall_before && !as_much_for_less) {
     return absl::StrFormat(
-        "the new build finds %.3f, the old one %.3f; it must reach the target of %.3f, or come "
-        "within %.3g of it and compare no more rows or find as much, to %.3g, as the old one, or, "
-        "where that misses it, find more, or as much for less",
-        f.recall_after, f.recall_before, f.target, policy.gate_target_slack,
+        "the new build finds %.3f, the old one %.3f; it must come within %.3g of the target of "
+        "%.3f, or, where the old one misses that, find more, or as much, to %.3g, comparing no "
+        "more rows",
+        f.recall_after, f.recall_before, policy.gate_target_slack, f.target,
         policy.gate_recall_loss);
   }
-  const bool missed = f.recall_before < f.target - policy.gate_target_slack;
-  const double cost = missed ? policy.gate_cost_of_more : policy.gate_cost;
-  // Finding more may take more, but not many times as much where the old one finds enough.
-  double rows = f.rows_at_equal_recall > 0 ? f.rows_at_equal_recall : f.rows_after;
-  if (!missed && f.rows_after > policy.gate_cost_of_more * f.rows_before) rows = f.rows_after;
-  if (f.rows_before > 0 && rows > cost * f.rows_before) {
+  const double other_loss = std::max(policy.gate_other_loss, policy.gate_target_slack);
+  for (const GateFigures::Other& other : f.others) {
+    if (other.recall_after >= std::min(f.target, other.recall_before) - other_loss) continue;
     return absl::StrFormat(
-        "the new build compares %.0f rows a search for what the old one finds with %.0f: more than "
-        "%.3g times as many",
-        rows, f.rows_before, cost);
+        "the new build finds %.3f of %s, the old one %.3f at a target of %.3f: more than %.3g less",
+        other.recall_after, other.what, other.recall_before, f.target, other_loss);
+  }
+  const double before =
+      f.rows_before_at_equal_recall > 0 ? f.rows_before_at_equal_recall : f.rows_before;
+  const double after = f.rows_at_equal_recall > 0 ? f.rows_at_equal_recall : f.rows_after;
+  const double cost = missed || f.drifted ? std::max(policy.gate_cost, policy.gate_cost_of_repair)
+                                          : policy.gate_cost;
+  if (before > 0 && after > cost * before) {
+    return absl::StrFormat(
+        "the new build is not better: for as much recall it compares %.0f rows a search, the old "
+        "one %.0f: more than %.3g times as many",
+        after, before, cost);
+  }
+  // Finding more may take more, but not many times as much where the old one finds enough.
+  const double of_more = std::max(policy.gate_cost, policy.gate_cost_of_more);
+  if (!missed && before > 0 && f.rows_after > of_more * f.rows_before) {
+    return absl::StrFormat(
+        "the new build compares %.0f rows a search to find %.3f, the old one %.0f to find %.3f: "
+        "more than %.3g times as many",
+        f.rows_after, f.recall_after, f.rows_before, f.recall_before, of_more);
+  }
+  const double same_rows = std::max(policy.gate_cost, policy.gate_cost_of_same_rows);
+  if (!missed && !f.drifted && f.rows_cheapest > 0 && f.rows_after > same_rows * f.rows_cheapest) {
+    return absl::StrFormat(
+        "the new build is not better: it compares %.0f rows a search, an earlier build of the same "
+        "rows %.0f: more than %.3g times as many",
+        f.rows_after, f.rows_cheapest, same_rows);
   }
   if (missed) return "";
   if (f.seconds_after > policy.gate_time * f.seconds_before &&
@@ -71,6 +90,17 @@ std::string WhyRejected(const GateFigures& f, const MaintenancePolicy& policy) {
   return "";
 }
 
+double CheapestOf(const GateFigures& f, const MaintenancePolicy& policy) {
+  double cheapest = f.unchanged ? f.rows_cheapest : 0;
+  const auto count = [&](double recall, double rows) {
+    if (rows <= 0 || recall < f.target - policy.gate_target_slack) return;
+    cheapest = cheapest > 0 ? std::min(cheapest, rows) : rows;
+  };
+  if (f.unchanged && !f.first) count(f.recall_before, f.rows_before);
+  count(f.recall_after, f.rows_after);
+  return cheapest;
+}
+
 std::string DescribeFigures(const GateFigures& f) {
   if (f.queries == 0) return "too few rows to measure";
   std::string text = absl::StrFormat("recall %.3f → %.3f at a target of %.3g", f.recall_before,
@@ -80,6 +110,10 @@ std::string DescribeFigures(const GateFigures& f) {
   }
   absl::StrAppendFormat(&text, ", %.0f → %.0f µs, on %d queries", 1e6 * f.seconds_before,
                         1e6 * f.seconds_after, f.queries);
+  for (const GateFigures::Other& other : f.others) {
+    absl::StrAppendFormat(&text, "; of %s %.3f → %.3f", other.what, other.recall_before,
+                          other.recall_after);
+  }
   return text;
 }
 

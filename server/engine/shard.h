@@ -47,6 +47,10 @@
 #include "server/index/shard_index.h"
 #include "storage/shard_log.h"
 
+namespace vecino::index {
+class Trial;
+}  // namespace vecino::index
+
 namespace vecino::engine {
 
 struct TunedKind;
@@ -153,19 +157,22 @@ class Shard {
   bool IsApproximate() const;
 
   // shard_tuning.cc
-  // What searches go by when a tuning of this shard begins. Keeps the generation in memory.
+  // What searches go by when a tuning of this shard begins. Keeps generation and graph in memory.
   struct TuningBasis {
     std::shared_ptr<const index::Generation> generation;  // null: none yet
     const index::Calibration* calibration = nullptr;      // its own
+    std::shared_ptr<const index::Graph> graph;  // of its segment with most rows; null: none
+    int64_t graph_rows = 0;                     // of that segment
   };
   TuningBasis BeginTuning() const;
   // Puts what was measured since into the calibration of the generation, for this kind of search:
-  // in memory, and in the place of its file. The live correction of breadth begins anew. outcome:
-  // recalls and rows before and after; kPublished, or kNotNeeded and why nothing was stored:
-  // searches are exact, or the kind of index or its policy does not go by such a calibration, or
-  // too little was measured. ABORTED when the shard was trained or calibrated meanwhile;
-  // UNAVAILABLE or NOT_FOUND when it was closed; the disk's errors. Then nothing is changed. Blocks
-  // on the disk.
+  // in memory, and in the place of its file; as the curve of its lists or, where most rows stand
+  // under one graph and there is no filter, of that graph. The live correction of breadth begins
+  // anew. outcome: recalls and rows before and after; kPublished, or kNotNeeded and why nothing was
+  // stored: searches are exact, or the kind of index or its policy does not go by such a
+  // calibration, or too little was measured. ABORTED when the shard was trained or calibrated, or
+  // that graph came or went, meanwhile; UNAVAILABLE or NOT_FOUND when it was closed; the disk's
+  // errors. Then nothing is changed. Blocks on the disk.
   absl::Status StoreTuning(const TuningBasis& basis, const TunedKind& kind,
                            Operation::Outcome* outcome);
   index::Metric metric() const { return options_.metric; }
@@ -273,9 +280,10 @@ class Shard {
   void Reopen();
 
  private:
-  // Why searches of this kind do not go by the generation's table; empty: they do. exact: share of
-  // the live rows that the table says nothing of.
-  std::string WhyNotTuned(const TuningBasis& basis, const TunedKind& kind, double* exact) const;
+  // Why searches of this kind do not go by the generation's tables; empty: they do. exact: share of
+  // the live rows that the table says nothing of. of_graph: whether it is that of the graph.
+  std::string WhyNotTuned(const TuningBasis& basis, const TunedKind& kind, double* exact,
+                          bool* of_graph) const;
   struct Plan;
   struct Retraining;
   struct Work;
@@ -364,6 +372,9 @@ class Shard {
   absl::Status EncodeStage(Retraining* run, index::IvfSegment::Drift* drift, Work* work);
   absl::Status CatchUpStage(Retraining* run, Work* work);
   absl::Status ValidateStage(Retraining* run, uint64_t id, Work* work);
+  absl::Status MeasureEqualRecall(const index::Trial& trial,
+                                  const std::vector<index::SegmentRows>& after,
+                                  const index::SearchParams& params, Retraining* run, Work* work);
   // Whether the build may go live. If not, all is told that is to be told.
   bool Passes(Retraining* run, absl::Time start, Work* work);
   absl::Status GoLive(Retraining* run, absl::Time start, Work* work);
@@ -455,6 +466,8 @@ class Shard {
   absl::Time last_write_ ABSL_GUARDED_BY(index_mu_) = absl::Now();  // or when it was loaded
   double imbalance_ ABSL_GUARDED_BY(index_mu_) = 1;  // of lists, over the segments of generation_
   std::string last_choice_ ABSL_GUARDED_BY(index_mu_);
+  // GateFigures::rows_cheapest, if the rows stay as they are; not kept over a start.
+  double cheapest_rows_ ABSL_GUARDED_BY(index_mu_) = 0;
   bool retrain_failed_ ABSL_GUARDED_BY(index_mu_) = false;  // and nothing was merged since
   // The highest label of the segments that were loaded. The first version behind those drained
   // whole may have some of its passages there.

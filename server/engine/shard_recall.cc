@@ -44,6 +44,8 @@ void Shard::SetIndex(const index::IndexSpec& spec) {
   if (spec.recall_target != before.recall_target || spec.nprobe != before.nprobe ||
       spec.ef_search != before.ef_search) {
     ForgetRecall();
+    absl::MutexLock lock(&index_mu_);
+    cheapest_rows_ = 0;
   }
   if (maintenance_due_ != nullptr) maintenance_due_();
 }

@@ -9,6 +9,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/engine/drift.h"
 #include "server/engine/retrain_gate.h"
 #include "server/engine/shard.h"
 #include "server/engine/shard_work.h"
@@ -39,9 +40,10 @@ struct Shard::Retraining {
   Shard& shard;
   std::vector<Made> made;  // of the frozen segments, then of those that drains put behind
   std::shared_ptr<index::Generation> generation;
-  index::IvfSegment::Drift base;    // of the frozen rows
-  index::IvfSegment::Drift recent;  // of those that came meanwhile
-  std::vector<std::string> strays;  // paths of files that were begun
+  std::shared_ptr<const index::Generation> old_generation;  // null: there is none
+  index::IvfSegment::Drift base;                            // of the frozen rows
+  index::IvfSegment::Drift recent;                          // of those that came meanwhile
+  std::vector<std::string> strays;                          // paths of files that were begun
   GateFigures figures;
   Operation::Outcome outcome;
 };
@@ -166,27 +168,62 @@ absl::Status Shard::ValidateStage(Retraining* run, uint64_t id, Work* work) {
   figures.rows_after = pair->b.rows_scanned;
   figures.seconds_before = pair->a.seconds;
   figures.seconds_after = pair->b.seconds;
-  if (run->generation == nullptr || figures.recall_after <= figures.recall_before ||
+  if (figures.first) return absl::OkStatus();
+  for (const auto& [kind, what] :
+       {std::pair(index::Trial::Kind::kBest, "the best row"),
+        std::pair(index::Trial::Kind::kFiltered, "rows under a filter that one in ten passes")}) {
+    auto other = trial->Compare(trial->before(), after, params, pause, BuildThreads(), kind);
+    if (!other.ok()) return other.status();
+    if (other->a.recall == 0 && other->b.recall == 0) continue;  // nothing to look for
+    figures.others.push_back({what, other->a.recall, other->b.recall});
+  }
+  return MeasureEqualRecall(*trial, after, params, run, work);
+}
+
+// One that finds more, to the noise, is searched less and less widely, until it finds as much as
+// the other. Of the new one that is only of interest where it compares more.
+absl::Status Shard::MeasureEqualRecall(const index::Trial& trial,
+                                       const std::vector<index::SegmentRows>& after,
+                                       const index::SearchParams& params, Retraining* run,
+                                       Work* work) {
+  GateFigures& figures = run->figures;
+  const double loss = options_.maintenance.gate_recall_loss;
+  if (run->generation == nullptr || figures.rows_before <= 0) return absl::OkStatus();
+  const bool old_finds_more = figures.recall_before > figures.recall_after + loss;
+  if (!old_finds_more &&
       figures.rows_after <= options_.maintenance.gate_cost * figures.rows_before) {
     return absl::OkStatus();
   }
-  // It finds more and compares more: what would it compare to find as much?
-  double recall = figures.recall_after, compared = figures.rows_after;
-  double breadth = run->generation->BreadthFor(figures.target, index::Trial::kK + 1);
-  while (breadth > 1) {
-    breadth = std::floor(0.7 * breadth);
-    params.breadth = std::max(1, static_cast<int>(breadth));
-    auto less = trial->Compare({}, after, params, pause, BuildThreads());
+  const index::Generation* const generation =
+      old_finds_more ? run->old_generation.get() : run->generation.get();
+  if (generation == nullptr) return absl::OkStatus();
+  const std::vector<index::SegmentRows>& side = old_finds_more ? trial.before() : after;
+  const double wanted = old_finds_more ? figures.recall_after + loss : figures.recall_before - loss;
+  double recall = old_finds_more ? figures.recall_before : figures.recall_after;
+  double compared = old_finds_more ? figures.rows_before : figures.rows_after;
+  double& result =
+      old_finds_more ? figures.rows_before_at_equal_recall : figures.rows_at_equal_recall;
+  const int k = index::Trial::kK + 1;
+  index::SearchParams narrow = params;
+  // As many rows are scored again: what is missed for want of these is not found by more lists.
+  narrow.rerank = static_cast<int>(
+      std::ceil(generation->calibration()
+                    .table.For(index::RecallTable::How::kCodes, figures.target, k, 1)
+                    .rerank));
+  double breadth = generation->BreadthFor(figures.target, k);
+  while (breadth > 1 && recall > wanted) {
+    breadth = std::max(1.0, std::floor(0.7 * breadth));
+    narrow.breadth = static_cast<int>(breadth);
+    auto less = trial.Compare(
+        {}, side, narrow, [&] { return PauseRetrain(work); }, BuildThreads());
     if (!less.ok()) return less.status();
-    const bool reached = less->b.recall <= figures.recall_before;
-    if (reached) {
-      const double share = (recall - figures.recall_before) / (recall - less->b.recall);
-      figures.rows_at_equal_recall =
-          compared * std::pow(less->b.rows_scanned / compared, std::clamp(share, 0.0, 1.0));
+    if (less->b.recall <= wanted) {
+      const double share = (recall - wanted) / (recall - less->b.recall);
+      result = compared * std::pow(less->b.rows_scanned / compared, std::clamp(share, 0.0, 1.0));
       break;
     }
     recall = less->b.recall;
-    compared = figures.rows_at_equal_recall = less->b.rows_scanned;
+    compared = result = less->b.rows_scanned;
   }
   return absl::OkStatus();
 }
@@ -211,14 +248,20 @@ void Shard::EndRetrain(const Operation::Outcome& outcome, absl::Duration took, W
 absl::Status Shard::Retrain(Work* work) {
   const absl::Time start = absl::Now();
   std::optional<index::FrozenRows> frozen;
-  bool first = false;
+  Retraining run(this);
+  MaintenanceState state;
   Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
     frozen = index_.FreezeForMerge(0, index_.Pin()->segments.size());
-    first = generation_ == nullptr;
+    run.old_generation = generation_;
+    run.figures.rows_cheapest = cheapest_rows_;
+    state = State();
   });
   if (!frozen.has_value()) return absl::OkStatus();
-  Retraining run(this);
+  run.figures.first = run.old_generation == nullptr;
+  run.figures.drifted = HasDrifted(state, options_.maintenance);
+  run.figures.unchanged = AreRowsUnchanged(state, options_.maintenance);
+  if (!run.figures.unchanged) run.figures.rows_cheapest = 0;
   const int64_t live = frozen->live();
   run.made.push_back({.built = {*std::move(frozen), nullptr}, .file = 0});
   if (live == 0) {
@@ -266,7 +309,6 @@ absl::Status Shard::Retrain(Work* work) {
   run.generation->SetCalibration(*std::move(calibration));
 
   if (status = ValidateStage(&run, id, work); !status.ok()) return status;
-  run.figures.first = first;
   if (!Passes(&run, start, work)) return absl::OkStatus();
   if (status = CatchUpStage(&run, work); !status.ok()) return status;
   if (!files_.in_memory()) {
@@ -318,6 +360,10 @@ absl::Status Shard::GoLive(Retraining* run, absl::Time start, Work* work) {
   if (!published) return status;
   run->strays.clear();
   run->outcome.kind = OutcomeKind::kPublished;
+  {
+    absl::MutexLock lock(&index_mu_);
+    cheapest_rows_ = CheapestOf(run->figures, options_.maintenance);
+  }
   EndRetrain(run->outcome, absl::Now() - start, work);
   metrics_->retrains.Add();
   metrics_->retrain_time.Observe(absl::ToDoubleSeconds(absl::Now() - start));

@@ -41,12 +41,22 @@ Shard::TuningBasis Shard::BeginTuning() const {
   TuningBasis basis;
   absl::MutexLock lock(&index_mu_);
   basis.generation = generation_;
-  if (generation_ != nullptr) basis.calibration = &generation_->calibration();
+  if (generation_ == nullptr) return basis;
+  basis.calibration = &generation_->calibration();
+  int64_t most = 0;
+  const std::shared_ptr<const index::View> view = index_.Pin();
+  for (const index::SegmentRows& rows : view->segments) {
+    const index::IvfSegment* const ivf = index::AsIvf(*rows.segment);
+    if (ivf == nullptr || ivf->graph() == nullptr || ivf->generation() != generation_) continue;
+    if (ivf->size() <= most) continue;
+    most = basis.graph_rows = ivf->size();
+    basis.graph = ivf->graph();
+  }
   return basis;
 }
 
-std::string Shard::WhyNotTuned(const TuningBasis& basis, const TunedKind& kind,
-                               double* exact) const {
+std::string Shard::WhyNotTuned(const TuningBasis& basis, const TunedKind& kind, double* exact,
+                               bool* of_graph) const {
   const bool all = std::all_of(kind.figures.begin(), kind.figures.end(),
                                [](const RungFigures& rung) { return rung.exact; });
   if (all) return "such searches compare every row, which is exact";
@@ -64,24 +74,32 @@ std::string Shard::WhyNotTuned(const TuningBasis& basis, const TunedKind& kind,
                         " are needed to go by them");
   }
   // What else is searched: tails, flat segments, those of an older generation, graphs.
-  int64_t live = 0, ruled = 0;
+  int64_t live = 0, ruled = 0, under_graph = 0;
   const std::shared_ptr<const index::View> view = index_.Pin();
   for (const index::SegmentRows& rows : view->segments) {
     const int64_t of_segment = rows.segment->size() - rows.dead->dead();
     live += of_segment;
     const index::IvfSegment* const ivf = index::AsIvf(*rows.segment);
     if (ivf == nullptr || ivf->generation() != basis.generation) continue;
-    if (ivf->graph() == nullptr || kind.filtered) ruled += of_segment;
+    if (ivf->graph() == nullptr || kind.filtered) {
+      ruled += of_segment;
+    } else if (ivf->graph() == basis.graph) {
+      under_graph = of_segment;
+    }
   }
   for (const auto& tail : view->frozen) live += tail->size() - tail->tombstones().dead();
   live += view->tail->size() - view->tail->tombstones().dead();
+  *of_graph = under_graph > ruled;
+  if (*of_graph) ruled = under_graph;
   *exact = live == 0 ? 1 : 1 - static_cast<double>(ruled) / static_cast<double>(live);
   if (2 * ruled < live) {
-    return "most of its rows are found by graphs or row by row, not by lists";
+    return "most of its rows are found row by row or by several graphs, not by its lists or by one "
+           "graph";
   }
-  if (basis.calibration == nullptr || !basis.calibration->table.has(How::kCodes)) {
-    return "its index was calibrated by an older version; retrain it first";
-  }
+  const bool has_table =
+      *of_graph ? basis.graph->calibration().table.has(How::kCodes)
+                : basis.calibration != nullptr && basis.calibration->table.has(How::kCodes);
+  if (!has_table) return "its index was calibrated by an older version; retrain it first";
   return "";
 }
 
@@ -89,24 +107,30 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
                                 Operation::Outcome* outcome) {
   *outcome = {};
   const auto check_basis = [&]() -> absl::Status {
-    absl::MutexLock lock(&index_mu_);
-    if (generation_ == basis.generation &&
-        (generation_ == nullptr || &generation_->calibration() == basis.calibration)) {
+    const TuningBasis now = BeginTuning();
+    if (now.generation == basis.generation && now.calibration == basis.calibration &&
+        now.graph == basis.graph) {
       return absl::OkStatus();
     }
-    return absl::AbortedError(
-        absl::StrCat("shard ", options_.number,
-                     " was trained or calibrated while it was measured; tune it again"));
+    return absl::AbortedError(absl::StrCat("shard ", options_.number,
+                                           " was trained or calibrated, or got or lost a graph, "
+                                           "while it was measured; tune it again"));
   };
   if (absl::Status status = check_basis(); !status.ok()) return status;
   double exact = 0;
-  outcome->reason = WhyNotTuned(basis, kind, &exact);
+  bool of_graph = false;
+  outcome->reason = WhyNotTuned(basis, kind, &exact, &of_graph);
   if (!outcome->reason.empty()) {
     outcome->kind = Operation::Outcome::Kind::kNotNeeded;
     return absl::OkStatus();
   }
-  const index::RecallTable& table = basis.calibration->table;
-  const How how = HowOf(table, kind);
+  const index::RecallTable* const tuned_before = basis.calibration->GraphTable(basis.graph_rows);
+  const index::RecallTable& table = !of_graph                 ? basis.calibration->table
+                                    : tuned_before != nullptr ? *tuned_before
+                                                              : basis.graph->calibration().table;
+  const How how = of_graph ? How::kCodes : HowOf(table, kind);
+  // Of which the choices' shares are.
+  const int64_t all_rows = of_graph ? basis.graph_rows : basis.calibration->rows;
   // Where documents expire a search asks for some rows more, one more or less by the moment; it
   // goes by the curve for what it would ask for without them, or the nearest.
   const int k = RowsFor(kind.k, 0), searched = RowsFor(kind.k_searched, Expired().size());
@@ -117,10 +141,15 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
     const auto choice = table.For(how, kind.rungs[i].target, searched, share);
     if (rung.exact || choice.breadth == 0) break;  // and so are all behind it
     const double factor = kind.rungs[i].factor;
-    const double lists = basis.generation->nlist();
+    const double most = of_graph ? static_cast<double>(basis.graph_rows)
+                                 : static_cast<double>(basis.generation->nlist());
+    // A walk keeps as many rows as it is asked for, at least.
+    const double breadth =
+        (of_graph ? std::max<double>(searched, std::ceil(choice.breadth)) : choice.breadth) *
+        factor;
     // What is searched exactly besides is found anyway.
     const double recall = std::clamp((rung.recalls.mean() - exact) / (1 - exact), 0.0, 1.0);
-    settings.push_back({{.breadth = static_cast<float>(std::min(choice.breadth * factor, lists)),
+    settings.push_back({{.breadth = static_cast<float>(std::min(breadth, most)),
                          .rerank = static_cast<float>(choice.rerank * std::max(1.0, factor)),
                          .recall = 0,
                          .scanned = static_cast<float>(std::min(1.0, choice.scanned * factor))},
@@ -130,7 +159,13 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   const index::RecallTable::Curve curve = index::CurveThroughSettings(settings);
   index::Calibration calibration = *basis.calibration;
   const float stored_share = ShareFor(table, how, kind);
-  calibration.table = table.With(how, k, stored_share, curve);
+  const index::RecallTable tuned = table.With(how, k, stored_share, curve);
+  if (of_graph) {
+    calibration.graph_table = tuned;
+    calibration.graph_rows = basis.graph_rows;
+  } else {
+    calibration.table = tuned;
+  }
   calibration.tuned_at_us = absl::ToUnixMicros(absl::Now());
   calibration.tuned_points = static_cast<int32_t>(settings.size());
 
@@ -142,18 +177,18 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
       rung_at - kind.rungs.begin(), static_cast<ptrdiff_t>(kind.figures.size()) - 1));
   const auto scanned_by = [&](const index::RecallTable& by) {
     const auto choice = by.For(how, kind.target, k, stored_share);
-    const auto rows = static_cast<double>(calibration.rows);
+    const auto rows = static_cast<double>(all_rows);
     return std::llround(choice.breadth == 0 ? share * rows : choice.scanned * rows);
   };
-  const auto after = calibration.table.For(how, kind.target, k, stored_share);
+  const auto after = tuned.For(how, kind.target, k, stored_share);
   outcome->recall_before = std::min(1.0, kind.figures[before].recalls.mean());
   outcome->recall_after = after.breadth == 0 ? 1 : after.recall;
   outcome->rows_before = scanned_by(table);
-  outcome->rows_after = scanned_by(calibration.table);
+  outcome->rows_after = scanned_by(tuned);
   const std::string told = absl::StrFormat(
-      "tuned for k %d and a share of %.3g, on %d queries: recall at %.3g %.4f -> %.4f", kind.k,
-      share, kind.figures.front().recalls.searches, kind.target, outcome->recall_before,
-      outcome->recall_after);
+      "tuned%s for k %d and a share of %.3g, on %d queries: recall at %.3g %.4f -> %.4f",
+      of_graph ? " its graph" : "", kind.k, share, kind.figures.front().recalls.searches,
+      kind.target, outcome->recall_before, outcome->recall_after);
 
   absl::MutexLock lock(&calibration_mu_);
   {

@@ -46,6 +46,14 @@ struct Calibration {
   // 1970, and how many settings were measured for it last; 0: never.
   int64_t tuned_at_us = 0;
   int32_t tuned_points = 0;
+  // Of a generation: what a tuning measured of the graph over its segment of so many rows, in the
+  // place of the graph's own table, by ef; empty: nothing.
+  RecallTable graph_table;
+  int64_t graph_rows = 0;
+  // That of a graph over so many rows; null: it goes by its own.
+  const RecallTable* GraphTable(int64_t graph_of_rows) const {
+    return graph_of_rows == graph_rows && !graph_table.empty() ? &graph_table : nullptr;
+  }
 
   // The least breadth whose measured recall reaches `target` by kMargin of what is missing to 1,
   // interpolated (log breadth) between points; the greatest when none does. `fallback` when nothing

@@ -22,6 +22,8 @@ constexpr std::string_view kRuleSection = "probe_rule";                 // weigh
 constexpr std::string_view kTableSection = "recall_table";              // RecallTable::Bytes
 constexpr std::string_view kHeldOutSection = "held_out";                // u32: 1
 constexpr std::string_view kTunedSection = "tuned";                     // time µs, settings; i64
+constexpr std::string_view kGraphRowsSection = "graph_rows";            // i64
+constexpr std::string_view kGraphTableSection = "graph_table";          // RecallTable::Bytes
 
 // Section "meta", little-endian as every section.
 struct Meta {
@@ -208,6 +210,12 @@ absl::Status Generation::Save(const std::string& path, const Calibration& calibr
     const int64_t tuned[] = {calibration.tuned_at_us, calibration.tuned_points};
     status = writer.AddSection(kTunedSection, tuned, sizeof(tuned));
   }
+  if (const std::vector<uint8_t> table = calibration.graph_table.Bytes();
+      status.ok() && !table.empty()) {
+    status = writer.AddSection(kGraphRowsSection, &calibration.graph_rows,
+                               sizeof(calibration.graph_rows));
+    if (status.ok()) status = writer.AddSection(kGraphTableSection, table.data(), table.size());
+  }
   if (const uint32_t held_out = 1; status.ok() && held_out_) {
     status = writer.AddSection(kHeldOutSection, &held_out, sizeof(held_out));
   }
@@ -274,6 +282,16 @@ absl::StatusOr<std::shared_ptr<const Generation>> Generation::Load(const std::st
   if (const auto tuned = (*file)->Array<int64_t>(kTunedSection, 2); tuned.ok()) {
     calibration.tuned_at_us = (*tuned)[0];
     calibration.tuned_points = static_cast<int32_t>((*tuned)[1]);
+  }
+  const auto graph_rows = (*file)->Array<int64_t>(kGraphRowsSection, 1);
+  const auto graph_table = (*file)->Section(kGraphTableSection);
+  if (graph_rows.ok() && graph_table.ok()) {
+    auto read = RecallTable::FromBytes(reinterpret_cast<const uint8_t*>(graph_table->data()),
+                                       graph_table->size());
+    if (read.ok()) {  // else its own does
+      calibration.graph_table = *std::move(read);
+      calibration.graph_rows = **graph_rows;
+    }
   }
   g.held_out_ = (*file)->Section(kHeldOutSection).ok();
   g.SetCalibration(std::move(calibration));

@@ -193,11 +193,11 @@ std::shared_ptr<const SegmentFile> Graph::file() const { return impl_->data.file
 const Calibration& Graph::calibration() const { return impl_->calibration; }
 void Graph::SetCalibration(Calibration calibration) { impl_->calibration = std::move(calibration); }
 
-int Graph::EfFor(double recall, int k) const {
+int Graph::EfFor(double recall, int k, const RecallTable* tuned) const {
   constexpr int kFallback = 96;  // .99 on real embeddings, when nothing was measured
   const Calibration& calibration = impl_->calibration;
-  if (!calibration.table.empty()) {
-    const double ef = calibration.table.For(RecallTable::How::kCodes, recall, k, 1).breadth;
+  if (const RecallTable& table = tuned != nullptr ? *tuned : calibration.table; !table.empty()) {
+    const double ef = table.For(RecallTable::How::kCodes, recall, k, 1).breadth;
     // A search that broad compares all rows.
     if (ef == 0) return static_cast<int>(std::min<int64_t>(rows(), INT32_MAX));
     return std::max(k, static_cast<int>(std::ceil(ef)));
@@ -210,8 +210,9 @@ int Graph::EfFor(double recall, int k) const {
   return std::max(ef, static_cast<int>(std::ceil(k + spare)));
 }
 
-double Graph::RecallOf(int ef, int k) const {
-  return impl_->calibration.table.RecallOf(RecallTable::How::kCodes, std::max(ef, k), k, 1);
+double Graph::RecallOf(int ef, int k, const RecallTable* tuned) const {
+  const RecallTable& table = tuned != nullptr ? *tuned : impl_->calibration.table;
+  return table.RecallOf(RecallTable::How::kCodes, std::max(ef, k), k, 1);
 }
 
 }  // namespace vecino::index

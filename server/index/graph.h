@@ -69,20 +69,21 @@ class Graph {
   const Calibration& calibration() const;
   void SetCalibration(Calibration calibration);  // before the graph is shared and saved
   // The breadth that is expected to find `recall` of the best k: the greatest that was measured
-  // where none does.
-  int EfFor(double recall, int k) const;
+  // where none does. tuned: in the place of its own table; null: none.
+  int EfFor(double recall, int k, const RecallTable* tuned = nullptr) const;
   // What a search for the best k with this breadth is expected to find; 0 when nothing was
   // measured.
-  double RecallOf(int ef, int k) const;
+  double RecallOf(int ef, int k, const RecallTable* tuned = nullptr) const;
 
   // Walks the graph with a list of the `ef` best live rows (at least params.k), then scores the
-  // best of these by floats and pushes them. ef: 0 takes EfFor(params.recall_target, params.k).
+  // best of these by floats and pushes them. ef: 0 takes EfFor(params.recall_target, params.k,
+  // tuned).
   // Rows that are dead or not allowed are walked through but never pushed. Where a walk would cost
   // more than comparing the live rows' 8 bits, these are compared; so min(k, live rows) are pushed,
   // always. Scratch memory (1 bit a row and less) is kept per thread. RESOURCE_EXHAUSTED.
   absl::Status Search(const GraphRows& rows, const float* query, const SearchParams& params,
                       const Tombstones& dead, const uint64_t* allowed, TopK* top,
-                      GraphWork* work = nullptr) const;
+                      GraphWork* work = nullptr, const RecallTable* tuned = nullptr) const;
 
  private:
   struct Impl;
@@ -93,7 +94,7 @@ class Graph {
   // none.
   absl::Status Search(const GraphRows& rows, const float* query, const SearchParams& params,
                       const Tombstones& dead, const uint64_t* allowed, uint32_t hidden, TopK* top,
-                      GraphWork* work) const;
+                      GraphWork* work, const RecallTable* tuned) const;
   friend class GraphCalibration;
 
  public:

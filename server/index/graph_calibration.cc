@@ -74,7 +74,7 @@ class GraphCalibration {
     // a query that is no row.
     absl::Status status =
         graph.Search(rows, rows.vectors + static_cast<size_t>(row) * rows.rounded.d, params, dead,
-                     /*allowed=*/nullptr, /*hidden=*/row, &top, &work);
+                     /*allowed=*/nullptr, /*hidden=*/row, &top, &work, /*tuned=*/nullptr);
     if (!status.ok()) return status;
     *compared += work.distances;
     const std::vector<Hit> hits = top.Take();

@@ -379,13 +379,13 @@ void Tell(const GraphRows& rows, const GraphWork& work, double recall, SearchRep
 
 absl::Status Graph::Search(const GraphRows& rows, const float* query, const SearchParams& params,
                            const Tombstones& dead, const uint64_t* allowed, TopK* top,
-                           GraphWork* work) const {
-  return Search(rows, query, params, dead, allowed, kNoRow, top, work);
+                           GraphWork* work, const RecallTable* tuned) const {
+  return Search(rows, query, params, dead, allowed, kNoRow, top, work, tuned);
 }
 
 absl::Status Graph::Search(const GraphRows& rows, const float* query, const SearchParams& params,
                            const Tombstones& dead, const uint64_t* allowed, uint32_t hidden,
-                           TopK* top, GraphWork* work) const {
+                           TopK* top, GraphWork* work, const RecallTable* tuned) const {
   const GraphLinks& links = impl_->data.links;
   if (rows.rows != links.rows) {
     return absl::InternalError(
@@ -395,7 +395,7 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
   if (work == nullptr) work = &unwanted;
   *work = {};
   const int k = std::max(params.k, 1);
-  int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k);
+  int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k, tuned);
   if (params.ef <= 0 && params.corrections != nullptr) {
     // Only searches without a filter come here.
     const double wide = std::ceil(ef * params.corrections->Of(k, 1));
@@ -405,7 +405,7 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
     GraphSearch(links, rows, query, dead, allowed, hidden, top, work)
         .Run(static_cast<size_t>(k), static_cast<size_t>(std::max(ef, 1)));
     if (params.report != nullptr) {
-      const double recall = work->scanned ? 1 : RecallOf(work->ef, k);
+      const double recall = work->scanned ? 1 : RecallOf(work->ef, k, tuned);
       Tell(rows, *work, recall > 0 ? recall : params.recall_target, params.report);
     }
     return absl::OkStatus();

@@ -520,7 +520,10 @@ absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
                               .vectors = segment.vector(0),
                               .labels = segment.labels(),
                               .rows = segment.size()};
-      absl::Status status = segment.graph()->Search(rows, query, params, *part.dead, nullptr, top);
+      const Calibration& of = segment.generation()->calibration();
+      absl::Status status =
+          segment.graph()->Search(rows, query, params, *part.dead, nullptr, top,
+                                  /*work=*/nullptr, of.GraphTable(segment.size()));
       if (!status.ok()) return status;
       continue;
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,6 +25,11 @@ class Trial {
   // Fewer held-out rows than this are joined by others.
   static constexpr int kEnough = 200;
   static constexpr int kK = 10;
+  // Of the queries those that are asked under a filter, too: its recall has a standard error of
+  // .006.
+  static constexpr int kFilteredQueries = 300;
+  // That filter lets one row in so many pass, by a hash of its label.
+  static constexpr int kFilter = 10;
 
   // rows: at least one, all of one index; the caller keeps them. live: n × d floats, queries
   // besides. Takes TrialBytes. An error is the checkpoint's, or RESOURCE_EXHAUSTED. threads: of
@@ -51,21 +57,30 @@ class Trial {
   struct Pair {
     Figures a, b;
   };
+  // What is searched for: the best kK of all rows, by all queries; the best one; or the best kK
+  // under the filter, by kFilteredQueries of them (none, and so zeros, where too few rows pass).
+  enum class Kind { kBestTen, kBest, kFiltered };
   absl::StatusOr<Pair> Compare(const std::vector<SegmentRows>& a, const std::vector<SegmentRows>& b,
-                               const SearchParams& params, Checkpoint checkpoint,
-                               int threads = 1) const;
+                               const SearchParams& params, Checkpoint checkpoint, int threads = 1,
+                               Kind kind = Kind::kBestTen) const;
 
  private:
   Trial() = default;
-  bool Good(size_t query, float score) const;
+  // The true best of the queries under the filter.
+  absl::Status FindFiltered(absl::Span<const std::pair<size_t, int64_t>> stored,
+                            Checkpoint checkpoint, int threads);
+  bool Good(float worst, float score) const;
 
   Metric metric_ = Metric::kInnerProduct;
   size_t d_ = 0;
   int k_ = 0;
   int held_out_ = 0;
-  std::vector<float> queries_;  // × d
-  std::vector<uint64_t> self_;  // label that is left out; 0: none
-  std::vector<float> kth_;      // the worst score among the true best k_
+  std::vector<float> queries_;       // × d
+  std::vector<uint64_t> self_;       // label that is left out; 0: none
+  std::vector<float> best_;          // the best true score
+  std::vector<float> kth_;           // the worst score among the true best k_
+  std::vector<size_t> filtered_;     // queries that are asked under the filter
+  std::vector<float> filtered_kth_;  // and the worst score among their best k_ that pass
   std::vector<SegmentRows> before_;
 };
 

@@ -91,8 +91,15 @@ refuses(COLLECTIONS + "ListCollections", "INVALID_ARGUMENT", "page_size -1", {"p
 UPDATE = COLLECTIONS + "UpdateCollection"
 
 
+def json_path(path):
+    """A path of a field mask as protobuf's JSON mapping writes it."""
+    first, *rest = path.split("_")
+    return first + "".join(word[0].upper() + word[1:] for word in rest)
+
+
+
 def change(name=SHOP, mask=(), **fields):
-    return {"collection": {"name": name, **fields}, "update_mask": {"paths": list(mask)}}
+    return {"collection": {"name": name, **fields}, "update_mask": ",".join(json_path(path) for path in mask)}
 
 
 @covers("vecino.v1.CollectionService/UpdateCollection")

@@ -84,7 +84,7 @@ TEST(DriftTest, AReasonNamesTheSignalAndItsFigures) {
        [](MaintenanceState* s) {
          s->recall = {.lower = 0.9, .upper = 0.93, .target = 0.95, .samples = 400, .oldest = {}};
        },
-       "recall 0.93 is below 0.94: 400 live searches found 0.900 to 0.930, asked for 0.950"},
+       "recall 0.9 is below 0.95: 400 live searches found 0.900 to 0.930, asked for 0.950"},
   };
   for (const Case& one : cases) {
     MaintenanceState state = Steady();
@@ -97,14 +97,54 @@ TEST(DriftTest, AReasonNamesTheSignalAndItsFigures) {
   }
 }
 
-TEST(DriftTest, RecallIsJudgedOnEnoughSearchesAndByItsUpperEnd) {
+TEST(DriftTest, RecallShowsItsLowerEndFromFiftySearchesOnBesideTheTarget) {
   MaintenanceState state = Steady();
-  state.recall = {.lower = 0.80, .upper = 0.939, .target = 0.95, .samples = 99, .oldest = {}};
+  state.recall = {.lower = 0.88, .upper = 0.97, .target = 0.95, .samples = 49, .oldest = {}};
+  EXPECT_EQ(SignalOf(Drift::kRecall, state).value, 0);
+  EXPECT_EQ(SignalOf(Drift::kRecall, state).limit, 0);
+  state.recall.samples = 50;
+  EXPECT_EQ(SignalOf(Drift::kRecall, state).value, 0.88);
+  EXPECT_EQ(SignalOf(Drift::kRecall, state).limit, 0.95);
+  // Under the target, as it is for an index that keeps it: nothing to be done.
   EXPECT_FALSE(SignalOf(Drift::kRecall, state).due);
-  state.recall.samples = 100;
-  EXPECT_TRUE(SignalOf(Drift::kRecall, state).due);
-  state.recall.upper = 0.941;
-  EXPECT_FALSE(SignalOf(Drift::kRecall, state).due);
+  EXPECT_EQ(NextStep(state, {}).kind, Kind::kNone);
+  state.generation = 0;
+  EXPECT_EQ(SignalOf(Drift::kRecall, state).value, 0);
+}
+
+TEST(DriftTest, RecallIsDueWhenThePromiseIsSurelyBroken) {
+  MaintenanceState state = Steady();
+  const auto due = [&](double lower, double upper, int64_t samples) {
+    state.recall = {
+        .lower = lower, .upper = upper, .target = 0.95, .samples = samples, .oldest = {}};
+    return SignalOf(Drift::kRecall, state).due;
+  };
+  EXPECT_FALSE(due(0.80, 0.939, 99));
+  EXPECT_TRUE(due(0.80, 0.939, 100));
+  EXPECT_FALSE(due(0.80, 0.941, 100));
+  EXPECT_FALSE(due(0.90, 0.945, 400));  // its middle is under .94, but it may well be above
+  EXPECT_TRUE(due(0.927, 0.946, 800));
+  EXPECT_FALSE(due(0.927, 0.946, 99));
+  EXPECT_FALSE(due(0.926, 0.947, 800));  // too wide
+  EXPECT_FALSE(due(0.932, 0.949, 800));  // most of it is above .94, though not of the target
+}
+
+TEST(DriftTest, RowsAreUnchangedUntilATwentiethCameOrWent) {
+  MaintenanceState state = Steady();
+  state.recent_rows = 5'000;
+  EXPECT_TRUE(AreRowsUnchanged(state, {}));
+  EXPECT_FALSE(HasDrifted(state, {}));
+  state.recent_rows = 5'001;  // updates, as there are no more rows than before
+  EXPECT_FALSE(AreRowsUnchanged(state, {}));
+  state.recent_rows = 0;
+  state.segments[0].dead = 5'001;
+  EXPECT_FALSE(AreRowsUnchanged(state, {}));
+  state.segments[0].dead = 30'000;  // a merge's business
+  EXPECT_FALSE(HasDrifted(state, {}));
+  state.segments[0] = Steady().segments[0];
+  state.segments[0].rows = 300'000;
+  EXPECT_TRUE(HasDrifted(state, {}));
+  EXPECT_FALSE(AreRowsUnchanged({}, {}));
 }
 
 TEST(DriftTest, ARejectedRetrainIsNotTriedAgainBeforeItsTime) {

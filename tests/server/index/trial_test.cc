@@ -120,6 +120,24 @@ TEST_P(TrialTest, QueriesOfCallersCountToo) {
   EXPECT_GT(pair->b.recall, 0.99);
 }
 
+TEST_P(TrialTest, OtherKindsOfSearchesHaveTruthsOfTheirOwn) {
+  const Trial trial = Make(ClusteredRows(50, kD, 9, GetParam() == Metric::kInnerProduct));
+  const auto segment = Build();
+  for (const Trial::Kind kind : {Trial::Kind::kBest, Trial::Kind::kFiltered}) {
+    const auto exact = trial.Compare(trial.before(), Side(segment),
+                                     {.breadth = 1000, .rerank = 1000}, GoOn, 2, kind);
+    ASSERT_TRUE(exact.ok()) << exact.status();
+    EXPECT_EQ(exact->a.recall, 1);
+    EXPECT_GT(exact->b.recall, 0.99);
+  }
+  // One list has the best of most.
+  const auto few =
+      trial.Compare({}, Side(segment), {.breadth = 1, .rerank = 1000}, GoOn, 1, Trial::Kind::kBest);
+  ASSERT_TRUE(few.ok());
+  EXPECT_LT(few->b.recall, 1);
+  EXPECT_GT(few->b.recall, 0);
+}
+
 TEST_P(TrialTest, AnErrorOfTheCheckpointEndsIt) {
   const FrozenRows* rows = &*frozen_;
   const auto stop = [] { return absl::CancelledError("enough"); };
