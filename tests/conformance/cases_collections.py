@@ -97,7 +97,6 @@ def json_path(path):
     return first + "".join(word[0].upper() + word[1:] for word in rest)
 
 
-
 def change(name=SHOP, mask=(), **fields):
     return {"collection": {"name": name, **fields}, "update_mask": ",".join(json_path(path) for path in mask)}
 
