@@ -174,12 +174,6 @@ refuses(VERIFY, "NOT_FOUND", "no such snapshot", {"name": NONE})
 refuses(VERIFY, "INVALID_ARGUMENT", "a bad name", {"name": "shop"}, "name")
 
 
-WAIT = "needs more work at once than a small server gives"
-excuse(VERIFY, "RESOURCE_EXHAUSTED", f"{WAIT}; SnapshotJobsTest has it")
-excuse(CREATE, "RESOURCE_EXHAUSTED", WAIT)
-excuse(RESTORE, "RESOURCE_EXHAUSTED", WAIT)
-
-
 @provokes("vecino.v1.AdminService/VerifyIntegrity", "DATA_LOSS")
 def a_damaged_snapshot(world):
     name = snapshot(world, OTHER)

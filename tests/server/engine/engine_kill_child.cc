@@ -91,6 +91,7 @@ class Child {
     options_.hooks.at = [this](std::string_view stage) {
       WatchedStep(StepOfStage(stage)).After();
       if (stage != "encoding") return;
+      encoding_ = true;
       const absl::Time patience = absl::Now() + absl::Seconds(5);
       while ((written_ < hold_until_ || (hold_until_ > 0 && !Drained())) &&
              absl::Now() < patience) {
@@ -169,10 +170,16 @@ class Child {
         return Settle();
       case Batch::kRetrainBeside: {
         segments_beside_ = Segments();
+        encoding_ = false;
         hold_until_ = written_ + 2 * kKillTail;
         const auto started = engine_->StartOperation(name, Operation::Type::kRetrain, {});
         expect(started.status());
         beside_ = started->id;
+        // What it trains on is chosen: what is written from now on it has to catch up with.
+        for (int ms = 0; !encoding_; ++ms) {
+          if (ms > 30'000) Fail("a retrain does not begin");
+          absl::SleepFor(absl::Milliseconds(1));
+        }
         return;
       }
       case Batch::kRetrainSpoiled: {
@@ -435,6 +442,7 @@ class Child {
                         absl::StrJoin(there, " "));
   }
 
+  std::atomic<bool> encoding_ = false;    // since a kRetrainBeside began
   std::atomic<int> written_ = 0;          // documents
   std::atomic<int> hold_until_ = 0;       // so many are, and a tail of them is a segment
   std::atomic<int> segments_beside_ = 0;  // that there were when hold_until_ was set

@@ -120,6 +120,7 @@ TEST_F(IngestPressureTest, MemoryNearItsLimitShrinksTheWindow) {
 }
 
 TEST_F(IngestPressureTest, TailsThatWaitToBeDrainedShrinkTheWindow) {
+  options_.maintenance.exact_rows = options_.maintenance.min_index_rows = 10;
   options_.hooks.at = [this](std::string_view stage) {
     if (stage != "training") return;
     held_ = true;
