@@ -51,7 +51,7 @@ class FilterIndexTest : public EngineFilterTest, public testing::WithParamInterf
     spec.dimension = kDimension;
     spec.shard_count = shards;
     spec.index.kind = how == How::kHnsw ? IndexKind::kHnsw : IndexKind::kAuto;
-    spec.index.graph = how == How::kGraph;
+    if (how != How::kHnsw) spec.index.graph = how == How::kGraph;
     ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
   }
   // Until the rows, but for a tail, are in an index as `how` says.
