@@ -159,9 +159,8 @@ Result<std::vector<Operation>> Client::ListOperations(const std::string& collect
   return operations;
 }
 
-Result<Operation> Client::WaitOperation(const std::string& collection, const std::string& id,
-                                        std::chrono::milliseconds timeout) {
-  const std::string name = OperationName(collection, id);
+Result<longrunning::Operation> Client::Impl::WaitOperation(const std::string& name,
+                                                           std::chrono::milliseconds timeout) {
   if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
   longrunning::WaitOperationRequest request;
   request.set_name(name);
@@ -169,20 +168,29 @@ Result<Operation> Client::WaitOperation(const std::string& collection, const std
   request.mutable_timeout()->set_seconds(wait / 1'000);
   request.mutable_timeout()->set_nanos(static_cast<int32_t>(wait % 1'000 * 1'000'000));
   longrunning::Operation response;
-  const Status status = impl_->Call(
-      *impl_->operations, &longrunning::Operations::Stub::WaitOperation, request, &response);
+  Status status =
+      Call(*operations, &longrunning::Operations::Stub::WaitOperation, request, &response);
   if (!status.ok()) return status;
-  return FromProto(response);
+  return response;
 }
 
-Status Client::CancelOperation(const std::string& collection, const std::string& id) {
-  const std::string name = OperationName(collection, id);
+Status Client::Impl::CancelOperation(const std::string& name) {
   if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
   longrunning::CancelOperationRequest request;
   request.set_name(name);
   google::protobuf::Empty response;
-  return impl_->Call(*impl_->operations, &longrunning::Operations::Stub::CancelOperation, request,
-                     &response);
+  return Call(*operations, &longrunning::Operations::Stub::CancelOperation, request, &response);
+}
+
+Result<Operation> Client::WaitOperation(const std::string& collection, const std::string& id,
+                                        std::chrono::milliseconds timeout) {
+  const auto operation = impl_->WaitOperation(OperationName(collection, id), timeout);
+  if (!operation.ok()) return operation.status();
+  return FromProto(*operation);
+}
+
+Status Client::CancelOperation(const std::string& collection, const std::string& id) {
+  return impl_->CancelOperation(OperationName(collection, id));
 }
 
 Status Client::DeleteOperation(const std::string& collection, const std::string& id) {

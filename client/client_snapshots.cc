@@ -1,9 +1,5 @@
 // Client's calls about snapshots and checks of what is stored.
-#include <google/protobuf/empty.pb.h>
-
-#include <algorithm>
 #include <string_view>
-#include <utility>
 
 #include "client/conversions.h"
 #include "client/error_details.h"
@@ -153,28 +149,13 @@ Status Client::DeleteSnapshot(const std::string& id) {
 Result<SnapshotOperation> Client::WaitSnapshotOperation(const std::string& snapshot,
                                                         const std::string& id,
                                                         std::chrono::milliseconds timeout) {
-  const std::string name = OperationNameOf(snapshot, id);
-  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
-  longrunning::WaitOperationRequest request;
-  request.set_name(name);
-  const int64_t wait = std::max<int64_t>(timeout.count(), 0);
-  request.mutable_timeout()->set_seconds(wait / 1'000);
-  request.mutable_timeout()->set_nanos(static_cast<int32_t>(wait % 1'000 * 1'000'000));
-  longrunning::Operation response;
-  const Status status = impl_->Call(
-      *impl_->operations, &longrunning::Operations::Stub::WaitOperation, request, &response);
-  if (!status.ok()) return status;
-  return ToOperation(response);
+  const auto operation = impl_->WaitOperation(OperationNameOf(snapshot, id), timeout);
+  if (!operation.ok()) return operation.status();
+  return ToOperation(*operation);
 }
 
 Status Client::CancelSnapshotOperation(const std::string& snapshot, const std::string& id) {
-  const std::string name = OperationNameOf(snapshot, id);
-  if (Status status = CheckUtf8(name, "name"); !status.ok()) return status;
-  longrunning::CancelOperationRequest request;
-  request.set_name(name);
-  google::protobuf::Empty response;
-  return impl_->Call(*impl_->operations, &longrunning::Operations::Stub::CancelOperation, request,
-                     &response);
+  return impl_->CancelOperation(OperationNameOf(snapshot, id));
 }
 
 Status Client::VerifyIntegrity(const std::string& collection, const std::string& snapshot,

@@ -9,7 +9,9 @@
 #include <vecino/v1/embedding_service.grpc.pb.h>
 #include <vecino/v1/search_service.grpc.pb.h>
 
+#include <chrono>
 #include <memory>
+#include <string>
 
 #include "client/retry.h"
 #include "client/vecino/client.h"
@@ -30,6 +32,11 @@ struct Client::Impl {
         [&](grpc::ClientContext* context) { return (stub.*method)(context, request, response); },
         attempts);
   }
+
+  // Of the operation `name`, as a message has it. INVALID_ARGUMENT when it is not UTF-8.
+  Result<google::longrunning::Operation> WaitOperation(const std::string& name,
+                                                       std::chrono::milliseconds timeout);
+  Status CancelOperation(const std::string& name);
 
   const ClientOptions options;
   const std::shared_ptr<grpc::Channel> channel;
