@@ -349,6 +349,7 @@ class BusyMigrationTest : public EngineMigrationTest {
   };
   void SetUp() override {
     options_.maintenance.exact_rows = options_.maintenance.min_index_rows = 100;
+    options_.maintenance.gate_time = 1e9;  // a busy machine's
     options_.hooks.at = [hold = hold_](std::string_view) {
       if (!hold->first.exchange(false)) return;
       hold->training.Notify();

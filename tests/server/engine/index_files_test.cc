@@ -43,7 +43,7 @@ class IndexFilesTest : public testing::Test {
     // Codes of so few values say little; files are what is tested here.
     options.maintenance.gate_first_slack = options.maintenance.gate_recall_loss = 1;
     options.maintenance.gate_first_rows = 1;
-    options.maintenance.gate_cost = 1000;
+    options.maintenance.gate_cost = options.maintenance.gate_time = 1000;
     options.maintenance.graph_rows = 1000;
     options.maintenance.graph_quiet = graph_quiet_;
     options.maintenance.quiet_tail_rows = 20;

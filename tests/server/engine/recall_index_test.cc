@@ -31,6 +31,7 @@ class RecallIndexTest : public testing::Test {
     options.index.kind = kind;
     options.index.recall_target = target;
     options.maintenance.exact_rows = 500;
+    options.maintenance.gate_time = 1e9;  // a busy machine's
     options.maintenance.graph_rows = graph_ ? 1000 : 1'000'000;
     options.maintenance.graph_quiet = absl::ZeroDuration();
     options.events = &events_;

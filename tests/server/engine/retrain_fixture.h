@@ -34,6 +34,7 @@ class RetrainFixture : public testing::Test {
     options_.tail_capacity = 500;
     options_.folder = folder_;
     options_.maintenance.exact_rows = 1000;
+    options_.maintenance.gate_time = 1e9;  // a busy machine's
     options_.index.graph = false;
     options_.budget = &budget_;
     options_.events = &events_;

@@ -500,6 +500,7 @@ class ShardCheckTest : public testing::Test {
     options.tail_capacity = 250;
     options.folder = folder_ + "/index";
     options.maintenance.exact_rows = 500;
+    options.maintenance.gate_time = 1e9;  // a busy machine's
     options.maintenance.gate_first_slack = options.maintenance.gate_recall_loss = 1;
     auto shard = Shard::Load(options, *store_->OpenShard(uid_, 0, kD), &metrics_);
     ASSERT_TRUE(shard.ok()) << shard.status();
