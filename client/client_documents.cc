@@ -6,6 +6,7 @@
 #include "client/conversions.h"
 #include "client/impl.h"
 #include "client/metadata_json.h"
+#include "client/request_id.h"
 #include "client/vecino/client.h"
 
 namespace vecino {
@@ -128,6 +129,8 @@ Result<std::vector<WriteResult>> Client::UpsertBatch(const std::string& collecti
     sent.push_back(i);
   }
   if (sent.empty()) return results;
+  // The same in each attempt: one after a lost reply gets that reply.
+  request.set_request_id(internal::NewRequestId());
   v1::BatchUpsertDocumentsResponse response;
   int attempts = 0;
   const Status status =
@@ -218,6 +221,7 @@ Result<std::vector<WriteResult>> Client::DeleteBatch(const std::string& collecti
     if (!status.ok()) return status;
     request.add_ids(ids[i]);
   }
+  request.set_request_id(internal::NewRequestId());
   v1::BatchDeleteDocumentsResponse response;
   const Status status = impl_->Call(
       *impl_->documents, &v1::DocumentService::Stub::BatchDeleteDocuments, request, &response);

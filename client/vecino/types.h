@@ -249,7 +249,8 @@ struct WriteResult {
   int token_count = 0;
   bool truncated = false;
   std::string etag;  // of what was written, except by a batch
-  // Whether a batch took more than one attempt: then ALREADY_EXISTS may be its own doing.
+  // Whether a batch upsert took more than one attempt. The server answers a repeat as it did the
+  // first time; but if it restarted in between, ALREADY_EXISTS may be the batch's own doing.
   bool repeated = false;
 };
 

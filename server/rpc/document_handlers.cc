@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/documents_stream.h"
 #include "server/rpc/page_token.h"
@@ -139,9 +140,33 @@ absl::StatusOr<engine::WriteResult> DocumentHandlers::UpdateFields(
   return result;
 }
 
+template <class Request, class Response>
+absl::Status DocumentHandlers::Once(
+    absl::Status (DocumentHandlers::*write)(const Request&, Response*, const engine::CallContext&),
+    const Request& request, Response* response, const engine::CallContext& context) {
+  if (request.request_id().empty()) return (this->*write)(request, response, context);
+  auto collection = ParseCollectionName("parent", request.parent());
+  if (!collection.ok()) return collection.status();
+  if (absl::Status status = CheckRequestId(request.request_id()); !status.ok()) return status;
+  auto info = engine_.GetCollection(*collection);
+  if (!info.ok()) return info.status();
+  // A collection deleted and made anew under its name is another one; one whose embeddings were
+  // switched, which has another uid, is not.
+  const std::string key =
+      Concat(*collection, "/", absl::ToUnixMicros(info->create_time), "/", request.request_id());
+  return request_ids_.Run(key, request, context, response,
+                          [&] { return (this->*write)(request, response, context); });
+}
+
 absl::Status DocumentHandlers::BatchUpsertDocuments(const v1::BatchUpsertDocumentsRequest& request,
                                                     v1::BatchUpsertDocumentsResponse* response,
                                                     const engine::CallContext& context) {
+  return Once(&DocumentHandlers::UpsertBatch, request, response, context);
+}
+
+absl::Status DocumentHandlers::UpsertBatch(const v1::BatchUpsertDocumentsRequest& request,
+                                           v1::BatchUpsertDocumentsResponse* response,
+                                           const engine::CallContext& context) {
   auto collection = ParseCollectionName("parent", request.parent());
   if (!collection.ok()) return collection.status();
   if (absl::Status status = CheckBatch("documents", request.documents_size(), "documents");
@@ -255,6 +280,12 @@ absl::Status DocumentHandlers::DeleteDocument(const v1::DeleteDocumentRequest& r
 absl::Status DocumentHandlers::BatchDeleteDocuments(const v1::BatchDeleteDocumentsRequest& request,
                                                     v1::BatchDeleteDocumentsResponse* response,
                                                     const engine::CallContext& context) {
+  return Once(&DocumentHandlers::DeleteBatch, request, response, context);
+}
+
+absl::Status DocumentHandlers::DeleteBatch(const v1::BatchDeleteDocumentsRequest& request,
+                                           v1::BatchDeleteDocumentsResponse* response,
+                                           const engine::CallContext& context) {
   auto collection = ParseCollectionName("parent", request.parent());
   if (!collection.ok()) return collection.status();
   if (absl::Status status = CheckBatch("ids", request.ids_size(), "ids"); !status.ok()) {

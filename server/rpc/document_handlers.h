@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "server/engine/engine.h"
 #include "server/rpc/message_stream.h"
+#include "server/rpc/request_ids.h"
 #include "server/rpc/resource_names.h"
 #include "server/rpc/update_mask.h"
 #include "vecino/v1/document_service.pb.h"
@@ -82,8 +83,21 @@ class DocumentHandlers {
                                                    engine::Truncate truncate,
                                                    const engine::CallContext& context);
 
+  // The batch writes but for their request_id, and what has them done once for each of it.
+  absl::Status UpsertBatch(const v1::BatchUpsertDocumentsRequest& request,
+                           v1::BatchUpsertDocumentsResponse* response,
+                           const engine::CallContext& context);
+  absl::Status DeleteBatch(const v1::BatchDeleteDocumentsRequest& request,
+                           v1::BatchDeleteDocumentsResponse* response,
+                           const engine::CallContext& context);
+  template <class Request, class Response>
+  absl::Status Once(absl::Status (DocumentHandlers::*write)(const Request&, Response*,
+                                                            const engine::CallContext&),
+                    const Request& request, Response* response, const engine::CallContext& context);
+
   engine::Engine& engine_;
   const size_t max_reply_bytes_;
+  RequestIds request_ids_;
 };
 
 }  // namespace vecino::rpc

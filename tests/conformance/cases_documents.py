@@ -1,10 +1,12 @@
 """DocumentService."""
 
 import base64
+import concurrent.futures
 import itertools
 import queue
 import struct
 import time
+import uuid
 
 from contract import Refusal
 import grpc
@@ -107,6 +109,50 @@ for size in (0, 1001):
         refuses(DOCUMENTS + rpc, "INVALID_ARGUMENT", f"{size} ids", {"parent": SHOP, "ids": ["x"] * size}, "ids")
 
 
+@covers("vecino.v1.DocumentService/BatchUpsertDocuments")
+def a_repeat_gets_the_first_reply(world):
+    name = world.fresh()
+    rpc = DOCUMENTS + "BatchUpsertDocuments"
+    request = {"parent": f"collections/{name}", "documents": [point(i) for i in range(50)],
+               "write_mode": "WRITE_MODE_INSERT", "request_id": str(uuid.uuid4())}  # fmt: skip
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda _: world.call(rpc, request), range(4)))
+    equal([0] * 50, [one.status.code for one in replies[0].results])
+    for reply in replies[1:]:
+        equal(replies[0].SerializeToString(), reply.SerializeToString(), "reply to a repeat")
+    # By an alias it is the same collection; without the id, or with another one, it is another request.
+    alias = world.fresh_alias(name)
+    repeat = world.call(rpc, {**request, "parent": f"collections/{alias}"})
+    equal([0] * 50, [one.status.code for one in repeat.results])
+    for other in ("", str(uuid.uuid4())):
+        results = world.call(rpc, {**request, "request_id": other}).results
+        equal([ALREADY_EXISTS] * 50, [one.status.code for one in results])
+    # In another collection it says nothing.
+    elsewhere = world.fresh()
+    results = world.call(rpc, {**request, "parent": f"collections/{elsewhere}"}).results
+    equal([0] * 50, [one.status.code for one in results])
+
+
+@provokes("vecino.v1.DocumentService/BatchUpsertDocuments", "INVALID_ARGUMENT")
+def a_request_id_of_another_request(world):
+    name = world.fresh()
+    request = {"parent": f"collections/{name}", "documents": [point(1)], "request_id": str(uuid.uuid4())}
+    world.call(DOCUMENTS + "BatchUpsertDocuments", request)
+    other = {**request, "documents": [point(2)]}
+    world.refused(DOCUMENTS + "BatchUpsertDocuments", "INVALID_ARGUMENT", other, "request_id")
+    delete = {"parent": request["parent"], "ids": ["p1"], "request_id": request["request_id"]}
+    world.refused(DOCUMENTS + "BatchDeleteDocuments", "INVALID_ARGUMENT", delete, "request_id")
+    equal(1, count(world, name))
+
+
+for title, bad in (("x", "x"), ("of zeros", str(uuid.UUID(int=0))), ("of version 1", "3f8e0c52-9d4b-1c6e-8a1f-52b7d0e4a913"),
+                   ("without dashes", "3f8e0c529d4b4c6e8a1f52b7d0e4a913")):  # fmt: skip
+    refuses(DOCUMENTS + "BatchUpsertDocuments", "INVALID_ARGUMENT", f"a request_id {title}",
+            {"parent": SHOP, "documents": [{"id": "x"}], "request_id": bad}, "request_id")  # fmt: skip
+refuses(DOCUMENTS + "BatchDeleteDocuments", "INVALID_ARGUMENT", "a request_id that is no UUID of version 4",
+        {"parent": SHOP, "ids": ["x"], "request_id": "x"}, "request_id")  # fmt: skip
+
+
 @provokes("vecino.v1.DocumentService/BatchUpsertDocuments", "INVALID_ARGUMENT")
 def a_string_that_is_not_utf8(world):
     # parent, then documents { id: 0xff }
@@ -166,6 +212,19 @@ def each_id_has_its_own_status(world):
     codes = [one.status.code for one in world.call(DOCUMENTS + "BatchDeleteDocuments", request).results]
     equal([0, NOT_FOUND, 0, NOT_FOUND], codes)
     equal(1, count(world, name))
+
+
+@covers("vecino.v1.DocumentService/BatchDeleteDocuments")
+def a_repeated_delete_gets_the_first_reply(world):
+    name = world.fresh(documents=3)
+    request = {"parent": f"collections/{name}", "ids": ["p0", "none", "p2"], "request_id": str(uuid.uuid4())}
+    first, repeat = (world.call(DOCUMENTS + "BatchDeleteDocuments", request) for _ in range(2))
+    equal([0, NOT_FOUND, 0], [one.status.code for one in first.results])
+    equal(first.SerializeToString(), repeat.SerializeToString(), "reply to a repeat")
+    # What was written in between stays.
+    world.upsert(name, [point(0)])
+    world.call(DOCUMENTS + "BatchDeleteDocuments", request)
+    equal(2, count(world, name))
 
 
 @provokes("vecino.v1.DocumentService/BatchDeleteDocuments", "INVALID_ARGUMENT")

@@ -5,6 +5,7 @@ import json
 import time
 import unittest
 import urllib.request
+import uuid
 
 import client_support
 import grpc_stubs  # first: without grpcio it ends the test as skipped
@@ -130,6 +131,18 @@ class DocumentsTest(unittest.TestCase):
         request.documents.extend([self.values.Document(id="n1", text="y"), self.values.Document(id="none")])
         codes = [result.status.code for result in self.documents.BatchUpsertDocuments(request).results]
         self.assertEqual(codes, [0, CODE.NOT_FOUND.value[0]])
+
+    def test_request_id_lasts_until_a_restart(self):
+        name = self.collection()
+        request = self.document.BatchUpsertDocumentsRequest(parent=f"collections/{name}", request_id=str(uuid.uuid4()))
+        request.write_mode = self.values.WRITE_MODE_INSERT
+        request.documents.extend(self.values.Document(id=f"n{i}", text="x") for i in range(50))
+        first, repeat = (self.documents.BatchUpsertDocuments(request) for _ in range(2))
+        self.assertEqual([result.status.code for result in first.results], [0] * 50)
+        self.assertEqual(first, repeat)
+        self.restart()
+        codes = [result.status.code for result in self.documents.BatchUpsertDocuments(request).results]
+        self.assertEqual(codes, [CODE.ALREADY_EXISTS.value[0]] * 50)
 
     def test_etags(self):
         name = self.collection()

@@ -75,6 +75,74 @@ TEST_F(DocumentWritesTest, WriteModesOfABatch) {
   ExpectField(documents_.BatchUpsertDocuments(request, &response, context_), "write_mode", "9");
 }
 
+constexpr char kRequestId[] = "3f8e0c52-9d4b-4c6e-8a1f-52b7d0e4a913";
+
+TEST_F(DocumentWritesTest, ARepeatedBatchIsWrittenOnce) {
+  v1::BatchUpsertDocumentsRequest request;
+  v1::BatchUpsertDocumentsResponse first, repeat;
+  request.set_parent("collections/c");
+  request.add_documents()->set_id("a");
+  request.add_documents()->set_id("");  // at fault, in the repeat as well
+  request.set_write_mode(v1::WRITE_MODE_INSERT);
+  request.set_request_id("no uuid");
+  ExpectField(documents_.BatchUpsertDocuments(request, &first, context_), "request_id", "no uuid");
+  request.set_request_id(kRequestId);
+  int done = 0;
+  engine_.write = [&](size_t, const engine::DocumentWrite&) {
+    if (++done == 1) return engine::WriteResult{.token = {1, 5}, .token_count = 3};
+    return engine::WriteResult{.status = absl::AlreadyExistsError("there")};
+  };
+  ASSERT_TRUE(documents_.BatchUpsertDocuments(request, &first, context_).ok());
+  EXPECT_EQ(first.results(0).write_token().sequence_number(), 5);
+  EXPECT_EQ(first.results(1).status().code(), 3);
+  ASSERT_TRUE(documents_.BatchUpsertDocuments(request, &repeat, context_).ok());
+  EXPECT_EQ(repeat.SerializeAsString(), first.SerializeAsString());
+  EXPECT_EQ(done, 1);
+
+  request.mutable_documents(0)->set_text("other");
+  ExpectField(documents_.BatchUpsertDocuments(request, &repeat, context_), "request_id", "another");
+  v1::BatchDeleteDocumentsRequest erase;
+  v1::BatchDeleteDocumentsResponse erased;
+  erase.set_parent("collections/c");
+  erase.add_ids("a");
+  erase.set_request_id(kRequestId);
+  ExpectField(documents_.BatchDeleteDocuments(erase, &erased, context_), "request_id", "another");
+  EXPECT_EQ(done, 1);
+  // A collection that was made anew under the name knows nothing of it; nor does one without.
+  engine_.collections[0].create_time += absl::Seconds(1);
+  ASSERT_TRUE(documents_.BatchUpsertDocuments(request, &repeat, context_).ok());
+  EXPECT_EQ(done, 2);
+  engine_.collections.clear();
+  EXPECT_TRUE(absl::IsNotFound(documents_.BatchUpsertDocuments(request, &repeat, context_)));
+}
+
+TEST_F(DocumentWritesTest, ARepeatedBatchOfDeletesIsDoneOnce) {
+  v1::BatchDeleteDocumentsRequest request;
+  v1::BatchDeleteDocumentsResponse response;
+  request.set_parent("collections/c");
+  int done = 0;
+  engine_.erase = [&](const std::string&) {
+    if (++done == 1) return engine::WriteResult{.token = {0, 7}};
+    return engine::WriteResult{.status = absl::NotFoundError("gone")};
+  };
+  request.set_request_id(kRequestId);
+  // What is refused as a whole is not remembered.
+  ExpectField(documents_.BatchDeleteDocuments(request, &response, context_), "ids");
+  request.add_ids("a");
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    response.Clear();
+    ASSERT_TRUE(documents_.BatchDeleteDocuments(request, &response, context_).ok());
+    ASSERT_EQ(response.results_size(), 1);
+    EXPECT_EQ(response.results(0).status().code(), 0);
+    EXPECT_EQ(response.results(0).write_token().sequence_number(), 7);
+  }
+  EXPECT_EQ(done, 1);
+  request.clear_request_id();
+  response.Clear();
+  ASSERT_TRUE(documents_.BatchDeleteDocuments(request, &response, context_).ok());
+  EXPECT_EQ(response.results(0).status().code(), 5);
+}
+
 TEST_F(DocumentWritesTest, EtagOfAWholeUpdateGoesToTheEngine) {
   v1::UpdateDocumentRequest request = Update({"*"});
   request.mutable_document()->set_etag("1-2");
