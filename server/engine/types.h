@@ -117,6 +117,9 @@ struct ShardStats {
   int64_t live_documents = 0;
   uint64_t last_sequence = 0;
   int64_t tail_rows = 0;  // rows not yet in a segment, dead ones included
+  int waiting_tails = 0;  // full ones, to be drained into a segment
+  // Since the oldest of them was full, at the earliest since the start; 0: none waits.
+  absl::Duration index_lag;
   int segments = 0;
   int64_t deleted_rows = 0;  // dead rows in tails and segments
   int64_t tail_bytes = 0;
