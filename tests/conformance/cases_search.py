@@ -221,7 +221,7 @@ for title, fields, field in [
     ("top_k 1,001", {"vector": vector(1, 0, 1), "lexical_text": "x", "top_k": 1001}, "top_k"),
     ("a vector of another dimension", {"vector": vector(1), "lexical_text": "x"}, "vector"),
     ("lambda 2", {"vector": vector(1, 0, 1), "lexical_text": "x", "diversify": {"lambda": 2}}, "diversify.lambda"),
-    ("hits that differ and are reranked", {"vector": vector(1, 0, 1), "lexical_text": "x", "diversify": {}, "rerank": {}}, "rerank"),
+    ("both reorder", {"vector": vector(1, 0, 1), "lexical_text": "x", "diversify": {}, "rerank": {}}, "rerank"),
 ]:
     refuses(SEARCH + "HybridSearchDocuments", "INVALID_ARGUMENT", title, {"parent": SHOP, **fields}, field)
 
