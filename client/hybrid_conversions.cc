@@ -5,6 +5,7 @@
 #include "client/conversions.h"
 #include "client/recall_conversions.h"
 #include "client/rerank_conversions.h"
+#include "client/search_conversions.h"
 
 namespace vecino::internal {
 namespace {
@@ -21,7 +22,6 @@ Status CheckOptions(const SearchOptions& options) {
   if (options.rerank != 0) return Refuse("rerank");
   if (options.min_score.has_value()) return Refuse("min_score");
   if (options.group_by.has_value()) return Refuse("group_by");
-  if (options.diversify.has_value()) return Refuse("diversify");
   if (!options.page_token.empty()) return Refuse("page_token");
   return Status();
 }
@@ -54,6 +54,9 @@ Status ToProto(const HybridQuery& query, const SearchOptions& options,
   }
   request->set_truncate(ToProto(options.truncate));
   if (options.explain || options.verify) request->mutable_explain()->set_verify(options.verify);
+  if (options.diversify.has_value()) {
+    ToProto(*options.diversify, request->mutable_diversify());
+  }
   if (!options.reranking.has_value()) return Status();
   return ToProto(*options.reranking, request->mutable_rerank());
 }

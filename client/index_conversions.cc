@@ -37,6 +37,8 @@ ShardStats FromProto(const v1::ShardStats& message) {
   shard.live_documents = message.live_documents();
   shard.last_sequence_number = message.last_sequence_number();
   shard.tail_rows = message.tail_rows();
+  shard.waiting_tails = message.waiting_tails();
+  shard.index_lag = internal::FromProto(message.index_lag());
   shard.segments = message.segments();
   shard.deleted_rows = message.deleted_rows();
   shard.tail_bytes = message.tail_bytes();
@@ -130,6 +132,8 @@ CollectionStats FromProto(const v1::CollectionStats& message) {
   stats.live_documents = message.live_documents();
   stats.deleted_rows = message.deleted_rows();
   stats.tail_rows = message.tail_rows();
+  stats.waiting_tails = message.waiting_tails();
+  stats.index_lag = FromProto(message.index_lag());
   stats.tail_bytes = message.tail_bytes();
   stats.segment_bytes = message.segment_bytes();
   stats.field_bytes = message.field_bytes();

@@ -65,6 +65,11 @@ Status EffortToProto(const SearchOptions& options, v1::SearchDocumentsRequest* r
 
 }  // namespace
 
+void ToProto(const Diversify& diversify, v1::Diversify* message) {
+  message->set_lambda(diversify.lambda);
+  if (diversify.candidates != 0) message->set_candidates(diversify.candidates);
+}
+
 Status ToProto(const Query& query, const SearchOptions& options,
                v1::SearchDocumentsRequest* request) {
   if (Status status = ToProto(query, request); !status.ok()) return status;
@@ -89,11 +94,7 @@ Status ToProto(const Query& query, const SearchOptions& options,
     request->mutable_group_by()->set_group_size(options.group_by->group_size);
   }
   if (options.diversify.has_value()) {
-    v1::Diversify* diversify = request->mutable_diversify();
-    diversify->set_lambda(options.diversify->lambda);
-    if (options.diversify->candidates != 0) {
-      diversify->set_candidates(options.diversify->candidates);
-    }
+    ToProto(*options.diversify, request->mutable_diversify());
   }
   if (options.reranking.has_value()) {
     Status status = ToProto(*options.reranking, request->mutable_rerank());

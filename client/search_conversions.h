@@ -9,6 +9,8 @@
 
 namespace vecino::internal {
 
+void ToProto(const Diversify& diversify, v1::Diversify* message);
+
 // All but the parent. INVALID_ARGUMENT naming the field for a string that is not UTF-8, and for a
 // recall target beside other ways to say how hard to look.
 Status ToProto(const Query& query, const SearchOptions& options,

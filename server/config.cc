@@ -216,6 +216,11 @@ std::vector<Option> MakeOptions() {
       Duration("server", "drain-timeout", &Config::drain_timeout, absl::Hours(1),
                "a slower stop when callers are slow",
                "How long a stop waits for calls under way before it cancels them."),
+      Choice(
+          "server", "channelz", &Config::channelz, {"loopback", "on", "off"},
+          "on: anyone who reaches the port sees the addresses of all callers",
+          "Whether gRPC's channelz tells of connections and calls. loopback: only where --listen "
+          "is an address that this machine alone reaches."),
       Address("admin", "listen", &Config::admin_listen, true,
               "anyone who reaches the port can do all that can be done by gRPC",
               "Address of the HTTP port with /metrics, /healthz, /readyz, OpenAI's embeddings API "

@@ -21,6 +21,7 @@ struct Config {
   int workers = 32;
   int queue_capacity = 1024;
   absl::Duration drain_timeout = absl::Seconds(30);
+  std::string channelz = "loopback";  // or "on", "off"
 
   std::string admin_listen = "127.0.0.1:7701";  // "off": no admin port
 

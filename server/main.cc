@@ -24,6 +24,7 @@
 #include "server/rpc/async_server.h"
 #include "server/rpc/json_api.h"
 #include "server/rpc/library_logs.h"
+#include "server/rpc/loopback.h"
 #include "server/rpc/openai_api.h"
 #include "server/rpc/openapi.h"
 #include "server/stop_signal.h"
@@ -69,6 +70,8 @@ rpc::ServerOptions ServerOptionsOf(const Config& config) {
           .max_message_bytes = config.grpc_max_message_bytes,
           .memory_bytes = config.grpc_memory_bytes,
           .max_streams = config.grpc_max_streams,
+          .channelz = config.channelz == "on" ||
+                      (config.channelz == "loopback" && rpc::IsLoopback(config.listen)),
           .slow_call = config.log_slow_call};
 }
 

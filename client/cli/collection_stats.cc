@@ -10,6 +10,8 @@
 namespace vecino::cli {
 namespace {
 
+double Seconds(std::chrono::duration<double> duration) { return duration.count(); }
+
 Json MemoryJson(const SegmentMemory& memory) {
   return {{"code_bytes", memory.codes},
           {"rounded_bytes", memory.rounded},
@@ -23,6 +25,8 @@ Json ShardJson(const ShardStats& shard) {
             {"live_documents", shard.live_documents},
             {"last_sequence_number", shard.last_sequence_number},
             {"tail_rows", shard.tail_rows},
+            {"waiting_tails", shard.waiting_tails},
+            {"index_lag_seconds", Seconds(shard.index_lag)},
             {"tail_bytes", shard.tail_bytes},
             {"field_bytes", shard.field_bytes},
             {"deleted_rows", shard.deleted_rows},
@@ -85,6 +89,12 @@ std::string Drift(const ShardStats& shard, std::string_view name) {
   return "-";
 }
 
+// Nothing where no full tail waits to become a segment.
+std::string Waiting(int tails, std::chrono::microseconds lag) {
+  if (tails == 0) return "";
+  return "; full tails waiting: " + WithCommas(tails) + ", the oldest for " + Duration(lag);
+}
+
 std::string Imbalance(double imbalance) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.2f", imbalance);
@@ -119,6 +129,8 @@ Json StatsJson(const std::string& id, const CollectionStats& stats) {
             {"live_documents", stats.live_documents},
             {"deleted_rows", stats.deleted_rows},
             {"tail_rows", stats.tail_rows},
+            {"waiting_tails", stats.waiting_tails},
+            {"index_lag_seconds", Seconds(stats.index_lag)},
             {"segments", stats.segments},
             {"tail_bytes", stats.tail_bytes},
             {"segment_bytes", stats.segment_bytes},
@@ -135,7 +147,7 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
       << "  documents     " << WithCommas(stats.live_documents) << '\n'
       << "  deleted rows  " << WithCommas(stats.deleted_rows) << '\n'
       << "  tail          " << WithCommas(stats.tail_rows) << " rows, " << Bytes(stats.tail_bytes)
-      << '\n'
+      << Waiting(stats.waiting_tails, stats.index_lag) << '\n'
       << "  segments      " << WithCommas(stats.segments) << ", " << Bytes(stats.segment_bytes)
       << '\n';
   if (stats.segments > 0) {
@@ -152,6 +164,7 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
                {"DOCUMENTS", Table::Align::kRight},
                {"DELETED", Table::Align::kRight},
                {"TAIL ROWS", Table::Align::kRight},
+               {"LAG", Table::Align::kRight},
                {"SEGMENTS", Table::Align::kRight},
                {"LAST SEQUENCE", Table::Align::kRight},
                {"GENERATION", Table::Align::kRight},
@@ -166,7 +179,8 @@ void PrintStats(std::ostream& out, const std::string& id, const CollectionStats&
     const auto& trained = shard.generation;
     table.AddRow(
         {std::to_string(shard.shard), WithCommas(shard.live_documents),
-         WithCommas(shard.deleted_rows), WithCommas(shard.tail_rows), WithCommas(shard.segments),
+         WithCommas(shard.deleted_rows), WithCommas(shard.tail_rows),
+         shard.waiting_tails > 0 ? Duration(shard.index_lag) : "-", WithCommas(shard.segments),
          WithCommas(shard.last_sequence_number), trained ? WithCommas(trained->generation) : "-",
          trained ? WithCommas(trained->trained_rows) : "-",
          trained ? WithCommas(trained->nlist) : "-", trained ? WithCommas(trained->nprobe) : "-",

@@ -134,9 +134,8 @@ void AddWordOptions(CLI::App* command, WordArguments* words) {
     hybrid->excludes(command->get_option(other));
   }
   lexical->excludes(command->get_option("--diversify"));
-  for (const char* other :
-       {"--min-score", "--group-by", "--diversify", "--page-token", "--all-pages", "--recall",
-        "--exact", "--nprobe", "--ef", "--index-rerank"}) {
+  for (const char* other : {"--min-score", "--group-by", "--page-token", "--all-pages", "--recall",
+                            "--exact", "--nprobe", "--ef", "--index-rerank"}) {
     hybrid->excludes(command->get_option(other));
   }
   const std::map<std::string, FusionMethod> methods = {{"rrf", FusionMethod::kRrf},

@@ -213,7 +213,8 @@ class Client {
                                                           const std::vector<SearchCall>& calls);
 
   // A search for meaning and one for words, merged. Of `options` top_k, read_mask, write_tokens,
-  // truncate, filter, reranking, explain and verify; INVALID_ARGUMENT when another is set.
+  // truncate, filter, diversify, reranking, explain and verify; INVALID_ARGUMENT when another is
+  // set.
   Result<SearchResponse> HybridSearch(const std::string& collection, const HybridQuery& query,
                                       const SearchOptions& options = {});
 

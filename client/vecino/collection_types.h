@@ -165,7 +165,9 @@ struct ShardStats {
   std::optional<GenerationStats> generation;  // the newest
   std::string last_choice;                    // what maintenance did last, and why
   std::vector<DriftSignal> drift;
-  RecallStats recall;  // of its own answers
+  RecallStats recall;                      // of its own answers
+  int waiting_tails = 0;                   // full, and not yet drained into a segment
+  std::chrono::microseconds index_lag{0};  // how long the oldest of them has waited
 };
 
 struct CollectionStats {
@@ -174,7 +176,9 @@ struct CollectionStats {
   int segments = 0;
   SegmentMemory memory;  // of the segments; its parts but `mapped` add up to segment_bytes
   std::vector<ShardStats> shards;
-  RecallStats recall;  // of the answers: the best of all shards
+  RecallStats recall;                      // of the answers: the best of all shards
+  int waiting_tails = 0;                   // as ShardStats::waiting_tails
+  std::chrono::microseconds index_lag{0};  // the longest of any shard
 };
 
 // What EvaluateRecall measures with: vectors and texts, or stored documents where there are

@@ -292,7 +292,7 @@ struct GroupBy {
   int group_size = 1;  // most hits of a group
 };
 
-// Hits that differ from each other (maximal marginal relevance).
+// Hits that differ from each other (maximal marginal relevance). Not of a search for words alone.
 struct Diversify {
   float lambda = 0.5f;  // 0: only difference, to 1: only nearness to the query
   int candidates = 0;   // hits to choose from; 0: five times top_k

@@ -1,8 +1,10 @@
 // Which of the candidates a search returns: the best ones, groups of them, or such as differ.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "server/engine/chunking.h"
 #include "server/engine/collection_query.h"
 #include "server/engine/diverse_hits.h"
 #include "server/engine/hit_groups.h"
@@ -20,6 +22,37 @@ constexpr size_t kPeekPassages = 8;
 
 // With the next scan for groups, so many times as many candidates as with the one before.
 constexpr int kGroupGrowth = 4;
+
+// The row of a document that its neighbours are told by: of several passages the one that was
+// found, or else (-1) their mean. Empty: it has no vector.
+std::vector<float> RowOf(int dimension, int passage, std::vector<float> vectors) {
+  if (vectors.empty()) return vectors;
+  if (passage < 0) return MeanVector(dimension, std::move(vectors));
+  const auto row = vectors.begin() + static_cast<std::ptrdiff_t>(passage) * dimension;
+  return {row, row + dimension};
+}
+
+// Brings a row to length 1, so that products of two are cosines. One that is empty or zero becomes
+// `dimension` zeros, whose product with every row is 0.
+void MakeUnit(int dimension, std::vector<float>* row) {
+  double square = 0;
+  for (const float x : *row) square += static_cast<double>(x) * x;
+  if (square == 0) {
+    row->assign(static_cast<size_t>(dimension), 0);
+    return;
+  }
+  const double norm = std::sqrt(square);
+  for (float& x : *row) x = static_cast<float>(x / norm);
+}
+
+// Merged scores have no scale of their own (those by ranks are near 1 / 60), and the cosines that
+// they are weighed against do: so they become shares of the best one's.
+void ScaleToBest(std::vector<float>* scores) {
+  const auto best = std::max_element(scores->begin(), scores->end());
+  if (best == scores->end() || *best <= 0 || !std::isfinite(*best)) return;
+  const float scale = *best;
+  for (float& score : *scores) score /= scale;
+}
 
 }  // namespace
 
@@ -124,6 +157,7 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ChooseGroups(
 absl::StatusOr<std::vector<Collection::Candidate>> Collection::ChooseDiverse(
     const Query& query, bool fill, const CallContext& context, Fetched* fetched) const {
   const int wanted = DiverseCandidates(query.top_k, *query.diversify);
+  const bool merged = query.fusion != nullptr;
   auto candidates = Rank(query, query.Candidates(wanted), context, &fetched->complete);
   if (!candidates.ok()) return candidates.status();
   const auto d = static_cast<size_t>(info_.spec.dimension);
@@ -138,20 +172,21 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ChooseDiverse(
     if (!read.ok()) return read.status();
     if (fetched->gone > 0 && !fill) return std::vector<Candidate>();
     for (size_t i = next; i < end && kept.size() < static_cast<size_t>(wanted); ++i) {
-      const std::optional<storage::Document>& document = (*read)[i - next];
+      std::optional<storage::Document>& document = (*read)[i - next];
       if (!document.has_value() || query.FindExcluded(document->id) != nullptr) continue;
       kept.push_back((*candidates)[i]);
       scores.push_back(kept.back().hit.score);
-      // Of its passages the one that was found.
-      const auto row =
-          document->vector.begin() +
-          static_cast<std::ptrdiff_t>(std::max(kept.back().passage, 0)) * info_.spec.dimension;
-      rows.insert(rows.end(), row, row + info_.spec.dimension);
+      std::vector<float> row =
+          RowOf(info_.spec.dimension, kept.back().passage, std::move(document->vector));
+      if (merged) MakeUnit(info_.spec.dimension, &row);
+      rows.insert(rows.end(), row.begin(), row.end());
     }
     next = end;
   }
-  const index::Metric metric =
-      info_.spec.metric == Metric::kL2 ? index::Metric::kL2 : index::Metric::kInnerProduct;
+  if (merged) ScaleToBest(&scores);
+  const index::Metric metric = !merged && info_.spec.metric == Metric::kL2
+                                   ? index::Metric::kL2
+                                   : index::Metric::kInnerProduct;
   const auto order = ChooseDiverseHits(metric, rows, d, scores, query.diversify->lambda,
                                        static_cast<size_t>(query.top_k),
                                        [&] { return CheckCall(context, "diversifying"); });

@@ -123,8 +123,12 @@ void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metr
         [](const Totals& t) { return t.sums.tail_bytes + t.sums.segment_bytes; });
   gauge("vecino_field_bytes", "Memory of the indexes of fields: metadata and words.",
         [](const Totals& t) { return t.sums.field_bytes; });
-  // A scrape reads twelve of these: they share one look at the shards.
+  // A scrape reads thirteen of these: they share one look at the shards.
   const auto totals = std::make_shared<RecentTotals>(registry);
+  metrics->gauge("vecino_index_lag_seconds",
+                 "How long the oldest full tail of any shard has waited to be drained into a "
+                 "segment; 0: none waits.",
+                 {}, [totals] { return absl::ToDoubleSeconds(totals->Get().sums.index_lag); });
   const auto names = MeasureDrift({}, {});
   for (size_t i = 0; i < names.size(); ++i) {
     const MetricLabels labels = {{"signal", names[i].name}};

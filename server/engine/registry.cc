@@ -101,6 +101,7 @@ Registry::Totals Registry::Sum() const {
     for (const ShardStats& shard : collection->Stats().shards) {
       totals.sums.live_documents += shard.live_documents;
       totals.sums.tail_rows += shard.tail_rows;
+      totals.sums.index_lag = std::max(totals.sums.index_lag, shard.index_lag);
       totals.sums.segments += shard.segments;
       totals.sums.deleted_rows += shard.deleted_rows;
       totals.sums.tail_bytes += shard.tail_bytes;

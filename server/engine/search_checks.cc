@@ -131,11 +131,10 @@ absl::Status CheckShape(const SearchRequest& request) {
   if (request.diversify.has_value()) {
     absl::Status status = CheckDiversify(request.top_k, *request.diversify);
     if (!status.ok()) return status;
-    if (std::holds_alternative<LexicalQuery>(request.query) ||
-        std::holds_alternative<HybridQuery>(request.query)) {
+    if (std::holds_alternative<LexicalQuery>(request.query)) {
       return InvalidField("diversify",
                           "cannot be had in a search for words, whose scores do not compare with "
-                          "the similarity of two documents; search by text or vector");
+                          "the similarity of two documents; search by text or vector, or hybrid");
     }
     if (request.group_by.has_value()) {
       return InvalidField("diversify",

@@ -108,6 +108,8 @@ ShardStats Shard::Stats() const {
   result.live_documents = LiveLocked();
   result.last_sequence = applied_.load();
   result.tail_rows = stats.tail_rows;
+  result.waiting_tails = stats.frozen_tails;
+  result.index_lag = absl::FromChrono(stats.lag);
   result.segments = static_cast<int>(stats.segments.size());
   result.deleted_rows = stats.dead_rows;
   result.tail_bytes = stats.tail_bytes;

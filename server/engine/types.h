@@ -117,6 +117,9 @@ struct ShardStats {
   int64_t live_documents = 0;
   uint64_t last_sequence = 0;
   int64_t tail_rows = 0;  // rows not yet in a segment, dead ones included
+  int waiting_tails = 0;  // full ones, to be drained into a segment
+  // Since the oldest of them was full, at the earliest since the start; 0: none waits.
+  absl::Duration index_lag;
   int segments = 0;
   int64_t deleted_rows = 0;  // dead rows in tails and segments
   int64_t tail_bytes = 0;
@@ -282,7 +285,9 @@ struct GroupBy {
 // The value that a group has in common; monostate: none, the document is a group of its own.
 using GroupValue = std::variant<std::monostate, bool, double, std::string>;
 
-// Hits that differ; see diverse_hits.h.
+// Hits that differ; see diverse_hits.h. Of a hybrid query the merged score, over the best one,
+// stands for similarity to the query, and cosines of vectors for that of documents, 0 without a
+// vector.
 struct Diversify {
   float lambda = 0.5f;
   int candidates = 0;  // to choose from; 0: kMaxTopK at most, five times top_k
@@ -322,7 +327,7 @@ struct SearchRequest {
   size_t max_bytes = std::numeric_limits<size_t>::max();
   std::optional<float> min_score;   // only hits with this score or a better one
   std::optional<GroupBy> group_by;  // top_k counts groups; alone of the three
-  // Alone of the three, and not with words, whose scores are no similarity of vectors.
+  // Alone of the three, and not with words alone, whose scores are no similarity of vectors.
   std::optional<Diversify> diversify;
   std::optional<SearchPosition> after;  // only hits behind it; alone of the three
   std::optional<Rerank> reranking;      // not with any of the three

@@ -302,6 +302,7 @@ ShardIndexStats ShardIndex::Stats() const {
   for (const std::shared_ptr<Tail>& tail : view.frozen) add_tail(*tail);
   add_tail(*view.tail);
   stats.frozen_tails = static_cast<int>(view.frozen.size());
+  if (!view.frozen.empty()) stats.lag = view.frozen.front()->SinceLink();
   stats.live_rows = rows + stats.tail_rows - stats.dead_rows;
   return stats;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@ struct ShardIndexStats {
   int64_t tail_bytes = 0;
   MemoryUse segment_memory;
   int frozen_tails = 0;
+  std::chrono::nanoseconds lag{0};  // since the oldest of them was frozen; 0: there is none
   struct SegmentStats {
     SegmentKind kind = SegmentKind::kFlat;
     int64_t rows = 0;

@@ -118,7 +118,13 @@ size_t Tail::SearchRounded(const float* query, const std::vector<uint64_t>& dead
 void Tail::Link(std::shared_ptr<const Tail> next) {
   assert(next_owner_ == nullptr);
   next_owner_ = std::move(next);
+  linked_at_ = std::chrono::steady_clock::now();
   next_.store(next_owner_.get(), std::memory_order_release);
+}
+
+std::chrono::nanoseconds Tail::SinceLink() const {
+  if (next() == nullptr) return std::chrono::nanoseconds::zero();
+  return std::chrono::steady_clock::now() - linked_at_;
 }
 
 }  // namespace vecino::index

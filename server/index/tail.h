@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -65,6 +66,8 @@ class Tail {
   // The tail that took the rows after this one was full; null while this is the newest.
   const Tail* next() const { return next_.load(std::memory_order_acquire); }
   void Link(std::shared_ptr<const Tail> next);
+  // How long ago that was, 0 while there is no next.
+  std::chrono::nanoseconds SinceLink() const;
 
  private:
   // A multiple of 64, so that tombstone words do not straddle.
@@ -86,7 +89,8 @@ class Tail {
   std::vector<Chunk> chunks_;  // never resized; a chunk is made before size() reaches into it
   std::atomic<int> size_{0};
   Tombstones tombstones_;
-  std::shared_ptr<const Tail> next_owner_;  // written once, read by the destructor only
+  std::shared_ptr<const Tail> next_owner_;           // written once, read by the destructor only
+  std::chrono::steady_clock::time_point linked_at_;  // written once, before next_
   std::atomic<const Tail*> next_{nullptr};
 };
 

@@ -1,6 +1,8 @@
 #include "server/rpc/async_server.h"
 
+#include <grpcpp/ext/channelz_service_plugin.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/resource_quota.h>
 #include <spdlog/spdlog.h>
 
@@ -36,6 +38,15 @@ constexpr const char* kStopping = "the server is stopping; try again shortly";
 // Names that health knows besides `""` and the services.
 constexpr const char* kHealthNames[] = {"vecino.read", "vecino.write"};
 
+// Plugins are the whole process', so a server that is not to have channelz takes it away.
+class WithoutChannelz final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments* arguments) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& one) { return one->name() == "channelz_service"; });
+  }
+};
+
 }  // namespace
 
 AsyncServer::AsyncServer(const ServerOptions& options, Metrics* metrics)
@@ -68,8 +79,10 @@ absl::StatusOr<std::unique_ptr<AsyncServer>> AsyncServer::Start(const ServerOpti
 
 absl::Status AsyncServer::Listen(const ServerOptions& options) {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::channelz::experimental::InitChannelzService();
 
   grpc::ServerBuilder builder;
+  if (!options.channelz) builder.SetOption(std::make_unique<WithoutChannelz>());
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port_);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   grpc::ResourceQuota quota("vecinod");
@@ -80,7 +93,7 @@ absl::Status AsyncServer::Listen(const ServerOptions& options) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
   // Clients behind load balancers ping idle connections; gRPC would take it for abuse.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
-  // Reflection is the only synchronous service.
+  // Reflection and channelz are the only synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);

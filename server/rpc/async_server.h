@@ -45,6 +45,7 @@ struct ServerOptions {
   int64_t max_message_bytes = 16 << 20;  // of a request
   int64_t memory_bytes = 512 << 20;      // for messages in flight, gRPC's ResourceQuota
   int max_streams = 256;                 // calls open at once on one connection
+  bool channelz = false;                 // whether grpc.channelz.v1 tells of connections and peers
   absl::Duration slow_call = absl::Seconds(1);
 };
 

@@ -85,6 +85,9 @@ absl::Status ReadHybrid(const v1::HybridSearchDocumentsRequest& request,
   out->tokens = *std::move(tokens);
   out->filter = request.filter();
   if (request.has_explain()) out->explain = {.verify = request.explain().verify()};
+  if (request.has_diversify()) {
+    if (absl::Status status = ReadDiversify(request.diversify(), out); !status.ok()) return status;
+  }
   return request.has_rerank() ? ReadRerank(request.rerank(), out) : absl::OkStatus();
 }
 

@@ -79,6 +79,8 @@ void WriteShard(const engine::ShardStats& shard, v1::ShardStats* out) {
   out->set_live_documents(shard.live_documents);
   out->set_last_sequence_number(static_cast<int64_t>(shard.last_sequence));
   out->set_tail_rows(shard.tail_rows);
+  out->set_waiting_tails(shard.waiting_tails);
+  WriteDuration(shard.index_lag, out->mutable_index_lag());
   out->set_segments(shard.segments);
   out->set_deleted_rows(shard.deleted_rows);
   out->set_tail_bytes(shard.tail_bytes);
@@ -245,7 +247,10 @@ void WriteStats(std::string_view collection, const engine::CollectionStats& stat
                 v1::CollectionStats* out) {
   out->set_name(CollectionName(collection));
   WriteRecallStats(stats.recall, out->mutable_recall());
+  absl::Duration lag;
   for (const engine::ShardStats& shard : stats.shards) {
+    lag = std::max(lag, shard.index_lag);
+    out->set_waiting_tails(out->waiting_tails() + shard.waiting_tails);
     out->set_live_documents(out->live_documents() + shard.live_documents);
     out->set_deleted_rows(out->deleted_rows() + shard.deleted_rows);
     out->set_tail_rows(out->tail_rows() + shard.tail_rows);
@@ -256,6 +261,7 @@ void WriteStats(std::string_view collection, const engine::CollectionStats& stat
     WriteMemory(shard, out->mutable_segment_memory());
     WriteShard(shard, out->add_shards());
   }
+  WriteDuration(lag, out->mutable_index_lag());
 }
 
 void WriteOperation(const Operation::Info& info, google::longrunning::Operation* out) {

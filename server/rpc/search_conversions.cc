@@ -126,16 +126,7 @@ absl::Status ReadShape(std::string_view collection, const v1::SearchDocumentsReq
     if (request.group_by().has_group_size()) group_by.group_size = request.group_by().group_size();
   }
   if (request.has_diversify()) {
-    engine::Diversify& diversify = out->diversify.emplace();
-    if (request.diversify().has_lambda()) diversify.lambda = request.diversify().lambda();
-    if (request.diversify().has_candidates()) {
-      diversify.candidates = request.diversify().candidates();
-      // The engine takes 0 for "not said".
-      if (diversify.candidates == 0) {
-        return InvalidField("diversify.candidates",
-                            Concat("is 0; it must be top_k to ", Limits::kMaxTopK));
-      }
-    }
+    if (absl::Status status = ReadDiversify(request.diversify(), out); !status.ok()) return status;
   }
   if (request.has_rerank()) {
     if (absl::Status status = ReadRerank(request.rerank(), out); !status.ok()) return status;
@@ -176,6 +167,20 @@ absl::Status ReadSearch(std::string_view collection, const v1::SearchDocumentsRe
   out->tokens = *std::move(tokens);
   out->filter = request.filter();
   return ReadShape(collection, request, out);
+}
+
+absl::Status ReadDiversify(const v1::Diversify& diversify, engine::SearchRequest* out) {
+  engine::Diversify& to = out->diversify.emplace();
+  if (diversify.has_lambda()) to.lambda = diversify.lambda();
+  if (diversify.has_candidates()) {
+    to.candidates = diversify.candidates();
+    // The engine takes 0 for "not said".
+    if (to.candidates == 0) {
+      return InvalidField("diversify.candidates",
+                          Concat("is 0; it must be top_k to ", Limits::kMaxTopK));
+    }
+  }
+  return absl::OkStatus();
 }
 
 void WriteHitPassage(const engine::HitPassage& passage, v1::Passage* out) {

@@ -15,6 +15,9 @@ namespace vecino::rpc {
 absl::Status ReadSearch(std::string_view collection, const v1::SearchDocumentsRequest& request,
                         engine::SearchRequest* out);
 
+// INVALID_ARGUMENT naming the field below `diversify`.
+absl::Status ReadDiversify(const v1::Diversify& diversify, engine::SearchRequest* out);
+
 void WriteHitPassage(const engine::HitPassage& passage, v1::Passage* out);
 
 // Stops with RESOURCE_EXHAUSTED when the hits do not fit into `budget`. request: what was asked.

@@ -125,6 +125,24 @@ TEST(EffortTest, EveryShortfallHasAName) {
   EXPECT_EQ(FromProto(effort).shortfall_reason, "unknown");
 }
 
+TEST(EffortTest, DiversityOfAHybridSearchIsSent) {
+  v1::HybridSearchDocumentsRequest request;
+  ASSERT_TRUE(ToProto(HybridQuery{.text = "x"}, {}, &request).ok());
+  EXPECT_FALSE(request.has_diversify());
+  ASSERT_TRUE(ToProto(HybridQuery{.text = "x"},
+                      {.diversify = Diversify{.lambda = 0.0F, .candidates = 50}}, &request)
+                  .ok());
+  EXPECT_TRUE(request.diversify().has_lambda());
+  EXPECT_EQ(request.diversify().lambda(), 0);
+  EXPECT_EQ(request.diversify().candidates(), 50);
+  request.Clear();
+  ASSERT_TRUE(ToProto(HybridQuery{.text = "x"}, {.diversify = Diversify{}}, &request).ok());
+  EXPECT_FALSE(request.diversify().has_candidates());
+  EXPECT_EQ(
+      ToProto(HybridQuery{.text = "x"}, {.group_by = GroupBy{.field = "a"}}, &request).field(),
+      "group_by");
+}
+
 TEST(EffortTest, ExplainIsSentWhereItIsAskedFor) {
   struct Case {
     SearchOptions options;

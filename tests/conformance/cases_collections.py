@@ -256,6 +256,9 @@ def exact_figures(world):
     stats = world.call(COLLECTIONS + "GetCollectionStats", {"name": SHOP}).stats
     equal((SHOP, 30, 2), (stats.name, stats.live_documents, len(stats.shards)))
     equal(30, sum(shard.live_documents for shard in stats.shards))
+    # A tail has room for more than 30 rows, so none waits to become a segment.
+    true(stats.HasField("index_lag") and all(shard.HasField("index_lag") for shard in stats.shards), "no lag is a lag of 0")
+    equal((0, 0, 0), (stats.waiting_tails, stats.index_lag.seconds, stats.index_lag.nanos))
 
 
 EVALUATE = COLLECTIONS + "EvaluateRecall"

@@ -201,6 +201,17 @@ def both_rankings_are_merged(world):
     equal(sorted((hit.score for hit in reply.hits), reverse=True), [hit.score for hit in reply.hits])
 
 
+@covers("vecino.v1.SearchService/HybridSearchDocuments")
+def hits_of_both_that_differ(world):
+    request = {"parent": SHOP, "vector": vector(7, 0, 1), "lexical_text": "point 7", "top_k": 3}
+    plain = world.call(SEARCH + "HybridSearchDocuments", request)
+    same = world.call(SEARCH + "HybridSearchDocuments", {**request, "diversify": {"lambda": 1}})
+    equal(ids(plain), ids(same))
+    differing = world.call(SEARCH + "HybridSearchDocuments", {**request, "diversify": {"lambda": 0, "candidates": 30}})
+    # p0 is (0, 0, 1): of all points that with the widest angle to the best.
+    equal(["p7", "p0"], ids(differing)[:2])
+
+
 for title, fields, field in [
     ("no text", {}, "text"),
     ("a text beside both others", {"text": "x", "vector": vector(1, 0, 1), "lexical_text": "x"}, "text"),
@@ -209,6 +220,8 @@ for title, fields, field in [
     ("rank_constant 0", {"vector": vector(1, 0, 1), "lexical_text": "x", "fusion": {"rank_constant": 0}}, "fusion.rank_constant"),
     ("top_k 1,001", {"vector": vector(1, 0, 1), "lexical_text": "x", "top_k": 1001}, "top_k"),
     ("a vector of another dimension", {"vector": vector(1), "lexical_text": "x"}, "vector"),
+    ("lambda 2", {"vector": vector(1, 0, 1), "lexical_text": "x", "diversify": {"lambda": 2}}, "diversify.lambda"),
+    ("both reorder", {"vector": vector(1, 0, 1), "lexical_text": "x", "diversify": {}, "rerank": {}}, "rerank"),
 ]:
     refuses(SEARCH + "HybridSearchDocuments", "INVALID_ARGUMENT", title, {"parent": SHOP, **fields}, field)
 

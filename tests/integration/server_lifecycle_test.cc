@@ -88,6 +88,28 @@ TEST_F(ServerLifecycleTest, StopsWithZeroAndKeepsWhatWasWritten) {
   EXPECT_EQ(server->Wait(), 0);
 }
 
+TEST_F(ServerLifecycleTest, ChannelzStaysOnThisMachineUnlessTold) {
+  struct Case {
+    std::vector<std::string> flags;
+    grpc::StatusCode code;
+  };
+  for (const Case& one :
+       {Case{{}, grpc::StatusCode::OK},
+        Case{{"--channelz", "off"}, grpc::StatusCode::UNIMPLEMENTED},
+        Case{{"--listen", "0.0.0.0:0"}, grpc::StatusCode::UNIMPLEMENTED},
+        Case{{"--listen", "0.0.0.0:0", "--channelz", "on"}, grpc::StatusCode::OK}}) {
+    SCOPED_TRACE(testing::PrintToString(one.flags));
+    auto server = Start(one.flags);
+    ASSERT_TRUE(server->WaitUntilServing()) << server->log();
+    std::string reply;
+    EXPECT_EQ(rpc::CallBytes(server->Connect(), "/grpc.channelz.v1.Channelz/GetServers", "", &reply)
+                  .error_code(),
+              one.code);
+    server->Signal(SIGTERM);
+    EXPECT_EQ(server->Wait(), 0) << server->log();
+  }
+}
+
 TEST_F(ServerLifecycleTest, SecondServerIsRefusedPlainly) {
   auto server = Start();
   ASSERT_TRUE(server->WaitUntilServing()) << server->log();

@@ -278,6 +278,8 @@ TEST_F(ServerTest, OperatorsSeeWhatRuns) {
                            "EmbeddingService", "AdminService"}) {
     EXPECT_THAT(*services, HasSubstr(std::string("vecino.v1.") + name));
   }
+  // It listens on loopback.
+  EXPECT_THAT(*services, HasSubstr("grpc.channelz.v1.Channelz"));
 }
 
 }  // namespace

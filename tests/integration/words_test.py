@@ -72,6 +72,14 @@ class WordsTest(unittest.TestCase):
         for fusion in ("rrf", "weighted"):
             self.assertEqual(self.ids("chess", "--hybrid", "--fusion", fusion, "-k", 2)[0] in ("gnuchess", "xboard"), True)
 
+    def test_both_with_diversity(self):
+        plain = self.ids("web server", "--hybrid", "-k", 3)
+        self.assertEqual(self.ids("web server", "--hybrid", "-k", 3, "--diversify", 1), plain)
+        differing = self.ids("web server", "--hybrid", "-k", 3, "--diversify", 0, "--candidates", 10)
+        self.assertEqual(differing[0], plain[0])
+        self.assertNotEqual(differing, plain)
+        self.assertEqual(len(self.ids("web server", "--hybrid", "-k", 3, "--diversify")), 3)
+
     def test_tables(self):
         table = self.vecino("search", "packages", "web server", "--hybrid", "-k", 2).stdout
         self.assertRegex(table, r"SCORE +MEANING +WORDS +ID +TEXT\n")

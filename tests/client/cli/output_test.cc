@@ -146,6 +146,8 @@ CollectionStats SomeStats() {
   stats.recall.by_kind[1].min_k = stats.recall.by_kind[1].max_k = 1;
   stats.recall.by_kind[1].above_share = 0.5;
   stats.shards.emplace_back().shard = 1;
+  stats.waiting_tails = stats.shards[1].waiting_tails = 3;
+  stats.index_lag = stats.shards[1].index_lag = std::chrono::milliseconds(2'500);
   return stats;
 }
 
@@ -189,8 +191,26 @@ TEST(StatsTest, ForPeople) {
   EXPECT_THAT(out.str(), ::testing::EndsWith("  shard 0: trained 64 lists: grown \n"));
 }
 
+TEST(StatsTest, LagForPeople) {
+  std::ostringstream out;
+  PrintStats(out, "notes", SomeStats(), 0);
+  EXPECT_THAT(out.str(),
+              ::testing::HasSubstr(" rows, 0 B; full tails waiting: 3, the oldest for 2.5 s\n"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex("TAIL ROWS +LAG"));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +1 +0 +0 +0 +2\\.5 s +0 "));
+  EXPECT_THAT(out.str(), ::testing::ContainsRegex("\n +0 +1,500 +0 +0 +- +4 "));
+  std::ostringstream without;
+  PrintStats(without, "notes", {}, 0);
+  EXPECT_THAT(without.str(), ::testing::HasSubstr(" rows, 0 B\n"));
+}
+
 TEST(StatsTest, ForPrograms) {
   const Json json = StatsJson("notes", SomeStats());
+  EXPECT_EQ(json["waiting_tails"], 3);
+  EXPECT_EQ(json["index_lag_seconds"], 2.5);
+  EXPECT_EQ(json["shards"][1]["waiting_tails"], 3);
+  EXPECT_EQ(json["shards"][1]["index_lag_seconds"], 2.5);
+  EXPECT_EQ(json["shards"][0]["index_lag_seconds"], 0);
   EXPECT_EQ(json["segment_memory"]["mapped_bytes"], 2'048);
   EXPECT_EQ(json["field_bytes"], 3'072);
   EXPECT_EQ(json["shards"][0]["field_bytes"], 3'072);

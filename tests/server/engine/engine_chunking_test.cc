@@ -286,6 +286,13 @@ TEST_F(EngineChunkingTest, GroupsAndDiversity) {
       Search({.query = TextQuery{Sentence("same")}, .top_k = 3, .diversify = Diversify{}});
   ASSERT_EQ(diverse.hits.size(), 3u);
   EXPECT_EQ(diverse.hits[0].passage->index, 0);
+
+  // Words alone find documents, not passages: they are told apart by the means of these.
+  HybridQuery words{TextQuery{Sentence("same")}, "same", {}};
+  words.fusion.dense_weight = 0;
+  const SearchResult by_words = Search({.query = words, .top_k = 3, .diversify = Diversify{}});
+  ASSERT_EQ(by_words.hits.size(), 3u);
+  EXPECT_EQ(by_words.hits[0].document.id, Search({.query = words, .top_k = 1}).hits[0].document.id);
 }
 
 TEST_F(EngineChunkingTest, TooManyPassagesAreTheDocumentsOwnFault) {

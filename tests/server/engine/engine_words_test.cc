@@ -281,6 +281,14 @@ TEST_F(EngineWordsTest, BadRequestsNameTheField) {
   EXPECT_EQ(hybrid([](auto& q) { q.fusion.rank_constant = 0; }), "fusion.rank_constant");
   EXPECT_EQ(hybrid([](auto& q) { q.fusion.candidates = 9; }), "fusion.candidates");
   EXPECT_EQ(hybrid([](auto& q) { q.fusion.candidates = 1001; }), "fusion.candidates");
+  request = {.query = HybridQuery{VectorQuery{std::vector<float>(kDimension, 1)}, "a", {}}};
+  request.diversify = {1.5f, 0};
+  EXPECT_EQ(field(request), "diversify.lambda");
+  request.diversify = {0.5f, 9};
+  EXPECT_EQ(field(request), "diversify.candidates");
+  request.diversify = Diversify{};
+  request.reranking.emplace();
+  EXPECT_EQ(field(request), "rerank");
 }
 
 TEST_F(EngineWordsTest, HybridMergesBothRankings) {
@@ -326,6 +334,109 @@ TEST_F(EngineWordsTest, AWeightOfZeroLeavesARankingOut) {
   query.fusion.dense_weight = 1;
   query.fusion.lexical_weight = 0;
   EXPECT_THAT(Find("c", {.query = query}), UnorderedElementsAre("a", "b"));
+}
+
+// By the definition, over what the same search finds without: shares of the best score, and
+// cosines.
+TEST_F(EngineWordsTest, DiverseHitsOfAMergedRankingAreThoseOfTheDefinition) {
+  constexpr size_t kDocuments = 60, kHits = 10;
+  std::normal_distribution<float> normal;
+  for (const Metric metric : {Metric::kCosine, Metric::kDot, Metric::kL2}) {
+    const std::string name = absl::StrCat("c", static_cast<int>(metric));
+    Create(name, 2, metric, "");
+    std::map<std::string, std::vector<float>> vectors;
+    std::vector<DocumentWrite> writes;
+    for (size_t i = 0; i < kDocuments; ++i) {
+      writes.push_back(Text(absl::StrCat("d", i), i % 2 == 0 ? "apple pear" : "apple"));
+      std::vector<float>& vector = vectors[writes.back().document.id];
+      if (i % 5 == 0) continue;  // without a vector
+      for (int x = 0; x < kDimension; ++x) vector.push_back(normal(rng_));
+      writes.back().document.vector = vector;
+    }
+    Upsert(name, std::move(writes));
+    const auto cosine = [&](const std::string& one, const std::string& other) {
+      const std::vector<float>&a = vectors[one], &b = vectors[other];
+      if (a.empty() || b.empty()) return 0.0;
+      double ab = 0, aa = 0, bb = 0;
+      for (size_t x = 0; x < a.size(); ++x) {
+        ab += static_cast<double>(a[x]) * b[x];
+        aa += static_cast<double>(a[x]) * a[x];
+        bb += static_cast<double>(b[x]) * b[x];
+      }
+      return ab / std::sqrt(aa * bb);
+    };
+    SearchRequest request{
+        .query = HybridQuery{VectorQuery{std::vector<float>(kDimension, 1)}, "pear", {}}};
+    request.exact = true;
+    for (const Fusion::Method method : {Fusion::Method::kRrf, Fusion::Method::kWeightedScores}) {
+      std::get<HybridQuery>(request.query).fusion.method = method;
+      request.diversify.reset();
+      request.top_k = static_cast<int>(kDocuments);
+      const auto all = engine_->Search(name, request, {});
+      ASSERT_TRUE(all.ok()) << all.status();
+      const std::vector<SearchHit>& ranked = all->hits;
+      ASSERT_GE(ranked.size(), 50u);
+      request.top_k = static_cast<int>(kHits);
+      for (const float lambda : {0.0f, 0.25f, 0.5f, 1.0f}) {
+        for (const int candidates : {0, 10, 30}) {
+          const size_t n = candidates == 0 ? 50 : static_cast<size_t>(candidates);
+          std::vector<size_t> order;
+          while (order.size() < kHits) {
+            size_t best = n;
+            double best_value = 0;
+            for (size_t i = 0; i < n; ++i) {
+              if (std::find(order.begin(), order.end(), i) != order.end()) continue;
+              double value = static_cast<double>(lambda) * (ranked[i].score / ranked[0].score);
+              double nearest = -2;
+              for (const size_t j : order) {
+                nearest = std::max(nearest, cosine(ranked[i].document.id, ranked[j].document.id));
+              }
+              if (!order.empty()) value -= (1 - lambda) * nearest;
+              if (best == n || value > best_value) {
+                best = i;
+                best_value = value;
+              }
+            }
+            order.push_back(best);
+          }
+          request.diversify = {lambda, candidates};
+          const auto found = engine_->Search(name, request, {});
+          ASSERT_TRUE(found.ok()) << found.status();
+          ASSERT_EQ(found->hits.size(), kHits);
+          for (size_t i = 0; i < kHits; ++i) {
+            EXPECT_EQ(found->hits[i].document.id, ranked[order[i]].document.id)
+                << name << " " << lambda << " " << candidates << " " << i;
+            EXPECT_EQ(found->hits[i].score, ranked[order[i]].score);
+          }
+          EXPECT_FALSE(found->next.has_value());
+        }
+      }
+    }
+  }
+}
+
+// Twins rank next to each other, and neither their length nor that there is no vector to tell them
+// by is what parts them.
+TEST_F(EngineWordsTest, DiversityPartsTwinsAndTakesDocumentsWithoutVectors) {
+  Create("c", 1, Metric::kDot, "");
+  std::vector<float> east(kDimension), north(kDimension);
+  east[0] = north[1] = 1;
+  std::vector<float> far_east = east;
+  far_east[0] = 1000;
+  DocumentWrite near = Vector("near", far_east), twin = Vector("twin", east),
+                other = Vector("other", north);
+  for (DocumentWrite* one : {&near, &twin, &other}) one->document.text = "apple";
+  Upsert("c", {near, twin, other, Text("none", "pear")});
+  SearchRequest request{.query = HybridQuery{VectorQuery{east}, "apple pear", {}}, .top_k = 3};
+  EXPECT_THAT(Find("c", request), ElementsAre("near", "twin", "other"));
+  request.diversify = Diversify{.lambda = 0.3f};
+  EXPECT_THAT(Find("c", request), ElementsAre("near", "other", "none"));
+  // Where there are no vectors at all, and no hits at all.
+  request.query = HybridQuery{VectorQuery{east}, "pear", {}};
+  std::get<HybridQuery>(request.query).fusion.dense_weight = 0;
+  EXPECT_THAT(Find("c", request), ElementsAre("none"));
+  std::get<HybridQuery>(request.query).words = "plum";
+  EXPECT_THAT(Find("c", request), IsEmpty());
 }
 
 TEST_F(EngineWordsTest, HybridTakesFilters) {

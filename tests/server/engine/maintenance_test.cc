@@ -116,6 +116,25 @@ TEST_F(MaintenanceTest, StopsWithWorkLeft) {
   EXPECT_LE(maintenance.Backlog(), 1);
 }
 
+// Maintenance that fails is tried again later and later, and meanwhile full tails wait.
+TEST_F(EngineTest, TheLagOfTheIndexIsMeasured) {
+  std::atomic<bool> broken = false;
+  store_.fault = [&](std::string_view operation) {
+    return broken && operation == "PutManifest" ? absl::UnavailableError("io") : absl::OkStatus();
+  };
+  Create("c", 2);
+  EXPECT_EQ(metrics_.Value("vecino_index_lag_seconds"), 0);
+  broken = true;
+  // No time is waited for: while a step waits to be tried again, which it does ever longer, a tail
+  // that is full stays so.
+  for (int i = 0; metrics_.Value("vecino_index_lag_seconds") == 0; ++i) {
+    Put("c", std::to_string(i % 1000), "t" + std::to_string(i));
+  }
+  broken = false;
+  engine_.reset();
+  store_.fault = nullptr;
+}
+
 TEST_F(EngineTest, MaintenanceRunsByItself) {
   Create("c", 1);
   for (int i = 0; i < 300; ++i) Put("c", std::to_string(i), "t" + std::to_string(i));

@@ -5,6 +5,7 @@
 #include <future>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "server/engine/manifest.h"
 #include "tests/server/engine/fakes.h"
 #include "tests/server/engine/memory_store.h"
@@ -102,6 +103,21 @@ TEST_F(ShardTest, ReplayGivesTheSameStateHoweverOften) {
   EXPECT_EQ(All(), before);
   Load();
   EXPECT_EQ(All(), before);
+}
+
+TEST_F(ShardTest, TellsHowLongFullTailsWait) {
+  for (int i = 0; i < 4; ++i) Put(std::to_string(i), static_cast<float>(i));
+  EXPECT_EQ(shard_->Stats().waiting_tails, 0);
+  EXPECT_EQ(shard_->Stats().index_lag, absl::ZeroDuration());
+  for (int i = 4; i < 9; ++i) Put(std::to_string(i), static_cast<float>(i));
+  EXPECT_EQ(shard_->Stats().waiting_tails, 2);
+  const absl::Duration lag = shard_->Stats().index_lag;
+  EXPECT_GT(lag, absl::ZeroDuration());
+  absl::SleepFor(absl::Milliseconds(2));
+  EXPECT_GE(shard_->Stats().index_lag, lag + absl::Milliseconds(2));
+  MaintainFully();
+  EXPECT_EQ(shard_->Stats().waiting_tails, 0);
+  EXPECT_EQ(shard_->Stats().index_lag, absl::ZeroDuration());
 }
 
 TEST_F(ShardTest, MaintenanceDrainsMergesAndTrims) {

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
+#include <thread>
 
 #include "server/index/flat_segment.h"
 #include "tests/server/index/vectors.h"
@@ -56,6 +58,29 @@ class ShardIndexTest : public testing::Test {
 
   std::map<uint64_t, float> expected_;
 };
+
+TEST_F(ShardIndexTest, TheLagIsThatOfTheOldestFrozenTail) {
+  using Clock = std::chrono::steady_clock;
+  for (uint64_t label = 1; label <= 4; ++label) Add(label);
+  EXPECT_EQ(index_.Stats().lag.count(), 0);  // full, but nothing came behind it
+  const Clock::time_point begin = Clock::now();
+  Add(5);
+  const Clock::time_point first = Clock::now();
+  for (uint64_t label = 6; label <= 8; ++label) Add(label);
+  while (Clock::now() - first < std::chrono::milliseconds(1)) std::this_thread::yield();
+  const Clock::time_point second = Clock::now();
+  Add(9);
+  std::chrono::nanoseconds lag = index_.Stats().lag;
+  EXPECT_GE(lag.count(), (second - first).count());
+  EXPECT_LE(lag.count(), (Clock::now() - begin).count());
+  Drain(1);
+  ASSERT_EQ(index_.Stats().frozen_tails, 1);
+  lag = index_.Stats().lag;
+  EXPECT_GT(lag.count(), 0);
+  EXPECT_LE(lag.count(), (Clock::now() - second).count());
+  Drain();
+  EXPECT_EQ(index_.Stats().lag.count(), 0);
+}
 
 TEST_F(ShardIndexTest, RowsMoveThroughTailsSegmentsAndMerges) {
   Check();

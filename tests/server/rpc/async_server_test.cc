@@ -152,6 +152,23 @@ TEST_F(AsyncServerTest, GarbageAndUnknownMethods) {
   EXPECT_TRUE(Search().ok());
 }
 
+TEST_F(AsyncServerTest, ChannelzIsThereOnlyWhereItIsAskedFor) {
+  std::string reply;
+  for (const bool asked : {true, false, true}) {
+    Start({.channelz = asked});
+    Serve();
+    const grpc::Status status =
+        CallBytes(channel_, "/grpc.channelz.v1.Channelz/GetServers", "", &reply);
+    EXPECT_EQ(status.error_code(), asked ? grpc::StatusCode::OK : grpc::StatusCode::UNIMPLEMENTED);
+    if (asked) {
+      EXPECT_FALSE(reply.empty());  // at least this server
+    }
+    server_->Drain(absl::ZeroDuration());
+    metrics_->RemoveCallbacks();
+    server_.reset();
+  }
+}
+
 TEST_F(AsyncServerTest, TooLargeRequestIsRefused) {
   Start({.max_message_bytes = 64 << 10});
   Serve();

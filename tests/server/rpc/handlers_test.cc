@@ -158,6 +158,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
                            .live_documents = 3,
                            .last_sequence = 5,
                            .tail_rows = 4,
+                           .waiting_tails = 2,
+                           .index_lag = absl::Milliseconds(1500),
                            .segments = 1,
                            .deleted_rows = 1,
                            .tail_bytes = 10,
@@ -167,6 +169,8 @@ TEST_F(HandlersTest, StatsAreSummed) {
                            .live_documents = 7,
                            .last_sequence = 9,
                            .tail_rows = 6,
+                           .waiting_tails = 1,
+                           .index_lag = absl::Milliseconds(500),
                            .segments = 2,
                            .deleted_rows = 2,
                            .tail_bytes = 30,
@@ -184,6 +188,13 @@ TEST_F(HandlersTest, StatsAreSummed) {
   EXPECT_EQ(response.stats().field_bytes(), 15);
   EXPECT_EQ(response.stats().shards(1).field_bytes(), 8);
   EXPECT_EQ(response.stats().shards(1).last_sequence_number(), 9);
+  EXPECT_EQ(response.stats().waiting_tails(), 3);
+  EXPECT_EQ(response.stats().shards(0).waiting_tails(), 2);
+  // Of lags the longest counts.
+  EXPECT_EQ(response.stats().index_lag().seconds(), 1);
+  EXPECT_EQ(response.stats().index_lag().nanos(), 500'000'000);
+  EXPECT_EQ(response.stats().shards(1).index_lag().seconds(), 0);
+  EXPECT_EQ(response.stats().shards(1).index_lag().nanos(), 500'000'000);
 }
 
 // --- documents

@@ -199,6 +199,23 @@ TEST_F(HybridHandlersTest, PartsMayBeGivenApart) {
   EXPECT_EQ(query().words, "z");
 }
 
+TEST_F(HybridHandlersTest, DiversityArrives) {
+  ASSERT_TRUE(Hybrid([](auto&) {}).ok());
+  EXPECT_FALSE(engine_.search.diversify.has_value());
+  ASSERT_TRUE(Hybrid([](auto& r) { r.mutable_diversify(); }).ok());
+  ASSERT_TRUE(engine_.search.diversify.has_value());
+  EXPECT_EQ(engine_.search.diversify->lambda, .5f);
+  EXPECT_EQ(engine_.search.diversify->candidates, 0);
+  ASSERT_TRUE(Hybrid([](auto& r) {
+                r.mutable_diversify()->set_lambda(0);
+                r.mutable_diversify()->set_candidates(70);
+              }).ok());
+  EXPECT_EQ(engine_.search.diversify->lambda, 0);
+  EXPECT_EQ(engine_.search.diversify->candidates, 70);
+  EXPECT_EQ(FieldOf([](auto& r) { r.mutable_diversify()->set_candidates(0); }),
+            "diversify.candidates");
+}
+
 TEST_F(HybridHandlersTest, BadRequestsNameTheField) {
   EXPECT_EQ(FieldOf([](auto& r) { r.clear_text(); }), "text");
   EXPECT_EQ(FieldOf([](auto& r) {
