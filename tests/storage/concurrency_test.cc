@@ -99,7 +99,7 @@ TEST_F(ConcurrencyTest, ShardsAreWrittenAndReadAtOnce) {
     EXPECT_EQ(Scan(**log).size(), kBatch);
     EXPECT_EQ(*(*log)->GetManifest(), std::to_string(kBatches - 1));
   }
-  EXPECT_EQ(warnings_, "");
+  EXPECT_EQ(Warnings(), "");
 }
 
 }  // namespace

@@ -154,7 +154,7 @@ TEST_F(DiskFullTest, FailedWriteIsNotThereAndItsNumberCanBeUsedAgain) {
     ASSERT_OK(AppendWhenRecovered({Put(next, "good" + std::to_string(next))}));
     ASSERT_OK(Append({Put(next + 1, "after" + std::to_string(next))}));
   }
-  EXPECT_THAT(warnings_, testing::HasSubstr("recovered"));
+  EXPECT_THAT(Warnings(), testing::HasSubstr("recovered"));
   Crash();
   ASSERT_OK(Open());
   OpenLog();

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <mutex>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -85,6 +86,10 @@ inline Mutation Delete(uint64_t sequence, std::string id, uint64_t replaces) {
 // A folder that is gone with the test, and a store in it.
 class StoreFixture : public testing::Test {
  protected:
+  std::string Warnings() {
+    const std::lock_guard lock(warnings_mu_);
+    return warnings_;
+  }
   void SetUp() override {
     const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
     folder_ = std::filesystem::path(testing::TempDir()) /
@@ -94,7 +99,10 @@ class StoreFixture : public testing::Test {
     options_.path = (folder_ / "store").string();
     options_.block_cache_bytes = 8u << 20;
     options_.write_buffer_bytes = 1u << 20;
-    options_.warn = [this](std::string_view message) { warnings_ += std::string(message) + "\n"; };
+    options_.warn = [this](std::string_view message) {  // RocksDB's threads warn, too
+      const std::lock_guard lock(warnings_mu_);
+      warnings_ += std::string(message) + "\n";
+    };
   }
   void TearDown() override {
     store_.reset();
@@ -160,6 +168,7 @@ class StoreFixture : public testing::Test {
 
   std::filesystem::path folder_;
   StoreOptions options_;
+  std::mutex warnings_mu_;
   std::string warnings_;
   std::unique_ptr<Store> store_;
 };

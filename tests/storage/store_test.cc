@@ -30,7 +30,7 @@ TEST_F(StoreTest, CollectionsSurviveReopening) {
   EXPECT_EQ((*listed)[1].id, "words");
   EXPECT_EQ((*listed)[1].model, "m");
   EXPECT_NE((*listed)[0].uid, (*listed)[1].uid);
-  EXPECT_EQ(warnings_, "");
+  EXPECT_EQ(Warnings(), "");
 }
 
 TEST_F(StoreTest, HowACollectionIsIndexedCanBeReplaced) {
@@ -149,7 +149,7 @@ TEST_F(StoreTest, RemovalCutShortByACrashIsFinishedAtOpening) {
     ASSERT_TRUE(raw->db->Write({}, &batch).ok());
   }
   ASSERT_OK(Open());
-  EXPECT_THAT(warnings_, HasSubstr("finishing the removal"));
+  EXPECT_THAT(Warnings(), HasSubstr("finishing the removal"));
   EXPECT_TRUE(store_->ListCollections()->empty());
   const auto next = store_->AddCollection(MakeRecord("b"));
   ASSERT_OK(next);

@@ -75,7 +75,7 @@ class WalCheckTest : public StoreFixture {
 TEST_F(WalCheckTest, WholeLogIsReplayed) {
   WriteAndCrash(10, 10);
   EXPECT_EQ(*OpenWith(bytes_), 10u);
-  EXPECT_EQ(warnings_, "");
+  EXPECT_EQ(Warnings(), "");
 }
 
 TEST_F(WalCheckTest, TornTailLosesOnlyTheTornWrite) {
@@ -86,7 +86,7 @@ TEST_F(WalCheckTest, TornTailLosesOnlyTheTornWrite) {
     ASSERT_OK(last);
     EXPECT_EQ(*last, 9u) << cut;
     if (cut > ends_[8]) {
-      EXPECT_THAT(warnings_, HasSubstr("never finished")) << cut;
+      EXPECT_THAT(Warnings(), HasSubstr("never finished")) << cut;
     }
   }
   // Space the file system gave but that was never written.
