@@ -126,8 +126,9 @@ TEST(EventBus, ManyThreads) {
         missed += next->missed;
         continue;
       }
-      absl::Notification there;
-      if (!steady->WakeWhenReady([&] { there.Notify(); })) there.WaitForNotification();
+      // Shared: the bus's thread may still be leaving Notify() when this one goes on.
+      const auto there = std::make_shared<absl::Notification>();
+      if (!steady->WakeWhenReady([there] { there->Notify(); })) there->WaitForNotification();
     }
     EXPECT_EQ(heard + missed, 2 * kEvents);
   });
