@@ -42,7 +42,7 @@ class ShardPassagesTest : public testing::Test {
     options.labels = LabelScheme::Chunked();
     options.folder = folder_;
     options.maintenance.exact_rows = exact_rows_;
-    options.maintenance.gate_time = 1e9;  // a busy machine's
+    options.maintenance.gate_time = 1e9;      // a busy machine's
     options.maintenance.gate_first_rows = 1;  // so few rows need no index
     options.maintenance.graph_rows = 1 << 30;
     auto shard = Shard::Load(options, *store_.OpenShard(1, 0, kD), &metrics_);
