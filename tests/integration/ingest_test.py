@@ -30,6 +30,8 @@ def written(address, name):
     stats = json.loads(vecino(address, "--json", "collection", "stats", name).stdout)
     return sum(int(shard["last_sequence_number"]) for shard in stats["shards"])
 
+CANNOT_CONNECT = 3  # exit status of vecino
+
 
 class LoadTest:
     """`vecino load` while it or the server is killed, then run again, until it says that it is done."""
@@ -57,13 +59,18 @@ class LoadTest:
         """One load with up to a few kills; returns how many there were."""
         name = f"load{number}"
         assert vecino(self.address, "collection", "create", name, "--dim", DIMENSION).returncode == 0
-        kills = 0
+        kills, killed = 0, False
         process = self.start(name)
         while True:
             try:
                 wait = self.chance.uniform(0.02, self.longest) if kills < self.kills_each else None
                 out, err = process.communicate(timeout=wait)
-                break
+                if process.returncode != CANNOT_CONNECT or not killed:
+                    break
+                # The server was killed before the load had begun: so it is run again.
+                killed = False
+                process = self.start(name)
+                continue
             except subprocess.TimeoutExpired:
                 pass
             kills += 1
@@ -79,6 +86,7 @@ class LoadTest:
                 process = self.start(name)
             else:
                 self.kills["server"] += 1
+                killed = True
                 self.server.kill()
                 self.server.start(listen=self.address)
         assert process.returncode == 0, err
