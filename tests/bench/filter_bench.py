@@ -69,16 +69,21 @@ class Vecino:
             reply = self.store.BatchUpsertDocuments(request)
             assert all(result.status.code == 0 for result in reply.results), reply
         self.load_seconds = time.monotonic() - begin
-        stats = collections.GetCollectionStatsRequest(name="collections/f")
-        last = None
-        while True:  # until maintenance has been quiet for a while
-            now = self.collection.GetCollectionStats(stats).stats
-            key = [(s.segments, s.tail_rows, s.last_choice) for s in now.shards]
-            if key != last:
-                last, since = key, time.monotonic()
-            elif time.monotonic() - since > 5:
-                break
-            time.sleep(0.5)
+        self.settle()
+
+    def settle(self):
+        """Until maintenance, which may train or build a graph for minutes, leaves the processor alone for a while."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        quiet = 0
+        while quiet < 8:
+            before = self.processor_time() / ticks
+            time.sleep(1)
+            quiet = quiet + 1 if self.processor_time() / ticks - before < 0.1 else 0
+
+    def processor_time(self):
+        with open(f"/proc/{self.server.process.pid}/stat", encoding="utf-8") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])  # utime, stime
 
     def request(self, query, filter_text):
         request = self.searches.SearchDocumentsRequest(parent="collections/f", top_k=K, filter=filter_text)
