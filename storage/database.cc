@@ -18,6 +18,7 @@
 #include "storage/database_options.h"
 #include "storage/records.h"
 #include "storage/rocksdb_status.h"
+#include "storage/slices.h"
 #include "storage/table_check.h"
 #include "storage/wal_check.h"
 
@@ -65,9 +66,6 @@ class ErrorListener : public rocksdb::EventListener {
 namespace {
 
 constexpr absl::Duration kRecoveryInterval = absl::Seconds(1);
-
-rocksdb::Slice AsSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
-std::string_view AsView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 absl::Status FileError(std::string_view doing, const std::string& path,
                        const std::error_code& error) {

@@ -10,13 +10,12 @@
 #include "storage/keys.h"
 #include "storage/records.h"
 #include "storage/rocksdb_status.h"
+#include "storage/slices.h"
 
 namespace vecino::storage {
 namespace {
 
 constexpr uint64_t kMaxSequence = std::numeric_limits<uint64_t>::max();
-
-std::string_view AsView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // The values at `keys` in one call, as of `snapshot` (null: now). An absent key has status
 // NotFound.

@@ -12,13 +12,9 @@
 #include "rocksdb/sst_file_reader.h"
 #include "storage/codec.h"
 #include "storage/rocksdb_status.h"
+#include "storage/slices.h"
 
 namespace vecino::storage {
-namespace {
-
-rocksdb::Slice AsSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
-
-}  // namespace
 
 SnapshotTableWriter::SnapshotTableWriter(rocksdb::Env* env, std::string folder, uint32_t uid,
                                          Family family, std::vector<SnapshotFile>* files,

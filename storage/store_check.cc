@@ -15,6 +15,7 @@
 #include "storage/keys.h"
 #include "storage/local_store.h"
 #include "storage/records.h"
+#include "storage/slices.h"
 #include "storage/wal_check.h"
 
 namespace vecino::storage {
@@ -24,8 +25,6 @@ constexpr uint64_t kProgressRows = 256;
 constexpr int kLooksAtLog = 8;
 constexpr char kRestore[] =
     "restore the collection from a snapshot, or the data folder from a backup";
-
-std::string_view AsView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // The names that the store's tables have now.
 std::set<std::string> LiveTables(rocksdb::DB* db, std::vector<rocksdb::LiveFileMetaData>* files) {

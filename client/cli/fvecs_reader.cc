@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/cli/record_reader.h"
+#include "client/cli/row_ids.h"
 
 namespace vecino::cli {
 namespace {
@@ -13,8 +14,7 @@ static_assert(std::endian::native == std::endian::little);
 
 class FvecsReader : public RecordReader {
  public:
-  FvecsReader(std::unique_ptr<Input> input, std::unique_ptr<Input> ids,
-              const std::atomic<bool>* stop)
+  FvecsReader(std::unique_ptr<Input> input, RowIds ids, const std::atomic<bool>* stop)
       : input_(std::move(input)), ids_(std::move(ids)), stop_(*stop) {}
 
   Status Open() {
@@ -25,10 +25,11 @@ class FvecsReader : public RecordReader {
     dimension_ = next_;
     return Status();
   }
-  // -1 when it is not known.
-  int64_t rows() const {
+  // OK when the number of rows is not known.
+  Status CheckIds() const {
     const auto row = static_cast<int64_t>(sizeof next_ + dimension_ * sizeof(float));
-    return input_->size() < 0 || input_->size() % row != 0 ? -1 : input_->size() / row;
+    const bool known = input_->size() >= 0 && input_->size() % row == 0;
+    return known ? ids_.Check(input_->size() / row) : Status();
   }
 
   bool Next(Record* record) override {
@@ -49,12 +50,8 @@ class FvecsReader : public RecordReader {
     if (input_->Read(reinterpret_cast<char*>(vector.data()), wanted) != wanted) {
       return Fail("the file ends in row " + std::to_string(row_));
     }
-    record->document.id = std::to_string(row_);
-    if (ids_ != nullptr) {
-      if (ids_->ReadLine(kLongestRecord, &record->document.id) != Input::Outcome::kOk) {
-        return Fail("no id for row " + std::to_string(row_));
-      }
-      if (record->document.id.ends_with('\r')) record->document.id.pop_back();
+    if (!ids_.Next(row_, &record->document.id)) {
+      return Fail("no id for row " + std::to_string(row_));
     }
     ++row_;
     return true;
@@ -74,7 +71,7 @@ class FvecsReader : public RecordReader {
   size_t ReadDimension() { return input_->Read(reinterpret_cast<char*>(&next_), sizeof next_); }
 
   const std::unique_ptr<Input> input_;
-  const std::unique_ptr<Input> ids_;  // null: row numbers
+  RowIds ids_;
   const std::atomic<bool>& stop_;
   int32_t dimension_ = 0, next_ = 0;  // of all rows; as the row that is read says it
   int64_t row_ = 0;
@@ -86,22 +83,11 @@ class FvecsReader : public RecordReader {
 Result<std::unique_ptr<RecordReader>> NewFvecsReader(std::unique_ptr<Input> input,
                                                      const std::string& ids_path,
                                                      const std::atomic<bool>* stop) {
-  std::unique_ptr<Input> ids;
-  int64_t lines = 0;
-  if (!ids_path.empty()) {
-    const Result<int64_t> counted = CountLines(ids_path, stop);
-    if (!counted.ok()) return counted.status();
-    lines = *counted;
-    Result<std::unique_ptr<Input>> opened = Input::Open(ids_path, stop);
-    if (!opened.ok()) return opened.status();
-    ids = std::move(opened).value();
-  }
-  auto reader = std::make_unique<FvecsReader>(std::move(input), std::move(ids), stop);
+  Result<RowIds> ids = RowIds::Open(ids_path, stop);
+  if (!ids.ok()) return ids.status();
+  auto reader = std::make_unique<FvecsReader>(std::move(input), std::move(ids).value(), stop);
   if (Status status = reader->Open(); !status.ok()) return status;
-  if (!ids_path.empty() && reader->rows() >= 0 && lines != reader->rows() && !stop->load()) {
-    return Status(Code::kInvalidArgument, ids_path + " has " + std::to_string(lines) + " ids for " +
-                                              std::to_string(reader->rows()) + " rows");
-  }
+  if (Status status = reader->CheckIds(); !status.ok()) return status;
   return std::unique_ptr<RecordReader>(std::move(reader));
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/cli/record_reader.h"
+#include "client/cli/row_ids.h"
 
 namespace vecino::cli {
 namespace {
@@ -43,7 +44,7 @@ bool ParseShape(std::string_view text, int64_t* rows, int64_t* columns) {
 
 class NpyReader : public RecordReader {
  public:
-  NpyReader(std::unique_ptr<Input> input, std::unique_ptr<Input> ids)
+  NpyReader(std::unique_ptr<Input> input, RowIds ids)
       : input_(std::move(input)), ids_(std::move(ids)) {}
 
   Status Open() {
@@ -78,13 +79,9 @@ class NpyReader : public RecordReader {
       }
       return false;
     }
-    record->document.id = std::to_string(row_);
-    if (ids_ != nullptr) {
-      if (ids_->ReadLine(kLongestRecord, &record->document.id) != Input::Outcome::kOk) {
-        status_ = Status(Code::kInvalidArgument, "no id for row " + std::to_string(row_));
-        return false;
-      }
-      if (record->document.id.ends_with('\r')) record->document.id.pop_back();
+    if (!ids_.Next(row_, &record->document.id)) {
+      status_ = Status(Code::kInvalidArgument, "no id for row " + std::to_string(row_));
+      return false;
     }
     ++row_;
     std::vector<float>& vector = record->document.vector;
@@ -104,7 +101,7 @@ class NpyReader : public RecordReader {
   Status status() const override { return status_.ok() ? input_->status() : status_; }
   const char* unit() const override { return "row"; }
   int dimension() const override { return static_cast<int>(columns_); }
-  int64_t rows() const { return rows_; }
+  Status CheckIds() const { return ids_.Check(rows_); }
 
  private:
   Status ParseHeader(std::string_view header) {
@@ -135,7 +132,7 @@ class NpyReader : public RecordReader {
   }
 
   const std::unique_ptr<Input> input_;
-  const std::unique_ptr<Input> ids_;  // null: row numbers
+  RowIds ids_;
   int64_t rows_ = 0, columns_ = 0, row_ = 0;
   size_t value_size_ = 0;
   std::vector<char> bytes_;  // one row
@@ -147,22 +144,11 @@ class NpyReader : public RecordReader {
 Result<std::unique_ptr<RecordReader>> NewNpyReader(std::unique_ptr<Input> input,
                                                    const std::string& ids_path,
                                                    const std::atomic<bool>* stop) {
-  std::unique_ptr<Input> ids;
-  int64_t lines = 0;
-  if (!ids_path.empty()) {
-    const Result<int64_t> counted = CountLines(ids_path, stop);
-    if (!counted.ok()) return counted.status();
-    lines = *counted;
-    Result<std::unique_ptr<Input>> opened = Input::Open(ids_path, stop);
-    if (!opened.ok()) return opened.status();
-    ids = std::move(opened).value();
-  }
-  auto reader = std::make_unique<NpyReader>(std::move(input), std::move(ids));
+  Result<RowIds> ids = RowIds::Open(ids_path, stop);
+  if (!ids.ok()) return ids.status();
+  auto reader = std::make_unique<NpyReader>(std::move(input), std::move(ids).value());
   if (Status status = reader->Open(); !status.ok()) return status;
-  if (!ids_path.empty() && lines != reader->rows() && !stop->load()) {
-    return Status(Code::kInvalidArgument, ids_path + " has " + std::to_string(lines) + " ids for " +
-                                              std::to_string(reader->rows()) + " rows");
-  }
+  if (Status status = reader->CheckIds(); !status.ok()) return status;
   return std::unique_ptr<RecordReader>(std::move(reader));
 }
 

@@ -55,11 +55,7 @@ absl::Status Aliases::Load() {
 
 void Aliases::Tell(std::string_view collection, std::string message) {
   spdlog::info("{}", message);
-  events_.Publish({.time = {},
-                   .collection = std::string(collection),
-                   .shard = std::nullopt,
-                   .kind = Event::Kind::kAliasChanged,
-                   .message = std::move(message)});
+  events_.Publish(Event::Kind::kAliasChanged, std::string(collection), std::move(message));
 }
 
 absl::StatusOr<AliasInfo> Aliases::Point(std::string_view id, std::string_view target,

@@ -88,6 +88,7 @@ class Collection {
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
   const std::string& id() const { return info_.spec.id; }
+  bool chunked() const { return info_.spec.chunking.has_value(); }
   // As it is defined now: all of it, its etag too, of one moment.
   CollectionInfo info() const;
   // How it is indexed now. Takes no lock.

@@ -73,11 +73,7 @@ absl::StatusOr<CollectionInfo> UpdateCollection(const CollectionUpdate& update,
     info = collection->info();
     std::string message = absl::StrCat("collection `", info.spec.id, "` was changed: ", changes);
     spdlog::info("{}", message);
-    events->Publish({.time = {},
-                     .collection = info.spec.id,
-                     .shard = std::nullopt,
-                     .kind = Event::Kind::kCollectionUpdated,
-                     .message = std::move(message)});
+    events->Publish(Event::Kind::kCollectionUpdated, info.spec.id, std::move(message));
   }
   info.migration = migrations->Info(*collection);
   return info;

@@ -298,7 +298,7 @@ class EngineImpl final : public Engine {
   }
   bool IsChunked(std::string_view collection) const override {
     const auto found = Find(collection);
-    return found.ok() && (*found)->info().spec.chunking.has_value();
+    return found.ok() && (*found)->chunked();
   }
   Snapshots& snapshots() override { return snapshots_; }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }

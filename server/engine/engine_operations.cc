@@ -8,9 +8,9 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "server/engine/engine.h"
 #include "server/engine/operation_record.h"
+#include "server/engine/operation_wait.h"
 #include "server/engine/validation.h"
 
 namespace vecino::engine {
@@ -101,11 +101,7 @@ void EngineOperations::Erase(const Operation::Info& info) const {
 
 void EngineOperations::Tell(Event::Kind kind, const Operation::Info& info,
                             std::string message) const {
-  events_.Publish({.time = {},
-                   .collection = info.collection,
-                   .shard = std::nullopt,
-                   .kind = kind,
-                   .message = std::move(message)});
+  events_.Publish(kind, info.collection, std::move(message));
 }
 
 absl::Status EngineOperations::Load(const std::set<std::string>& goes_on) {
@@ -241,18 +237,7 @@ absl::StatusOr<Operation::Info> EngineOperations::Wait(const Collection& collect
                                                        const CallContext& context) const {
   const auto operation = kept_.Find(collection.id(), id);
   if (!operation.ok()) return operation.status();
-  TokenWaits::Place place(&waits_);
-  if ((*operation)->done() || !place.Take().ok()) return (*operation)->Snapshot();
-  std::stop_source stop;  // of the caller or of the engine
-  const std::stop_callback caller(context.stop, [&] { stop.request_stop(); });
-  const std::stop_callback engine(waits_.stop(), [&] { stop.request_stop(); });
-  CallContext patience;
-  patience.deadline =
-      std::min(context.deadline, absl::Now() + std::min(timeout, Engine::kMaxOperationWait));
-  patience.stop = stop.get_token();
-  const absl::Status waited = (*operation)->Wait(patience);
-  if (!waited.ok() && context.stop.stop_requested()) return waited;
-  return (*operation)->Snapshot();
+  return AwaitOperation(**operation, &waits_, timeout, context);
 }
 
 }  // namespace vecino::engine

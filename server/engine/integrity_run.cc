@@ -7,7 +7,6 @@
 #include "absl/time/clock.h"
 #include "server/engine/low_priority.h"
 #include "server/engine/shard_check.h"
-#include "storage/integrity.h"
 
 namespace vecino::engine {
 namespace {
@@ -204,17 +203,24 @@ void IntegrityRun::Work(std::stop_token stop) {
   Wake();
 }
 
+storage::IntegritySink IntegrityRun::SinkOf(const std::string& collection, std::stop_token stop) {
+  storage::IntegritySink sink;
+  sink.found = [this, collection, stop](storage::IntegrityFinding finding) {
+    Found({collection, "", std::move(finding.where), std::move(finding.problem),
+           std::move(finding.advice)},
+          stop);
+  };
+  sink.progress = [this, stop](uint64_t rows, uint64_t bytes) {
+    return Progress(rows, bytes, stop);
+  };
+  return sink;
+}
+
 absl::Status IntegrityRun::CheckAll(std::stop_token stop) {
   if (plan_.files) {
     Begin("files");
-    storage::IntegritySink sink;
-    sink.found = [&](storage::IntegrityFinding finding) {
-      Found(
-          {"", "", std::move(finding.where), std::move(finding.problem), std::move(finding.advice)},
-          stop);
-    };
-    sink.progress = [&](uint64_t rows, uint64_t bytes) { return Progress(rows, bytes, stop); };
-    if (absl::Status status = plan_.store->CheckFiles(sink); !status.ok()) return status;
+    absl::Status status = plan_.store->CheckFiles(SinkOf("", stop));
+    if (!status.ok()) return status;
   }
   for (const auto& collection : plan_.collections) {
     absl::Status status = CheckCollection(*collection, stop);
@@ -240,15 +246,8 @@ absl::Status IntegrityRun::CheckCollection(Collection& collection, std::stop_tok
   const std::string& id = collection.id();
   for (int number = 0; number < collection.shard_count(); ++number) {
     Begin(absl::StrCat("collection `", id, "`, shard ", number));
-    storage::IntegritySink sink;
-    sink.found = [&](storage::IntegrityFinding finding) {
-      Found(
-          {id, "", std::move(finding.where), std::move(finding.problem), std::move(finding.advice)},
-          stop);
-    };
-    sink.progress = [&](uint64_t rows, uint64_t bytes) { return Progress(rows, bytes, stop); };
     absl::Status status =
-        CheckShard(*plan_.store, collection.shard(number), collection.uid(), sink);
+        CheckShard(*plan_.store, collection.shard(number), collection.uid(), SinkOf(id, stop));
     if (absl::IsNotFound(status)) {
       return absl::NotFoundError(absl::StrCat(
           "collection `", id,

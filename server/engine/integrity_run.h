@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "server/engine/collection.h"
 #include "server/engine/snapshots.h"
+#include "storage/integrity.h"
 #include "storage/snapshot_folder.h"
 #include "storage/store.h"
 
@@ -59,6 +60,8 @@ class IntegrityRun {
 
  private:
   void Work(std::stop_token stop);
+  // Has findings and progress of a collection (empty: of none) come here.
+  storage::IntegritySink SinkOf(const std::string& collection, std::stop_token stop);
   absl::Status CheckAll(std::stop_token stop);
   absl::Status CheckCollection(Collection& collection, std::stop_token stop);
   absl::Status CheckSnapshot(const std::string& id, std::stop_token stop);

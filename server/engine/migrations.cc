@@ -289,8 +289,7 @@ absl::StatusOr<OperationEstimate> Migrations::Estimate(const Collection& collect
   if (!record.ok()) return record.status();
   OperationEstimate estimate = EstimateOperation(
       Operation::Type::kRetrain, collection.info().spec.index, static_cast<int>(record->dimension),
-      collection.info().spec.chunking.has_value(), collection.Stats().shards, parts_.threads,
-      parts_.context.policy);
+      collection.chunked(), collection.Stats().shards, parts_.threads, parts_.context.policy);
   estimate.deleted_rows = 0;  // of the side that stays as it is
   const auto documents = SampleTexts(collection, kEstimateTexts, context);
   if (!documents.ok()) return documents.status();
@@ -449,11 +448,7 @@ int64_t Migrations::Lag() const {
 
 void Migrations::Tell(std::string_view collection, std::string message) const {
   spdlog::info("{}", message);
-  parts_.events->Publish({.time = {},
-                          .collection = std::string(collection),
-                          .shard = std::nullopt,
-                          .kind = Event::Kind::kMigration,
-                          .message = std::move(message)});
+  parts_.events->Publish(Event::Kind::kMigration, std::string(collection), std::move(message));
 }
 
 void Migrations::Stop() {

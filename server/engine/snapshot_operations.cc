@@ -1,10 +1,8 @@
 // The operations on snapshots, looked at and waited for.
 #include <algorithm>
-#include <stop_token>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "server/engine/engine.h"
+#include "server/engine/operation_wait.h"
 #include "server/engine/snapshot_jobs.h"
 
 namespace vecino::engine {
@@ -55,18 +53,7 @@ absl::StatusOr<Operation::Info> SnapshotJobs::WaitOperation(std::string_view sna
                                                             const CallContext& context) const {
   const auto operation = operations_.Find(snapshot, id);
   if (!operation.ok()) return NoOperation(snapshot, operation.status());
-  TokenWaits::Place place(&waits_);
-  if ((*operation)->done() || !place.Take().ok()) return (*operation)->Snapshot();
-  std::stop_source stop;  // of the caller or of the engine
-  const std::stop_callback caller(context.stop, [&] { stop.request_stop(); });
-  const std::stop_callback engine(waits_.stop(), [&] { stop.request_stop(); });
-  CallContext patience;
-  patience.deadline =
-      std::min(context.deadline, absl::Now() + std::min(timeout, Engine::kMaxOperationWait));
-  patience.stop = stop.get_token();
-  const absl::Status waited = (*operation)->Wait(patience);
-  if (!waited.ok() && context.stop.stop_requested()) return waited;
-  return (*operation)->Snapshot();
+  return AwaitOperation(**operation, &waits_, timeout, context);
 }
 
 }  // namespace vecino::engine

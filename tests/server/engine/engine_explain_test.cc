@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/server/engine/engine_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -18,12 +19,7 @@ class EngineExplainTest : public EngineTest {
  protected:
   // Thousands of rows in tails of 8 take a minute to drain and merge.
   EngineExplainTest() { options_.tail_capacity = 500; }
-  std::vector<float> Random() {
-    std::normal_distribution<float> normal;
-    std::vector<float> vector(kDimension);
-    for (float& x : vector) x = normal(rng_);
-    return vector;
-  }
+  std::vector<float> Random() { return RandomVector(kDimension, &rng_); }
   void Fill(const std::string& collection, int count) {
     for (int begin = 0; begin < count; begin += 500) {
       std::vector<DocumentWrite> writes;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/server/engine/filter_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -27,11 +28,7 @@ class FilterIndexTest : public EngineFilterTest, public testing::WithParamInterf
  protected:
   void SetUp() override {
     options_.maintenance.exact_rows = 200;
-    // What is trained goes live, good or not: these are few rows without much order.
-    options_.maintenance.gate_target_slack = options_.maintenance.gate_recall_loss = 1;
-    options_.maintenance.gate_first_slack = options_.maintenance.gate_first_rows = 1;
-    options_.maintenance.gate_cost_of_more = 1000;
-    options_.maintenance.gate_cost = options_.maintenance.gate_time = 1000;
+    OpenGate(&options_.maintenance);
     options_.maintenance.graph_rows = 300;
     options_.maintenance.graph_quiet = absl::ZeroDuration();
     options_.maintenance.graph_max_dead_share = 1;

@@ -22,6 +22,7 @@
 #include "server/engine/manifest.h"
 #include "tests/server/engine/engine_kill_store.h"
 #include "tests/server/engine/fakes.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -77,10 +78,7 @@ class Child {
     options_.maintenance.graph_rows = 300;
     options_.maintenance.graph_max_dead_share = 0.2;
     options_.maintenance.graph_quiet = absl::ZeroDuration();
-    // Of so few rows recall says little: what is not spoiled goes live.
-    options_.maintenance.gate_target_slack = options_.maintenance.gate_first_slack = 1;
-    options_.maintenance.gate_recall_loss = options_.maintenance.gate_first_rows = 1;
-    options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
+    OpenGate(&options_.maintenance);
     const bool spoils = std::any_of(batches.begin(), batches.end(), [](const Batch& batch) {
       return batch.type == Batch::kRetrainSpoiled;
     });

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/server/engine/model.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -41,11 +42,7 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<ModelCas
     options_.maintenance.graph_rows = 10;
     options_.maintenance.graph_quiet = absl::ZeroDuration();
     options_.maintenance.graph_max_dead_share = 1;
-    // Of so few rows recall and cost say little: every build goes live.
-    options_.maintenance.gate_target_slack = options_.maintenance.gate_first_slack = 1;
-    options_.maintenance.gate_recall_loss = options_.maintenance.gate_first_rows = 1;
-    options_.maintenance.gate_other_loss = 1;
-    options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
+    OpenGate(&options_.maintenance);
     options_.maintenance_threads = 2;
     if (GetParam().files) {
       std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();

@@ -14,19 +14,10 @@
 #include "absl/time/time.h"
 #include "server/index/give_way.h"
 #include "tests/server/engine/engine_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
-
-template <typename Fn>
-bool Eventually(Fn fn) {
-  const absl::Time end = absl::Now() + absl::Minutes(4);
-  while (!fn()) {
-    if (absl::Now() > end) return false;
-    absl::SleepFor(absl::Milliseconds(1));
-  }
-  return true;
-}
 
 class EngineProbesTest : public EngineTest {
  protected:
@@ -41,11 +32,8 @@ class EngineProbesTest : public EngineTest {
     options_.tail_capacity = 1000;
     options_.maintenance.exact_rows = 500;
     options_.maintenance.min_index_rows = 500;
-    // No build is rejected, and none is made but the first and those that are asked for.
-    options_.maintenance.gate_target_slack = options_.maintenance.gate_recall_loss = 1;
-    options_.maintenance.gate_first_slack = options_.maintenance.gate_first_rows = 1;
-    options_.maintenance.gate_cost_of_more = 1000;
-    options_.maintenance.gate_cost = options_.maintenance.gate_time = 1000;
+    // No build is made but the first and those that are asked for.
+    OpenGate(&options_.maintenance);
     options_.maintenance.repair = false;
     options_.recall.sample_every = 1'000'000'000;  // no search is measured
     options_.recall.max_age = absl::Hours(1);  // the thread is the last that a busy machine serves
@@ -57,12 +45,7 @@ class EngineProbesTest : public EngineTest {
     std::filesystem::remove_all(folder_);
   }
 
-  std::vector<float> Random() {
-    std::normal_distribution<float> normal;
-    std::vector<float> vector(kDimension);
-    for (float& x : vector) x = normal(rng_);
-    return vector;
-  }
+  std::vector<float> Random() { return RandomVector(kDimension, &rng_); }
   void Make(const std::string& id, int shards, int rows) {
     CollectionSpec spec;
     spec.id = id;

@@ -8,19 +8,10 @@
 
 #include "absl/time/clock.h"
 #include "tests/server/engine/engine_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
-
-template <typename Fn>
-bool Eventually(Fn fn) {
-  const absl::Time end = absl::Now() + absl::Minutes(4);
-  while (!fn()) {
-    if (absl::Now() > end) return false;
-    absl::SleepFor(absl::Milliseconds(1));
-  }
-  return true;
-}
 
 class EngineRecallTest : public EngineTest {
  protected:
@@ -32,12 +23,7 @@ class EngineRecallTest : public EngineTest {
     options_.recall.probe_interval = absl::Hours(1);
     EngineTest::SetUp();
   }
-  std::vector<float> Random() {
-    std::normal_distribution<float> normal;
-    std::vector<float> vector(kDimension);
-    for (float& x : vector) x = normal(rng_);
-    return vector;
-  }
+  std::vector<float> Random() { return RandomVector(kDimension, &rng_); }
   void Fill(const std::string& collection, int first, int count) {
     for (int begin = first; begin < first + count; begin += 500) {
       std::vector<DocumentWrite> writes;

@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "server/engine/tuning.h"
 #include "tests/server/engine/engine_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -37,11 +38,7 @@ class EngineTuneTest : public EngineTest {
     options_.tail_capacity = 1000;
     options_.maintenance.exact_rows = 500;
     options_.maintenance.min_index_rows = 500;
-    // Requested trainings are not rejected.
-    options_.maintenance.gate_target_slack = options_.maintenance.gate_recall_loss = 1;
-    options_.maintenance.gate_first_slack = options_.maintenance.gate_first_rows = 1;
-    options_.maintenance.gate_cost_of_more = 1000;
-    options_.maintenance.gate_cost = options_.maintenance.gate_time = 1000;
+    OpenGate(&options_.maintenance);
     options_.recall.sample_every = 0;
     options_.hooks.at = [this](std::string_view stage) {
       if (at_stage_) at_stage_(stage);
@@ -53,12 +50,7 @@ class EngineTuneTest : public EngineTest {
     std::filesystem::remove_all(folder_);
   }
 
-  std::vector<float> Random() {
-    std::normal_distribution<float> normal;
-    std::vector<float> vector(kDimension);
-    for (float& x : vector) x = normal(rng_);
-    return vector;
-  }
+  std::vector<float> Random() { return RandomVector(kDimension, &rng_); }
   void Fill(const std::string& collection, int count) {
     for (int begin = 0; begin < count; begin += 500) {
       std::vector<DocumentWrite> writes;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/server/engine/migration_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -21,10 +22,7 @@ class EngineUpdateTest : public EngineMigrationTest {
   void SetUp() override {
     options_.maintenance.exact_rows = 500;
     options_.maintenance.min_index_rows = 500;
-    // Requested trainings are not rejected.
-    options_.maintenance.gate_target_slack = options_.maintenance.gate_recall_loss = 1;
-    options_.maintenance.gate_first_slack = 1;
-    options_.maintenance.gate_cost = options_.maintenance.gate_time = 1000;
+    OpenGate(&options_.maintenance);
     options_.recall.sample_every = 0;
     EngineMigrationTest::SetUp();
   }

@@ -11,6 +11,7 @@
 #include "server/engine/shard.h"
 #include "tests/server/engine/fakes.h"
 #include "tests/server/engine/memory_store.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -40,10 +41,7 @@ class IndexFilesTest : public testing::Test {
     options.tail_capacity = 250;
     options.folder = folder_;
     options.maintenance.exact_rows = 500;
-    // Codes of so few values say little; files are what is tested here.
-    options.maintenance.gate_first_slack = options.maintenance.gate_recall_loss = 1;
-    options.maintenance.gate_first_rows = 1;
-    options.maintenance.gate_cost = options.maintenance.gate_time = 1000;
+    OpenGate(&options.maintenance);
     options.maintenance.graph_rows = 1000;
     options.maintenance.graph_quiet = graph_quiet_;
     options.maintenance.quiet_tail_rows = 20;

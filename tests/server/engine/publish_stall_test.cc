@@ -7,6 +7,7 @@
 
 #include "server/engine/low_priority.h"
 #include "tests/server/engine/retrain_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -32,10 +33,7 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   options_.dimension = kDim;
   options_.tail_capacity = 8192;
   options_.maintenance = {};
-  // Codes of so few dimensions find little, which does not matter here.
-  options_.maintenance.gate_first_slack = options_.maintenance.gate_target_slack = 1;
-  options_.maintenance.gate_recall_loss = options_.maintenance.gate_first_rows = 1;
-  options_.maintenance.gate_cost = options_.maintenance.gate_time = 1e9;
+  OpenGate(&options_.maintenance);
   options_.budget = nullptr;
   options_.hooks = {};
   options_.swaps = &swaps;

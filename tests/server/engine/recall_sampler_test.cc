@@ -18,22 +18,12 @@
 #include "server/index/give_way.h"
 #include "tests/server/engine/fakes.h"
 #include "tests/server/engine/memory_store.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
 
 absl::Status GoOn() { return absl::OkStatus(); }
-
-// Waits for what another thread is about to do.
-template <typename Fn>
-bool Eventually(Fn fn) {
-  const absl::Time end = absl::Now() + absl::Minutes(4);
-  while (!fn()) {
-    if (absl::Now() > end) return false;
-    absl::SleepFor(absl::Milliseconds(1));
-  }
-  return true;
-}
 
 class RecallSamplerTest : public testing::Test {
  protected:

@@ -8,6 +8,7 @@
 
 #include "server/engine/operation_estimate.h"
 #include "tests/server/engine/retrain_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace {
 
@@ -73,11 +74,7 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
   options.index.graph = false;
   options.maintenance.max_growth = 1e9;
   options.maintenance.exact_rows = 5'000;  // less than a tail: the rows behind it count later
-  // How good the build is does not matter here.
-  options.maintenance.gate_first_slack = options.maintenance.gate_target_slack = 1;
-  options.maintenance.gate_first_rows = options.maintenance.gate_cost_of_more = 1e9;
-  options.maintenance.gate_recall_loss = 1;
-  options.maintenance.gate_cost = options.maintenance.gate_time = 1e9;
+  OpenGate(&options.maintenance);
   std::string stage;
   int64_t base = 0;
   std::map<std::string, int64_t> peaks;  // by stage, above what was there before

@@ -20,6 +20,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/shard_check.h"
 #include "tests/server/engine/fakes.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -500,8 +501,7 @@ class ShardCheckTest : public testing::Test {
     options.tail_capacity = 250;
     options.folder = folder_ + "/index";
     options.maintenance.exact_rows = 500;
-    options.maintenance.gate_time = 1e9;  // a busy machine's
-    options.maintenance.gate_first_slack = options.maintenance.gate_recall_loss = 1;
+    OpenGate(&options.maintenance);
     auto shard = Shard::Load(options, *store_->OpenShard(uid_, 0, kD), &metrics_);
     ASSERT_TRUE(shard.ok()) << shard.status();
     shard_ = *std::move(shard);
