@@ -59,6 +59,7 @@ Collection::Collection(const storage::CollectionRecord& record, const Collection
       info_(InfoOf(record)),
       index_(info_.spec.index),
       context_(context),
+      files_(std::make_shared<IndexFolder>(context.index_folder, record.uid)),
       shards_(record.shard_count),
       ingest_tokens_(other != nullptr ? other->ingest_tokens_ : std::make_shared<IngestTokens>()),
       recall_(std::make_shared<RecallBook>(context.recall_window)) {}
@@ -99,6 +100,7 @@ absl::Status Collection::LoadShard(int number) {
   options.recall_window = context_.recall_window;
   if (!context_.index_folder.empty()) {
     options.folder = absl::StrCat(context_.index_folder, "/", uid_, "/", number);
+    options.folder_of_collection = files_;
   }
   auto shard = Shard::Load(options, *std::move(log), context_.metrics);
   if (!shard.ok()) return shard.status();

@@ -17,6 +17,7 @@
 #include "server/engine/event_bus.h"
 #include "server/engine/filter_cache.h"
 #include "server/engine/head_cache.h"
+#include "server/engine/index_folders.h"
 #include "server/engine/ingest.h"
 #include "server/engine/ingest_tokens.h"
 #include "server/engine/live_index_spec.h"
@@ -88,6 +89,8 @@ class Collection {
   int shard_count() const { return info_.spec.shard_count; }
   uint32_t uid() const { return uid_; }
   const std::string& id() const { return info_.spec.id; }
+  // Deletes the index files of a collection that is gone, and what is written to them yet.
+  void RemoveFiles() { files_->Remove(); }
   bool chunked() const { return info_.spec.chunking.has_value(); }
   // As it is defined now: all of it, its etag too, of one moment.
   CollectionInfo info() const;
@@ -355,6 +358,7 @@ class Collection {
   const CollectionInfo info_;
   LiveIndexSpec index_;
   const CollectionContext context_;
+  const std::shared_ptr<IndexFolder> files_;  // the shards hold it, too
   std::vector<std::shared_ptr<Shard>> shards_;
   const std::shared_ptr<IngestTokens> ingest_tokens_;  // of both sides
   WriteGate gate_;

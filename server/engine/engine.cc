@@ -492,13 +492,10 @@ absl::Status EngineImpl::DeleteCollection(std::string_view id, std::string_view 
     migrations_->Reopen(**collection);
     return status;
   }
-  if (const uint32_t hidden = migrations_->Forget(**collection); hidden != 0) {
-    RemoveIndexFolder(options_.index_folder, hidden);
-  }
+  migrations_->Forget(**collection);
   registry_->Erase(id);
   operations_.Drop(id, deleted);
-  // A build that is under way may leave files yet; the next start takes them.
-  RemoveIndexFolder(options_.index_folder, (*collection)->uid());
+  (*collection)->RemoveFiles();
   spdlog::info("deleted collection {}", info.spec.id);
   events_.Publish(Event::Kind::kCollectionDeleted, info.spec.id,
                   absl::StrCat("collection `", info.spec.id, "` was deleted"));

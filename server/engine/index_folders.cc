@@ -9,10 +9,19 @@
 
 namespace vecino::engine {
 
-void RemoveIndexFolder(const std::string& root, uint32_t uid) {
-  if (root.empty()) return;
+IndexFolder::~IndexFolder() {
+  if (removed_) Delete();
+}
+
+void IndexFolder::Remove() {
+  removed_ = true;
+  Delete();
+}
+
+void IndexFolder::Delete() const {
+  if (root_.empty()) return;
   std::error_code ignored;
-  std::filesystem::remove_all(absl::StrCat(root, "/", uid), ignored);
+  std::filesystem::remove_all(absl::StrCat(root_, "/", uid_), ignored);
 }
 
 void RemoveStrayIndexFolders(const std::string& root, const std::set<uint32_t>& known) {
@@ -26,7 +35,7 @@ void RemoveStrayIndexFolders(const std::string& root, const std::set<uint32_t>& 
       strays.push_back(uid);
     }
   }
-  for (const uint32_t uid : strays) RemoveIndexFolder(root, uid);
+  for (const uint32_t uid : strays) IndexFolder(root, uid).Remove();
 }
 
 }  // namespace vecino::engine

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/engine/chunking.h"
-#include "server/engine/index_folders.h"
 #include "server/engine/load_shards.h"
 #include "server/engine/manifest.h"
 #include "server/engine/model_choice.h"
@@ -345,8 +344,7 @@ absl::Status Migrations::End(const Migration& migration, const std::string& why)
     absl::MutexLock lock(&mu_);
     migrations_.erase(migration.collection);
   }
-  // A build that is under way may leave files yet; the next start takes them.
-  RemoveIndexFolder(parts_.context.index_folder, migration.hidden->uid());
+  migration.hidden->RemoveFiles();
   Tell(migration.collection,
        absl::StrCat("the migration of collection `", migration.collection, "` ", why,
                     "; it has embeddings by ", NameOf(migration.active->info())));
@@ -390,13 +388,15 @@ void Migrations::Reopen(const Collection& collection) {
   if (const auto migration = Find(collection); migration.ok()) migration->hidden->Reopen();
 }
 
-uint32_t Migrations::Forget(const Collection& collection) {
+void Migrations::Forget(const Collection& collection) {
   const auto migration = Find(collection);
-  if (!migration.ok()) return 0;
+  if (!migration.ok()) return;
   if (migration->follower != nullptr) migration->follower->Stop();
-  absl::MutexLock lock(&mu_);
-  migrations_.erase(migration->collection);
-  return migration->hidden->uid();
+  {
+    absl::MutexLock lock(&mu_);
+    migrations_.erase(migration->collection);
+  }
+  migration->hidden->RemoveFiles();
 }
 
 MigrationInfo Migrations::Describe(const Migration& migration) {

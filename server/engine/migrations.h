@@ -82,8 +82,8 @@ class Migrations {
   // Before and after a collection is dropped from the store.
   void Close(const Collection& collection, const absl::Status& why);
   void Reopen(const Collection& collection);
-  // Returns the uid of the side that is gone; 0: none.
-  uint32_t Forget(const Collection& collection);
+  // Removes the index files of the side that callers do not see. Blocks on the disk.
+  void Forget(const Collection& collection);
 
   // `definitions` is not held.
   // closed: how long writes may wait for it.

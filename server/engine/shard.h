@@ -26,6 +26,7 @@
 #include "server/engine/expiries.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_export.h"
+#include "server/engine/index_folders.h"
 #include "server/engine/label_scheme.h"
 #include "server/engine/live_index_spec.h"
 #include "server/engine/maintenance_policy.h"
@@ -67,7 +68,8 @@ struct ShardOptions {
   MaintenancePolicy maintenance;
   int build_threads = 1;  // of a training while nobody searches; half of them while somebody does
   std::string folder;     // of its index files; "": none, everything in memory
-  MemoryBudget* budget = nullptr;  // null: no limit. Outlives the shard
+  std::shared_ptr<IndexFolder> folder_of_collection;  // held as long as it may write; may be null
+  MemoryBudget* budget = nullptr;                     // null: no limit. Outlives the shard
   // Where ids of what is written are kept for searches, under this uid; null: nowhere. Outlives it.
   HeadCache* heads = nullptr;
   uint32_t uid = 0;

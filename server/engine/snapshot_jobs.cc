@@ -10,7 +10,6 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "server/engine/engine.h"
-#include "server/engine/index_folders.h"
 #include "server/engine/low_priority.h"
 #include "server/engine/manifest.h"
 #include "server/engine/memory_budget.h"
@@ -394,10 +393,10 @@ absl::Status SnapshotJobs::Serve(const storage::SnapshotManifest& manifest,
     collections.push_back(std::move(collection));
   }
   if (!status.ok()) {
+    for (const auto& collection : collections) collection->RemoveFiles();
     collections.clear();
     for (const storage::CollectionRecord& record : records) {
       const absl::Status dropped = parts_.store->DropCollection(record.uid);
-      RemoveIndexFolder(parts_.context.index_folder, record.uid);
       if (dropped.ok()) continue;
       spdlog::warn(
           "collection {} could not be restored ({}) nor removed ({}); it is there after a "
