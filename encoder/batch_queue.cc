@@ -160,15 +160,15 @@ BatchQueue::Batch BatchQueue::CutBatch(LaneCalls& calls) {
   const PendingPtr first = calls.front();
   calls.pop_front();
   batch.model_ = first->call.model;
+  batch.pads_ = first->call.pads;
   batch.width_ = first->Length(first->waiting.back());
   batch.limit_ = options_.batch_tokens;
   if (first->call.batch_tokens > 0) {
     batch.limit_ = std::min(batch.limit_, first->call.batch_tokens);
   }
-  int padding = 0;
-  TakeRows(first, batch, padding);
+  TakeRows(first, batch);
   for (const PendingPtr& call : calls) {
-    if (call->call.model == batch.model_) TakeRows(call, batch, padding);
+    if (call->call.model == batch.model_) TakeRows(call, batch);
   }
   std::erase_if(calls, [](const PendingPtr& call) { return call->waiting.empty(); });
   if (!first->waiting.empty()) calls.push_back(first);
@@ -177,20 +177,29 @@ BatchQueue::Batch BatchQueue::CutBatch(LaneCalls& calls) {
   return batch;
 }
 
-void BatchQueue::TakeRows(const PendingPtr& call, Batch& batch, int& padding) {
+// Whether a row of so many tokens goes into the batch too.
+bool BatchQueue::HasRoom(const Batch& batch, int length) {
+  if (batch.rows_.empty()) return true;
+  const int tokens = batch.tokens_ + length;
+  if (!batch.pads_) return tokens <= batch.limit_;
+  const int padded = batch.width_ * static_cast<int>(batch.rows_.size() + 1);
+  return padded <= batch.limit_ &&
+         padded - tokens <= std::max(kFreePadding, padded / kPaddingDivisor);
+}
+
+void BatchQueue::TakeRows(const PendingPtr& call, Batch& batch) {
   std::vector<int>& waiting = call->waiting;
-  const auto end = std::upper_bound(waiting.begin(), waiting.end(), batch.width_,
-                                    [&](int width, int row) { return width < call->Length(row); });
+  auto end = waiting.end();
+  if (batch.pads_) {
+    end = std::upper_bound(waiting.begin(), end, batch.width_,
+                           [&](int width, int row) { return width < call->Length(row); });
+  }
   auto begin = end;
   while (begin != waiting.begin()) {
     const int row = *(begin - 1);
-    const int padded = batch.width_ * static_cast<int>(batch.rows_.size() + 1);
-    const int more_padding = padding + batch.width_ - call->Length(row);
-    if (!batch.rows_.empty() && (padded > batch.limit_ ||
-                                 more_padding > std::max(kFreePadding, padded / kPaddingDivisor))) {
-      break;
-    }
-    padding = more_padding;
+    if (!HasRoom(batch, call->Length(row))) break;
+    batch.tokens_ += call->Length(row);
+    batch.width_ = std::max(batch.width_, call->Length(row));
     const std::vector<int>& seconds = call->call.seconds;
     batch.rows_.emplace_back(call->call.rows[row],
                              seconds.empty() ? 0 : seconds[static_cast<size_t>(row)]);
@@ -204,10 +213,8 @@ void BatchQueue::TakeRows(const PendingPtr& call, Batch& batch, int& padding) {
 void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const float> vectors) {
   const size_t count = batch.rows_.size();
   std::vector<RowResult> results(count);
-  int64_t tokens = 0;
   for (size_t i = 0; i < count; ++i) {
     results[i].status = status;
-    tokens += static_cast<int64_t>(batch.rows_[i].size());
     if (status.ok()) {
       const auto vector = vectors.subspan(i * (vectors.size() / count), vectors.size() / count);
       results[i].vector.assign(vector.begin(), vector.end());
@@ -227,8 +234,9 @@ void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const
   stats_.compute_seconds += absl::ToDoubleSeconds(took);
   if (status.ok()) {
     stats_.texts += static_cast<int64_t>(count);
-    stats_.tokens += tokens;
-    stats_.padded_tokens += static_cast<int64_t>(count) * batch.width_;
+    stats_.tokens += batch.tokens_;
+    stats_.padded_tokens +=
+        batch.pads_ ? static_cast<int64_t>(count) * batch.width_ : batch.tokens_;
   }
 }
 

@@ -26,14 +26,14 @@ namespace vecino::encoder {
 //  1. A row waits in exactly one call, is in exactly one batch, or is done; its tokens are counted
 //  as
 //     queued only while it waits.
-//  2. A batch holds rows of one model and one lane. Its width is its longest row; width x rows is
-//  at
-//     most batch_tokens (those of the call that begins it, if fewer) unless it holds a single row.
+//  2. A batch holds rows of one model and one lane. Its tokens, with padding where its executor
+//  pads
+//     (width x rows, the width being its longest row), are at most batch_tokens (those of the call
+//     that begins it, if fewer) unless it holds a single row.
 //  3. Each lane has executors of its own, so that no query waits for a bulk batch.
 //  4. The calls of a lane take turns: the call whose turn it is gives its longest rows first, and
-//  rows of
-//     others only fill what it leaves over. So a call of n rows is done after at most n of its
-//     turns.
+//     rows of others only fill what it leaves over. So a call of n rows is done after at most n of
+//     its turns.
 //
 // Thread safety: all methods are safe from any thread.
 class BatchQueue {
@@ -41,19 +41,20 @@ class BatchQueue {
   struct Options {
     int64_t capacity_tokens =
         4 << 20;              // of which 7/8 are for the bulk lane, 1/8 for the query lane
-    int batch_tokens = 1024;  // padded tokens in a batch, at most
+    int batch_tokens = 1024;  // tokens in a batch, with padding, at most
   };
 
   // What one caller wants embedded.
   struct Call {
-    int model = 0;  // the caller's number for it
+    int model = 0;     // the caller's number for it
+    bool pads = true;  // whether its executors pad rows to a batch's width; the same for a model
     Lane lane = Lane::kBulk;
     absl::Time deadline = absl::InfiniteFuture();
     std::stop_token stop;
     std::vector<std::vector<int32_t>> rows;  // token ids, each row at least one
     // Of pairs, for each row where its second text begins (TokenRow); empty: texts alone.
     std::vector<int> seconds;
-    // Padded tokens in a batch that begins with this call's rows, fewer than Options say; 0: those.
+    // Tokens in a batch that begins with this call's rows, fewer than Options say; 0: those.
     int batch_tokens = 0;
     // When what is done is enough: rows that are not get DEADLINE_EXCEEDED.
     absl::Time enough = absl::InfiniteFuture();
@@ -80,8 +81,10 @@ class BatchQueue {
    private:
     friend class BatchQueue;
     int model_ = 0;
+    bool pads_ = true;
     int width_ = 0;
-    int limit_ = 0;                                                     // padded tokens, at most
+    int limit_ = 0;                                                     // tokens, at most
+    int tokens_ = 0;                                                    // of rows_, no padding
     std::vector<TokenRow> rows_;                                        // into the calls of owners_
     std::vector<std::pair<std::shared_ptr<PendingCall>, int>> owners_;  // call and row, as in rows_
     absl::Time cut_at_;
@@ -125,8 +128,8 @@ class BatchQueue {
   void DropAbandoned(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveUp(const PendingPtr& call, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Batch CutBatch(LaneCalls& calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void TakeRows(const PendingPtr& call, Batch& batch, int& padding)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  static bool HasRoom(const Batch& batch, int length);
+  void TakeRows(const PendingPtr& call, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
 

@@ -6,6 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace vecino::encoder {
 
 // y = W·x + b, as torch.nn.Linear has it.
@@ -60,5 +62,9 @@ struct BertWeights {
   std::vector<float> second_type;
   std::optional<HeadWeights> head;
 };
+
+// OK when all sizes fit together and to texts of `max_tokens` tokens, so that whoever computes with
+// them need not look again. INVALID_ARGUMENT, naming what does not fit.
+absl::Status CheckBertWeights(const BertWeights& weights, int max_tokens);
 
 }  // namespace vecino::encoder

@@ -30,6 +30,13 @@ namespace {
 // Padded tokens in a batch of pairs: a query that comes waits for a batch under way, and the fused
 // executor multiplies 128 tokens at a time anyway.
 constexpr int kRerankBatchTokens = 256;
+// Padded tokens in a batch where options leave it open. CPU: more is no faster, and others wait
+// longer. CUDA: what keeps a GPU busy for longer than it takes to give it the next
+// (docs/encoder.md).
+constexpr int kCpuBatchTokens = 1024;
+constexpr int kCudaBatchTokens = 16384;
+// More of them wait for the same device, each with memory of its own.
+constexpr int kMostCudaExecutors = 4;
 // Batches of pairs for each executor before the next texts are looked at, where time may run out.
 constexpr int kRerankBatches = 4;
 
@@ -44,8 +51,9 @@ std::vector<std::vector<ModelRunner>> MakeRunners(const std::vector<TextModel>& 
   std::vector<std::vector<ModelRunner>> runners(threads);
   for (auto& of_thread : runners) {
     for (const TextModel& model : models) {
-      of_thread.push_back(
-          {model.weights->MakeExecutor(), model.weights->MakeExecutor(), model.outputs()});
+      of_thread.push_back({.for_queries = model.weights->MakeExecutor(/*urgent=*/true),
+                           .for_bulk = model.weights->MakeExecutor(),
+                           .dimension = model.outputs()});
     }
   }
   return runners;
@@ -54,13 +62,14 @@ std::vector<std::vector<ModelRunner>> MakeRunners(const std::vector<TextModel>& 
 class BatchingEncoder : public Encoder {
  public:
   // models: in order of name.
-  BatchingEncoder(std::vector<TextModel> models, const EncoderOptions& options, int executors)
+  // options: with nothing left open.
+  BatchingEncoder(std::vector<TextModel> models, const EncoderOptions& options)
       : models_(std::move(models)),
-        executors_(executors),
+        executors_(options.executors),
         rerank_batch_tokens_(options.device == "cpu" ? kRerankBatchTokens : options.batch_tokens),
         cache_(static_cast<size_t>(options.cache_bytes)),
         queue_({.capacity_tokens = options.queue_tokens, .batch_tokens = options.batch_tokens}),
-        pool_(queue_, MakeRunners(models_, executors)) {}
+        pool_(queue_, MakeRunners(models_, executors_)) {}
 
   ~BatchingEncoder() override { Shutdown(); }
 
@@ -166,6 +175,7 @@ class BatchingEncoder : public Encoder {
     if (!index.ok()) return index.status();
     EmbedTimings timings;
     BatchQueue::Call call{.model = *index,
+                          .pads = models_[*index].weights->pads(),
                           .lane = options.lane,
                           .deadline = options.deadline,
                           .stop = options.stop,
@@ -230,6 +240,7 @@ class BatchingEncoder : public Encoder {
     for (size_t next = 0; next < texts.size();) {
       EmbedTimings part;
       BatchQueue::Call call{.model = *index,
+                            .pads = model.weights->pads(),
                             .lane = options.lane,
                             .deadline = options.deadline,
                             .stop = options.stop,
@@ -394,7 +405,7 @@ absl::Status CheckOptions(const EncoderOptions& options) {
                                                "; it must be in [", low, ", ", high, "]"));
   };
   if (auto status = check("executors", options.executors, 0, 1024); !status.ok()) return status;
-  if (auto status = check("batch_tokens", options.batch_tokens, 1, 1 << 20); !status.ok()) {
+  if (auto status = check("batch_tokens", options.batch_tokens, 0, 1 << 20); !status.ok()) {
     return status;
   }
   if (auto status = check("queue_tokens", options.queue_tokens, 8, int64_t{1} << 40);
@@ -410,11 +421,6 @@ absl::Status CheckOptions(const EncoderOptions& options) {
         absl::StrCat("encoder option executor is '", options.executor,
                      "'; it must be 'auto', 'torchscript' or 'fused'"));
   }
-  if (options.executor == "fused" && options.device != "cpu") {
-    return absl::InvalidArgumentError(
-        "encoder option executor is 'fused', which runs on the CPU; with device 'cuda' take "
-        "'auto'");
-  }
   const absl::Status device = CheckDevice(options.device);
   return absl::IsInvalidArgument(device) ? device : absl::OkStatus();
 }
@@ -429,15 +435,21 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
   const auto warn = [&](std::string_view line) { options.warn ? options.warn(line) : log(line); };
   const auto names = ListModelFolders(options.model_root);
   if (!names.ok()) return names.status();
-  std::string device = options.device;
-  if (const absl::Status status = CheckDevice(device); !status.ok()) {
+  EncoderOptions chosen = options;
+  if (const absl::Status status = CheckDevice(options.device); !status.ok()) {
     warn(absl::StrCat("models run on the CPU: ", status.message()));
-    device = "cpu";
+    chosen.device = "cpu";
+  }
+  const bool cpu = chosen.device == "cpu";
+  if (chosen.batch_tokens == 0) chosen.batch_tokens = cpu ? kCpuBatchTokens : kCudaBatchTokens;
+  if (chosen.executors == 0) {
+    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    chosen.executors = cpu ? cores : std::min(cores, kMostCudaExecutors);
   }
   std::vector<TextModel> models;
   for (const std::string& name : *names) {
     const absl::Time start = absl::Now();
-    auto loaded = LoadTextModels(options.model_root, name, device, options.executor, warn);
+    auto loaded = LoadTextModels(chosen.model_root, name, chosen.device, chosen.executor, warn);
     if (!loaded.ok()) {
       warn(absl::StrCat("model ", name, " refused: ", loaded.status().ToString()));
       continue;
@@ -459,10 +471,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> OpenEncoder(const EncoderOptions& optio
   std::sort(models.begin(), models.end(),
             [](const TextModel& a, const TextModel& b) { return a.info.name < b.info.name; });
   if (names->empty()) log(absl::StrCat("no model in '", options.model_root, "'"));
-  const int executors = options.executors > 0
-                            ? options.executors
-                            : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return std::make_unique<BatchingEncoder>(std::move(models), options, executors);
+  return std::make_unique<BatchingEncoder>(std::move(models), chosen);
 }
 
 }  // namespace vecino::encoder

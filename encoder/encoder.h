@@ -99,16 +99,17 @@ struct RerankResult {
 
 struct EncoderOptions {
   std::string model_root;  // every folder in it with a manifest.json is a model
-  // "auto": BERT encoders on CPU by the fused executor, which serves them as NAME@bf16 and
-  // NAME@int8 too, others by TorchScript; "torchscript"; or "fused", which refuses others.
+  // "auto": BERT encoders by the fused executor, which serves them as NAME@bf16 and NAME@int8 too,
+  // or on CUDA in packed batches, others by TorchScript; "torchscript"; or "fused", which refuses
+  // others.
   std::string executor = "auto";
-  // "cpu", or "cuda" for what TorchScript runs, where LibTorch has it (Debian's does not) and finds
-  // a device; else `warn` is told and the CPU taken.
+  // "cpu", or "cuda" for fp32 and bf16, where LibTorch has it (Debian's does not) and finds a
+  // device; else `warn` is told and the CPU taken.
   std::string device = "cpu";
   // Batches of the bulk lane that run at once, and as many of the query lane, each on a thread of
-  // its own; 0: one per core.
+  // its own; 0: one per core, on CUDA at most 4.
   int executors = 0;
-  int batch_tokens = 1024;         // padded tokens in one batch, at most
+  int batch_tokens = 0;            // padded tokens in one batch, at most; 0: 1,024, on CUDA 16,384
   int64_t queue_tokens = 4 << 20;  // tokens that may wait; beyond it RESOURCE_EXHAUSTED. 1/8 of it
                                    // is the query lane's, so that bulk work cannot shut queries out
   int64_t cache_bytes = 32 << 20;  // of texts of the query lane and their vectors; 0: none is kept

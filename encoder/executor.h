@@ -48,7 +48,15 @@ absl::Status CheckRows(std::span<const TokenRow> rows, std::span<float> vectors,
 class ExecutorFactory {
  public:
   virtual ~ExecutorFactory() = default;
-  virtual std::unique_ptr<Executor> MakeExecutor() const = 0;
+
+  // urgent: on a device that several share, what it runs goes before what others run.
+  std::unique_ptr<Executor> MakeExecutor(bool urgent = false) const { return Make(urgent); }
+
+  // Whether its executors pad the rows of a batch to the longest, which costs as much as tokens.
+  virtual bool pads() const { return false; }
+
+ private:
+  virtual std::unique_ptr<Executor> Make(bool urgent) const = 0;
 };
 
 }  // namespace vecino::encoder

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "encoder/fused_executor.h"
 #include "encoder/packed_matrix.h"
+#include "encoder/packed_torch_executor.h"
 #include "encoder/precision.h"
 #include "encoder/tokenizer_file.h"
 #include "encoder/torch_executor.h"
@@ -213,9 +214,10 @@ absl::StatusOr<TextModel> LoadTorch(const ModelFolder& folder,
                    absl::StrCat("TorchScript on ", device)};
 }
 
+// Of the weights alone: on the CPU by the fused executor, on CUDA in packed batches.
 absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights& weights,
                                     std::shared_ptr<const Tokenizer> tokenizer,
-                                    Precision precision) {
+                                    const std::string& device, Precision precision) {
   auto info = InPrecision(folder, precision);
   if (!info.ok()) return info.status();
   const bool pairs = info->task == Task::kRerank;
@@ -226,10 +228,17 @@ absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights
   if (!agrees || weights.vocab_size != folder.vocab_size || weights.head.has_value() != pairs) {
     return absl::DataLossError("model.pt and manifest.json contradict each other");
   }
-  auto made = MakeFusedModel(weights, {.max_tokens = info->max_tokens, .precision = precision});
+  const bool cpu = device == "cpu";
+  auto made =
+      cpu ? MakeFusedModel(weights, {.max_tokens = info->max_tokens, .precision = precision})
+          : MakePackedTorchModel(
+                weights,
+                {.max_tokens = info->max_tokens, .precision = precision, .device = device});
   if (!made.ok()) return made.status();
   return TextModel{*std::move(info), std::move(tokenizer), *std::move(made),
-                   absl::StrCat("fused executor on cpu: ", DescribeFused(precision))};
+                   cpu ? absl::StrCat("fused executor on cpu: ", DescribeFused(precision))
+                       : absl::StrCat("packed batches on ", device, ": ",
+                                      std::string(PrecisionName(precision)))};
 }
 
 // The model, if its golden sentences agree.
@@ -272,23 +281,21 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     return model.status();
   };
   absl::StatusOr<BertWeights> weights = absl::FailedPreconditionError("not asked for");
-  const auto add_fused = [&](Precision precision) {
-    return add(weights.ok() ? LoadFused(*folder, *weights, tokenizer, precision)
+  const auto add_fused = [&](const std::string& on, Precision precision) {
+    return add(weights.ok() ? LoadFused(*folder, *weights, tokenizer, on, precision)
                             : absl::StatusOr<TextModel>(weights.status()),
                precision);
   };
   if (executor != "torchscript") {
     weights = ReadBertWeights(folder->module_bytes);
-    if (device == "cpu") {
-      const absl::Status status = add_fused(Precision::kFp32);
-      if (status.ok()) {
-        add_fused(Precision::kBf16).IgnoreError();
-        add_fused(Precision::kInt8).IgnoreError();
-        return models;
-      }
-      if (executor == "fused") return status;
-      why = absl::StrCat(", not by the fused executor: ", status.message());
+    const absl::Status status = add_fused(device, Precision::kFp32);
+    if (status.ok()) {
+      add_fused(device, Precision::kBf16).IgnoreError();
+      add_fused("cpu", Precision::kInt8).IgnoreError();
+      return models;
     }
+    if (executor == "fused") return status;
+    why = absl::StrCat(", not by the fused executor: ", status.message());
   }
   const absl::Status status =
       add(LoadTorch(*folder, tokenizer, device, Precision::kFp32), Precision::kFp32);
@@ -298,7 +305,10 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     add(LoadTorch(*folder, tokenizer, device, Precision::kBf16), Precision::kBf16).IgnoreError();
   }
   // What TorchScript has not, on the CPU.
-  if (device != "cpu" && executor != "torchscript") add_fused(Precision::kInt8).IgnoreError();
+  if (device != "cpu" && executor != "torchscript") {
+    why.clear();
+    add_fused("cpu", Precision::kInt8).IgnoreError();
+  }
   return models;
 }
 

@@ -1,46 +1,22 @@
 #include "encoder/torch_executor.h"
 
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
-#include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/script.h>
 
 #include <algorithm>
 #include <cstring>
 #include <exception>
 #include <istream>
-#include <mutex>
-#include <optional>
 #include <stdexcept>
 #include <streambuf>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "encoder/torch_runtime.h"
 
 namespace vecino::encoder {
 namespace {
-
-// Parallelism is over batches: one thread each inside torch, and one for its own scheduling.
-void UseOneThread() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    try {
-      at::set_num_interop_threads(1);
-    } catch (const std::exception&) {
-      // Someone in this process has run torch before; its scheduler is not used by frozen models.
-    }
-    // The profiling executor compiles anew for shapes it has not seen, which every batch may bring.
-    torch::jit::getProfilingMode() = false;
-    torch::jit::getExecutorMode() = false;
-  });
-  thread_local const bool done = [] {
-    at::set_num_threads(1);
-    return true;
-  }();
-  static_cast<void>(done);
-}
 
 // Lets torch read from bytes already in memory, without a second copy.
 class ViewBuffer : public std::streambuf {
@@ -64,16 +40,11 @@ class ViewBuffer : public std::streambuf {
   }
 };
 
-// The first line of a torch error; the rest is a stack trace.
-std::string FirstLine(const std::exception& error) {
-  const std::string_view text = error.what();
-  return std::string(text.substr(0, text.find('\n')));
-}
-
 class TorchExecutor : public Executor {
  public:
-  TorchExecutor(const torch::jit::Module& module, const TorchOptions& options, torch::Device device)
-      : module_(module), options_(options), device_(device) {}
+  TorchExecutor(const torch::jit::Module& module, const TorchOptions& options, torch::Device device,
+                bool urgent)
+      : module_(module), options_(options), device_(device), stream_(device, urgent) {}
 
   absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) override {
     const RowLimits limits = {options_.dimension, options_.max_tokens, options_.vocab_size,
@@ -82,13 +53,7 @@ class TorchExecutor : public Executor {
     try {
       UseOneThread();
       const torch::InferenceMode no_gradients;
-      // A stream of its own, so that batches of several executors overlap.
-      if (device_.is_cuda() && !stream_) {
-        stream_ = c10::impl::VirtualGuardImpl(device_.type())
-                      .getStreamFromGlobalPool(torch::Device(device_.type(), 0));
-      }
-      const c10::OptionalStreamGuard stream =
-          stream_ ? c10::OptionalStreamGuard(*stream_) : c10::OptionalStreamGuard();
+      const c10::OptionalStreamGuard stream = stream_.Enter();
       return Forward(rows, vectors);
     } catch (const std::exception& error) {
       return absl::InternalError(absl::StrCat("the model failed: ", FirstLine(error)));
@@ -134,7 +99,7 @@ class TorchExecutor : public Executor {
   torch::jit::Module module_;  // a handle; the weights are shared
   const TorchOptions options_;
   const torch::Device device_;
-  std::optional<c10::Stream> stream_;  // of a CUDA device, once it has run
+  DeviceStream stream_;
 };
 
 class TorchModel : public ExecutorFactory {
@@ -142,11 +107,13 @@ class TorchModel : public ExecutorFactory {
   TorchModel(torch::jit::Module module, const TorchOptions& options, torch::Device device)
       : module_(std::move(module)), options_(options), device_(device) {}
 
-  std::unique_ptr<Executor> MakeExecutor() const override {
-    return std::make_unique<TorchExecutor>(module_, options_, device_);
-  }
+  bool pads() const override { return true; }
 
  private:
+  std::unique_ptr<Executor> Make(bool urgent) const override {
+    return std::make_unique<TorchExecutor>(module_, options_, device_, urgent);
+  }
+
   const torch::jit::Module module_;
   const TorchOptions options_;
   const torch::Device device_;

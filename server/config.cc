@@ -254,14 +254,14 @@ std::vector<Option> MakeOptions() {
           "What runs models: auto takes the fused executor where it can."),
       Choice("encoder", "device", &Config::encoder_device, {"cpu", "cuda"},
              "cuda: memory of the device; int8 stays on the CPU",
-             "Where TorchScript runs. cuda needs a build with it (docs/encoder.md); where there is "
-             "none the CPU is taken, and a warning logged."),
+             "Where models run. cuda needs a build with it (docs/encoder.md); where there is none "
+             "the CPU is taken, and a warning logged."),
       Integer("encoder", "executors", &Config::encoder_executors, 0, 256, "a core each",
               "Batches that are embedded at once, and as many of queries beside them; 0 is one per "
-              "core."),
-      Integer("encoder", "batch-tokens", &Config::encoder_batch_tokens, 1, 1 << 20,
+              "core, with cuda at most 4."),
+      Integer("encoder", "batch-tokens", &Config::encoder_batch_tokens, 0, 1 << 20,
               "memory; other calls wait longer for their turn",
-              "Padded tokens in one batch, at most."),
+              "Padded tokens in one batch, at most; 0 is 1024, with cuda 16384."),
       Count("encoder", "queue-tokens", &Config::encoder_queue_tokens, 1, int64_t{1} << 40,
             "memory; longer waits before a caller is told to back off",
             "Tokens that may wait for the model; beyond it callers get RESOURCE_EXHAUSTED."),

@@ -1,12 +1,15 @@
-// encoder_bench [--executor NAME] [--batch-tokens N] [--texts FILE] [--json] MODEL_ROOT [MODEL...]:
-// tokens a
-// second of the encoder, and the latency of a lone query, of each model (NAME, NAME@bf16,
-// NAME@int8). Prints figures and asserts nothing: they depend on the machine and on what else it
-// does. Texts come from files named by VECINO_BENCH_GLOSSES and VECINO_BENCH_LONG (one text a
-// line); without them, from made-up sentences with the token counts of WordNet glosses (mean 24.5)
-// and of long package descriptions (mean 90.6). --json: one object a line, {"model", "what",
-// "tokens_per_s" or "p50" and "p99" in µs}; encoder_peers.py reads them. --texts: only how fast all
-// lines of that file are, in calls of 256, two at a time; load_bench.py compares a load with it.
+// encoder_bench [--executor NAME] [--device NAME] [--executors N] [--batch-tokens N] [--callers N]
+// [--repeat N] [--texts FILE] [--json] MODEL_ROOT [MODEL...]: tokens a second of the encoder, and
+// the latency of a lone query, of each model (NAME, NAME@bf16, NAME@int8). Prints figures and
+// asserts nothing: they depend on the machine and on what else it does. Texts come from files named
+// by VECINO_BENCH_GLOSSES and VECINO_BENCH_LONG (one text a line); without them, from made-up
+// sentences with the token counts of WordNet glosses (mean 24.5) and of long package descriptions
+// (mean 90.6). --json: one object a line, {"model", "what", "tokens_per_s" or "p50" and "p99" in
+// µs}; encoder_peers.py reads them. --texts: only how fast all lines of that file are, in calls of
+// 256, two at a time; load_bench.py compares a load with it.
+// --callers: so many threads embed glosses and descriptions, 1,024 texts a call, and nothing else
+// is measured; else they are one call. --repeat: each of them so many times, as a GPU is done with
+// them in no time.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -57,17 +60,34 @@ std::vector<std::string> ReadTexts(const char* variable, int count, double mean_
   return texts;
 }
 
+// By so many callers, each with `at_once` texts a call. False, and printed: one failed.
+bool EmbedAll(Encoder& encoder, const std::string& model, std::span<const std::string_view> texts,
+              int callers, size_t at_once) {
+  std::atomic<size_t> next = 0;
+  std::atomic<bool> good = true;
+  const auto work = [&] {
+    for (size_t i; good && (i = next.fetch_add(at_once)) < texts.size();) {
+      const auto results =
+          encoder.Embed(model, texts.subspan(i, std::min(at_once, texts.size() - i)), {});
+      if (results.ok()) continue;
+      std::fprintf(stderr, "%s: %s\n", model.c_str(), results.status().ToString().c_str());
+      good = false;
+    }
+  };
+  std::vector<std::thread> others;
+  for (int i = 1; i < callers; ++i) others.emplace_back(work);
+  work();
+  for (std::thread& other : others) other.join();
+  return good;
+}
+
 void MeasureThroughput(Encoder& encoder, const std::string& model, const char* what,
-                       const std::vector<std::string>& texts, bool json) {
+                       const std::vector<std::string>& texts, int callers, bool json) {
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   const EncoderStats before = encoder.Stats();
   const double start = Seconds();
-  const auto results = encoder.Embed(model, views, {});
+  if (!EmbedAll(encoder, model, views, callers, callers > 1 ? 1024 : views.size())) return;
   const double took = Seconds() - start;
-  if (!results.ok()) {
-    std::fprintf(stderr, "%s: %s\n", what, results.status().ToString().c_str());
-    return;
-  }
   const EncoderStats after = encoder.Stats();
   const auto tokens = static_cast<double>(after.tokens - before.tokens);
   const auto padded = static_cast<double>(after.padded_tokens - before.padded_tokens);
@@ -83,6 +103,12 @@ void MeasureThroughput(Encoder& encoder, const std::string& model, const char* w
       100 * (padded / tokens - 1),
       static_cast<double>(texts.size()) / static_cast<double>(after.batches - before.batches),
       100 * (after.tokenize_seconds - before.tokenize_seconds) / took);
+}
+
+std::vector<std::string> Repeated(const std::vector<std::string>& texts, int times) {
+  std::vector<std::string> all;
+  for (int i = 0; i < times; ++i) all.insert(all.end(), texts.begin(), texts.end());
+  return all;
 }
 
 void MeasureLatency(Encoder& encoder, const std::string& model, bool json) {
@@ -152,19 +178,9 @@ void MeasureFile(Encoder& encoder, const std::string& model, const std::string& 
   std::vector<std::string> texts;
   for (std::string line; std::getline(file, line);) texts.push_back(line);
   const std::vector<std::string_view> views(texts.begin(), texts.end());
-  std::atomic<size_t> next = 0;
-  const auto work = [&] {
-    constexpr size_t kCall = 256;
-    for (size_t i; (i = next.fetch_add(kCall)) < views.size();) {
-      const size_t n = std::min(kCall, views.size() - i);
-      static_cast<void>(encoder.Embed(model, std::span(views).subspan(i, n), {}));
-    }
-  };
   const int64_t before = encoder.Stats().tokens;
   const double start = Seconds();
-  std::thread other(work);
-  work();
-  other.join();
+  if (!EmbedAll(encoder, model, views, 2, 256)) return;
   const double took = Seconds() - start;
   std::printf(
       "{\"model\": \"%s\", \"what\": \"texts\", \"texts\": %zu, \"texts_per_s\": %.1f, "
@@ -174,18 +190,21 @@ void MeasureFile(Encoder& encoder, const std::string& model, const std::string& 
 }
 
 struct Options {
-  std::string root, executor = "auto", texts;
+  std::string root, executor = "auto", device = "cpu", texts;
   std::vector<std::string> models;
   std::vector<int> batch_tokens = {256, 1024, 4096};
+  int executors = 0, callers = 1, repeat = 1;
   bool json = false;
 };
 
 int Run(const Options& options) {
-  const auto glosses = ReadTexts("VECINO_BENCH_GLOSSES", 4000, 24.5);
-  const auto descriptions = ReadTexts("VECINO_BENCH_LONG", 1500, 90.6);
+  const auto glosses = Repeated(ReadTexts("VECINO_BENCH_GLOSSES", 4000, 24.5), options.repeat);
+  const auto descriptions = Repeated(ReadTexts("VECINO_BENCH_LONG", 1500, 90.6), options.repeat);
   for (const int batch_tokens : options.batch_tokens) {
     const auto encoder = OpenEncoder({.model_root = options.root,
                                       .executor = options.executor,
+                                      .device = options.device,
+                                      .executors = options.executors,
                                       .batch_tokens = batch_tokens,
                                       .cache_bytes = 0});
     if (!encoder.ok()) {
@@ -201,10 +220,12 @@ int Run(const Options& options) {
         std::printf("%s, batches of %d padded tokens, %d executors\n", model.c_str(), batch_tokens,
                     (*encoder)->Stats().executors);
       }
-      MeasureLatency(**encoder, model, options.json);
-      MeasureThroughput(**encoder, model, "glosses", glosses, options.json);
-      MeasureThroughput(**encoder, model, "descriptions", descriptions, options.json);
-      MeasureQueriesBesideBulk(**encoder, model, descriptions, options.json);
+      const bool alone = options.callers == 1;
+      if (alone) MeasureLatency(**encoder, model, options.json);
+      MeasureThroughput(**encoder, model, "glosses", glosses, options.callers, options.json);
+      MeasureThroughput(**encoder, model, "descriptions", descriptions, options.callers,
+                        options.json);
+      if (alone) MeasureQueriesBesideBulk(**encoder, model, descriptions, options.json);
     }
   }
   return 0;
@@ -224,6 +245,14 @@ int main(int argc, char** argv) {
     } else if (word == "--texts" && i + 1 < argc) {
       options.texts = argv[++i];
       options.batch_tokens = {1024};
+    } else if (word == "--device" && i + 1 < argc) {
+      options.device = argv[++i];
+    } else if (word == "--executors" && i + 1 < argc) {
+      options.executors = std::atoi(argv[++i]);
+    } else if (word == "--callers" && i + 1 < argc) {
+      options.callers = std::atoi(argv[++i]);
+    } else if (word == "--repeat" && i + 1 < argc) {
+      options.repeat = std::atoi(argv[++i]);
     } else if (word == "--batch-tokens" && i + 1 < argc) {
       options.batch_tokens = {std::atoi(argv[++i])};
     } else if (options.root.empty()) {
@@ -235,8 +264,8 @@ int main(int argc, char** argv) {
   if (options.root.empty()) {
     std::fprintf(
         stderr,
-        "usage: encoder_bench [--executor NAME] [--batch-tokens N] [--texts FILE] [--json] "
-        "MODEL_ROOT [MODEL...]\n");
+        "usage: encoder_bench [--executor NAME] [--device NAME] [--executors N] [--batch-tokens N] "
+        "[--callers N] [--repeat N] [--texts FILE] [--json] MODEL_ROOT [MODEL...]\n");
     return 2;
   }
   if (options.models.empty()) options.models = {"all-MiniLM-L6-v2"};

@@ -90,6 +90,26 @@ TEST_F(BatchQueueTest, GivesEveryRowItsVectorInOrder) {
   }
 }
 
+TEST_F(BatchQueueTest, WhereNothingIsPaddedOnlyTokensCount) {
+  BatchQueue queue({.batch_tokens = 30});
+  BatchQueue::Call first = MakeCall({3, 10, 4}, Lane::kBulk, 1), second = MakeCall({12, 2, 1, 1});
+  first.pads = second.pads = false;
+  auto of_first = Start(queue, std::move(first));
+  auto of_second = Start(queue, std::move(second));
+  // Longer rows of another call too; what is left over is too little for the 2.
+  BatchQueue::Batch batch = *queue.Next(Lane::kBulk);
+  EXPECT_THAT(Lengths(batch), ElementsAre(10, 4, 3, 12));
+  EXPECT_EQ(batch.width(), 12);
+  FinishWithSums(queue, std::move(batch));
+  batch = *queue.Next(Lane::kBulk);
+  EXPECT_THAT(Lengths(batch), ElementsAre(2, 1, 1));
+  FinishWithSums(queue, std::move(batch));
+  EXPECT_TRUE(of_first.get().ok());
+  EXPECT_TRUE(of_second.get().ok());
+  EXPECT_EQ(queue.Stats().tokens, 33);
+  EXPECT_EQ(queue.Stats().padded_tokens, 33);
+}
+
 TEST_F(BatchQueueTest, EmptyCallReturnsAtOnce) {
   BatchQueue queue({});
   const Results got = queue.Run({});

@@ -1,8 +1,9 @@
-// embed_lines [--executor NAME] MODEL_ROOT MODEL VECTORS [IDS]: embeds each line of stdin with the
-// encoder as the server does. VECTORS: little-endian float32, one row a line. IDS: the token ids,
-// one line of decimals a line. Exit status 1 when a line cannot be embedded. With a reranker lines
-// are a query, a tab and a text, rows are scores, and each line is scored twice, with all texts of
-// its query and alone: exit status 1 also when its two scores differ by more than 1e-5.
+// embed_lines [--executor NAME] [--device NAME] MODEL_ROOT MODEL VECTORS [IDS]: embeds each line of
+// stdin with the encoder as the server does. VECTORS: little-endian float32, one row a line. IDS:
+// the token ids, one line of decimals a line. Exit status 1 when a line cannot be embedded. With a
+// reranker lines are a query, a tab and a text, rows are scores, and each line is scored twice,
+// with all texts of its query and alone: exit status 1 also when its two scores differ by more than
+// 1e-5.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -70,12 +71,13 @@ int RerankLines(Encoder& encoder, const char* model, const std::vector<std::stri
   return out->flush() ? 0 : Fail(absl::UnknownError("cannot write the scores"));
 }
 
-int EmbedLines(const std::string& executor, const char* root, const char* model,
-               const std::vector<std::string>& lines, const char* path) {
+int EmbedLines(const std::string& executor, const std::string& device, const char* root,
+               const char* model, const std::vector<std::string>& lines, const char* path) {
   const auto encoder =
-      OpenEncoder({.model_root = root, .executor = executor, .log = [](std::string_view line) {
-                     std::cerr << line << "\n";
-                   }});
+      OpenEncoder({.model_root = root,
+                   .executor = executor,
+                   .device = device,
+                   .log = [](std::string_view line) { std::cerr << line << "\n"; }});
   if (!encoder.ok()) return Fail(encoder.status());
   const auto info = (*encoder)->Model(model);
   if (!info.ok()) return Fail(info.status());
@@ -96,18 +98,21 @@ int EmbedLines(const std::string& executor, const char* root, const char* model,
 
 int main(int argc, char** argv) {
   std::vector<const char*> words(argv + 1, argv + argc);
-  std::string executor = "auto";
-  if (words.size() > 2 && std::string_view(words[0]) == "--executor") {
-    executor = words[1];
+  std::string executor = "auto", device = "cpu";
+  while (words.size() > 2 && std::string_view(words[0]).starts_with("--")) {
+    (std::string_view(words[0]) == "--device" ? device : executor) = words[1];
     words.erase(words.begin(), words.begin() + 2);
   }
   if (words.size() != 3 && words.size() != 4) {
-    std::cerr << "usage: embed_lines [--executor NAME] MODEL_ROOT MODEL VECTORS [IDS] < lines\n";
+    std::cerr
+        << "usage: embed_lines [--executor NAME] [--device NAME] MODEL_ROOT MODEL VECTORS [IDS] < "
+           "lines\n";
     return 2;
   }
   std::vector<std::string> lines;
   for (std::string line; std::getline(std::cin, line);) lines.push_back(line);
-  const int status = vecino::encoder::EmbedLines(executor, words[0], words[1], lines, words[2]);
+  const int status =
+      vecino::encoder::EmbedLines(executor, device, words[0], words[1], lines, words[2]);
   if (status != 0 || words.size() == 3) return status;
   return vecino::encoder::WriteIds(words[0], words[1], lines, words[3]);
 }

@@ -1,0 +1,44 @@
+#include "encoder/torch_runtime.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <mutex>
+#include <string_view>
+
+namespace vecino::encoder {
+
+void UseOneThread() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    try {
+      at::set_num_interop_threads(1);
+    } catch (const std::exception&) {
+      // Someone in this process has run torch before; its scheduler is not used by frozen models.
+    }
+    // The profiling executor compiles anew for shapes it has not seen, which every batch may bring.
+    torch::jit::getProfilingMode() = false;
+    torch::jit::getExecutorMode() = false;
+  });
+  thread_local const bool done = [] {
+    at::set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+std::string FirstLine(const std::exception& error) {
+  const std::string_view text = error.what();
+  return std::string(text.substr(0, text.find('\n')));
+}
+
+c10::OptionalStreamGuard DeviceStream::Enter() {
+  if (!device_.is_cuda()) return c10::OptionalStreamGuard();
+  if (!stream_) {
+    stream_ = c10::impl::VirtualGuardImpl(device_.type())
+                  .getStreamFromGlobalPool(torch::Device(device_.type(), 0), urgent_);
+  }
+  return c10::OptionalStreamGuard(*stream_);
+}
+
+}  // namespace vecino::encoder
