@@ -36,7 +36,7 @@ constexpr int kRerankBatchTokens = 256;
 constexpr int kCpuBatchTokens = 1024;
 constexpr int kCudaBatchTokens = 16384;
 // More of them wait for the same device, each with memory of its own.
-constexpr int kMostCudaExecutors = 4;
+constexpr int kMostCudaExecutors = 2;
 // Batches of pairs for each executor before the next texts are looked at, where time may run out.
 constexpr int kRerankBatches = 4;
 

@@ -107,7 +107,7 @@ struct EncoderOptions {
   // device; else `warn` is told and the CPU taken.
   std::string device = "cpu";
   // Batches of the bulk lane that run at once, and as many of the query lane, each on a thread of
-  // its own; 0: one per core, on CUDA at most 4.
+  // its own; 0: one per core, on CUDA at most 2.
   int executors = 0;
   int batch_tokens = 0;            // padded tokens in one batch, at most; 0: 1,024, on CUDA 16,384
   int64_t queue_tokens = 4 << 20;  // tokens that may wait; beyond it RESOURCE_EXHAUSTED. 1/8 of it

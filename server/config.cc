@@ -258,7 +258,7 @@ std::vector<Option> MakeOptions() {
              "the CPU is taken, and a warning logged."),
       Integer("encoder", "executors", &Config::encoder_executors, 0, 256, "a core each",
               "Batches that are embedded at once, and as many of queries beside them; 0 is one per "
-              "core, with cuda at most 4."),
+              "core, with cuda at most 2."),
       Integer("encoder", "batch-tokens", &Config::encoder_batch_tokens, 0, 1 << 20,
               "memory; other calls wait longer for their turn",
               "Padded tokens in one batch, at most; 0 is 1024, with cuda 16384."),
