@@ -16,6 +16,7 @@
 #include "server/engine/engine_metrics.h"
 #include "server/engine/event_bus.h"
 #include "server/engine/filter_cache.h"
+#include "server/engine/filter_texts.h"
 #include "server/engine/head_cache.h"
 #include "server/engine/index_folders.h"
 #include "server/engine/ingest.h"
@@ -55,6 +56,7 @@ struct CollectionContext {
   int build_threads = 1;  // see ShardOptions
   HeadCache* heads = nullptr;
   FilterCache* filters = nullptr;
+  FilterTexts* filter_texts = nullptr;
   SlotMaps* slot_maps = nullptr;
   std::function<absl::Time()> clock = absl::Now;  // see EngineOptions
   EventBus* events = nullptr;
@@ -104,6 +106,7 @@ class Collection {
   // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
   // `filter`.
   absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
+  bool IsFilterAtHand(std::string_view text) const;
 
   // Opens the log of one shard and rebuilds its index. May run for several shards at once. Blocks.
   absl::Status LoadShard(int number);

@@ -12,6 +12,10 @@
 namespace vecino::engine {
 namespace {
 
+// Of a collection in which a search under any filter takes less than a millisecond: of one that
+// lets 1% pass 20,000 rows are compared (some 200 us).
+constexpr int64_t kMostShortRows = 2'000'000;
+
 FieldValue ToValue(const fields::Literal& literal) {
   switch (literal.type) {
     case fields::ValueType::kBool:
@@ -43,7 +47,7 @@ absl::StatusOr<std::shared_ptr<const fields::Filter>> Collection::ReadFilter(
     std::string_view text) const {
   if (text.empty()) return std::shared_ptr<const fields::Filter>();
   if (absl::Status status = CheckText("filter", text); !status.ok()) return status;
-  auto filter = fields::Filter::Parse(text);
+  auto filter = context_.filter_texts->Read(text);
   if (!filter.ok()) return InvalidField("filter", std::string(filter.status().message()));
   if ((*filter)->all()) return std::shared_ptr<const fields::Filter>();
   std::vector<std::shared_ptr<const fields::FieldView>> views;
@@ -52,6 +56,22 @@ absl::StatusOr<std::shared_ptr<const fields::Filter>> Collection::ReadFilter(
   if (absl::IsInvalidArgument(status)) return InvalidField("filter", std::string(status.message()));
   if (!status.ok()) return status;
   return filter;
+}
+
+bool Collection::IsFilterAtHand(std::string_view text) const {
+  if (text.empty()) return true;
+  const auto filter = context_.filter_texts->Find(text);
+  if (filter == nullptr) return false;
+  if (filter->all()) return true;
+  int64_t rows = 0;
+  for (const auto& shard : shards_) {
+    const std::shared_ptr<const index::View> view = shard->PinRows();
+    for (const index::SegmentRows& part : view->segments) {
+      rows += part.segment->size();
+      if (!context_.filters->Contains(part.segment->id(), filter->key())) return false;
+    }
+  }
+  return rows <= kMostShortRows;
 }
 
 absl::StatusOr<int64_t> Collection::Count(std::string_view text) const {

@@ -300,6 +300,10 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() && (*found)->chunked();
   }
+  bool IsFilterAtHand(std::string_view collection, std::string_view filter) const override {
+    const auto found = Find(collection);
+    return found.ok() && (*found)->IsFilterAtHand(filter);
+  }
   Snapshots& snapshots() override { return snapshots_; }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }
   encoder::EncoderStats EncoderStats() const override { return encoder_->Stats(); }
@@ -344,6 +348,7 @@ class EngineImpl final : public Engine {
             options_.maintenance_threads,
             &heads_,
             &filters_,
+            &filter_texts_,
             slot_maps_.get(),
             options_.clock,
             &events_,
@@ -361,6 +366,7 @@ class EngineImpl final : public Engine {
   mutable MemoryBudget budget_;
   HeadCache heads_;
   FilterCache filters_;
+  mutable FilterTexts filter_texts_;
   const std::shared_ptr<SlotMaps> slot_maps_;  // a gauge may ask for it a little longer
   EventBus events_;
   SwapThread swaps_;

@@ -15,6 +15,12 @@ FilterCache::Bits FilterCache::Find(uint64_t segment, const std::string& filter)
   return at->second->bits;
 }
 
+bool FilterCache::Contains(uint64_t segment, const std::string& filter) const {
+  const Key key(segment, filter);
+  absl::MutexLock lock(&mu_);
+  return places_.contains(key);
+}
+
 void FilterCache::Put(uint64_t segment, const std::string& filter, Bits bits) {
   Entry entry{{segment, filter}, std::move(bits)};
   const size_t bytes = BytesOf(entry);

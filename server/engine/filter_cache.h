@@ -27,6 +27,8 @@ class FilterCache {
 
   // segment: Segment::id. filter: Filter::key. Null: not there.
   Bits Find(uint64_t segment, const std::string& filter);
+  // Whether it is there; counts as no use.
+  bool Contains(uint64_t segment, const std::string& filter) const;
   void Put(uint64_t segment, const std::string& filter, Bits bits);
   size_t bytes() const;
 

@@ -132,6 +132,8 @@ class Shard {
     uint64_t epoch = 0;             // of the corrections of breadth
   };
   Pinned Pin() const;
+  // Of that, the rows alone.
+  std::shared_ptr<const index::View> PinRows() const { return index_.Pin(); }
 
   // The best params.k live documents at this moment that have not expired. query: `dimension`
   // floats. Parameters that are 0 are those of the collection's index. pinned: set to what was

@@ -24,6 +24,15 @@ constexpr uint64_t kShortTopK = 100;
 constexpr double kShortRecall = 0.99;
 // Of its parent; a name of a collection is shorter.
 constexpr uint32_t kMostParentBytes = 256;
+// Of its filter.
+constexpr uint32_t kMostFilterBytes = 1024;
+
+// A string field, whole; false when it is longer.
+bool ReadShortString(google::protobuf::io::CodedInputStream* in, uint32_t most, std::string* out) {
+  uint32_t length = 0;
+  return in->ReadVarint32(&length) && length <= most &&
+         in->ReadString(out, static_cast<int>(length));
+}
 
 // Of a reply, kept for one search's status.
 constexpr size_t kStatusBytes = 512;
@@ -37,17 +46,15 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) const {
   grpc::ProtoBufferReader slices(&bytes);
   google::protobuf::io::CodedInputStream in(&slices);
   bool vector = false, ids_only = false;
-  std::string parent;
+  std::string parent, filter;
   while (const uint32_t tag = in.ReadTag()) {
     switch (WireFormatLite::GetTagFieldNumber(tag)) {
-      case Request::kParentFieldNumber: {
-        uint32_t length = 0;
-        if (!in.ReadVarint32(&length) || length > kMostParentBytes ||
-            !in.ReadString(&parent, static_cast<int>(length))) {
-          return false;
-        }
+      case Request::kParentFieldNumber:
+        if (!ReadShortString(&in, kMostParentBytes, &parent)) return false;
         continue;
-      }
+      case Request::kFilterFieldNumber:
+        if (!ReadShortString(&in, kMostFilterBytes, &filter)) return false;
+        continue;
       case Request::kTruncateFieldNumber:
         break;
       case Request::kVectorFieldNumber:
@@ -69,8 +76,7 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) const {
       case Request::kReadMaskFieldNumber: {
         // A FieldMask of the one path `id`.
         std::string mask;
-        uint32_t length = 0;
-        if (!in.ReadVarint32(&length) || length != 4 || !in.ReadString(&mask, 4)) return false;
+        if (!ReadShortString(&in, 4, &mask)) return false;
         ids_only = mask == "\x0a\x02id";
         continue;
       }
@@ -81,7 +87,9 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) const {
   }
   if (!vector || !ids_only) return false;
   const auto collection = ParseCollectionName("parent", parent);
-  return !collection.ok() || !engine_.IsChunked(*collection);
+  if (!collection.ok()) return true;  // it fails soon
+  return !engine_.IsChunked(*collection) &&
+         (filter.empty() || engine_.IsFilterAtHand(*collection, filter));
 }
 
 absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& request,

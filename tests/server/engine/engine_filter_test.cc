@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/server/engine/filter_fixture.h"
+#include "tests/server/engine/test_support.h"
 
 namespace vecino::engine {
 namespace {
@@ -69,6 +70,23 @@ TEST_F(EngineFilterTest, ErrorsNameFilterAndColumn) {
   EXPECT_EQ(FieldOf(engine_->Search("c", request, {}).status()), "filter");
   EXPECT_EQ(FieldOf(engine_->List("c", {}, 10, kNoLimit, {}, "x y").status()), "filter");
   EXPECT_EQ(FieldOf(engine_->Count("c", "a = \"\xff\"").status()), "filter");
+}
+
+TEST_F(EngineFilterTest, AFilterIsAtHandOnceASearchHadIt) {
+  Write(1000);
+  const std::string filter = "year > 2000";
+  EXPECT_TRUE(engine_->IsFilterAtHand("c", ""));
+  EXPECT_FALSE(engine_->IsFilterAtHand("c", filter));
+  EXPECT_FALSE(engine_->IsFilterAtHand("c", "(("));
+  SearchRequest request{.query = VectorQuery{std::vector<float>(kDimension)}};
+  request.filter = filter;
+  // Maintenance may put other segments in the place of those that a search saw.
+  EXPECT_TRUE(Eventually([&] {
+    EXPECT_TRUE(engine_->Search("c", request, {}).ok());
+    return engine_->IsFilterAtHand("c", filter);
+  }));
+  EXPECT_FALSE(engine_->IsFilterAtHand("c", "year > 2001"));
+  EXPECT_FALSE(engine_->IsFilterAtHand("none", filter));
 }
 
 TEST_F(EngineFilterTest, ABadFilterIsRefusedBeforeAnythingIsEmbedded) {

@@ -22,6 +22,7 @@ class FakeEngine final : public engine::Engine {
 
   std::vector<engine::CollectionInfo> collections;  // in order of id
   std::string chunked;                              // one whose documents are split
+  std::string filter_at_hand;
   engine::CollectionStats stats;
   std::map<std::string, storage::Document> documents;  // of every collection
   std::function<engine::WriteResult(size_t, const engine::DocumentWrite&)> write;
@@ -460,6 +461,9 @@ class FakeEngine final : public engine::Engine {
     return estimate;
   }
   bool IsChunked(std::string_view collection) const override { return collection == chunked; }
+  bool IsFilterAtHand(std::string_view, std::string_view filter) const override {
+    return filter == filter_at_hand;
+  }
   // One for each word.
   absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {
     if (!failure.ok()) return failure;

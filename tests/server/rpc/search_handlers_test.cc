@@ -325,6 +325,7 @@ TEST_F(SearchHandlersTest, PageTokensAreOfOneQuery) {
 bool IsShort(std::string_view bytes) {
   FakeEngine engine;
   engine.chunked = "passages";
+  engine.filter_at_hand = "known = 1";
   const grpc::Slice slice(bytes.data(), bytes.size());
   return SearchHandlers(&engine, 1 << 20).IsShort(grpc::ByteBuffer(&slice, 1));
 }
@@ -357,6 +358,8 @@ TEST(IsShortTest, AVectorForIdsAndNothingElse) {
   EXPECT_FALSE(with([](auto& r) { r.mutable_parameters(); }));
   EXPECT_FALSE(with([](auto& r) { r.add_write_tokens(); }));
   EXPECT_FALSE(with([](auto& r) { r.set_filter("a"); }));
+  EXPECT_TRUE(with([](auto& r) { r.set_filter("known = 1"); }));
+  EXPECT_FALSE(with([](auto& r) { r.set_filter("known = 1" + std::string(1024, ' ')); }));
   EXPECT_FALSE(with([](auto& r) { r.set_min_score(0); }));
   EXPECT_FALSE(with([](auto& r) { r.mutable_group_by()->set_field("a"); }));
   EXPECT_FALSE(with([](auto& r) { r.mutable_diversify(); }));
