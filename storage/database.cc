@@ -315,8 +315,13 @@ absl::Status Database::Recover() {
   }
   next_recovery_ = now + kRecoveryInterval;
   last_recovery_ = WriteStatus(db_->Resume(),
-                               "the store refuses writes since one failed, and cannot yet recover "
-                               "(restart the server if this does not pass)");
+                               "the store refuses writes since one failed, and cannot yet recover");
+  // Not where the disk is full: a server needs room to start.
+  if (!last_recovery_.ok() && !absl::IsResourceExhausted(last_recovery_)) {
+    last_recovery_ = absl::Status(
+        last_recovery_.code(),
+        absl::StrCat(last_recovery_.message(), "; restart the server if this stays so"));
+  }
   if (!last_recovery_.ok()) return last_recovery_;
   if (suspect_wal_ != 0 && CurrentWal() == suspect_wal_) {
     last_recovery_ = absl::UnavailableError(

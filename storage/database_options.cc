@@ -5,6 +5,7 @@
 #include "rocksdb/cache.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/table.h"
+#include "storage/info_log.h"
 
 namespace vecino::storage {
 namespace {
@@ -37,9 +38,8 @@ rocksdb::DBOptions MakeDBOptions(const StoreOptions& options) {
   db.bytes_per_sync =
       1u << 20;  // compactions must not save their dirty pages up for one long stall
 
-  db.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  db.max_log_file_size = 4u << 20;
-  db.keep_log_file_num = 4;
+  db.info_log = std::make_shared<InfoLog>(options.path + "/LOG");
+  db.keep_log_file_num = 4;  // of those that RocksDB's own logger left
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
   return db;

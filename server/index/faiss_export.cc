@@ -375,8 +375,9 @@ absl::Status Write(const faiss::Index& index, const std::string& path, Checkpoin
   if (error == 0) return status;
   const std::string message =
       absl::StrCat("cannot write the FAISS index file ", path, ": ", std::strerror(error));
-  return error == ENOSPC || error == EDQUOT ? absl::ResourceExhaustedError(message)
-                                            : absl::UnavailableError(message);
+  return error == ENOSPC || error == EDQUOT
+             ? absl::ResourceExhaustedError(absl::StrCat(message, "; free some space on that disk"))
+             : absl::UnavailableError(message);
 }
 
 }  // namespace

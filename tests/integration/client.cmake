@@ -30,6 +30,7 @@ if(TARGET vecinod AND VECINO_SANITIZER STREQUAL "")
   vecino_add_python_test(migration_test integration 900)
   vecino_add_python_test(snapshot_test integration 600)
   vecino_add_python_test(http_api_test integration 900)
+  vecino_add_python_test(full_disk_test integration 300)
   vecino_add_python_test(crash_test "integration;slow" 900)
   # Cranfield by meaning, by words and by both. Skipped without ../shared/data/cranfield or the model.
   add_test(NAME hybrid_quality COMMAND ${client_test_python} ${CMAKE_SOURCE_DIR}/tests/bench/hybrid_quality.py)

@@ -64,11 +64,17 @@ class BadFileSystem : public rocksdb::FileSystemWrapper {
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* debug) override {
     rocksdb::IOStatus status = FileSystemWrapper::NewWritableFile(name, options, file, debug);
-    if (status.ok() && !name.ends_with("LOG")) {
+    if (status.ok()) {
       *file = std::make_unique<BadFile>(std::move(*file),
                                         name.ends_with(".log") ? &state_->logs : &state_->others);
     }
     return status;
+  }
+  // RocksDB's own logger, if anything uses it, is to meet the full disk too.
+  rocksdb::IOStatus NewLogger(const std::string& name, const rocksdb::IOOptions& options,
+                              std::shared_ptr<rocksdb::Logger>* logger,
+                              rocksdb::IODebugContext* debug) override {
+    return FileSystem::NewLogger(name, options, logger, debug);
   }
   // What RocksDB's own recovery from a full disk waits for.
   rocksdb::IOStatus GetFreeSpace(const std::string& path, const rocksdb::IOOptions& options,
@@ -146,6 +152,8 @@ TEST_F(DiskFullTest, FailedWriteIsNotThereAndItsNumberCanBeUsedAgain) {
       EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status.ToString();
       EXPECT_THAT(status.message(),
                   testing::HasSubstr("the disk that holds " + options_.path + " is full"));
+      // There it would not start.
+      EXPECT_THAT(status.message(), testing::Not(testing::HasSubstr("restart")));
     }
     EXPECT_EQ(log_->LastSequence(), next - 1);  // reads go on
     EXPECT_EQ(Current(*log_, "failed"), 0u);
@@ -155,6 +163,9 @@ TEST_F(DiskFullTest, FailedWriteIsNotThereAndItsNumberCanBeUsedAgain) {
     ASSERT_OK(Append({Put(next + 1, "after" + std::to_string(next))}));
   }
   EXPECT_THAT(Warnings(), testing::HasSubstr("recovered"));
+  std::ostringstream log;
+  log << std::ifstream(options_.path + "/LOG").rdbuf();
+  EXPECT_THAT(log.str(), testing::HasSubstr("No space left on device"));
   Crash();
   ASSERT_OK(Open());
   OpenLog();
