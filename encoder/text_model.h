@@ -31,10 +31,10 @@ struct TextModel {
 // Loads the folder `root`/`name` and runs its golden sentences or pairs: first the model as it is
 // named, in fp32, then those called NAME@bf16 and, where the fused executor runs it, NAME@int8; by
 // TorchScript on CPU bf16 only where the CPU has it; with "cuda" int8 stays on the CPU, and what
-// packed batches cannot run is TorchScript's. One of these two that cannot be made, or whose golden sentences or pairs are too far off, is left out,
-// and `warn` told why. device: "cpu" or "cuda". executor: see EncoderOptions. Errors: those of
-// ReadModelFolder, ReadTokenizer, LoadTorchModel, ReadBertWeights (only for "fused"),
-// MakeFusedModel, MakePackedTorchModel and CheckGolden. Blocks.
+// packed batches cannot run is TorchScript's. One of these two that cannot be made, or whose golden
+// sentences or pairs are too far off, is left out, and `warn` told why. device: "cpu" or "cuda".
+// executor: see EncoderOptions. Errors: those of ReadModelFolder, ReadTokenizer, LoadTorchModel,
+// ReadBertWeights (only for "fused"), MakeFusedModel, MakePackedTorchModel and CheckGolden. Blocks.
 absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     const std::filesystem::path& root, std::string_view name, const std::string& device,
     const std::string& executor, absl::FunctionRef<void(std::string_view)> warn);

@@ -37,7 +37,7 @@ struct Config {
 
   std::string encoder_executor = "auto";
   std::string encoder_device = "cpu";
-  int encoder_executors = 0;  // 0: one per core
+  int encoder_executors = 0;     // 0: one per core
   int encoder_batch_tokens = 0;  // 0: by the device
   int64_t encoder_queue_tokens = 4 << 20;
   int64_t encoder_cache_bytes = 32 << 20;

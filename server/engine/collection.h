@@ -106,6 +106,7 @@ class Collection {
   // The filter that `text` says, or null when it lets every document pass. INVALID_ARGUMENT naming
   // `filter`.
   absl::StatusOr<std::shared_ptr<const fields::Filter>> ReadFilter(std::string_view text) const;
+  // Whether which rows it lets pass is known, and there are few enough; see Engine::IsSearchShort.
   bool IsFilterAtHand(std::string_view text) const;
 
   // Opens the log of one shard and rebuilds its index. May run for several shards at once. Blocks.

@@ -296,13 +296,9 @@ class EngineImpl final : public Engine {
     const auto found = Find(collection);
     return found.ok() ? (*found)->CountTokens(text) : found.status();
   }
-  bool IsChunked(std::string_view collection) const override {
+  bool IsSearchShort(std::string_view collection, std::string_view filter) const override {
     const auto found = Find(collection);
-    return found.ok() && (*found)->chunked();
-  }
-  bool IsFilterAtHand(std::string_view collection, std::string_view filter) const override {
-    const auto found = Find(collection);
-    return found.ok() && (*found)->IsFilterAtHand(filter);
+    return !found.ok() || (!(*found)->chunked() && (*found)->IsFilterAtHand(filter));
   }
   Snapshots& snapshots() override { return snapshots_; }
   std::vector<encoder::ModelInfo> Models() const override { return encoder_->Models(); }

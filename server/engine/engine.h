@@ -342,13 +342,11 @@ class Engine {
   // FAILED_PRECONDITION where a search by text has it: no model, or another than it was made with.
   virtual absl::StatusOr<int> CountTokens(std::string_view collection,
                                           std::string_view text) const = 0;
-  // Whether it splits its documents into passages, which searches read from the store. False for
-  // one that does not exist. A look-up only.
-  virtual bool IsChunked(std::string_view collection) const = 0;
-  // Whether a search need not find out which rows the filter lets pass, because one before has, and
-  // takes about as long as one without a filter. False for a collection that does not exist, and
-  // for a filter that is wrong. Look-ups only.
-  virtual bool IsFilterAtHand(std::string_view collection, std::string_view filter) const = 0;
+  // Whether a search by a vector that asks for ids alone takes some hundred microseconds at most:
+  // its documents are not split into passages, which are read from the store, and which rows the
+  // filter lets pass is known from a search before. True for a collection that does not exist: it
+  // fails soon. Look-ups only.
+  virtual bool IsSearchShort(std::string_view collection, std::string_view filter) const = 0;
   virtual std::vector<encoder::ModelInfo> Models() const = 0;
   virtual encoder::EncoderStats EncoderStats() const = 0;
 

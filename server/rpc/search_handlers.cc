@@ -87,9 +87,7 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) const {
   }
   if (!vector || !ids_only) return false;
   const auto collection = ParseCollectionName("parent", parent);
-  if (!collection.ok()) return true;  // it fails soon
-  return !engine_.IsChunked(*collection) &&
-         (filter.empty() || engine_.IsFilterAtHand(*collection, filter));
+  return !collection.ok() || engine_.IsSearchShort(*collection, filter);
 }
 
 absl::Status SearchHandlers::SearchDocuments(const v1::SearchDocumentsRequest& request,

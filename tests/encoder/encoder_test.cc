@@ -359,14 +359,13 @@ TEST_F(OpenEncoderTest, RefusesOptionsOutOfRangeAndAMissingRoot) {
   EXPECT_EQ(OpenEncoder({.model_root = (root_ / "none").string()}).status().code(),
             absl::StatusCode::kNotFound);
   const std::string root = root_.string();
-  for (const EncoderOptions& options :
-       {EncoderOptions{.model_root = root, .executors = -1},
-        EncoderOptions{.model_root = root, .executors = 100000},
-        EncoderOptions{.model_root = root, .batch_tokens = -1},
-        EncoderOptions{.model_root = root, .queue_tokens = 0},
-        EncoderOptions{.model_root = root, .cache_bytes = -1},
-        EncoderOptions{.model_root = root, .executor = "abacus"},
-        EncoderOptions{.model_root = root, .device = "abacus"}}) {
+  for (const EncoderOptions& options : {EncoderOptions{.model_root = root, .executors = -1},
+                                        EncoderOptions{.model_root = root, .executors = 100000},
+                                        EncoderOptions{.model_root = root, .batch_tokens = -1},
+                                        EncoderOptions{.model_root = root, .queue_tokens = 0},
+                                        EncoderOptions{.model_root = root, .cache_bytes = -1},
+                                        EncoderOptions{.model_root = root, .executor = "abacus"},
+                                        EncoderOptions{.model_root = root, .device = "abacus"}}) {
     EXPECT_EQ(OpenEncoder(options).status().code(), absl::StatusCode::kInvalidArgument);
   }
 }

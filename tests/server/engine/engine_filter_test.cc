@@ -75,18 +75,18 @@ TEST_F(EngineFilterTest, ErrorsNameFilterAndColumn) {
 TEST_F(EngineFilterTest, AFilterIsAtHandOnceASearchHadIt) {
   Write(1000);
   const std::string filter = "year > 2000";
-  EXPECT_TRUE(engine_->IsFilterAtHand("c", ""));
-  EXPECT_FALSE(engine_->IsFilterAtHand("c", filter));
-  EXPECT_FALSE(engine_->IsFilterAtHand("c", "(("));
+  EXPECT_TRUE(engine_->IsSearchShort("c", ""));
+  EXPECT_FALSE(engine_->IsSearchShort("c", filter));
+  EXPECT_FALSE(engine_->IsSearchShort("c", "(("));
   SearchRequest request{.query = VectorQuery{std::vector<float>(kDimension)}};
   request.filter = filter;
   // Maintenance may put other segments in the place of those that a search saw.
   EXPECT_TRUE(Eventually([&] {
     EXPECT_TRUE(engine_->Search("c", request, {}).ok());
-    return engine_->IsFilterAtHand("c", filter);
+    return engine_->IsSearchShort("c", filter);
   }));
-  EXPECT_FALSE(engine_->IsFilterAtHand("c", "year > 2001"));
-  EXPECT_FALSE(engine_->IsFilterAtHand("none", filter));
+  EXPECT_FALSE(engine_->IsSearchShort("c", "year > 2001"));
+  EXPECT_TRUE(engine_->IsSearchShort("none", filter));  // it fails soon
 }
 
 TEST_F(EngineFilterTest, ABadFilterIsRefusedBeforeAnythingIsEmbedded) {

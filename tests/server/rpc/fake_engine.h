@@ -460,9 +460,8 @@ class FakeEngine final : public engine::Engine {
     if (!failure.ok()) return failure;
     return estimate;
   }
-  bool IsChunked(std::string_view collection) const override { return collection == chunked; }
-  bool IsFilterAtHand(std::string_view, std::string_view filter) const override {
-    return filter == filter_at_hand;
+  bool IsSearchShort(std::string_view collection, std::string_view filter) const override {
+    return collection != chunked && (filter.empty() || filter == filter_at_hand);
   }
   // One for each word.
   absl::StatusOr<int> CountTokens(std::string_view, std::string_view text) const override {
