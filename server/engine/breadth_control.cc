@@ -42,7 +42,8 @@ std::optional<std::string> BreadthControl::Add(const RecallSample& sample, uint6
   const double now = corrections_.OfKind(number);
   double next = now;
   if (interval.upper < target || (n >= kManySamples && mean < target)) {
-    next = std::min(now * kWiden, index::Corrections::kMost);
+    const double misses = (1 - interval.upper) / std::max(1 - target, 1e-6);
+    next = std::min(now * std::clamp(misses, kWiden, kWidenMost), index::Corrections::kMost);
   } else if (n >= kManySamples && mean < 1 && interval.lower > target + (1 - target) / 4) {
     next = std::max(now * kNarrow, index::Corrections::kLeast);
   }

@@ -18,7 +18,9 @@ namespace vecino::engine {
 // For each kind of search of one shard a factor on the breadth (index::Corrections). It starts at 1
 // and is judged by the searches that were measured since it was set:
 //  * wider, by kWiden: the upper end of their interval is under the target (from
-//    kEnoughRecallSamples on), or their mean is (from kManySamples on);
+//    kEnoughRecallSamples on), or their mean is (from kManySamples on); by more, up to
+//    kWidenMost, where even the upper end misses so many times what the target may miss, as misses
+//    fall about as 1 / breadth;
 //  * narrower, by kNarrow: the lower end is above the target by more than a quarter of what is
 //  missing
 //    to 1, which is what calibration aims for, from kManySamples on. Not where nothing was missed:
@@ -27,7 +29,7 @@ namespace vecino::engine {
 // kEnoughRecallSamples searches. Thread safe.
 class BreadthControl {
  public:
-  static constexpr double kWiden = 1.25, kNarrow = 0.9;
+  static constexpr double kWiden = 1.25, kWidenMost = 2, kNarrow = 0.9;
   static constexpr int64_t kManySamples = 400;
 
   const index::Corrections& corrections() const { return corrections_; }
