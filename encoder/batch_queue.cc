@@ -189,25 +189,29 @@ bool BatchQueue::HasRoom(const Batch& batch, int length) {
 
 void BatchQueue::TakeRows(const PendingPtr& call, Batch& batch) {
   std::vector<int>& waiting = call->waiting;
-  auto end = waiting.end();
-  if (batch.pads_) {
-    end = std::upper_bound(waiting.begin(), end, batch.width_,
-                           [&](int width, int row) { return width < call->Length(row); });
+  const auto no_longer_than = [&](int length) {
+    return std::upper_bound(waiting.begin(), waiting.end(), length,
+                            [&](int most, int row) { return most < call->Length(row); });
+  };
+  auto end = batch.pads_ ? no_longer_than(batch.width_) : waiting.end();
+  while (end != waiting.begin()) {
+    auto begin = end;
+    for (; begin != waiting.begin(); --begin) {
+      const int row = *(begin - 1);
+      if (!HasRoom(batch, call->Length(row))) break;
+      batch.tokens_ += call->Length(row);
+      batch.width_ = std::max(batch.width_, call->Length(row));
+      const std::vector<int>& seconds = call->call.seconds;
+      batch.rows_.emplace_back(call->call.rows[row],
+                               seconds.empty() ? 0 : seconds[static_cast<size_t>(row)]);
+      batch.owners_.emplace_back(call, row);
+      QueuedTokens(call->call.lane) -= call->Length(row);
+    }
+    waiting.erase(begin, end);
+    // With padding a shorter row needs as much room as the one that had none.
+    if (batch.pads_ || waiting.empty()) return;
+    end = no_longer_than(batch.limit_ - batch.tokens_);
   }
-  auto begin = end;
-  while (begin != waiting.begin()) {
-    const int row = *(begin - 1);
-    if (!HasRoom(batch, call->Length(row))) break;
-    batch.tokens_ += call->Length(row);
-    batch.width_ = std::max(batch.width_, call->Length(row));
-    const std::vector<int>& seconds = call->call.seconds;
-    batch.rows_.emplace_back(call->call.rows[row],
-                             seconds.empty() ? 0 : seconds[static_cast<size_t>(row)]);
-    batch.owners_.emplace_back(call, row);
-    QueuedTokens(call->call.lane) -= call->Length(row);
-    --begin;
-  }
-  waiting.erase(begin, end);
 }
 
 void BatchQueue::Finish(Batch batch, const absl::Status& status, std::span<const float> vectors) {

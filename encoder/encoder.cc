@@ -27,9 +27,11 @@
 namespace vecino::encoder {
 namespace {
 
-// Padded tokens in a batch of pairs: a query that comes waits for a batch under way, and the fused
-// executor multiplies 128 tokens at a time anyway.
+// Tokens in a batch of pairs: a query that comes waits for a batch under way, and the fused
+// executor multiplies 128 tokens at a time anyway; on CUDA a few thousand take about as long as
+// one.
 constexpr int kRerankBatchTokens = 256;
+constexpr int kCudaRerankBatchTokens = 4096;
 // Padded tokens in a batch where options leave it open. CPU: more is no faster, and others wait
 // longer. CUDA: what keeps a GPU busy for longer than it takes to give it the next
 // (docs/encoder.md).
@@ -66,7 +68,7 @@ class BatchingEncoder : public Encoder {
   BatchingEncoder(std::vector<TextModel> models, const EncoderOptions& options)
       : models_(std::move(models)),
         executors_(options.executors),
-        rerank_batch_tokens_(options.device == "cpu" ? kRerankBatchTokens : options.batch_tokens),
+        cuda_(options.device != "cpu"),
         cache_(static_cast<size_t>(options.cache_bytes)),
         queue_({.capacity_tokens = options.queue_tokens, .batch_tokens = options.batch_tokens}),
         pool_(queue_, MakeRunners(models_, executors_)) {}
@@ -180,6 +182,7 @@ class BatchingEncoder : public Encoder {
                           .deadline = options.deadline,
                           .stop = options.stop,
                           .rows = {},
+                          .batch_tokens = BatchTokens(models_[*index]),
                           .timings = &timings};
     std::vector<EmbedResult> results(texts.size());
     std::vector<size_t> text_of_row;
@@ -233,9 +236,10 @@ class BatchingEncoder : public Encoder {
     const absl::Time start = absl::Now();
     const std::vector<int32_t> query_ids = model.tokenizer->Ids(query);
     timings.tokenize = absl::Now() - start;
+    const int batch_tokens = model.on_cpu ? kRerankBatchTokens : kCudaRerankBatchTokens;
     // Where time may run out, some texts at a time, so that the first ones are done first.
     const int64_t at_once = options.enough < absl::InfiniteFuture()
-                                ? int64_t{kRerankBatches} * executors_ * rerank_batch_tokens_
+                                ? int64_t{kRerankBatches} * executors_ * batch_tokens
                                 : std::numeric_limits<int64_t>::max();
     for (size_t next = 0; next < texts.size();) {
       EmbedTimings part;
@@ -246,7 +250,7 @@ class BatchingEncoder : public Encoder {
                             .stop = options.stop,
                             .rows = {},
                             .seconds = {},
-                            .batch_tokens = rerank_batch_tokens_,
+                            .batch_tokens = batch_tokens,
                             .enough = options.enough,
                             .timings = &part};
       std::vector<size_t> text_of_row;
@@ -282,6 +286,11 @@ class BatchingEncoder : public Encoder {
     }
     if (options.timings != nullptr) *options.timings = timings;
     return results;
+  }
+
+  // Of texts alone; 0: as many as the queue lets.
+  int BatchTokens(const TextModel& model) const {
+    return cuda_ && model.on_cpu ? kCpuBatchTokens : 0;
   }
 
   static float Activated(const ModelInfo& info, float logit) {
@@ -384,7 +393,7 @@ class BatchingEncoder : public Encoder {
 
   const std::vector<TextModel> models_;
   const int executors_;
-  const int rerank_batch_tokens_;
+  const bool cuda_;
   VectorCache cache_;
   BatchQueue queue_;
   ExecutorPool pool_;

@@ -29,7 +29,8 @@ class Executor {
   // vectors: room for B x dimension floats, row-major, in the order of `rows`. A cross-encoder's
   // rows are pairs, and it gives one float for each: the logit of their relevance.
   // Computes on the calling thread and blocks until done. Never throws.
-  // INTERNAL: the model failed; `vectors` then holds nothing of use, and the executor stays usable.
+  // RESOURCE_EXHAUSTED: no memory on its device. INTERNAL: the model failed. `vectors` then holds
+  // nothing of use, and the executor stays usable.
   virtual absl::Status Run(std::span<const TokenRow> rows, std::span<float> vectors) = 0;
 };
 

@@ -125,10 +125,8 @@ class PackedTorchExecutor : public Executor {
       here.copy_(result);
       std::memcpy(vectors.data(), here.data_ptr<float>(), vectors.size_bytes());
       return absl::OkStatus();
-    } catch (const std::exception& error) {
-      return absl::InternalError(absl::StrCat("the model failed: ", FirstLine(error)));
     } catch (...) {
-      return absl::InternalError("the model failed with an unknown exception");
+      return ModelFailure();
     }
   }
 
@@ -324,7 +322,9 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> MakePackedTorchModel(
     if (absl::Status status = CheckForm(weights, options); !status.ok()) return status;
     UseOneThread();
     const torch::InferenceMode no_gradients;
-    return std::make_unique<PackedTorchFactory>(Moved(weights, options));
+    auto model = std::make_unique<PackedTorchFactory>(Moved(weights, options));
+    WaitForWeights(torch::Device(options.device));
+    return model;
   } catch (const std::exception& error) {
     return absl::InternalError(
         absl::StrCat("the weights cannot be moved to ", options.device, ": ", FirstLine(error)));

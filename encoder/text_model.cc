@@ -210,7 +210,7 @@ absl::StatusOr<TextModel> LoadTorch(const ModelFolder& folder,
                                                       .precision = precision,
                                                       .pairs = pairs});
   if (!weights.ok()) return weights.status();
-  return TextModel{*std::move(info), std::move(tokenizer), *std::move(weights),
+  return TextModel{*std::move(info), std::move(tokenizer), *std::move(weights), device == "cpu",
                    absl::StrCat("TorchScript on ", device)};
 }
 
@@ -235,7 +235,7 @@ absl::StatusOr<TextModel> LoadFused(const ModelFolder& folder, const BertWeights
                 weights,
                 {.max_tokens = info->max_tokens, .precision = precision, .device = device});
   if (!made.ok()) return made.status();
-  return TextModel{*std::move(info), std::move(tokenizer), *std::move(made),
+  return TextModel{*std::move(info), std::move(tokenizer), *std::move(made), cpu,
                    cpu ? absl::StrCat("fused executor on cpu: ", DescribeFused(precision))
                        : absl::StrCat("packed batches on ", device, ": ",
                                       std::string(PrecisionName(precision)))};
@@ -290,7 +290,11 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
     weights = ReadBertWeights(folder->module_bytes);
     const absl::Status status = add_fused(device, Precision::kFp32);
     if (status.ok()) {
-      add_fused(device, Precision::kBf16).IgnoreError();
+      // GPUs from before Ampere have no attention over packed texts in bf16, but TorchScript's.
+      if (!add_fused(device, Precision::kBf16).ok() && device != "cpu" && executor == "auto") {
+        add(LoadTorch(*folder, tokenizer, device, Precision::kBf16), Precision::kBf16)
+            .IgnoreError();
+      }
       add_fused("cpu", Precision::kInt8).IgnoreError();
       return models;
     }

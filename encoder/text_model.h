@@ -22,6 +22,7 @@ struct TextModel {
   ModelInfo info;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<ExecutorFactory> weights;
+  bool on_cpu = true;
   std::string runs_by;  // for the log: "TorchScript on cpu", "packed batches on cuda: bf16"
 
   // Floats that an executor gives for a row.

@@ -55,10 +55,8 @@ class TorchExecutor : public Executor {
       const torch::InferenceMode no_gradients;
       const c10::OptionalStreamGuard stream = stream_.Enter();
       return Forward(rows, vectors);
-    } catch (const std::exception& error) {
-      return absl::InternalError(absl::StrCat("the model failed: ", FirstLine(error)));
     } catch (...) {
-      return absl::InternalError("the model failed with an unknown exception");
+      return ModelFailure();
     }
   }
 
@@ -241,6 +239,7 @@ absl::StatusOr<std::unique_ptr<ExecutorFactory>> LoadTorchModel(const std::strin
       module.eval();
       module = torch::jit::freeze(module);
     }
+    WaitForWeights(device);
     return std::make_unique<TorchModel>(std::move(module), options, device);
   } catch (const std::exception& error) {
     return absl::DataLossError(absl::StrCat("not a TorchScript module: ", FirstLine(error)));

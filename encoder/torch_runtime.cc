@@ -6,6 +6,8 @@
 #include <mutex>
 #include <string_view>
 
+#include "absl/strings/str_cat.h"
+
 namespace vecino::encoder {
 
 void UseOneThread() {
@@ -30,6 +32,27 @@ void UseOneThread() {
 std::string FirstLine(const std::exception& error) {
   const std::string_view text = error.what();
   return std::string(text.substr(0, text.find('\n')));
+}
+
+absl::Status ModelFailure() {
+  try {
+    throw;
+  } catch (const c10::OutOfMemoryError& error) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "no memory on the model's device: ", FirstLine(error),
+        "; lower encoder.batch-tokens or encoder.executors, or leave more of it free"));
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("the model failed: ", FirstLine(error)));
+  } catch (...) {
+    return absl::InternalError("the model failed with an unknown exception");
+  }
+}
+
+void WaitForWeights(torch::Device device) {
+  if (!device.is_cuda()) return;
+  c10::impl::VirtualGuardImpl(device.type())
+      .getStream(torch::Device(device.type(), 0))
+      .synchronize();
 }
 
 c10::OptionalStreamGuard DeviceStream::Enter() {

@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
+
 namespace vecino::encoder {
 
 // Sets torch to one thread, for the process and for the calling thread: parallelism is over
@@ -16,6 +18,14 @@ void UseOneThread();
 
 // The first line of a torch error; the rest is a stack trace.
 std::string FirstLine(const std::exception& error);
+
+// What running a model threw; for a catch of everything. RESOURCE_EXHAUSTED: no memory on the
+// device. INTERNAL: all else.
+absl::Status ModelFailure();
+
+// Waits for what was begun on the device's usual stream, such as weights that were converted there:
+// other streams do not.
+void WaitForWeights(torch::Device device);
 
 // A stream of its own for each executor, so that on a CUDA device batches of several overlap; of
 // urgent ones each kernel goes before those of others that have not begun. Thread safety: none.

@@ -36,12 +36,13 @@ void InfoLog::Logv(const char* format, va_list arguments) {
   if (!line.ends_with('\n')) line += '\n';
 
   absl::MutexLock lock(&mutex_);
+  if (fd_ < 0) OpenFile();
   if (fd_ >= 0 && bytes_ >= max_bytes_) {
     CloseFile();
     // Where even that fails, no line may be added: the file must not grow without bound.
     if (std::rename(path_.c_str(), absl::StrCat(path_, ".old").c_str()) != 0) return;
+    OpenFile();
   }
-  if (fd_ < 0) OpenFile();
   if (fd_ < 0) return;
   const ssize_t written = write(fd_, line.data(), line.size());
   if (written > 0) bytes_ += static_cast<uint64_t>(written);

@@ -25,6 +25,8 @@ class Expiries {
   void Add(int64_t expire_time_us, uint64_t sequence);
   void Remove(int64_t expire_time_us, uint64_t sequence);
 
+  // Whether nothing has expired by `now_us`. Never blocks.
+  bool NothingDue(int64_t now_us) const { return first_.load(std::memory_order_acquire) > now_us; }
   // What has expired by `now_us`: sequences ascending; how many.
   std::vector<uint64_t> Due(int64_t now_us) const;
   int64_t CountDue(int64_t now_us) const;
@@ -34,7 +36,6 @@ class Expiries {
  private:
   static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
-  bool NothingDue(int64_t now_us) const { return first_.load(std::memory_order_acquire) > now_us; }
   void SetFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   std::atomic<int64_t> first_{kNever};  // the earliest expire time

@@ -1,4 +1,4 @@
-// Which slots of which segment a filter lets pass, for filters that come again.
+// Which rows a filter lets pass, for filters that come again.
 #pragma once
 
 #include <cstddef>
@@ -6,39 +6,52 @@
 #include <list>
 #include <memory>
 #include <string>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "server/fields/passing.h"
 
 namespace vecino::engine {
 
 // What is kept never goes stale: a segment's rows do not change, nor does what a document's
 // metadata was when it was written. The least recently used entries go when there are too many
 // bytes. Thread safe; the lock is held for a look-up only.
-class FilterCache {
+class FilterCache final : public fields::Evaluations {
  public:
-  // Bits by slot, as index::SlotBits.
+  // Of a segment of vectors: bits by slot, as index::SlotBits.
   using Bits = std::shared_ptr<const std::vector<uint64_t>>;
 
   explicit FilterCache(size_t max_bytes) : max_bytes_(max_bytes) {}
 
-  // segment: Segment::id. filter: Filter::key. Null: not there.
+  // segment: index::Segment::id. filter: Filter::key. Null: not there.
   Bits Find(uint64_t segment, const std::string& filter);
   // Whether it is there; counts as no use.
   bool Contains(uint64_t segment, const std::string& filter) const;
   void Put(uint64_t segment, const std::string& filter, Bits bits);
+
+  // Of a segment of fields.
+  Slots FindSlots(uint64_t segment, const std::string& filter) override;
+  bool ContainsSlots(uint64_t segment, const std::string& filter) const;
+  void PutSlots(uint64_t segment, const std::string& filter, Slots slots) override;
+
   size_t bytes() const;
 
  private:
-  using Key = std::pair<uint64_t, std::string>;
+  enum class Kind { kBits, kSlots };
+  using Key = std::tuple<Kind, uint64_t, std::string>;
   struct Entry {
     Key key;
-    Bits bits;
+    std::shared_ptr<const void> value;
+    size_t bytes = 0;
   };
-  static size_t BytesOf(const Entry& entry);
+
+  std::shared_ptr<const void> FindValue(const Key& key);
+  bool ContainsKey(const Key& key) const;
+  // bytes: of what `value` points to.
+  void PutValue(Key key, std::shared_ptr<const void> value, size_t bytes);
 
   const size_t max_bytes_;
   mutable absl::Mutex mu_;

@@ -22,8 +22,10 @@ absl::StatusOr<FilterTexts::Filter> FilterTexts::Read(std::string_view text) {
   if (places_.contains(text)) return filter;
   entries_.splice(entries_.begin(), one);
   places_.emplace(entries_.front().first, entries_.begin());
-  if (entries_.size() > kMost) {
+  bytes_ += text.size();
+  while (entries_.size() > kMost || bytes_ > kMostOfAll) {
     places_.erase(entries_.back().first);
+    bytes_ -= entries_.back().first.size();
     gone.splice(gone.begin(), entries_, std::prev(entries_.end()));
   }
   return filter;

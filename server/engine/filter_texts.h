@@ -22,8 +22,10 @@ class FilterTexts {
  public:
   using Filter = std::shared_ptr<const fields::Filter>;
 
+  // A filter takes up to 40 times its text in memory.
   static constexpr size_t kMost = 1024;
-  static constexpr size_t kMostBytes = 4096;  // of a text; longer ones are not kept
+  static constexpr size_t kMostBytes = 1024;               // of a text; longer ones are not kept
+  static constexpr size_t kMostOfAll = size_t{256} << 10;  // bytes of texts
 
   // As fields::Filter::Parse; what it refuses is not kept.
   absl::StatusOr<Filter> Read(std::string_view text);
@@ -37,6 +39,7 @@ class FilterTexts {
   std::list<Entry> entries_ ABSL_GUARDED_BY(mu_);  // the latest used first
   // Keys are the entries' texts.
   absl::flat_hash_map<std::string_view, std::list<Entry>::iterator> places_ ABSL_GUARDED_BY(mu_);
+  size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of texts
 };
 
 }  // namespace vecino::engine

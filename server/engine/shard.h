@@ -206,6 +206,7 @@ class Shard {
   // Sequence numbers of documents that have expired and are not deleted yet, ascending. Taken
   // before a view is pinned: what is gone from here by then is dead in it.
   std::vector<uint64_t> Expired() const { return expiries_.Due(NowUs()); }
+  bool AnyExpired() const { return !expiries_.NothingDue(NowUs()); }
 
   const storage::ShardLog& log() const { return *log_; }
   // Where its index files stand.

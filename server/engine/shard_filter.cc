@@ -97,7 +97,7 @@ index::SlotBits ShardFilter::BitsOfSegment(const index::Segment& segment) const 
   FilterCache::Bits bits = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
   if (bits == nullptr) {
     const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(segment.first_label()),
-                                  labels_.SequenceOf(segment.last_label()));
+                                  labels_.SequenceOf(segment.last_label()), cache_);
     bits = std::make_shared<const Words>(BitsOf(segment, labels_, passing, maps_));
     if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), bits);
   }
@@ -109,7 +109,7 @@ index::SlotBits ShardFilter::BitsOfTail(const index::Tail& tail) const {
   Words words(static_cast<size_t>((rows + 63) / 64) + 1);  // never null
   if (rows > 0) {
     const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(tail.label(0)),
-                                  labels_.SequenceOf(tail.label(rows - 1)));
+                                  labels_.SequenceOf(tail.label(rows - 1)), cache_);
     int slot = 0;
     const auto at = [&] { return labels_.SequenceOf(tail.label(slot)); };
     passing.ForEach([&](uint64_t sequence) {

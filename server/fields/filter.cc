@@ -18,6 +18,15 @@ void CollectTyped(const Expression& expression, std::vector<const Condition*>* t
   for (const Expression& child : expression.children) CollectTyped(child, typed);
 }
 
+int CountComparisons(const Expression& expression) {
+  if (expression.kind == Expression::Kind::kCondition) {
+    return std::max(1, static_cast<int>(expression.condition.literals.size()));
+  }
+  int count = 0;
+  for (const Expression& child : expression.children) count += CountComparisons(child);
+  return count;
+}
+
 template <class T>
 bool Ordered(Op op, const T& value, const T& literal) {
   switch (op) {
@@ -147,6 +156,7 @@ absl::StatusOr<std::shared_ptr<const Filter>> Filter::Parse(std::string_view tex
   filter->key_ = std::string(text);
   filter->root_ = *std::move(root);
   CollectTyped(filter->root_, &filter->typed_);
+  filter->comparisons_ = CountComparisons(filter->root_);
   return filter;
 }
 

@@ -70,6 +70,8 @@ class Filter {
   const Expression& root() const { return root_; }
   // Equal for filters that let the same documents pass because they read the same.
   const std::string& key() const { return key_; }
+  // How many values a document is compared with, at most; elements of IN count each.
+  int comparisons() const { return comparisons_; }
   // Whether every document passes.
   bool all() const { return root_.kind == Expression::Kind::kAll; }
 
@@ -89,6 +91,7 @@ class Filter {
   std::string key_;
   Expression root_;
   std::vector<const Condition*> typed_;
+  int comparisons_ = 0;
 };
 
 // The smallest set of pieces that a text must hold in order; see Condition::pattern.

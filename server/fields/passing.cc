@@ -18,6 +18,17 @@ void CollectConditions(const Expression& expression, std::vector<const Condition
   for (const Expression& child : expression.children) CollectConditions(child, conditions);
 }
 
+void AddTypesOfChunk(const OpenChunk& chunk, const Filter& filter, std::vector<TypeMask>* types) {
+  const int rows = chunk.size();
+  for (int row = 0; row < rows; ++row) {
+    for (const FieldValue& value : chunk.row(row).values) {
+      for (size_t i = 0; i < types->size(); ++i) {
+        if (value.path == filter.typed()[i]->path) (*types)[i] |= MaskOf(value.type);
+      }
+    }
+  }
+}
+
 Roaring ToRoaring(const index::Tombstones& dead) {
   Roaring slots;
   for (size_t word = 0; word < dead.word_count(); ++word) {
@@ -37,14 +48,18 @@ absl::Status CheckFilter(std::span<const std::shared_ptr<const FieldView>> views
     for (size_t i = 0; i < types.size(); ++i) {
       const std::string& path = filter.typed()[i]->path;
       for (const FieldPart& part : view->parts) types[i] |= part.segment->columns().TypesAt(path);
-      for (int row = 0; row < view->chunk->size(); ++row) {
-        for (const FieldValue& value : view->chunk->row(row).values) {
-          if (value.path == path) types[i] |= MaskOf(value.type);
-        }
-      }
     }
   }
-  if (absl::Status status = filter.CheckTypes(types); !status.ok()) return status;
+  // Further types only allow more, so the rows of chunks matter only where something is missing.
+  const bool all_known = std::all_of(types.begin(), types.end(), [](TypeMask mask) {
+    return (mask & ~MaskOf(ValueType::kNull)) != 0;
+  });
+  absl::Status status = all_known ? filter.CheckTypes(types) : absl::UnknownError("not looked at");
+  if (!status.ok()) {
+    for (const auto& view : views) AddTypesOfChunk(*view->chunk, filter, &types);
+    status = filter.CheckTypes(types);
+  }
+  if (!status.ok()) return status;
   std::vector<const Condition*> conditions;
   CollectConditions(filter.root(), &conditions);
   for (const auto& view : views) {
@@ -62,13 +77,17 @@ absl::Status CheckFilter(std::span<const std::shared_ptr<const FieldView>> views
 }
 
 Passing::Passing(std::shared_ptr<const FieldView> view, const Filter& filter, uint64_t first,
-                 uint64_t last)
-    : view_(std::move(view)), first_(first), last_(last), parts_(view_->parts.size()) {
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    const FieldPart& part = view_->parts[i];
-    if (LastLabel(part) >= first && FirstLabel(part) <= last) {
-      parts_[i] = part.segment->columns().Evaluate(filter.root());
-    }
+                 uint64_t last, Evaluations* known)
+    : view_(std::move(view)), first_(first), last_(last) {
+  static const Evaluations::Slots nothing = std::make_shared<const Roaring>();
+  for (const FieldPart& part : view_->parts) {
+    Evaluations::Slots& slots = parts_.emplace_back(nothing);
+    if (LastLabel(part) < first || FirstLabel(part) > last) continue;
+    const FieldSegment& segment = *part.segment;
+    slots = known == nullptr ? nullptr : known->FindSlots(segment.id(), filter.key());
+    if (slots != nullptr) continue;
+    slots = std::make_shared<const Roaring>(segment.columns().Evaluate(filter.root()));
+    if (known != nullptr) known->PutSlots(segment.id(), filter.key(), slots);
   }
   const OpenChunk& chunk = *view_->chunk;
   chunk_rows_ = chunk.size();
@@ -105,18 +124,24 @@ Passing::Place Passing::Find(uint64_t label) const {
 bool Passing::Contains(uint64_t label) const {
   const Place place = Find(label);
   if (place.slot == Columns::kGone) return false;
-  return place.part < parts_.size() ? parts_[place.part].contains(place.slot) : chunk_[place.slot];
+  return place.part < parts_.size() ? parts_[place.part]->contains(place.slot) : chunk_[place.slot];
 }
 
 void Passing::Exclude(std::span<const uint64_t> labels) {
+  std::vector<std::shared_ptr<Roaring>> own(parts_.size());  // others may hold what is in parts_
   for (const uint64_t label : labels) {
     const Place place = Find(label);
     if (place.slot == Columns::kGone) continue;
-    if (place.part < parts_.size()) {
-      parts_[place.part].remove(place.slot);
-    } else {
+    if (place.part == parts_.size()) {
       chunk_[place.slot] = false;
+      continue;
     }
+    std::shared_ptr<Roaring>& slots = own[place.part];
+    if (slots == nullptr) slots = std::make_shared<Roaring>(*parts_[place.part]);
+    slots->remove(place.slot);
+  }
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (own[i] != nullptr) parts_[i] = std::move(own[i]);
   }
 }
 
@@ -131,32 +156,44 @@ void Passing::ForEachIn(size_t part, absl::FunctionRef<void(uint64_t label)> fn)
     }
     return;
   }
+  ForEachSlotOf(part, [&](uint32_t, uint64_t label) { fn(label); });
+}
+
+void Passing::ForEachSlotOf(size_t part,
+                            absl::FunctionRef<void(uint32_t slot, uint64_t label)> fn) const {
   const FieldSegment& segment = *view_->parts[part].segment;
-  for (const uint32_t slot : parts_[part]) {
-    const uint64_t label = segment.label(slot);
-    if (label >= first_ && label <= last_) fn(label);
+  auto at = parts_[part]->begin();
+  const auto end = parts_[part]->end();
+  if (FirstLabel(view_->parts[part]) < first_) {
+    const std::vector<uint64_t>& labels = segment.labels();
+    const auto first = std::lower_bound(labels.begin(), labels.end(), first_);
+    if (first == labels.end()) return;
+    at.equalorlarger(static_cast<uint32_t>(first - labels.begin()));
+  }
+  for (; at != end; ++at) {
+    const uint64_t label = segment.label(*at);
+    if (label > last_) return;
+    fn(*at, label);
   }
 }
 
 int64_t Passing::size() const {
   int64_t size = std::count(chunk_.begin(), chunk_.begin() + chunk_rows_, true);
-  for (const Roaring& slots : parts_) size += static_cast<int64_t>(slots.cardinality());
+  for (const auto& slots : parts_) size += static_cast<int64_t>(slots->cardinality());
   return size;
 }
 
 std::vector<uint64_t> Passing::SlotsOf(size_t part) const {
   const FieldSegment& segment = *view_->parts[part].segment;
   std::vector<uint64_t> words((segment.size() + 63) / 64);
-  for (const uint32_t slot : parts_[part]) {
-    const uint64_t label = segment.label(slot);
-    if (label >= first_ && label <= last_) words[slot / 64] |= uint64_t{1} << (slot % 64);
-  }
+  ForEachSlotOf(part,
+                [&](uint32_t slot, uint64_t) { words[slot / 64] |= uint64_t{1} << (slot % 64); });
   return words;
 }
 
 Roaring Passing::LiveOf(size_t part) const {
   const index::Tombstones& dead = *view_->parts[part].dead;
-  return dead.dead() == 0 ? parts_[part] : parts_[part] - ToRoaring(dead);
+  return dead.dead() == 0 ? *parts_[part] : *parts_[part] - ToRoaring(dead);
 }
 
 int64_t Passing::CountLive() const {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,13 +23,25 @@ namespace vecino::fields {
 absl::Status CheckFilter(std::span<const std::shared_ptr<const FieldView>> views,
                          const Filter& filter);
 
+// Keeps which slots of a segment of fields a filter lets pass, for whoever asks again. Thread safe.
+class Evaluations {
+ public:
+  using Slots = std::shared_ptr<const Roaring>;
+
+  virtual ~Evaluations() = default;
+  // segment: FieldSegment::id. filter: Filter::key. Null: not kept.
+  virtual Slots FindSlots(uint64_t segment, const std::string& filter) = 0;
+  virtual void PutSlots(uint64_t segment, const std::string& filter, Slots slots) = 0;
+};
+
 // Thread safe but for Exclude. The filter is not needed after construction.
 class Passing {
  public:
   // Looks at documents with labels in [first, last] only; the others do not pass. Costs what the
-  // columns of the conditions cost, not the number of documents, but for the chunk's rows.
+  // columns of the conditions cost, not the number of documents, but for the chunk's rows; with
+  // `known` (null: nothing is), where another has looked before, a look-up.
   Passing(std::shared_ptr<const FieldView> view, const Filter& filter, uint64_t first = 0,
-          uint64_t last = std::numeric_limits<uint64_t>::max());
+          uint64_t last = std::numeric_limits<uint64_t>::max(), Evaluations* known = nullptr);
 
   // From now on documents with these labels do not pass.
   void Exclude(std::span<const uint64_t> labels);
@@ -42,7 +55,7 @@ class Passing {
   const FieldView& view() const { return *view_; }
   // Slots of part `part` of the view whose documents pass, those outside of [first, last] among
   // them.
-  const Roaring& Slots(size_t part) const { return parts_[part]; }
+  const Roaring& Slots(size_t part) const { return *parts_[part]; }
   int64_t size() const;  // how many they are
   // Those of part `part` of the view, as bits by slot.
   std::vector<uint64_t> SlotsOf(size_t part) const;
@@ -66,10 +79,12 @@ class Passing {
   };
   Place Find(uint64_t label) const;
   Roaring LiveOf(size_t part) const;
+  // Of part `part`, those with labels in [first, last].
+  void ForEachSlotOf(size_t part, absl::FunctionRef<void(uint32_t slot, uint64_t label)> fn) const;
 
   const std::shared_ptr<const FieldView> view_;
   const uint64_t first_, last_;
-  std::vector<Roaring> parts_;
+  std::vector<Evaluations::Slots> parts_;  // none is null
   int chunk_rows_ = 0;
   std::array<bool, OpenChunk::kRows> chunk_{};
 };

@@ -81,6 +81,13 @@ TEST_F(InfoLogTest, LinesThatCannotBeWrittenAreDropped) {
   EXPECT_THAT(Content(path_), testing::MatchesRegex("[^\n]+ first\n[^\n]+ last\n"));
 }
 
+TEST_F(InfoLogTest, GrowsNoFurtherWhereTheOldOneCannotBeReplaced) {
+  std::filesystem::create_directories(path_ + ".old/full");
+  const std::shared_ptr<rocksdb::Logger> log = std::make_shared<InfoLog>(path_, 1'000);
+  for (int i = 0; i < 1'000; ++i) rocksdb::Warn(log, "line %d", i);
+  EXPECT_LT(std::filesystem::file_size(path_), 1'200u);
+}
+
 TEST_F(InfoLogTest, AFolderThatIsMissingIsWaitedFor) {
   std::filesystem::remove_all(folder_);
   const std::shared_ptr<rocksdb::Logger> log = std::make_shared<InfoLog>(path_);

@@ -80,6 +80,8 @@ TEST_F(EngineFilterTest, AFilterIsAtHandOnceASearchHadIt) {
   EXPECT_FALSE(engine_->IsSearchShort("c", "(("));
   SearchRequest request{.query = VectorQuery{std::vector<float>(kDimension)}};
   request.filter = filter;
+  ASSERT_TRUE(engine_->Count("c", filter).ok());  // its text is known, not what it lets pass
+  EXPECT_FALSE(engine_->IsSearchShort("c", filter));
   // Maintenance may put other segments in the place of those that a search saw.
   EXPECT_TRUE(Eventually([&] {
     EXPECT_TRUE(engine_->Search("c", request, {}).ok());

@@ -42,5 +42,17 @@ TEST(FilterTextsTest, TheLeastRecentlyUsedGo) {
   EXPECT_NE(texts.Find("b = 1"), nullptr);
 }
 
+TEST(FilterTextsTest, LongOnesMakeRoomToo) {
+  FilterTexts texts;
+  const std::string spaces(FilterTexts::kMostBytes - 8, ' ');
+  const size_t most = FilterTexts::kMostOfAll / FilterTexts::kMostBytes;
+  for (size_t i = 0; i <= 2 * most; ++i) {
+    ASSERT_TRUE(texts.Read(absl::StrCat("a =", spaces, i)).ok());
+  }
+  EXPECT_EQ(texts.Find(absl::StrCat("a =", spaces, 0)), nullptr);
+  EXPECT_NE(texts.Find(absl::StrCat("a =", spaces, 2 * most)), nullptr);
+  EXPECT_NE(texts.Find(absl::StrCat("a =", spaces, most + 2)), nullptr);
+}
+
 }  // namespace
 }  // namespace vecino::engine

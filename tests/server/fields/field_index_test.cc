@@ -48,17 +48,39 @@ class FieldIndexTest : public testing::Test {
       });
       ASSERT_EQ(seen, expected) << text;
       const uint64_t low = 1 + random_.Below(4000), high = low + random_.Below(4000);
-      const Passing part(index_.Pin(), **filter, low, high);
-      part.ForEach([&](uint64_t label) {
-        EXPECT_GE(label, low);
-        EXPECT_LE(label, high);
-        EXPECT_TRUE(passing.Contains(label));
+      std::vector<uint64_t> between;
+      passing.ForEach([&](uint64_t label) {
+        if (label >= low && label <= high) between.push_back(label);
       });
+      // Nothing known before; what is known then; and what that is after documents were excluded.
+      for (int times = 0; times < 3; ++times) {
+        Passing part(index_.Pin(), **filter, low, high, times == 0 ? nullptr : &known_);
+        std::vector<uint64_t> labels;
+        part.ForEach([&](uint64_t label) { labels.push_back(label); });
+        ASSERT_EQ(labels, between) << text << " from " << low << " to " << high;
+        part.Exclude(between);
+        part.ForEach([&](uint64_t label) { ADD_FAILURE() << text << " label " << label; });
+      }
     }
   }
 
+  class Known final : public Evaluations {
+   public:
+    Slots FindSlots(uint64_t segment, const std::string& filter) override {
+      const auto at = slots_.find({segment, filter});
+      return at == slots_.end() ? nullptr : at->second;
+    }
+    void PutSlots(uint64_t segment, const std::string& filter, Slots slots) override {
+      EXPECT_TRUE(slots_.emplace(std::pair(segment, filter), std::move(slots)).second);
+    }
+
+   private:
+    std::map<std::pair<uint64_t, std::string>, Slots> slots_;
+  };
+
   RandomFields random_{7};
   FieldIndex index_;
+  Known known_;
   std::map<uint64_t, Row> live_;
 };
 

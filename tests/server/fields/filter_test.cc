@@ -183,5 +183,17 @@ TEST(Filter, TypesThatAFieldNeverHas) {
               StartsWith("column 13: "));
 }
 
+TEST(FilterTest, CountsWhatADocumentIsComparedWith) {
+  const auto comparisons = [](const char* text) {
+    const auto filter = Filter::Parse(text);
+    EXPECT_TRUE(filter.ok()) << filter.status();
+    return (*filter)->comparisons();
+  };
+  EXPECT_EQ(comparisons("*"), 0);
+  EXPECT_EQ(comparisons("exists(a)"), 1);
+  EXPECT_EQ(comparisons("a = 1 AND NOT (b < 2 OR c:*)"), 3);
+  EXPECT_EQ(comparisons("a IN (1, 2, 3) AND b = 4"), 4);
+}
+
 }  // namespace
 }  // namespace vecino::fields
