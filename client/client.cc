@@ -129,9 +129,10 @@ Result<ServerStatus> Client::GetServerStatus() {
 Result<std::vector<Embedding>> Client::Embed(const std::string& model,
                                              const std::vector<std::string>& texts,
                                              InputType input_type, Truncate truncate,
-                                             EmbedTimings* timings) {
+                                             EmbedTimings* timings, const std::string& prompt) {
   if (timings != nullptr) *timings = {};
   if (texts.empty()) return std::vector<Embedding>();
+  if (Status status = CheckUtf8(prompt, "prompt"); !status.ok()) return status;
   v1::EmbedTextRequest request;
   if (!model.empty()) request.set_model("models/" + model);
   if (Status status = CheckUtf8(model, "model"); !status.ok()) return status;
@@ -142,6 +143,7 @@ Result<std::vector<Embedding>> Client::Embed(const std::string& model,
   }
   request.set_input_type(input_type == InputType::kQuery ? v1::INPUT_TYPE_QUERY
                                                          : v1::INPUT_TYPE_DOCUMENT);
+  request.set_prompt(prompt);
   request.set_truncate(ToProto(truncate));
   v1::EmbedTextResponse response;
   const Status status =

@@ -25,6 +25,8 @@ bool Agrees(const std::optional<Chunking>& wanted, const std::optional<Chunking>
 bool Agrees(const Collection& wanted, const Collection& stored) {
   return (wanted.dimension == 0 || wanted.dimension == stored.dimension) &&
          wanted.metric == stored.metric && wanted.model == stored.model &&
+         (wanted.query_prompt.empty() || wanted.query_prompt == stored.query_prompt) &&
+         (wanted.document_prompt.empty() || wanted.document_prompt == stored.document_prompt) &&
          (wanted.shard_count == 0 || wanted.shard_count == stored.shard_count) &&
          (wanted.index_kind.empty() || wanted.index_kind == stored.index_kind) &&
          (wanted.recall_target == 0 || wanted.recall_target == stored.recall_target) &&
@@ -39,6 +41,9 @@ Result<Collection> Client::CreateCollection(const Collection& collection, bool v
   if (Status status = CheckUtf8(collection.model, "collection.embedding.model"); !status.ok()) {
     return status;
   }
+  Status prompts =
+      internal::CheckPrompts(collection.query_prompt, collection.document_prompt, "collection.");
+  if (!prompts.ok()) return prompts;
   if (!internal::IsIndexKind(collection.index_kind)) {
     return Status(Code::kInvalidArgument,
                   "index_policy.kind '" + collection.index_kind + "' is unknown; use one of " +

@@ -21,9 +21,17 @@ Result<Operation> Client::MigrateEmbeddings(const std::string& collection,
                                             const MigrationOptions& options, bool validate_only) {
   if (Status status = CheckUtf8(collection, "name"); !status.ok()) return status;
   if (Status status = CheckUtf8(options.model, "embedding.model"); !status.ok()) return status;
+  Status prompts = internal::CheckPrompts(options.query_prompt, options.document_prompt, "");
+  if (!prompts.ok()) return prompts;
   v1::MigrateEmbeddingsRequest request;
   request.set_name(CollectionName(collection));
   if (!options.model.empty()) request.mutable_embedding()->set_model("models/" + options.model);
+  if (!options.query_prompt.empty()) {
+    request.mutable_embedding()->set_query_prompt(options.query_prompt);
+  }
+  if (!options.document_prompt.empty()) {
+    request.mutable_embedding()->set_document_prompt(options.document_prompt);
+  }
   request.set_dimension(options.dimension);
   for (size_t i = 0; i < options.queries.size(); ++i) {
     const std::string field = "queries[" + std::to_string(i) + "]";

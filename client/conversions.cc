@@ -76,6 +76,14 @@ Status CheckUtf8(std::string_view text, const std::string& field) {
   return Status(Code::kInvalidArgument, field + " is not valid UTF-8", field);
 }
 
+Status CheckPrompts(const std::string& query, const std::string& document,
+                    const std::string& parent) {
+  if (Status status = CheckUtf8(query, parent + "embedding.query_prompt"); !status.ok()) {
+    return status;
+  }
+  return CheckUtf8(document, parent + "embedding.document_prompt");
+}
+
 Status ToProto(const Document& document, const std::string& field, v1::Document* message) {
   if (Status status = CheckUtf8(document.id, field + ".id"); !status.ok()) return status;
   if (Status status = CheckUtf8(document.text, field + ".text"); !status.ok()) return status;
@@ -101,6 +109,12 @@ v1::Collection ToProto(const Collection& collection) {
   message.set_metric(ToProto(collection.metric));
   if (!collection.model.empty()) {
     message.mutable_embedding()->set_model("models/" + collection.model);
+  }
+  if (!collection.query_prompt.empty()) {
+    message.mutable_embedding()->set_query_prompt(collection.query_prompt);
+  }
+  if (!collection.document_prompt.empty()) {
+    message.mutable_embedding()->set_document_prompt(collection.document_prompt);
   }
   message.set_shard_count(collection.shard_count);
   IndexToProto(collection, message.mutable_index_policy());
@@ -195,6 +209,8 @@ Collection FromProto(const v1::Collection& message) {
   collection.metric = FromProto(message.metric());
   collection.model = LastPart(message.embedding().model());
   collection.model_hash = message.embedding().model_hash();
+  collection.query_prompt = message.embedding().query_prompt();
+  collection.document_prompt = message.embedding().document_prompt();
   collection.shard_count = message.shard_count();
   IndexFromProto(message.index_policy(), &collection);
   if (message.has_chunking()) {
@@ -246,6 +262,7 @@ Model FromProto(const v1::Model& message) {
           .hash = message.model_hash(),
           .query_prompt = message.query_prompt(),
           .document_prompt = message.document_prompt(),
+          .prompts = {message.prompts().begin(), message.prompts().end()},
           .matryoshka = {message.matryoshka_dimensions().begin(),
                          message.matryoshka_dimensions().end()}};
 }

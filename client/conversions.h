@@ -29,6 +29,9 @@ std::string LastPart(const std::string& name);
 
 // INVALID_ARGUMENT naming `field` when `text` is not UTF-8.
 Status CheckUtf8(std::string_view text, const std::string& field);
+// The same for `parent`embedding.query_prompt and document_prompt.
+Status CheckPrompts(const std::string& query, const std::string& document,
+                    const std::string& parent);
 
 // All but the etag. `field` is the path of the document in its request, such as `documents[3]`, for
 // errors: text, id or etag that is not UTF-8, metadata that is no JSON object. *message is

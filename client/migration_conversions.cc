@@ -12,6 +12,8 @@ EmbeddingSide FromProto(v1::EmbeddingSide side) {
 EmbeddingSideInfo FromProto(const v1::EmbeddingSideInfo& message) {
   return {.model = LastPart(message.embedding().model()),
           .model_hash = message.embedding().model_hash(),
+          .query_prompt = message.embedding().query_prompt(),
+          .document_prompt = message.embedding().document_prompt(),
           .dimension = message.dimension(),
           .documents_without_vector = message.documents_without_vector()};
 }

@@ -42,6 +42,11 @@ constexpr int kMostCudaExecutors = 2;
 // Batches of pairs for each executor before the next texts are looked at, where time may run out.
 constexpr int kRerankBatches = 4;
 
+std::string_view PromptName(const EmbedOptions& options) {
+  if (!options.prompt.empty()) return options.prompt;
+  return options.input_type == InputType::kQuery ? kQueryPrompt : kDocumentPrompt;
+}
+
 int64_t ThreadCpuNanoseconds() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -175,6 +180,8 @@ class BatchingEncoder : public Encoder {
                                                        const EmbedOptions& options) {
     const auto index = FindFor(Task::kEmbed, name);
     if (!index.ok()) return index.status();
+    const auto prompt = FindPrompt(models_[*index].info, PromptName(options));
+    if (!prompt.ok()) return prompt.status();
     EmbedTimings timings;
     BatchQueue::Call call{.model = *index,
                           .pads = models_[*index].weights->pads(),
@@ -193,7 +200,7 @@ class BatchingEncoder : public Encoder {
         return absl::DeadlineExceededError(
             absl::StrCat("the deadline passed with ", i, " of ", texts.size(), " texts tokenized"));
       }
-      const std::string_view whole = WithPrompt(models_[*index], texts[i], options, &room);
+      const std::string_view whole = WithPrompt(prompt->text, texts[i], &room);
       if (options.lane == Lane::kQuery && TakeFromCache(*index, whole, options, results[i])) {
         continue;
       }
@@ -212,7 +219,7 @@ class BatchingEncoder : public Encoder {
       result.vector = std::move((*rows)[i].vector);
       if (options.lane == Lane::kQuery && result.status.ok()) {
         const std::string_view text = texts[text_of_row[i]];
-        cache_.Add(*index, WithPrompt(models_[*index], text, options, &room),
+        cache_.Add(*index, WithPrompt(prompt->text, text, &room),
                    {result.vector, result.token_count, result.truncated});
       }
     }
@@ -341,11 +348,8 @@ class BatchingEncoder : public Encoder {
   }
 
   // The text as the model gets it, in `room` where a prompt goes before it.
-  static std::string_view WithPrompt(const TextModel& model, std::string_view text,
-                                     const EmbedOptions& options, std::string* room) {
-    const std::string& prompt = options.input_type == InputType::kQuery
-                                    ? model.info.query_prompt
-                                    : model.info.document_prompt;
+  static std::string_view WithPrompt(const std::string& prompt, std::string_view text,
+                                     std::string* room) {
     if (prompt.empty()) return text;
     *room = prompt;
     room->append(text);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -21,6 +22,16 @@ namespace vecino::encoder {
 // What a model makes: vectors of texts, or the relevance of a text to a query (a cross-encoder).
 enum class Task { kEmbed, kRerank };
 
+// Names of the prompts that every embedding model has.
+inline constexpr std::string_view kQueryPrompt = "query";
+inline constexpr std::string_view kDocumentPrompt = "document";
+
+// What is put before a text, as the model was trained to have it.
+struct Prompt {
+  std::string text;  // often empty
+  int tokens = 0;    // that a text has with it beside its own: special ones and the prompt's
+};
+
 // What a loaded model is; from its manifest.
 struct ModelInfo {
   std::string name;        // folder name under the model root; with @bf16 or @int8 behind it
@@ -33,9 +44,8 @@ struct ModelInfo {
   // SHA-256, lower-case hex, of manifest.json; in another precision than fp32, of that and of its
   // name.
   std::string hash;
-  std::string query_prompt;     // put before queries
-  std::string document_prompt;  // put before documents
-  int document_tokens = 0;  // that a document has beside its text's: special ones and the prompt's
+  // By name: kQueryPrompt, kDocumentPrompt and the model's others, 64 at most; none of a reranker.
+  std::map<std::string, Prompt, std::less<>> prompts;
   // Fewer dimensions that its vectors may be cut to (Kusupati et al. 2022), ascending; often none.
   std::vector<int> matryoshka;
   Task task = Task::kEmbed;
@@ -59,6 +69,7 @@ struct EmbedTimings {
 
 struct EmbedOptions {
   InputType input_type = InputType::kDocument;
+  std::string prompt;  // name of one of the model's; empty: that of input_type
   Truncate truncate = Truncate::kAuto;
   Lane lane = Lane::kBulk;
   // Keeps so many values of each vector, the first ones, and gives it length 1 again; 0, or as many
@@ -150,9 +161,9 @@ class Encoder {
   // Embeds `texts` with the model `model`; blocks until all are done. Same length and order as
   // `texts`; a text's own fault is in its result, and the others are embedded all the same.
   // The vector of a text does not depend on what else is in the call or the queue (fp32: within
-  // 1e-5). NOT_FOUND: unknown model. INVALID_ARGUMENT: a reranker. RESOURCE_EXHAUSTED: the queue is
-  // full; nothing was embedded. DEADLINE_EXCEEDED, CANCELLED: given up before the model ran on all
-  // of them.
+  // 1e-5). NOT_FOUND: unknown model. INVALID_ARGUMENT: a reranker, or it has no such prompt.
+  // RESOURCE_EXHAUSTED: the queue is full; nothing was embedded. DEADLINE_EXCEEDED, CANCELLED:
+  // given up before the model ran on all of them.
   virtual absl::StatusOr<std::vector<EmbedResult>> Embed(std::string_view model,
                                                          std::span<const std::string_view> texts,
                                                          const EmbedOptions& options) = 0;
@@ -177,6 +188,9 @@ class Encoder {
   // Refuses new calls with UNAVAILABLE and waits for those under way. Idempotent. Blocks.
   virtual void Shutdown() = 0;
 };
+
+// The model's prompt of that name. INVALID_ARGUMENT: it has none, with the names it has.
+absl::StatusOr<Prompt> FindPrompt(const ModelInfo& model, std::string_view name);
 
 // Loads every model folder under options.model_root: checks the SHA-256 of every file against its
 // manifest and runs its golden sentences or pairs. A folder that fails is left out and `warn` told

@@ -26,6 +26,9 @@ constexpr int64_t kMaxManifestBytes = 1 << 20;
 constexpr int64_t kMaxFileBytes = int64_t{16} << 30;  // far above any BERT
 constexpr int kMaxDimension = 65536;
 constexpr int kMaxTokens = 65536;
+constexpr size_t kMaxPrompts = 64;
+constexpr size_t kMaxPromptNameBytes = 64;
+constexpr size_t kMaxPromptBytes = 4096;
 constexpr int kMaxDepth = 32;  // of a manifest: ours have four
 
 absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path, int64_t max_bytes) {
@@ -112,6 +115,28 @@ absl::StatusOr<int> GetInRange(const json& manifest, const char* key, int low, i
   return static_cast<int>(value);
 }
 
+// May throw nlohmann's exceptions, as for `query` or `document` that is not there.
+absl::Status ReadPrompts(const json& prompts, ModelInfo& info) {
+  for (const std::string_view name : {kQueryPrompt, kDocumentPrompt}) {
+    prompts.at(std::string(name));
+  }
+  if (prompts.size() > kMaxPrompts) {
+    return absl::DataLossError(absl::StrCat("manifest.json: prompts has ", prompts.size(),
+                                            " names; at most ", kMaxPrompts, " are expected"));
+  }
+  for (const auto& [name, text] : prompts.items()) {
+    Prompt& prompt = info.prompts[name];
+    prompt.text = text.get<std::string>();
+    if (name.empty() || name.size() > kMaxPromptNameBytes || prompt.text.size() > kMaxPromptBytes) {
+      return absl::DataLossError(absl::StrCat("manifest.json: prompts has a name of ", name.size(),
+                                              " bytes with a text of ", prompt.text.size(),
+                                              "; they must have 1 to ", kMaxPromptNameBytes,
+                                              " and at most ", kMaxPromptBytes, " bytes"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status FillFromManifest(const json& manifest, ModelFolder& folder) {
   if (absl::Status status = CheckFormat(manifest); !status.ok()) return status;
   ModelInfo& info = folder.info;
@@ -139,8 +164,8 @@ absl::Status FillFromManifest(const json& manifest, ModelFolder& folder) {
   info.dimension = *dimension;
   info.pooling = manifest.at("pooling").get<std::string>();
   info.normalize = manifest.at("normalize").get<bool>();
-  info.query_prompt = manifest.at("prompts").at("query").get<std::string>();
-  info.document_prompt = manifest.at("prompts").at("document").get<std::string>();
+  absl::Status prompts = ReadPrompts(manifest.at("prompts"), info);
+  if (!prompts.ok()) return prompts;
   if (const auto matryoshka = manifest.find("matryoshka"); matryoshka != manifest.end()) {
     info.matryoshka = matryoshka->get<std::vector<int>>();
     int last = 0;

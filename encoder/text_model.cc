@@ -273,7 +273,9 @@ absl::StatusOr<std::vector<TextModel>> LoadTextModels(
       models.push_back(*std::move(model));
       models.back().runs_by += why;
       ModelInfo& info = models.back().info;
-      info.document_tokens = tokenizer->Encode(info.document_prompt, info.max_tokens).count;
+      for (auto& [prompt_name, prompt] : info.prompts) {
+        prompt.tokens = tokenizer->Encode(prompt.text, info.max_tokens).count;
+      }
     } else if (precision != Precision::kFp32) {
       warn(absl::StrCat("model ", std::string(name), "@", std::string(PrecisionName(precision)),
                         " is not served: ", model.status().ToString()));

@@ -1,4 +1,5 @@
-# vecino_tokenizer: text to token ids; needs no model and no third party but absl and nlohmann-json.
+# vecino_tokenizer: text to token ids, and the prompts before texts; needs no model and no third party but absl and
+# nlohmann-json.
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/generated)
 set(unicode_incs)
@@ -14,7 +15,7 @@ foreach(table bert_unicode gpt2_unicode grapheme_unicode)
   list(APPEND unicode_incs ${unicode_inc})
 endforeach()
 add_library(vecino_tokenizer STATIC
-  bert_words.cc bpe_merges.cc byte_bpe.cc gpt2_words.cc grapheme_clusters.cc metaspace.cc precompiled_normalizer.cc
+  bert_words.cc bpe_merges.cc byte_bpe.cc find_prompt.cc gpt2_words.cc grapheme_clusters.cc metaspace.cc precompiled_normalizer.cc
   tokenizer.cc tokenizer_file.cc unicode_tables.cc unigram.cc utf8.cc white_space.cc
   wordpiece_tokenizer.cc wordpiece_trie.cc ${unicode_incs})
 target_include_directories(vecino_tokenizer PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)

@@ -33,8 +33,10 @@ enum class Field : uint8_t {
   kNoGraph = 19,
   kChunkTokens = 20,
   kChunkOverlap = 21,  // only beside kChunkTokens
+  kQueryPrompt = 22,
+  kDocumentPrompt = 23,
 };
-constexpr Field kLastField = Field::kChunkOverlap;
+constexpr Field kLastField = Field::kDocumentPrompt;
 
 void AppendNumber(Field field, uint64_t value, std::string* out) {
   AppendByte(static_cast<uint8_t>(field), out);
@@ -48,6 +50,10 @@ void AppendNumberIfAny(Field field, uint64_t value, std::string* out) {
 void AppendText(Field field, std::string_view value, std::string* out) {
   AppendByte(static_cast<uint8_t>(field), out);
   AppendBytes(value, out);
+}
+
+void AppendTextIfAny(Field field, std::string_view value, std::string* out) {
+  if (!value.empty()) AppendText(field, value, out);
 }
 
 template <typename T>
@@ -111,6 +117,10 @@ bool ReadField(Field field, ByteReader* reader, CollectionRecord* record) {
       return ReadNumber(reader, 1, kMax32, &record->chunk_tokens);
     case Field::kChunkOverlap:
       return record->chunk_tokens > 0 && ReadNumber(reader, 1, kMax32, &record->chunk_overlap);
+    case Field::kQueryPrompt:
+      return ReadText(reader, &record->query_prompt);
+    case Field::kDocumentPrompt:
+      return ReadText(reader, &record->document_prompt);
   }
   return false;
 }
@@ -132,8 +142,8 @@ std::string EncodeCollectionRecord(const CollectionRecord& record) {
   AppendNumber(Field::kMetric, static_cast<uint64_t>(record.metric), &out);
   AppendNumber(Field::kShardCount, record.shard_count, &out);
   AppendNumber(Field::kIndexKind, static_cast<uint64_t>(record.index.kind), &out);
-  if (!record.model.empty()) AppendText(Field::kModel, record.model, &out);
-  if (!record.model_hash.empty()) AppendText(Field::kModelHash, record.model_hash, &out);
+  AppendTextIfAny(Field::kModel, record.model, &out);
+  AppendTextIfAny(Field::kModelHash, record.model_hash, &out);
   AppendByte(static_cast<uint8_t>(Field::kCreateTime), &out);
   AppendSignedVarint(record.create_time_us, &out);
   const StoredIndex& index = record.index;
@@ -149,6 +159,8 @@ std::string EncodeCollectionRecord(const CollectionRecord& record) {
   AppendNumberIfAny(Field::kNoGraph, index.no_graph ? 1 : 0, &out);
   AppendNumberIfAny(Field::kChunkTokens, record.chunk_tokens, &out);
   AppendNumberIfAny(Field::kChunkOverlap, record.chunk_overlap, &out);
+  AppendTextIfAny(Field::kQueryPrompt, record.query_prompt, &out);
+  AppendTextIfAny(Field::kDocumentPrompt, record.document_prompt, &out);
   return out;
 }
 

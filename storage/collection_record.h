@@ -52,6 +52,8 @@ struct CollectionRecord {
   // Documents are split into passages of so many tokens, with a vector each; 0: they are not.
   uint32_t chunk_tokens = 0;
   uint32_t chunk_overlap = 0;  // tokens that a passage has in common with the next; 0 without them
+  // Names of the model's prompts put before queries and documents; empty: `query`, `document`.
+  std::string query_prompt, document_prompt;
 };
 
 // Encodes as docs/storage_format.md says, under "Collection record".

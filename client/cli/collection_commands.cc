@@ -147,6 +147,11 @@ void AddCreate(CLI::App* group, Context& context) {
   create->add_option(
       "--model", collection.model,
       "Model that turns text into vectors; without one the collection takes vectors");
+  create->add_option("--query-prompt", collection.query_prompt,
+                     "Name of the model's prompt before queries (default query); `vecino --json "
+                     "models` lists them");
+  create->add_option("--document-prompt", collection.document_prompt,
+                     "Name of the model's prompt before documents (default document)");
   create->add_option("--dim", collection.dimension,
                      "Floats in a vector; may be left out with --model");
   create->add_option("--metric", collection.metric, "How vectors are compared (default cosine)")
@@ -190,6 +195,10 @@ void PrintCollection(const Context& context, const Collection& collection) {
             << "  model      "
             << (collection.model.empty() ? "none: vectors only" : collection.model) << '\n';
   if (!collection.model_hash.empty()) std::cout << "  model hash " << collection.model_hash << '\n';
+  if (!collection.query_prompt.empty()) {
+    std::cout << "  prompts    " << Printable(collection.query_prompt) << " before queries, "
+              << Printable(collection.document_prompt) << " before documents\n";
+  }
   std::cout << "  shards     " << collection.shard_count << '\n'
             << "  index      " << IndexText(collection) << '\n';
   if (collection.chunking.has_value()) {

@@ -131,6 +131,8 @@ Json MigrationJson(const EmbeddingMigration& migration) {
   const auto side = [](const EmbeddingSideInfo& info) {
     return Json{{"model", info.model},
                 {"model_hash", info.model_hash},
+                {"query_prompt", info.query_prompt},
+                {"document_prompt", info.document_prompt},
                 {"dimension", info.dimension},
                 {"documents_without_vector", info.documents_without_vector}};
   };
@@ -164,6 +166,8 @@ Json CollectionJson(const Collection& collection) {
                {"metric", MetricName(collection.metric)},
                {"model", collection.model},
                {"model_hash", collection.model_hash},
+               {"query_prompt", collection.query_prompt},
+               {"document_prompt", collection.document_prompt},
                {"shard_count", collection.shard_count},
                {"index_kind", collection.index_kind},
                {"recall_target", collection.recall_target},

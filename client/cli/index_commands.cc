@@ -176,6 +176,8 @@ Json ManifestOf(const Collection& collection, const std::vector<IndexExportInfo>
   if (!collection.model.empty()) {
     manifest["model"] = collection.model;
     manifest["model_hash"] = collection.model_hash;
+    manifest["query_prompt"] = collection.query_prompt;
+    manifest["document_prompt"] = collection.document_prompt;
   }
   return manifest;
 }

@@ -31,6 +31,9 @@ const std::map<std::string, EmbeddingSide>& Sides() {
 std::string SideText(const EmbeddingSideInfo& side, bool active) {
   std::string text = side.model.empty() ? "vectors of callers" : Printable(side.model);
   text += ", dimension " + WithCommas(side.dimension);
+  if (!side.model.empty() && (side.query_prompt != "query" || side.document_prompt != "document")) {
+    text += ", prompts " + Printable(side.query_prompt) + " and " + Printable(side.document_prompt);
+  }
   if (active) text += ", in use";
   if (side.documents_without_vector > 0) {
     text += "; " + WithCommas(side.documents_without_vector) + " documents without vector";
@@ -149,6 +152,10 @@ void AddMigrate(CLI::App* group, Context& context) {
   MigrationOptions& options = arguments->options;
   migrate->add_option("NAME", arguments->collection)->required();
   migrate->add_option("--model", options.model, "Model of the new embeddings")->required();
+  migrate->add_option("--query-prompt", options.query_prompt,
+                      "Name of the model's prompt before queries (default query)");
+  migrate->add_option("--document-prompt", options.document_prompt,
+                      "Name of the model's prompt before documents (default document)");
   migrate->add_option("--dim", options.dimension, "Floats in a new vector (default: the model's)");
   migrate->add_option("--queries", arguments->query_file,
                       "File of queries, one a line, to compare the answers by (default: texts of "

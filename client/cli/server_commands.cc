@@ -14,7 +14,7 @@ namespace {
 
 struct EmbedArguments {
   std::vector<std::string> texts;
-  std::string model;
+  std::string model, prompt;
   bool query = false;
   bool timings = false;
   Truncate truncate = Truncate::kAuto;
@@ -72,7 +72,7 @@ int Embed(Context& context, const EmbedArguments& arguments) {
     EmbedTimings timings;
     const auto embeddings = context.client().Embed(
         arguments.model, batch, arguments.query ? InputType::kQuery : InputType::kDocument,
-        arguments.truncate, &timings);
+        arguments.truncate, &timings, arguments.prompt);
     if (!embeddings.ok()) return context.Fail("embed", embeddings.status());
     for (size_t i = 0; i < batch.size(); ++i) PrintEmbedding(context, batch[i], (*embeddings)[i]);
     total.tokenize += timings.tokenize;
@@ -156,6 +156,7 @@ int Models(Context& context) {
                             {"hash", model.hash},
                             {"query_prompt", model.query_prompt},
                             {"document_prompt", model.document_prompt},
+                            {"prompts", model.prompts},
                             {"matryoshka", model.matryoshka},
                             {"activation", model.activation}})
                 << '\n';
@@ -227,6 +228,8 @@ void AddServerCommands(CLI::App& app, Context& context) {
   embed->add_option("TEXT", arguments->texts, "Texts, or - for one a line from stdin")->required();
   embed->add_option("--model", arguments->model, "Model (default: the server's only one)");
   embed->add_flag("--query", arguments->query, "As queries; default as documents");
+  embed->add_option("--prompt", arguments->prompt,
+                    "Name of the model's prompt (default query or document)");
   embed->add_flag("--timings", arguments->timings, "After the last one, where the time went");
   AddTruncateOption(embed, &arguments->truncate);
   embed->callback([&context, arguments] {

@@ -224,12 +224,14 @@ class Client {
   Result<AnswerEnd> Answer(const std::string& collection, const std::string& question,
                            const AnswerOptions& options, AnswerSink& sink);
 
-  // timings: filled on success, may be null.
+  // timings: filled on success, may be null. prompt: name of one of the model's; empty: that of
+  // input_type.
   Result<std::vector<Embedding>> Embed(const std::string& model,
                                        const std::vector<std::string>& texts,
                                        InputType input_type = InputType::kDocument,
                                        Truncate truncate = Truncate::kAuto,
-                                       EmbedTimings* timings = nullptr);
+                                       EmbedTimings* timings = nullptr,
+                                       const std::string& prompt = {});
   // Scores how relevant each of at most 1,000 texts is to the query, in their order. model: a
   // reranker; empty: the server's only one. timings: as in Embed.
   Result<std::vector<RerankedText>> Rerank(const std::string& model, const std::string& query,

@@ -39,6 +39,7 @@ enum class EmbeddingSide { kOld, kNew };
 struct EmbeddingSideInfo {
   std::string model;  // empty: none
   std::string model_hash;
+  std::string query_prompt, document_prompt;  // names, as in Collection
   int dimension = 0;
   int64_t documents_without_vector = 0;
 };
@@ -66,8 +67,10 @@ struct EmbeddingMigration {
 };
 
 struct MigrationOptions {
-  std::string model;                 // name without `models/`
-  int dimension = 0;                 // 0: the model's
+  std::string model;  // name without `models/`
+  int dimension = 0;  // 0: the model's
+  // Names of the model's prompts, as in Collection; empty: the defaults, whatever the old ones are.
+  std::string query_prompt, document_prompt;
   std::vector<std::string> queries;  // for the overlap; empty: texts of the collection
   int top_k = 0;                     // 0: 10
   bool automatic = false;            // go over once ready, if the overlap is min_overlap at least
@@ -81,6 +84,9 @@ struct Collection {
   Metric metric = Metric::kCosine;
   std::string model;  // name without `models/`; empty: vectors only
   std::string model_hash;
+  // Names of the model's prompts put before queries and documents; empty on creation: `query` and
+  // `document`.
+  std::string query_prompt, document_prompt;
   int shard_count = 0;  // 0 on creation: the server's default, 2
   // "auto", "flat", "ivf-flat", "ivf-sq8", "ivf-pq", "hnsw" or "lsh"; empty on creation: "auto".
   std::string index_kind;

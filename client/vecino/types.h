@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -487,7 +488,8 @@ struct Model {
   std::string pooling;
   bool normalize = false;
   std::string precision, hash, query_prompt, document_prompt;
-  std::vector<int> matryoshka;  // fewer dimensions a collection may have
+  std::map<std::string, std::string> prompts;  // by name; those two as `query` and `document`
+  std::vector<int> matryoshka;                 // fewer dimensions a collection may have
 };
 
 struct ServerStatus {

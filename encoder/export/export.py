@@ -19,7 +19,7 @@ import torch
 from bert_module import build_module, script_module
 from eager_bert import eager_model
 from golden_sentences import GOLDEN_PAIRS, GOLDEN_SENTENCES
-from source_folder import SourceError, read_source
+from source_folder import SourceError, check_prompts, read_source
 from weights import WeightsError, read_weights
 
 FORMAT_VERSION = 1
@@ -130,8 +130,8 @@ def _fill(folder, name, source, weights_sha256):
 def export(source_directory, out_directory, sha256=None, replace=False, prompts=None, matryoshka=()):
     """Writes the model folder `out_directory`, whole or not at all; raises SourceError or WeightsError.
 
-    prompts: what stands instead of the source's own: {"query": str, "document": str}, or one of them. matryoshka: fewer
-    dimensions that the model was trained to be cut to; no file of a sentence-transformers directory says them.
+    prompts: {name: text} beside the source's own, and instead of those of the same name. matryoshka: fewer dimensions
+    that the model was trained to be cut to; no file of a sentence-transformers directory says them.
     """
     out_directory = os.path.abspath(out_directory)
     parent, name = os.path.split(out_directory)
@@ -143,6 +143,7 @@ def export(source_directory, out_directory, sha256=None, replace=False, prompts=
     if source.task == "rerank" and (prompts or matryoshka):
         raise SourceError(f"{source_directory} is a cross-encoder, which has neither prompts nor dimensions")
     source.prompts.update(prompts or {})
+    check_prompts(source.prompts, source_directory)
     source.matryoshka = sorted(set(matryoshka))
     if any(not 0 < n < source.config["hidden_size"] for n in source.matryoshka):
         raise SourceError(f"matryoshka is {source.matryoshka}; the model has {source.config['hidden_size']} dimensions")
@@ -168,6 +169,20 @@ def export(source_directory, out_directory, sha256=None, replace=False, prompts=
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _read_prompt_options(options):
+    given = [(name, text) for name, text in (("query", options.query_prompt), ("document", options.document_prompt))
+             if text is not None]
+    for option in options.prompt:
+        name, equals, text = option.partition("=")
+        if not name or not equals:
+            raise SourceError(f"--prompt {option!r}: NAME=TEXT is expected")
+        given.append((name, text))
+    prompts = dict(given)
+    if len(prompts) < len(given):
+        raise SourceError("a prompt is given twice; --query-prompt is that of the name query, --document-prompt of document")
+    return prompts
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="a sentence-transformers directory, or one of a CrossEncoder")
@@ -177,18 +192,18 @@ def main(arguments=None):
     for name in ("query", "document"):
         parser.add_argument(f"--{name}-prompt", metavar="TEXT", help=f"put before every {name}, where the source says"
                             " none or another: 'query: ' and 'passage: ' for E5")
+    parser.add_argument("--prompt", metavar="NAME=TEXT", action="append", default=[], help="a prompt that collections"
+                        " may choose by its name, beside those the source says; may be given several times")
     parser.add_argument("--matryoshka", metavar="N,N,...", default="", help="fewer dimensions that the model was"
                         " trained to be cut to; collections may then have as many")
     options = parser.parse_args(arguments)
-    prompts = {"query": options.query_prompt, "document": options.document_prompt}
     torch.set_num_threads(1)
     try:
         try:
             matryoshka = [int(n) for n in options.matryoshka.split(",") if n]
         except ValueError as error:
             raise SourceError(f"--matryoshka {options.matryoshka!r}: numbers, with commas between them") from error
-        export(options.source, options.out, options.sha256, options.replace,
-               {name: text for name, text in prompts.items() if text is not None}, matryoshka)
+        export(options.source, options.out, options.sha256, options.replace, _read_prompt_options(options), matryoshka)
     except (SourceError, WeightsError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1

@@ -7,6 +7,10 @@ import os
 from source_error import SourceError, read_json, require
 from tokenizer_source import SourceTokenizer, read_tokenizer
 
+# What vecinod reads of prompts.
+MOST_PROMPTS = 64
+MOST_PROMPT_NAME_BYTES = 64
+MOST_PROMPT_BYTES = 4096
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "mpnet")
 
 
@@ -21,7 +25,7 @@ class SourceModel:
     max_tokens: int
     pooling: str  # "mean" or "cls"
     normalize: bool
-    prompts: dict  # {"query": str, "document": str}
+    prompts: dict  # by name: "query", "document" and the source's others
     tokenizer: SourceTokenizer
     matryoshka: list = dataclasses.field(default_factory=list)  # fewer dimensions to be cut to; told by the caller
     task: str = "embed"  # or "rerank": pooling, normalize and prompts are then without meaning
@@ -98,10 +102,32 @@ def _read_pooling(directory, pooling_path, prompts, hidden_size):
 def _read_prompts(directory):
     config = read_json(directory, "config_sentence_transformers.json", required=False)
     prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise SourceError(f"{directory}/config_sentence_transformers.json: prompts is no object of names and texts")
     default = prompts.get(config.get("default_prompt_name"), "")
     query = prompts.get("query", default)
     document = prompts.get("document", prompts.get("passage", default))
-    return {"query": query, "document": document}
+    prompts = {"query": query, "document": document, **prompts}
+    check_prompts(prompts, f"{directory}/config_sentence_transformers.json")
+    return prompts
+
+
+def check_prompts(prompts, where):
+    """Raises SourceError for prompts that vecinod does not read; says `where` they are from."""
+    if len(prompts) > MOST_PROMPTS:
+        raise SourceError(f"{where}: {len(prompts)} prompts, 'query' and 'document' included; at most {MOST_PROMPTS}")
+    for name, text in prompts.items():
+        if not isinstance(text, str):
+            raise SourceError(f"{where}: prompt {name[:80]!r} is {str(text)[:80]!r}; it must be a string")
+        try:
+            name_bytes, text_bytes = len(name.encode()), len(text.encode())
+        except UnicodeEncodeError as error:
+            raise SourceError(f"{where}: prompt {name[:80]!r} is not Unicode: {error}") from error
+        if not 1 <= name_bytes <= MOST_PROMPT_NAME_BYTES:
+            raise SourceError(f"{where}: prompt name {name[:80]!r} has {name_bytes} bytes; it must have 1 to"
+                              f" {MOST_PROMPT_NAME_BYTES}")
+        if text_bytes > MOST_PROMPT_BYTES:
+            raise SourceError(f"{where}: prompt {name!r} has {text_bytes} bytes; at most {MOST_PROMPT_BYTES}")
 
 
 def _read_max_tokens(directory, positions):
@@ -132,7 +158,7 @@ def _read_head(directory, config, prompts):
         raise SourceError(
             f"{directory}/config.json: the model has {labels} labels; a reranker has one, whose logit is the relevance"
         )
-    if any(prompts.values()):
+    if prompts["query"] or prompts["document"]:
         raise SourceError(f"{directory}: prompts of a cross-encoder are not supported")
     name = (config.get("sentence_transformers") or {}).get("activation_fn",
                                                            config.get("sbert_ce_default_activation_function"))

@@ -11,22 +11,24 @@
 namespace vecino::engine {
 
 absl::StatusOr<Chunking> CheckChunking(const Chunking& chunking,
-                                       const std::optional<encoder::ModelInfo>& model) {
+                                       const std::optional<encoder::ModelInfo>& model,
+                                       std::string_view document_prompt) {
   if (!model.has_value()) {
     return InvalidField("collection.chunking",
                         "is set, but the collection has no embedding model to make vectors of "
                         "passages; set collection.embedding.model");
   }
+  const auto prompt = encoder::FindPrompt(*model, document_prompt);
+  if (!prompt.ok()) return prompt.status();
   Chunking full = chunking;
   if (full.max_tokens == 0) full.max_tokens = model->max_tokens;
-  const int least =
-      std::max(Limits::kMinChunkTokens, model->document_tokens + Limits::kMinChunkText);
+  const int least = std::max(Limits::kMinChunkTokens, prompt->tokens + Limits::kMinChunkText);
   if (full.max_tokens < least || full.max_tokens > model->max_tokens) {
     return InvalidField(
         "collection.chunking.max_tokens",
         absl::StrCat("is ", full.max_tokens, "; with model `", model->name, "`, of whose tokens ",
-                     model->document_tokens, " are its own, it must be ", least, " to ",
-                     model->max_tokens, ", which is its window, or 0 to take that"));
+                     prompt->tokens, " are its own, it must be ", least, " to ", model->max_tokens,
+                     ", which is its window, or 0 to take that"));
   }
   const int most = (full.max_tokens - 1) / 2;
   if (full.overlap_tokens == -1) full.overlap_tokens = std::min(Limits::kDefaultOverlap, most);
@@ -38,18 +40,16 @@ absl::StatusOr<Chunking> CheckChunking(const Chunking& chunking,
   return full;
 }
 
-absl::StatusOr<std::vector<storage::Passage>> SplitDocument(std::string_view field,
-                                                            std::string_view text,
-                                                            const Chunking& chunking,
-                                                            const encoder::Encoder& encoder,
-                                                            const encoder::ModelInfo& model) {
-  const int room = chunking.max_tokens - model.document_tokens;
-  const auto ranges = passages::SplitText(
-      text,
-      {.max_tokens = room,
-       .overlap_tokens = std::min(chunking.overlap_tokens, (room - 1) / 2),
-       .max_passages = storage::kMaxPassages},
-      [&](std::string_view part) { return encoder.CountTokens(model.name, part); });
+absl::StatusOr<std::vector<storage::Passage>> SplitDocument(
+    std::string_view field, std::string_view text, const Chunking& chunking,
+    const encoder::Encoder& encoder, std::string_view model, int own_tokens) {
+  const int room = chunking.max_tokens - own_tokens;
+  const auto ranges =
+      passages::SplitText(text,
+                          {.max_tokens = room,
+                           .overlap_tokens = std::min(chunking.overlap_tokens, (room - 1) / 2),
+                           .max_passages = storage::kMaxPassages},
+                          [&](std::string_view part) { return encoder.CountTokens(model, part); });
   if (absl::IsInvalidArgument(ranges.status())) {
     return InvalidField(field, std::string(ranges.status().message()));
   }

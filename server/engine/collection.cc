@@ -23,6 +23,7 @@ CollectionInfo InfoOf(const storage::CollectionRecord& record) {
   info.spec.dimension = static_cast<int>(record.dimension);
   info.spec.metric = FromStored(record.metric);
   info.spec.model = record.model;
+  info.spec.prompts = StoredPrompts(record);
   info.spec.shard_count = static_cast<int>(record.shard_count);
   info.spec.index = FromStored(record.index);
   if (record.chunk_tokens > 0) {

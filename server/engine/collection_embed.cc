@@ -44,6 +44,7 @@ absl::Status Collection::EmbedWrites(Truncate truncate, const CallContext& conte
 
   const absl::Time start = absl::Now();
   encoder::EmbedOptions options;
+  options.prompt = info_.spec.prompts.document;
   options.truncate =
       truncate == Truncate::kError ? encoder::Truncate::kError : encoder::Truncate::kAuto;
   options.dimensions = info_.spec.dimension;
@@ -98,12 +99,14 @@ absl::Status Collection::AppendPassages(std::span<const size_t> places, const Ca
   }
   const auto model = context_.encoder->Model(info_.spec.model);
   if (!model.ok()) return model.status();
+  const auto prompt = encoder::FindPrompt(*model, info_.spec.prompts.document);
+  if (!prompt.ok()) return prompt.status();
   for (const size_t i : places) {
     if (absl::Status status = CheckCall(context, "embedding"); !status.ok()) return status;
     (*results)[i].token_count = 0;
     storage::Document& document = (*writes)[i].document;
-    auto passages =
-        SplitDocument(TextField(i), document.text, *info_.spec.chunking, *context_.encoder, *model);
+    auto passages = SplitDocument(TextField(i), document.text, *info_.spec.chunking,
+                                  *context_.encoder, model->name, prompt->tokens);
     if (!passages.ok()) {
       (*results)[i].status = passages.status();
       continue;

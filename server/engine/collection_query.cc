@@ -35,6 +35,7 @@ absl::StatusOr<std::vector<encoder::EmbedResult>> Collection::EmbedQueries(
   results.resize(texts.size());
   encoder::EmbedOptions options;
   options.input_type = encoder::InputType::kQuery;
+  options.prompt = info_.spec.prompts.query;
   options.lane = encoder::Lane::kQuery;
   options.dimensions = info_.spec.dimension;
   options.deadline = context.deadline;

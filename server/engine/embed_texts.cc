@@ -40,6 +40,11 @@ absl::StatusOr<Embedded> EmbedTexts(encoder::Encoder& encoder, const EmbedReques
                                      "no vectors; take RerankTexts, or an embedding model"));
   }
 
+  if (!request.prompt.empty()) {
+    const auto prompt = encoder::FindPrompt(*info, request.prompt);
+    if (!prompt.ok()) return InvalidField("prompt", std::string(prompt.status().message()));
+  }
+
   Embedded reply{.model = *std::move(info), .results = {}, .timings = {}};
   std::vector<encoder::EmbedResult>& results = reply.results;
   results.resize(texts.size());
@@ -54,6 +59,7 @@ absl::StatusOr<Embedded> EmbedTexts(encoder::Encoder& encoder, const EmbedReques
   if (good.empty()) return reply;
   encoder::EmbedOptions options;
   options.input_type = request.input_type;
+  options.prompt = request.prompt;
   options.lane = request.input_type == encoder::InputType::kQuery ? encoder::Lane::kQuery
                                                                   : encoder::Lane::kBulk;
   options.truncate =

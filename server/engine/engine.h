@@ -85,6 +85,7 @@ struct EmbedRequest {
   std::string model;  // name without `models/`; empty: the only one
   std::span<const std::string> texts;
   encoder::InputType input_type = encoder::InputType::kDocument;
+  std::string prompt;  // see encoder::EmbedOptions
   Truncate truncate = Truncate::kAuto;
   int dimensions = 0;  // see encoder::EmbedOptions
 };

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/engine/prompt_names.h"
 
 namespace vecino::engine {
 
@@ -19,8 +20,9 @@ struct MigrationRequest {
   static constexpr int kMaxTopK = 100;
   static constexpr size_t kMaxQueryBytes = 1 << 20;  // of all queries
 
-  std::string model;  // of the new side
-  int dimension = 0;  // of the new side; 0: the model's
+  std::string model;    // of the new side
+  int dimension = 0;    // of the new side; 0: the model's
+  PromptNames prompts;  // of the new side
   // For the overlap; empty: texts of the collection are taken.
   std::vector<std::string> queries;
   int top_k = 10;          // of the overlap
@@ -48,6 +50,7 @@ struct MigrationInfo {
   };
   struct Side {
     std::string model, model_hash;
+    PromptNames prompts;
     int dimension = 0;
     int64_t without_vector = 0;  // documents
   };

@@ -77,10 +77,14 @@ absl::StatusOr<storage::CollectionRecord> Migrations::MakeSide(
   const CollectionInfo info = collection.info();
   const auto model = ChooseModel(*parts_.encoder, request.model, request.dimension, "");
   if (!model.ok()) return model.status();
-  if (model->info.hash == info.model_hash && model->dimension == info.spec.dimension) {
+  const auto prompts = ChoosePrompts(model->info, request.prompts, "");
+  if (!prompts.ok()) return prompts.status();
+  if (model->info.hash == info.model_hash && model->dimension == info.spec.dimension &&
+      *prompts == info.spec.prompts) {
     return absl::FailedPreconditionError(
         absl::StrCat("collection `", info.spec.id, "` has embeddings by model `", info.spec.model,
-                     "` with ", info.spec.dimension, " values already"));
+                     "` with ", info.spec.dimension, " values and the prompts `", prompts->query,
+                     "` and `", prompts->document, "` already"));
   }
   if (model->dimension > Limits::kMaxDimension) {
     return InvalidField("dimension",
@@ -104,13 +108,14 @@ absl::StatusOr<storage::CollectionRecord> Migrations::MakeSide(
   record.index = ToStored(info.spec.index);
   record.model = request.model;
   record.model_hash = model->info.hash;
+  StorePrompts(*prompts, &record);
   record.create_time_us = absl::ToUnixMicros(info.create_time);
   if (info.spec.chunking.has_value()) {
     // Split anew, into passages that are as long as before where the new model takes them.
     Chunking chunking = *info.spec.chunking;
     chunking.max_tokens = std::min(chunking.max_tokens, model->info.max_tokens);
     chunking.overlap_tokens = std::min(chunking.overlap_tokens, (chunking.max_tokens - 1) / 2);
-    auto full = CheckChunking(chunking, model->info);
+    auto full = CheckChunking(chunking, model->info, prompts->document);
     if (!full.ok()) return CannotChange("chunking", info, request.model, full.status());
     record.chunk_tokens = static_cast<uint32_t>(full->max_tokens);
     record.chunk_overlap = static_cast<uint32_t>(full->overlap_tokens);
@@ -296,6 +301,7 @@ absl::StatusOr<OperationEstimate> Migrations::Estimate(const Collection& collect
   std::vector<std::string_view> texts;
   for (const storage::Document& document : *documents) texts.push_back(document.text);
   encoder::EmbedOptions options;
+  options.prompt = record->document_prompt;
   options.dimensions = static_cast<int>(record->dimension);
   options.deadline = context.deadline;
   options.stop = context.stop;
@@ -409,6 +415,7 @@ MigrationInfo Migrations::Describe(const Migration& migration) {
   const auto side = [](const Collection& collection) {
     return MigrationInfo::Side{.model = collection.info().spec.model,
                                .model_hash = collection.info().model_hash,
+                               .prompts = collection.info().spec.prompts,
                                .dimension = collection.info().spec.dimension,
                                .without_vector = collection.WithoutVector()};
   };

@@ -36,4 +36,19 @@ absl::StatusOr<ModelChoice> ChooseModel(const encoder::Encoder& encoder, std::st
   return ModelChoice{*std::move(model), dimension};
 }
 
+absl::StatusOr<PromptNames> ChoosePrompts(const encoder::ModelInfo& model, PromptNames names,
+                                          std::string_view parent_name) {
+  const std::string parent(parent_name);
+  if (names.query.empty()) names.query = encoder::kQueryPrompt;
+  if (names.document.empty()) names.document = encoder::kDocumentPrompt;
+  for (const auto& [name, field] : {std::pair(&names.query, "embedding.query_prompt"),
+                                    std::pair(&names.document, "embedding.document_prompt")}) {
+    const auto prompt = encoder::FindPrompt(model, *name);
+    if (!prompt.ok()) {
+      return InvalidField(absl::StrCat(parent, field), std::string(prompt.status().message()));
+    }
+  }
+  return names;
+}
+
 }  // namespace vecino::engine

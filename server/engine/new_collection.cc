@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -30,6 +31,7 @@ absl::StatusOr<storage::CollectionRecord> MakeCollectionRecord(const CollectionS
   record.create_time_us = absl::ToUnixMicros(absl::Now());
   int dimension = spec.dimension;
   std::optional<encoder::ModelInfo> model;
+  PromptNames prompts;
   if (!spec.model.empty()) {
     auto found = ChooseModel(encoder, spec.model, dimension, "collection.");
     if (!found.ok()) return found.status();
@@ -37,6 +39,15 @@ absl::StatusOr<storage::CollectionRecord> MakeCollectionRecord(const CollectionS
     dimension = found->dimension;
     record.model = spec.model;
     record.model_hash = model->hash;
+    auto chosen = ChoosePrompts(*model, spec.prompts, "collection.");
+    if (!chosen.ok()) return chosen.status();
+    prompts = *std::move(chosen);
+    StorePrompts(prompts, &record);
+  } else if (!spec.prompts.query.empty() || !spec.prompts.document.empty()) {
+    return InvalidField(spec.prompts.query.empty() ? "collection.embedding.document_prompt"
+                                                   : "collection.embedding.query_prompt",
+                        "is set, but the collection has no embedding model, whose prompts it could "
+                        "name; set collection.embedding.model");
   }
   if (dimension < 1 || dimension > Limits::kMaxDimension) {
     return InvalidField("collection.dimension",
@@ -45,7 +56,7 @@ absl::StatusOr<storage::CollectionRecord> MakeCollectionRecord(const CollectionS
   }
   record.dimension = static_cast<uint32_t>(dimension);
   if (spec.chunking.has_value()) {
-    auto chunking = CheckChunking(*spec.chunking, model);
+    auto chunking = CheckChunking(*spec.chunking, model, prompts.document);
     if (!chunking.ok()) return chunking.status();
     record.chunk_tokens = static_cast<uint32_t>(chunking->max_tokens);
     record.chunk_overlap = static_cast<uint32_t>(chunking->overlap_tokens);

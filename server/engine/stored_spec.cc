@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "encoder/encoder.h"
+
 namespace vecino::engine {
 namespace {
 
@@ -101,6 +103,19 @@ IndexSpec FromStored(const storage::StoredIndex& stored) {
   spec.lsh_bits = static_cast<int>(stored.lsh_bits);
   spec.graph = !stored.no_graph;
   return spec;
+}
+
+void StorePrompts(const PromptNames& names, storage::CollectionRecord* record) {
+  if (names.query != encoder::kQueryPrompt) record->query_prompt = names.query;
+  if (names.document != encoder::kDocumentPrompt) record->document_prompt = names.document;
+}
+
+PromptNames StoredPrompts(const storage::CollectionRecord& record) {
+  if (record.model.empty()) return {};
+  PromptNames names{.query = record.query_prompt, .document = record.document_prompt};
+  if (names.query.empty()) names.query = encoder::kQueryPrompt;
+  if (names.document.empty()) names.document = encoder::kDocumentPrompt;
+  return names;
 }
 
 }  // namespace vecino::engine

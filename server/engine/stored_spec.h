@@ -14,4 +14,10 @@ storage::StoredIndex ToStored(const IndexSpec& spec);
 // What was not stored is the default.
 IndexSpec FromStored(const storage::StoredIndex& stored);
 
+// names: as ChoosePrompts returned them. The default ones are not written, so that records without
+// others are those there always were.
+void StorePrompts(const PromptNames& names, storage::CollectionRecord* record);
+// Empty without a model.
+PromptNames StoredPrompts(const storage::CollectionRecord& record);
+
 }  // namespace vecino::engine

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/engine/migration_info.h"
+#include "server/engine/prompt_names.h"
 #include "server/engine/recall_estimate.h"
 #include "server/engine/search_effort.h"
 #include "server/index/segment_kind.h"
@@ -84,7 +85,8 @@ struct CollectionSpec {
   std::string id;
   int dimension = 0;  // 0: the model's
   Metric metric = Metric::kCosine;
-  std::string model;  // name without `models/`; empty: the collection takes vectors only
+  std::string model;    // name without `models/`; empty: the collection takes vectors only
+  PromptNames prompts;  // of the model; none without one
   int shard_count = 2;
   IndexSpec index;
   std::optional<Chunking> chunking;  // none: a document has one vector

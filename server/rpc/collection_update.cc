@@ -40,6 +40,8 @@ constexpr Fixed kFixed[] = {
     {"dimension", kMigrate},
     {"metric", kMakeAnew},
     {"embedding.model", kMigrate},
+    {"embedding.query_prompt", kMigrate},
+    {"embedding.document_prompt", kMigrate},
     {"shard_count", kMakeAnew},
     {"index_policy.kind", kMakeAnew},
     {"index_policy.parameters.nlist", kMakeAnew},

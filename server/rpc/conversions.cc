@@ -127,6 +127,7 @@ absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
     if (!model.ok()) return model.status();
     spec.model = *std::move(model);
   }
+  spec.prompts = ReadPrompts(collection.embedding());
   if (collection.shard_count() < 0 || collection.shard_count() > Limits::kMaxShards) {
     return InvalidField("collection.shard_count",
                         Concat("is ", collection.shard_count(), "; it must be 1 to ",
@@ -151,6 +152,18 @@ absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
   return spec;
 }
 
+engine::PromptNames ReadPrompts(const v1::EmbeddingConfig& embedding) {
+  return {.query = embedding.query_prompt(), .document = embedding.document_prompt()};
+}
+
+void WriteEmbedding(std::string_view model, const std::string& model_hash,
+                    const engine::PromptNames& prompts, v1::EmbeddingConfig* out) {
+  out->set_model(ModelName(model));
+  out->set_model_hash(model_hash);
+  out->set_query_prompt(prompts.query);
+  out->set_document_prompt(prompts.document);
+}
+
 v1::Metric WriteMetric(engine::Metric metric) {
   switch (metric) {
     case engine::Metric::kCosine:
@@ -168,8 +181,7 @@ void WriteCollection(const engine::CollectionInfo& info, v1::Collection* out) {
   out->set_dimension(info.spec.dimension);
   out->set_metric(WriteMetric(info.spec.metric));
   if (!info.spec.model.empty()) {
-    out->mutable_embedding()->set_model(ModelName(info.spec.model));
-    out->mutable_embedding()->set_model_hash(info.model_hash);
+    WriteEmbedding(info.spec.model, info.model_hash, info.spec.prompts, out->mutable_embedding());
   }
   out->set_shard_count(info.spec.shard_count);
   WriteIndexPolicy(info.spec.index, out->mutable_index_policy());
@@ -396,8 +408,11 @@ void WriteModel(const encoder::ModelInfo& info, v1::Model* out) {
   out->set_normalize(info.normalize);
   out->set_precision(info.precision);
   out->set_model_hash(info.hash);
-  out->set_query_prompt(info.query_prompt);
-  out->set_document_prompt(info.document_prompt);
+  for (const auto& [name, prompt] : info.prompts) {
+    if (name == encoder::kQueryPrompt) out->set_query_prompt(prompt.text);
+    if (name == encoder::kDocumentPrompt) out->set_document_prompt(prompt.text);
+    (*out->mutable_prompts())[name] = prompt.text;
+  }
   for (const int dimensions : info.matryoshka) out->add_matryoshka_dimensions(dimensions);
   out->set_task(info.task == encoder::Task::kRerank ? v1::MODEL_TASK_RERANK : v1::MODEL_TASK_EMBED);
   out->set_activation(info.activation);

@@ -29,6 +29,10 @@ absl::StatusOr<int> ReadPageSize(int32_t page_size);
 // The spec of a new collection; `id` has been checked. Paths start with `collection.`.
 absl::StatusOr<engine::CollectionSpec> ReadCollection(std::string_view id,
                                                       const v1::Collection& collection);
+engine::PromptNames ReadPrompts(const v1::EmbeddingConfig& embedding);
+// model: name without `models/`.
+void WriteEmbedding(std::string_view model, const std::string& model_hash,
+                    const engine::PromptNames& prompts, v1::EmbeddingConfig* out);
 void WriteCollection(const engine::CollectionInfo& info, v1::Collection* out);
 v1::Metric WriteMetric(engine::Metric metric);
 

@@ -118,6 +118,7 @@ absl::Status EmbeddingHandlers::EmbedText(const v1::EmbedTextRequest& request,
   auto embedded = engine_.Embed({.model = *std::move(model),
                                  .texts = texts,
                                  .input_type = *input_type,
+                                 .prompt = request.prompt(),
                                  .truncate = *truncate,
                                  .dimensions = request.dimensions()},
                                 context);

@@ -43,8 +43,7 @@ v1::EmbeddingMigration::State WriteState(MigrationInfo::State state) {
 
 void WriteSideInfo(const MigrationInfo::Side& side, v1::EmbeddingSideInfo* out) {
   if (!side.model.empty()) {
-    out->mutable_embedding()->set_model(ModelName(side.model));
-    out->mutable_embedding()->set_model_hash(side.model_hash);
+    WriteEmbedding(side.model, side.model_hash, side.prompts, out->mutable_embedding());
   }
   out->set_dimension(side.dimension);
   out->set_documents_without_vector(side.without_vector);
@@ -62,6 +61,7 @@ absl::StatusOr<engine::MigrationRequest> ReadMigration(
   auto model = ParseModelName("embedding.model", request.embedding().model());
   if (!model.ok()) return model.status();
   read.model = *std::move(model);
+  read.prompts = ReadPrompts(request.embedding());
   read.dimension = request.dimension();
   read.queries.assign(request.queries().begin(), request.queries().end());
   read.top_k = request.top_k() == 0 ? kDefaultTopK : request.top_k();

@@ -45,6 +45,11 @@ for title, request, field in [
     refuses(CREATE, "INVALID_ARGUMENT", title, request, field)
 refuses(CREATE, "INVALID_ARGUMENT", "a dimension that the model has not", creation(dimension=7, embedding={"model": MODEL}),
         "collection.dimension", model=True)  # fmt: skip
+for which in ("query_prompt", "document_prompt"):
+    refuses(CREATE, "INVALID_ARGUMENT", f"a {which} that the model has not",
+            creation(dimension=0, embedding={"model": MODEL, which: "none"}), f"collection.embedding.{which}", model=True)  # fmt: skip
+    refuses(CREATE, "INVALID_ARGUMENT", f"a {which}, and no model", creation(embedding={which: "query"}),
+            f"collection.embedding.{which}")  # fmt: skip
 refuses(CREATE, "INVALID_ARGUMENT", "passages, and no model", creation(chunking={}), "collection.chunking")
 for title, chunking, field in [
     ("passages of 15 tokens", {"max_tokens": 15}, "max_tokens"),
@@ -64,6 +69,19 @@ def says_how_texts_are_split(world):
     chunking = world.create("made-4", **fields, chunking={"max_tokens": 100, "overlap_tokens": 0}).chunking
     equal((100, 0), (chunking.max_tokens, chunking.overlap_tokens))
     true(not world.create("made-5", **fields).HasField("chunking"), "unasked texts are not split")
+
+
+@covers("vecino.v1.CollectionService/CreateCollection", model=True)
+def says_which_prompts_it_has(world):
+    fields = {"dimension": 0, "metric": "METRIC_COSINE"}
+    for name, given, expected in [
+        ("made-6", {}, ("query", "document")),
+        ("made-7", {"query_prompt": "document", "document_prompt": "query"}, ("document", "query")),
+    ]:
+        made = world.create(name, **fields, embedding={"model": MODEL, **given})
+        equal(expected, (made.embedding.query_prompt, made.embedding.document_prompt))
+        read = world.call(COLLECTIONS + "GetCollection", {"name": made.name}).collection
+        equal(made.embedding, read.embedding)
 
 
 @covers("vecino.v1.CollectionService/GetCollection")
@@ -148,6 +166,8 @@ for title, request, field in [
     ("another metric", change(metric="METRIC_DOT"), "collection.metric"),
     ("another number of shards", change(mask=["*"], shard_count=3), "collection.shard_count"),
     ("another model", change(embedding={"model": MODEL}), "collection.embedding.model"),
+    ("another query prompt", change(embedding={"query_prompt": "document"}), "collection.embedding.query_prompt"),
+    ("another document prompt", change(embedding={"document_prompt": "query"}), "collection.embedding.document_prompt"),
     ("another kind", change(index_policy={"kind": "KIND_FLAT"}), "collection.index_policy.kind"),
     ("another nlist", change(index_policy={"parameters": {"nlist": 9}}), "collection.index_policy.parameters.nlist"),
     ("passages", change(chunking={}), "collection.chunking"),

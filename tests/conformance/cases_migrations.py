@@ -113,6 +113,9 @@ for title, fields, field in [
     ("min_overlap 2", {"min_overlap": 2, "cut_over": "CUT_OVER_AUTOMATIC"}, "min_overlap"),
 ]:
     refuses(MIGRATE, "INVALID_ARGUMENT", title, request(**fields), field)
+for which in ("query_prompt", "document_prompt"):
+    refuses(MIGRATE, "INVALID_ARGUMENT", f"a {which} that the model has not",
+            request(embedding={"model": OTHER, which: "none"}), f"embedding.{which}", model=True)
 refuses(MIGRATE, "INVALID_ARGUMENT", "a dimension that the model has not", request(dimension=7), "dimension", model=True)
 refuses(SWITCH, "NOT_FOUND", "no such collection", {"name": NONE, "to": NEW})
 refuses(SWITCH, "INVALID_ARGUMENT", "no side", {"name": SHOP}, "to")

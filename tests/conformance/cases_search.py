@@ -277,6 +277,8 @@ def one_vector_a_text(world):
     equal([MODEL_DIMENSION] * 3, [len(one.vector.values) for one in reply.embeddings])
     equal(reply.embeddings[0], reply.embeddings[2])
     true(abs(sum(x * x for x in reply.embeddings[0].vector.values) - 1) < 1e-3, "vectors have length 1")
+    named = world.call(EMBEDDING + "EmbedText", {**request, "prompt": "query"})
+    equal(reply.embeddings[0], named.embeddings[0])  # this model's are empty
     small = world.call(EMBEDDING + "EmbedText", {**request, "output_type": "OUTPUT_TYPE_INT8"}).embeddings[0]
     values = struct.unpack(f"{MODEL_DIMENSION}b", small.int8_values)
     true(abs(values[0] * small.int8_scale - reply.embeddings[0].vector.values[0]) < 0.01, "int8 stands for the same")
@@ -290,6 +292,7 @@ for title, fields, field in [
     ("an unknown input type", {"texts": ["x"], "input_type": 77}, "input_type"),
     ("an unknown output type", {"texts": ["x"], "output_type": 77}, "output_type"),
     ("dimensions -1", {"texts": ["x"], "dimensions": -1}, "dimensions"),
+    ("a prompt that the model has not", {"texts": ["x"], "prompt": "none"}, "prompt"),
     ("a text longer than the window", {"texts": ["word " * 2000], "truncate": "TRUNCATE_MODE_ERROR"}, "texts[0]"),
 ]:
     refuses(EMBEDDING + "EmbedText", "INVALID_ARGUMENT", title, {"model": MODEL, **fields}, field, model=True)
@@ -354,6 +357,7 @@ def in_order_of_name(world):
 def what_it_is(world):
     model = world.call(EMBEDDING + "GetModel", {"name": MODEL}).model
     equal((MODEL, MODEL_DIMENSION, "fp32", 64), (model.name, model.dimension, model.precision, len(model.model_hash)))
+    equal({"query": "", "document": ""}, dict(model.prompts))
 
 
 refuses(EMBEDDING + "GetModel", "NOT_FOUND", "no such model", {"name": "models/none"})

@@ -432,11 +432,17 @@ TEST_F(OpenEncoderTest, PromptsGoBeforeTheTextAndShutdownEndsService) {
   VECINO_NEED_REAL_MODEL();
   LinkRealModel(root_, "prompted");
   json manifest = json::parse(ReadAll(root_ / "prompted" / "manifest.json"));
-  manifest["prompts"] = {{"query", "search query: "}, {"document", ""}};
+  manifest["prompts"] = {
+      {"query", "search query: "}, {"document", ""}, {"clustering", "cluster: "}};
   WriteAll(root_ / "prompted" / "manifest.json", manifest.dump());
   const auto encoder = Open();
   ASSERT_TRUE(encoder.ok());
-  EXPECT_EQ((*encoder)->Model("prompted")->query_prompt, "search query: ");
+  const auto prompts = (*encoder)->Model("prompted")->prompts;
+  ASSERT_EQ(prompts.size(), 3u);
+  EXPECT_EQ(prompts.at("query").text, "search query: ");
+  EXPECT_EQ(prompts.at("document").tokens, 2) << "the special ones";
+  EXPECT_EQ(prompts.at("query").tokens, 5);
+  EXPECT_EQ(prompts.at("clustering").tokens, 4);
   const std::string_view text[] = {"chess"};
   const std::string_view spelled_out[] = {"search query: chess"};
   const auto query = (*encoder)->Embed("prompted", text, {.input_type = InputType::kQuery});
@@ -446,6 +452,28 @@ TEST_F(OpenEncoderTest, PromptsGoBeforeTheTextAndShutdownEndsService) {
   EXPECT_EQ((*query)[0].token_count, (*document)[0].token_count + 3);
   EXPECT_LE(LargestDifference((*query)[0].vector, (*expected)[0].vector), 1e-5f);
   EXPECT_GT(LargestDifference((*query)[0].vector, (*document)[0].vector), 1e-3f);
+
+  // By name, whatever the text is for; the cache, which the query lane has, knows them apart.
+  const std::string_view named[] = {"cluster: chess"};
+  const auto by_name = (*encoder)->Embed("prompted", named, {});
+  ASSERT_TRUE(by_name.ok());
+  for (const InputType type : {InputType::kDocument, InputType::kQuery}) {
+    for (const Lane lane : {Lane::kQuery, Lane::kQuery, Lane::kBulk}) {
+      const auto cluster = (*encoder)->Embed(
+          "prompted", text, {.input_type = type, .prompt = "clustering", .lane = lane});
+      const auto plain = (*encoder)->Embed("prompted", text, {.input_type = type, .lane = lane});
+      ASSERT_TRUE(cluster.ok() && plain.ok());
+      EXPECT_LE(LargestDifference((*cluster)[0].vector, (*by_name)[0].vector), 1e-5f);
+      const auto& as_typed = type == InputType::kQuery ? *query : *document;
+      EXPECT_LE(LargestDifference((*plain)[0].vector, as_typed[0].vector), 1e-5f);
+      EXPECT_GT(LargestDifference((*cluster)[0].vector, as_typed[0].vector), 1e-3f);
+    }
+  }
+  const absl::Status unknown =
+      (*encoder)->Embed("prompted", text, {.prompt = "other\xFF"}).status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(unknown.message()),
+              HasSubstr("has no prompt 'other\\377'; it has: clustering, document, query"));
 
   (*encoder)->Shutdown();
   (*encoder)->Shutdown();

@@ -1,5 +1,7 @@
 """Tests encoder/export on tiny random RoBERTa, XLM-R and MPNet directories, and with tokenizers other than BERT's."""
 
+import contextlib
+import io
 import json
 import os
 import unittest
@@ -153,7 +155,20 @@ class RelativesTest(SourceTestCase):
         self.use("roberta", random_weights())
         self.write("config_sentence_transformers.json", {"prompts": {"query": "old: ", "passage": "passage: "}})
         self.assertEqual(exporter.main([self.source, self.out, "--query-prompt", "query: "]), 0)
-        self.assertEqual(self.manifest()["prompts"], {"query": "query: ", "document": "passage: "})
+        self.assertEqual(self.manifest()["prompts"],
+                         {"query": "query: ", "document": "passage: ", "passage": "passage: "})
+        self.assertEqual(exporter.main([self.source, self.out, "--replace", "--prompt", "clustering=a = b: ",
+                                        "--prompt", "document=text: ", "--prompt", "passage="]), 0)
+        self.assertEqual(self.manifest()["prompts"],
+                         {"query": "old: ", "document": "text: ", "passage": "", "clustering": "a = b: "})
+        for bad, why in ((["--prompt", "clustering"], "NAME=TEXT is expected"), (["--prompt", "=x"], "NAME=TEXT"),
+                         (["--prompt", "a=b", "--prompt", "a=c"], "given twice"),
+                         (["--prompt", "query=b", "--query-prompt", "c"], "given twice"),
+                         (["--prompt", "é" * 33 + "=b"], "66 bytes")):
+            error = io.StringIO()
+            with self.subTest(bad=bad), contextlib.redirect_stderr(error):
+                self.assertEqual(exporter.main([self.source, self.out, "--replace", *bad]), 1)
+                self.assertIn(why, error.getvalue())
 
     def test_fewer_dimensions(self):
         self.use("roberta", random_weights())

@@ -20,7 +20,8 @@ from weights import read_weights
 
 class ExportTest(SourceTestCase):
     def test_manifest_says_everything(self):
-        self.write("config_sentence_transformers.json", {"prompts": {"query": "query: ", "passage": "passage: "}})
+        self.write("config_sentence_transformers.json", {
+            "prompts": {"query": "query: ", "passage": "passage: ", "clustering": "cluster: "}})
         exporter.export(self.source, self.out)
         manifest = self.manifest()
         self.assertEqual(sorted(os.listdir(self.out)), ["golden.json", "manifest.json", "model.pt", "vocab.txt"])
@@ -35,13 +36,42 @@ class ExportTest(SourceTestCase):
         self.assertEqual(manifest, {
             "format_version": 1, "name": "tiny-model", "architecture": "bert", "dimension": 24,
             "max_tokens": 20,  # sentence_bert_config.json, not tokenizer.json
-            "pooling": "mean", "normalize": True, "prompts": {"query": "query: ", "document": "passage: "},
+            "pooling": "mean", "normalize": True, "prompts": {
+                "query": "query: ", "document": "passage: ", "passage": "passage: ", "clustering": "cluster: "},
             "precision": "fp32",
             "tokenizer": {"type": "wordpiece", "lowercase": True, "strip_accents": True,
                           "handle_chinese_chars": True, "clean_text": True, "max_word_chars": 60},
             "vocab_size": len(VOCABULARY),
             "source": {"weights_file": "model.safetensors", "weights_sha256": weights_sha256},
         })
+
+    def test_without_prompts_the_manifest_has_the_two_there_always_were(self):
+        for config in (None, {}, {"prompts": None}, {"prompts": {}}):
+            if config is not None:
+                self.write("config_sentence_transformers.json", config)
+            exporter.export(self.source, self.out, replace=True)
+            with open(os.path.join(self.out, "manifest.json"), encoding="utf-8") as file:
+                self.assertIn('"prompts": {\n    "query": "",\n    "document": ""\n  },', file.read())
+
+    def test_prompts_that_the_server_would_not_read(self):
+        for prompts, pattern in (({"a": 1}, "prompt 'a' is '1'; it must be a string"),
+                                 ({"query": None}, "prompt 'query' is 'None'"),
+                                 (["a"], "no object of names"),
+                                 ({"": "x"}, "prompt name '' has 0 bytes"),
+                                 ({"é" * 33: "x"}, "has 66 bytes; it must have 1 to 64"),
+                                 ({"a": "\ud800"}, "prompt 'a' is not Unicode"),
+                                 ({"a": "x" * 4097}, "prompt 'a' has 4097 bytes; at most 4096"),
+                                 ({str(i): "" for i in range(63)}, "65 prompts, .* at most 64")):
+            with self.subTest(pattern=pattern):
+                self.write("config_sentence_transformers.json", {"prompts": prompts})
+                self.assert_refused(pattern)
+        most = {"é" * 32: "x" * 4096, **{str(i): "" for i in range(61)}}
+        self.write("config_sentence_transformers.json", {"prompts": most})
+        self.edit("1_Pooling/config.json", include_prompt=False)  # leaves the prompt's tokens out of the mean
+        self.assert_refused("include_prompt false is not supported")
+        self.edit("1_Pooling/config.json", include_prompt=True)
+        exporter.export(self.source, self.out)
+        self.assertEqual(self.manifest()["prompts"], {"query": "", "document": "", **most})
 
     def test_poolings_and_normalize(self):
         for pooling in ("mean", "cls"):

@@ -49,8 +49,9 @@ TEST_F(ModelFolderTest, ReadsAllOfTheManifest) {
   EXPECT_EQ(folder->info.pooling, "mean");
   EXPECT_TRUE(folder->info.normalize);
   EXPECT_EQ(folder->info.precision, "fp32");
-  EXPECT_EQ(folder->info.query_prompt, "q: ");
-  EXPECT_EQ(folder->info.document_prompt, "");
+  ASSERT_THAT(folder->info.prompts, SizeIs(2));
+  EXPECT_EQ(folder->info.prompts.at("query").text, "q: ");
+  EXPECT_EQ(folder->info.prompts.at("document").text, "");
   EXPECT_THAT(folder->info.hash, SizeIs(64));
   EXPECT_EQ(json::parse(folder->tokenizer),
             json::parse(ReadAll(root_ / "tiny" / "manifest.json"))["tokenizer"]);
@@ -67,6 +68,39 @@ TEST_F(ModelFolderTest, HashNamesTheManifest) {
   const std::string before = ReadModelFolder(root_, "tiny")->info.hash;
   EditManifest([](json& manifest) { manifest["prompts"]["query"] = "other"; });
   EXPECT_NE(ReadModelFolder(root_, "tiny")->info.hash, before);
+}
+
+TEST_F(ModelFolderTest, ReadsPromptsOfAllNames) {
+  const std::string good = ReadAll(root_ / "tiny" / "manifest.json");
+  const auto set = [&](const json& prompts) {
+    WriteAll(root_ / "tiny" / "manifest.json", good);
+    EditManifest([&](json& manifest) { manifest["prompts"].update(prompts); });
+  };
+  json most = {{"clustering", "cluster: "}, {std::string(64, 'n'), std::string(4096, 'x')}};
+  while (most.size() < 62) most[std::to_string(most.size())] = "";
+  set(most);
+  const auto folder = ReadModelFolder(root_, "tiny");
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  ASSERT_THAT(folder->info.prompts, SizeIs(64));
+  EXPECT_EQ(folder->info.prompts.at("query").text, "q: ");
+  EXPECT_EQ(folder->info.prompts.at("clustering").text, "cluster: ");
+  EXPECT_THAT(folder->info.prompts.at(std::string(64, 'n')).text, SizeIs(4096));
+  most["one more"] = "";
+  for (const auto& [prompts, why] : {std::pair<json, const char*>{most, "has 65 names"},
+                                     {{{"", "x"}}, "a name of 0 bytes"},
+                                     {{{std::string(65, 'n'), "x"}}, "a name of 65 bytes"},
+                                     {{{"long", std::string(4097, 'x')}}, "a text of 4097"},
+                                     {{{"number", 1}}, "must be string"},
+                                     {{{"query", nullptr}}, "must be string"}}) {
+    set(prompts);
+    EXPECT_EQ(ReadError().code(), absl::StatusCode::kDataLoss) << why;
+    EXPECT_THAT(std::string(ReadError().message()), HasSubstr(why));
+  }
+  for (const char* name : {"query", "document"}) {
+    WriteAll(root_ / "tiny" / "manifest.json", good);
+    EditManifest([&](json& manifest) { manifest["prompts"].erase(name); });
+    EXPECT_EQ(ReadError().code(), absl::StatusCode::kDataLoss) << name;
+  }
 }
 
 TEST_F(ModelFolderTest, FewerDimensionsAscendBelowTheModels) {

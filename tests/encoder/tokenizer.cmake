@@ -1,6 +1,6 @@
 # Tests of the tokenizers. The parity tests need a Python with the packages of tests/requirements.txt,
 # and tokenizer_parity the model folder; without them they are reported as skipped.
-foreach(name byte_bpe_test tokenizer_test unigram_test wordpiece_tokenizer_test)
+foreach(name byte_bpe_test find_prompt_test tokenizer_test unigram_test wordpiece_tokenizer_test)
   vecino_add_test(NAME ${name} SOURCES ${name}.cc LIBS vecino_tokenizer LABELS unit)
 endforeach()
 

@@ -42,8 +42,13 @@ TEST(CollectionRecordTest, RoundTrips) {
   CollectionRecord overlapping = plain;
   overlapping.chunk_tokens = 16;
   overlapping.chunk_overlap = 7;
-  for (const CollectionRecord& record :
-       {FullRecord(), without_model, plain, some, chunked, overlapping}) {
+  CollectionRecord prompted = chunked;
+  prompted.query_prompt = "ask";
+  prompted.document_prompt = "passage";
+  CollectionRecord document_prompted = FullRecord();
+  document_prompted.document_prompt = "passage";
+  for (const CollectionRecord& record : {FullRecord(), without_model, plain, some, chunked,
+                                         overlapping, prompted, document_prompted}) {
     const auto decoded = DecodeCollectionRecord(EncodeCollectionRecord(record));
     ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
     EXPECT_EQ(decoded->uid, record.uid);
@@ -57,6 +62,8 @@ TEST(CollectionRecordTest, RoundTrips) {
     EXPECT_EQ(decoded->create_time_us, record.create_time_us);
     EXPECT_EQ(decoded->chunk_tokens, record.chunk_tokens);
     EXPECT_EQ(decoded->chunk_overlap, record.chunk_overlap);
+    EXPECT_EQ(decoded->query_prompt, record.query_prompt);
+    EXPECT_EQ(decoded->document_prompt, record.document_prompt);
   }
 }
 
@@ -81,6 +88,18 @@ TEST(CollectionRecordTest, ACutIndexParameterIsDataLoss) {
               absl::StatusCode::kDataLoss)
         << cut;
   }
+}
+
+TEST(CollectionRecordTest, PromptsAreWrittenOnlyWhereThereAreSome) {
+  CollectionRecord record = FullRecord();
+  const std::string before = EncodeCollectionRecord(record);
+  record.query_prompt = "ask";
+  EXPECT_EQ(EncodeCollectionRecord(record), before + "\x16\x03" + "ask");
+  EXPECT_EQ(DecodeCollectionRecord(before + '\x16' + '\0').status().code(),
+            absl::StatusCode::kDataLoss)
+      << "a name that is empty";
+  EXPECT_EQ(DecodeCollectionRecord(before + "\x16\x04" + "ask").status().code(),
+            absl::StatusCode::kDataLoss);
 }
 
 // Written before there were other kinds: ends with the time of creation.

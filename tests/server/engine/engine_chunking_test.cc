@@ -82,7 +82,7 @@ TEST_F(EngineChunkingTest, TheDefinitionIsCheckedFilledInAndKept) {
 }
 
 TEST_F(EngineChunkingTest, TheModelsOwnTokensCount) {
-  encoder_.models[0].document_tokens = 30;
+  encoder_.models[0].prompts["document"].tokens = 30;
   EXPECT_EQ(FieldOf(TryCreate("no", {.max_tokens = 37}).status()),
             "collection.chunking.max_tokens");
   CreateChunked("c2", {.max_tokens = 62, .overlap_tokens = 0});

@@ -246,7 +246,7 @@ TEST_F(EngineMigrationTest, AModelThatTheCollectionCannotFollowIsRefused) {
   spec.model = "fake";
   spec.chunking = {.max_tokens = 16, .overlap_tokens = 0};  // the window of both
   ASSERT_TRUE(engine_->CreateCollection(spec, false).ok());
-  encoder_.models.back().document_tokens = 12;  // of `other`, in every passage
+  encoder_.models.back().prompts["document"].tokens = 12;  // of `other`, in every passage
   const absl::Status chunked = engine_->MigrateEmbeddings("chunked", {.model = "other"}).status();
   EXPECT_EQ(chunked.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(chunked.message()), testing::HasSubstr("cannot change"));

@@ -18,8 +18,9 @@
 
 namespace vecino::engine {
 
-// Turns a text into a vector by a hash of it: the same text, the same vector. Queries and documents
-// alike. Models with another name than `fake` have vectors of their own.
+// Turns a text, with its prompt before it, into a vector by a hash of it: the same text, the same
+// vector. The prompts of queries and documents are empty unless a test sets others. Models with
+// another name than `fake` have vectors of their own.
 class FakeEncoder : public encoder::Encoder {
  public:
   explicit FakeEncoder(int dimension = 8) {
@@ -29,6 +30,7 @@ class FakeEncoder : public encoder::Encoder {
     info.max_tokens = 16;
     info.precision = "fp32";
     info.hash = "hash-1";
+    info.prompts = {{"document", {}}, {"query", {}}};
     models.push_back(info);
   }
 
@@ -65,6 +67,11 @@ class FakeEncoder : public encoder::Encoder {
     const auto info = Model(model);
     if (!info.ok()) return info.status();
     if (!fail.ok()) return fail;
+    const auto prompt =
+        encoder::FindPrompt(*info, !options.prompt.empty() ? options.prompt
+                                   : options.input_type == encoder::InputType::kQuery ? "query"
+                                                                                      : "document");
+    if (!prompt.ok()) return prompt.status();
     if (before_embed) before_embed();
     last_lane = options.lane;
     std::vector<encoder::EmbedResult> results;
@@ -77,9 +84,8 @@ class FakeEncoder : public encoder::Encoder {
         result.status = absl::InvalidArgumentError("too long");
         continue;
       }
-      const std::string seed = info->name == "fake"
-                                   ? std::string(text)
-                                   : absl::StrCat(info->name, "/", std::string(text));
+      const std::string seed = absl::StrCat(info->name == "fake" ? "" : info->name + "/",
+                                            prompt->text, std::string(text));
       result.vector = VectorOf(seed, options.dimensions > 0 ? options.dimensions : info->dimension);
     }
     return results;

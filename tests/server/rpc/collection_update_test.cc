@@ -125,6 +125,9 @@ TEST_F(CollectionUpdateTest, WhatCannotBeChangedIsNamedWithAWayOut) {
   refused([](auto* c) { c->set_metric(v1::METRIC_L2); }, "metric");
   refused([](auto* c) { c->set_shard_count(9); }, "shard_count");
   refused([](auto* c) { c->mutable_embedding()->set_model("models/m"); }, "embedding.model");
+  refused([](auto* c) { c->mutable_embedding()->set_query_prompt("p"); }, "embedding.query_prompt");
+  refused([](auto* c) { c->mutable_embedding()->set_document_prompt("p"); },
+          "embedding.document_prompt");
   refused([](auto* c) { c->mutable_index_policy()->set_kind(v1::IndexPolicy::KIND_HNSW); },
           "index_policy.kind");
   refused([](auto* c) { c->mutable_index_policy()->mutable_parameters()->set_nlist(99); },

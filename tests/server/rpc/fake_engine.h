@@ -66,6 +66,7 @@ class FakeEngine final : public engine::Engine {
   std::vector<engine::Facet> facets;
   std::vector<engine::SearchRequest> searches;
   encoder::InputType input_type = encoder::InputType::kDocument;
+  std::string prompt;
   int dimensions = 0;
   int lists = 0;
   engine::Operation::Type type = engine::Operation::Type::kRetrain;
@@ -407,6 +408,7 @@ class FakeEngine final : public engine::Engine {
     model = request.model;
     texts.assign(request.texts.begin(), request.texts.end());
     input_type = request.input_type;
+    prompt = request.prompt;
     truncate = request.truncate;
     dimensions = request.dimensions;
     if (!failure.ok()) return failure;

@@ -208,8 +208,10 @@ TEST_F(HandlersTest, EmbedText) {
   ExpectField(embedding_.EmbedText(request, &response, context_), "texts");
   request.add_texts("hello");
   request.set_input_type(v1::INPUT_TYPE_QUERY);
+  request.set_prompt("clustering");
   ASSERT_TRUE(embedding_.EmbedText(request, &response, context_).ok());
   EXPECT_EQ(engine_.model, "");
+  EXPECT_EQ(engine_.prompt, "clustering");
   EXPECT_EQ(engine_.input_type, encoder::InputType::kQuery);
   EXPECT_EQ(response.model(), "models/m");
   EXPECT_EQ(response.embeddings(0).vector().values_size(), 2);
@@ -282,6 +284,9 @@ TEST_F(HandlersTest, Models) {
   encoder::ModelInfo model;
   model.name = "m";
   model.max_tokens = 256;
+  model.prompts = {{"clustering", {.text = "c: ", .tokens = 4}},
+                   {"document", {.text = "d: ", .tokens = 4}},
+                   {"query", {.text = "q: ", .tokens = 4}}};
   engine_.models = {model};
   v1::ListModelsResponse list;
   ASSERT_TRUE(embedding_.ListModels({}, &list, context_).ok());
@@ -291,6 +296,11 @@ TEST_F(HandlersTest, Models) {
   request.set_name("models/m");
   ASSERT_TRUE(embedding_.GetModel(request, &response, context_).ok());
   EXPECT_EQ(response.model().max_tokens(), 256);
+  EXPECT_EQ(response.model().query_prompt(), "q: ");
+  EXPECT_EQ(response.model().document_prompt(), "d: ");
+  EXPECT_EQ(response.model().prompts_size(), 3);
+  EXPECT_EQ(response.model().prompts().at("clustering"), "c: ");
+  EXPECT_EQ(response.model().prompts().at("query"), "q: ");
   request.set_name("models/other");
   const absl::Status status = embedding_.GetModel(request, &response, context_);
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);

@@ -17,8 +17,13 @@ MigrationInfo Example() {
   MigrationInfo info;
   info.state = MigrationInfo::State::kCutOver;
   info.active = MigrationSide::kNew;
-  info.old_side = {.model = "", .model_hash = "", .dimension = 3, .without_vector = 0};
-  info.new_side = {.model = "m", .model_hash = "h", .dimension = 6, .without_vector = 2};
+  info.old_side = {
+      .model = "", .model_hash = "", .prompts = {}, .dimension = 3, .without_vector = 0};
+  info.new_side = {.model = "m",
+                   .model_hash = "h",
+                   .prompts = {.query = "ask", .document = "document"},
+                   .dimension = 6,
+                   .without_vector = 2};
   info.documents_done = 4;
   info.documents_total = 5;
   info.lag = 1;
@@ -38,6 +43,8 @@ void ExpectExample(const v1::EmbeddingMigration& migration) {
   EXPECT_EQ(migration.old_side().dimension(), 3);
   EXPECT_EQ(migration.new_side().embedding().model(), "models/m");
   EXPECT_EQ(migration.new_side().embedding().model_hash(), "h");
+  EXPECT_EQ(migration.new_side().embedding().query_prompt(), "ask");
+  EXPECT_EQ(migration.new_side().embedding().document_prompt(), "document");
   EXPECT_EQ(migration.new_side().documents_without_vector(), 2);
   EXPECT_EQ(migration.documents_done(), 4);
   EXPECT_EQ(migration.documents_total(), 5);
@@ -82,6 +89,9 @@ TEST_F(MigrationHandlersTest, WhatIsAskedForReachesTheEngine) {
   EXPECT_EQ(engine_.migration.model, "m@int8");
   EXPECT_EQ(engine_.migration.top_k, 10);
   EXPECT_FALSE(engine_.migration.automatic || engine_.migration.allow_vectorless);
+  EXPECT_EQ(engine_.migration.prompts, engine::PromptNames());
+  request_.mutable_embedding()->set_query_prompt("ask");
+  request_.mutable_embedding()->set_document_prompt("passage");
   request_.set_dimension(5);
   request_.add_queries("one");
   request_.add_queries("two");
@@ -91,6 +101,7 @@ TEST_F(MigrationHandlersTest, WhatIsAskedForReachesTheEngine) {
   request_.set_allow_vectorless(true);
   ASSERT_TRUE(Migrate().ok());
   EXPECT_EQ(engine_.migration.dimension, 5);
+  EXPECT_EQ(engine_.migration.prompts, (engine::PromptNames{"ask", "passage"}));
   EXPECT_THAT(engine_.migration.queries, ElementsAre("one", "two"));
   EXPECT_EQ(engine_.migration.top_k, 3);
   EXPECT_TRUE(engine_.migration.automatic && engine_.migration.allow_vectorless);
