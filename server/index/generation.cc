@@ -1,6 +1,7 @@
 #include "server/index/generation.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -364,6 +365,25 @@ void TakeNear(const ProbeRule& rule, double breadth, Generation::ProbeScratch* s
   if (taken > most) SelectBest(gaps.data(), gaps.size(), most, /*best_high=*/false, &best);
 }
 
+// Different numbers below `limit` into ascending order. bits: room. Some hundred take a tenth of
+// the time that std::sort does.
+void Sort(int limit, std::vector<uint64_t>* bits, std::vector<uint32_t>* numbers) {
+  constexpr size_t kFew = 256;  // for each of them so many numbers below the limit are looked at
+  if (numbers->size() * kFew < static_cast<size_t>(limit)) {
+    std::sort(numbers->begin(), numbers->end());
+    return;
+  }
+  bits->assign((static_cast<size_t>(limit) + 63) / 64, 0);
+  for (const uint32_t number : *numbers) (*bits)[number / 64] |= uint64_t{1} << (number % 64);
+  size_t next = 0;
+  for (size_t word = 0; word < bits->size(); ++word) {
+    for (uint64_t left = (*bits)[word]; left != 0; left &= left - 1) {
+      (*numbers)[next++] =
+          static_cast<uint32_t>(word * 64 + static_cast<size_t>(std::countr_zero(left)));
+    }
+  }
+}
+
 }  // namespace
 
 void Generation::Probe(const Int8Query& query, const PqTables& tables, int breadth,
@@ -388,7 +408,10 @@ void Generation::Probe(const Int8Query& query, const PqTables& tables, int bread
     lists->assign(scratch->best.begin(), scratch->best.end());
     return;
   }
-  const auto wanted = 2 * static_cast<size_t>(breadth);
+  // By codes a list may stand some ranks off, so more than are wanted are scored again: of few
+  // twice as many, of many a quarter more, where it is a matter of the last ones only.
+  constexpr int kSpare = 32;
+  const auto wanted = static_cast<size_t>(breadth + std::min(breadth, breadth / 4 + kSpare));
   Reservoir& reservoir = scratch->reservoir;
   reservoir.Reset(rule == nullptr ? wanted : ProbeRule::kMost * wanted);
   reservoir.Scan(blocks_.data(), live_.size(), quantizer_->m(), tables.bytes.data(), live_.data(),
@@ -411,7 +434,7 @@ void Generation::Probe(const Int8Query& query, const PqTables& tables, int bread
     scores.resize(found);
     for (size_t i = 0; i < found; ++i) candidates[i] = all[scratch->best[i]].slot;
   }
-  std::sort(candidates.begin(), candidates.end());
+  Sort(nlist_, &scratch->bits, &candidates);
   ScoreSlots(rounded(), query, candidates.data(), found, scores.data());
   if (rule == nullptr) {
     SelectBest(scores.data(), found, breadth, best_high, &scratch->best);

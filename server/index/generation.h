@@ -119,6 +119,7 @@ class Generation {
   struct ProbeScratch {
     std::vector<float> scores;
     std::vector<uint32_t> candidates, best;
+    std::vector<uint64_t> bits;
     Reservoir reservoir;
   };
   void Probe(const Int8Query& query, const PqTables& tables, int breadth, const ProbeRule* rule,

@@ -192,7 +192,8 @@ TEST_F(RecallIndexTest, ASpoiledCalibrationIsCorrectedByWhatIsMeasured) {
   const auto told = (*watcher)->Take();
   ASSERT_TRUE(told.has_value());
   EXPECT_EQ(told->event.kind, Event::Kind::kCalibrate);
-  EXPECT_NE(told->event.message.find("1.25 times the breadth"), std::string::npos)
+  EXPECT_NE(told->event.message.find("times the breadth that calibration chose, before 1.00"),
+            std::string::npos)
       << told->event.message;
   EXPECT_GT(shard_->LiveRecall().samples, 0);
   // With a quarter more rows maintenance calibrates again, and what was corrected is forgotten.
