@@ -35,14 +35,16 @@ find_library(VECINO_C10_LIB c10 ${torch_hints} PATH_SUFFIXES lib REQUIRED)
 add_library(vecino_torch INTERFACE)
 target_include_directories(vecino_torch SYSTEM INTERFACE ${VECINO_TORCH_INCLUDE}
                                                          ${VECINO_TORCH_INCLUDE}/torch/csrc/api/include)
-target_link_libraries(vecino_torch INTERFACE ${VECINO_TORCH_LIB} ${VECINO_TORCH_CPU_LIB} ${VECINO_C10_LIB})
 if(VECINO_CUDA)
   find_library(VECINO_TORCH_CUDA_LIB torch_cuda ${torch_hints} PATH_SUFFIXES lib REQUIRED)
   find_library(VECINO_C10_CUDA_LIB c10_cuda ${torch_hints} PATH_SUFFIXES lib REQUIRED)
   # Nothing names a symbol of theirs: they register themselves when they are loaded.
-  target_link_libraries(vecino_torch INTERFACE -Wl,--no-as-needed ${VECINO_TORCH_CUDA_LIB} ${VECINO_C10_CUDA_LIB}
-                                               -Wl,--as-needed)
+  set(torch_cuda ${VECINO_TORCH_CUDA_LIB} ${VECINO_C10_CUDA_LIB})
 endif()
+# The standard library stands before it: PyPI's libtorch.so has parts of std::filesystem of its own, which crash when the
+# program takes them for the standard library's. One pair of flags: CMake leaves a second one out.
+target_link_libraries(vecino_torch INTERFACE -Wl,--no-as-needed stdc++ ${torch_cuda} -Wl,--as-needed ${VECINO_TORCH_LIB}
+                                             ${VECINO_TORCH_CPU_LIB} ${VECINO_C10_LIB})
 
 find_path(VECINO_STEMMER_INCLUDE libstemmer.h REQUIRED)
 find_library(VECINO_STEMMER_LIB stemmer REQUIRED)
