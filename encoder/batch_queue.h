@@ -24,12 +24,10 @@ namespace vecino::encoder {
 
 // Invariants:
 //  1. A row waits in exactly one call, is in exactly one batch, or is done; its tokens are counted
-//  as
-//     queued only while it waits.
-//  2. A batch holds rows of one model and one lane. Its tokens, with padding where its executor
-//  pads
-//     (width x rows, the width being its longest row), are at most batch_tokens (those of the call
-//     that begins it, if fewer) unless it holds a single row.
+//     as queued only while it waits.
+//  2. A batch holds rows of one model and one lane. Its tokens are at most batch_tokens (those of
+//     the call that begins it, if fewer) unless it holds a single row. Where its executor pads,
+//     padding counts: width x rows, the width being its longest row.
 //  3. Each lane has executors of its own, so that no query waits for a bulk batch.
 //  4. The calls of a lane take turns: the call whose turn it is gives its longest rows first, and
 //     rows of others only fill what it leaves over. So a call of n rows is done after at most n of

@@ -54,12 +54,10 @@ absl::Status CheckFilter(std::span<const std::shared_ptr<const FieldView>> views
   const bool all_known = std::all_of(types.begin(), types.end(), [](TypeMask mask) {
     return (mask & ~MaskOf(ValueType::kNull)) != 0;
   });
-  absl::Status status = all_known ? filter.CheckTypes(types) : absl::UnknownError("not looked at");
-  if (!status.ok()) {
+  if (!all_known || !filter.CheckTypes(types).ok()) {
     for (const auto& view : views) AddTypesOfChunk(*view->chunk, filter, &types);
-    status = filter.CheckTypes(types);
   }
-  if (!status.ok()) return status;
+  if (absl::Status status = filter.CheckTypes(types); !status.ok()) return status;
   std::vector<const Condition*> conditions;
   CollectConditions(filter.root(), &conditions);
   for (const auto& view : views) {

@@ -76,7 +76,7 @@ bool SearchHandlers::IsShort(const grpc::ByteBuffer& request) const {
       case Request::kReadMaskFieldNumber: {
         // A FieldMask of the one path `id`.
         std::string mask;
-        if (!ReadShortString(&in, 4, &mask)) return false;
+        if (!ReadShortString(&in, 4, &mask) || mask.size() != 4) return false;
         ids_only = mask == "\x0a\x02id";
         continue;
       }

@@ -7,22 +7,24 @@
 FILEs: one text a line. Each engine embeds all texts
 `repeat` times, tokenising included: Vecino in packed batches, and by TorchScript, with 1 and 8 callers; sentence-transformers by
 encode() in fp32, fp16 and bf16 with batch sizes of 128, 512 and 2,048, of which the best counts, after one pass to warm up. A lone
-query of about 12 tokens: p50. The mean cosine to fp32 on the CPU stands beside each of Vecino's, and Spearman on STS-B where
-VECINO_SHARED_DATA has it. Needs a Python with sentence-transformers, torch and numpy; without, or with --no-peers, only Vecino's
+query of about 12 tokens: p50. The mean cosine to fp32 on the CPU stands beside each of Vecino's, and Spearman on STS-B, which
+VECINO_SHARED_DATA must have. Needs a Python with sentence-transformers, torch and numpy; without, or with --no-peers, only Vecino's
 rows. Not a timed test: it asserts nothing.
 """
 
 import argparse
-import csv
-import gzip
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "encoder"))
+from quality_test import spearman, stsb_pairs  # noqa: E402
 
 MODEL = "all-MiniLM-L6-v2"
 MODELS = (MODEL, f"{MODEL}@bf16")
@@ -56,25 +58,6 @@ def embed(options, device, executor, model, texts):
         if run.returncode:
             sys.exit(run.stderr)
         return np.fromfile(out.name, dtype="<f4").reshape(len(texts), -1)
-
-
-def stsb():
-    path = os.path.join(os.environ.get("VECINO_SHARED_DATA", ""), "stsb", "stsbenchmark.tsv.gz")
-    if not os.path.exists(path):
-        return []
-    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [row for row in rows if row["split"] == "test"]
-
-
-def spearman(vectors, rows):
-    def ranks(values):
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
-
-    first, second = vectors[: len(rows)], vectors[len(rows) :]
-    cosine = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
-    return 100 * np.corrcoef(ranks(cosine), ranks([float(row["score"]) for row in rows]))[0, 1]
 
 
 def peer_rows(options, texts):
@@ -119,19 +102,18 @@ def main():
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     texts = {"glosses": read_lines(options.glosses), "descriptions": read_lines(options.long)}
-    pairs = stsb()
+    pairs, both = stsb_pairs()
     sample = (texts["glosses"][:1000] + texts["descriptions"][:1000])[:2000]
     expected = embed(options, "cpu", "auto", MODEL, sample)
     print(f"glosses: {len(texts['glosses'])} texts, descriptions: {len(texts['descriptions'])}; {os.cpu_count()} cores")
     print("| engine | glosses, tokens/s | descriptions, tokens/s | query p50 µs | mean (least) cosine to fp32 | STS-B |\n|---|---|---|---|---|---|")
-    both = [row["sentence1"] for row in pairs] + [row["sentence2"] for row in pairs]
     for executor in options.executors.split(","):
         speeds = {callers: vecino_speed(options, executor, callers) for callers in (1, 8)}
         for model in MODELS:
             vectors = embed(options, options.device, executor, model, sample + both)
             vectors, of_pairs = vectors[: len(sample)], vectors[len(sample) :]
             cosine = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
-            score = f"{spearman(of_pairs, pairs):.2f}" if pairs else ""
+            score = f"{spearman(of_pairs, pairs):.2f}"
             for callers, found in speeds.items():
                 name = {"auto": "Vecino, packed", "torchscript": "Vecino, TorchScript"}[executor]
                 kind = model.partition("@")[2] or "fp32"

@@ -60,9 +60,7 @@ class Cranfield:
 
 
 def main():
-    models = client_support.model_root()
-    if models is None:
-        client_support.skip(f"no {client_support.MODEL} in VECINO_MODEL_ROOT")
+    models = client_support.need_model_root()
     cranfield = Cranfield()
     grpc_stubs.generate()
     pb = grpc_stubs.load("search_service_pb2")

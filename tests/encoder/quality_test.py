@@ -68,7 +68,15 @@ def ranks(values):
     return (ends - (counts + 1) / 2)[inverse]
 
 
-def stsb(tool):
+def spearman(vectors, pairs):
+    """100 times that of the cosines of the first half of `vectors` to the second with the scores of as many pairs."""
+    first, second = vectors[: len(pairs)], vectors[len(pairs) :]
+    cosine = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    return 100 * np.corrcoef(ranks(cosine), ranks([float(pair["score"]) for pair in pairs]))[0, 1]
+
+
+def stsb_pairs():
+    """The test split, and the texts of its pairs, all first ones before all second ones."""
     data = os.environ.get("VECINO_SHARED_DATA") or os.path.join(SOURCE, "..", "shared", "data")
     path = os.path.join(data, "stsb", "stsbenchmark.tsv.gz")
     if not os.path.exists(path):
@@ -78,15 +86,17 @@ def stsb(tool):
         rows = [dict(zip(header, line.rstrip("\r\n").split("\t"))) for line in file]
     rows = [row for row in rows if row["split"] == "test"]
     assert len(rows) == 1379, f"{len(rows)} test pairs in {path}"
-    texts = [row["sentence1"] for row in rows] + [row["sentence2"] for row in rows]
+    return rows, [row["sentence1"] for row in rows] + [row["sentence2"] for row in rows]
+
+
+def stsb(tool):
+    rows, texts = stsb_pairs()
     good = True
     for executor, precision, least, _ in KINDS:
         vectors, _ = embed(tool, texts, executor, precision)
-        first, second = vectors[: len(rows)], vectors[len(rows) :]
-        cosine = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
-        spearman = 100 * np.corrcoef(ranks(cosine), ranks([float(row["score"]) for row in rows]))[0, 1]
-        print(f"STS-B test, {len(rows)} pairs, {executor} {precision}: Spearman of cosine {spearman:.2f} (fp32 82.03, at least {least})")
-        good &= spearman >= least and (precision != "fp32" or abs(spearman - 82.03) <= 0.05)
+        figure = spearman(vectors, rows)
+        print(f"STS-B test, {len(rows)} pairs, {executor} {precision}: Spearman of cosine {figure:.2f} (fp32 82.03, at least {least})")
+        good &= figure >= least and (precision != "fp32" or abs(figure - 82.03) <= 0.05)
     return good
 
 

@@ -112,9 +112,7 @@ def load(server, name="notes"):
 class AnswerTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        models = client_support.model_root()
-        if models is None:
-            client_support.skip(f"no {MODEL} in VECINO_MODEL_ROOT")
+        models = client_support.need_model_root()
         grpc_stubs.generate()
         cls.pb = grpc_stubs.load("search_service_pb2")
         cls.generator = Generator()

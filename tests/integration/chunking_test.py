@@ -27,9 +27,7 @@ def text_of(fact, before, after):
 class ChunkingTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        models = client_support.model_root()
-        if models is None:
-            client_support.skip(f"no {client_support.MODEL} in VECINO_MODEL_ROOT")
+        models = client_support.need_model_root()
         cls.workspace = cls.enterClassContext(client_support.Workspace(models))
         cls.documents = [{"id": f"d{i}", "text": text_of(fact, 30 + i, 20), "metadata": {"number": i}} for i, fact in enumerate(FACTS)]
         cls.create("reports", "--chunk", "--chunk-tokens", 64, "--chunk-overlap", 24)

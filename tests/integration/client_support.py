@@ -28,6 +28,14 @@ def model_root():
     return root if root and (pathlib.Path(root) / MODEL / "manifest.json").exists() else None
 
 
+def need_model_root():
+    """The same; where there is none, the test ends as skipped."""
+    root = model_root()
+    if root is None:
+        skip(f"no {MODEL} in VECINO_MODEL_ROOT")
+    return root
+
+
 class Server:
     """One vecinod on free ports of loopback, with its data in a folder that outlives the process."""
 

@@ -19,9 +19,7 @@ def document(number):
 
 class MigrationTest(unittest.TestCase):
     def setUp(self):
-        models = client_support.model_root()
-        if models is None:
-            client_support.skip(f"no {client_support.MODEL} in VECINO_MODEL_ROOT")
+        models = client_support.need_model_root()
         self.workspace = self.enterContext(client_support.Workspace(models))
         self.vecino("collection", "create", "docs", "--model", client_support.MODEL)
         self.load(range(300))

@@ -47,9 +47,7 @@ def as_floats(values):
 class OpenAiApiTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        models = client_support.model_root()
-        if models is None:
-            client_support.skip(f"no {MODEL} in VECINO_MODEL_ROOT")
+        models = client_support.need_model_root()
         grpc_stubs.generate()
         cls.pb = grpc_stubs.load("embedding_service_pb2")
         cls.workspace = client_support.Workspace(models)

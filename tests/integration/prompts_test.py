@@ -17,9 +17,7 @@ TEXT = "The kettle whistles when the water boils."
 class PromptsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        root = client_support.model_root()
-        if root is None:
-            client_support.skip(f"no {MODEL} in VECINO_MODEL_ROOT")
+        root = client_support.need_model_root()
         models = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="vecino-models-")))
         source, folder = pathlib.Path(root).resolve() / MODEL, models / NAME
         folder.mkdir()

@@ -27,9 +27,7 @@ WORDS = {
 class SearchFeaturesTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        models = client_support.model_root()
-        if models is None:
-            client_support.skip(f"no {client_support.MODEL} in VECINO_MODEL_ROOT")
+        models = client_support.need_model_root()
         cls.workspace = cls.enterClassContext(client_support.Workspace(models))
         documents = [
             {"id": word, "text": word, "metadata": {"about": {"kind": kind}, "letters": len(word)}}

@@ -23,9 +23,7 @@ TEXTS = {
 class WordsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        models = client_support.model_root()
-        if models is None:
-            client_support.skip(f"no {client_support.MODEL} in VECINO_MODEL_ROOT")
+        models = client_support.need_model_root()
         cls.workspace = cls.enterClassContext(client_support.Workspace(models))
         made = cls.vecino("collection", "create", "packages", "--model", client_support.MODEL, "--shards", 2)
         assert made.returncode == 0, made.stderr
