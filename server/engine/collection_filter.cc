@@ -75,7 +75,11 @@ bool Collection::IsFilterAtHand(std::string_view text) const {
     const std::shared_ptr<const index::View> view = shard->PinRows();
     for (const index::SegmentRows& part : view->segments) {
       rows += part.segment->size();
-      if (!context_.filters->Contains(part.segment->id(), filter->key())) return false;
+      const FilterCache::Rows passing = context_.filters->Peek(part.segment->id(), filter->key());
+      // The next search makes codes of those that pass.
+      if (passing == nullptr || passing->uses_left.load(std::memory_order_relaxed) == 1) {
+        return false;
+      }
     }
     // What tails have stands in the last parts of the fields.
     uint64_t oldest = std::numeric_limits<uint64_t>::max();

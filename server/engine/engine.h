@@ -50,8 +50,8 @@ struct EngineOptions {
   // at each start.
   std::string index_folder;
   size_t head_cache_bytes = size_t{64} << 20;  // of ids and times of documents found lately
-  size_t filter_cache_bytes = size_t{64}
-                              << 20;  // of what filters let pass, for those that come again
+  // Of what filters let pass, for those that come again.
+  size_t filter_cache_bytes = size_t{128} << 20;
   // Of where documents stand in segments, for filters that are new (SlotMaps); at most a 16th of
   // MachineMemory.
   int64_t slot_map_bytes = int64_t{256} << 20;

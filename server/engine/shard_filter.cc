@@ -72,11 +72,6 @@ Words BitsOf(const index::Segment& segment, LabelScheme labels, const fields::Pa
 
 }  // namespace
 
-index::SlotBits ShardFilter::Hold(FilterCache::Bits bits, int64_t slots) const {
-  held_.push_back(std::move(bits));
-  return {held_.back()->data(), slots};
-}
-
 index::SlotBits ShardFilter::OfSegment(const index::Segment& segment) const {
   if (spent_ == nullptr) return BitsOfSegment(segment);
   const absl::Time start = absl::Now();
@@ -94,14 +89,21 @@ index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
 }
 
 index::SlotBits ShardFilter::BitsOfSegment(const index::Segment& segment) const {
-  FilterCache::Bits bits = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
-  if (bits == nullptr) {
+  FilterCache::Rows rows = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
+  if (rows == nullptr) {
     const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(segment.first_label()),
                                   labels_.SequenceOf(segment.last_label()), cache_);
-    bits = std::make_shared<const Words>(BitsOf(segment, labels_, passing, maps_));
-    if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), bits);
+    rows = std::make_shared<const PassingRows>(segment, BitsOf(segment, labels_, passing, maps_),
+                                               cache_ == nullptr ? 0 : cache_->most_code_bytes());
+    if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), rows);
+  } else if (rows->uses_left.load(std::memory_order_relaxed) > 0 &&
+             rows->uses_left.fetch_sub(1, std::memory_order_relaxed) == 1) {
+    rows = std::make_shared<const PassingRows>(
+        *rows, index::PassingCodes::Make(*index::AsIvf(segment), rows->words->data()));
+    cache_->Put(segment.id(), filter_.key(), rows);
   }
-  return Hold(std::move(bits), segment.size());
+  held_.push_back(rows);
+  return {rows->words->data(), segment.size(), rows->codes.get()};
 }
 
 index::SlotBits ShardFilter::BitsOfTail(const index::Tail& tail) const {
@@ -117,7 +119,8 @@ index::SlotBits ShardFilter::BitsOfTail(const index::Tail& tail) const {
       for (; slot < rows && at() == sequence; ++slot) Set(slot, &words);
     });
   }
-  return Hold(std::make_shared<const Words>(std::move(words)), rows);
+  of_tails_.push_back(std::move(words));
+  return {of_tails_.back().data(), rows};
 }
 
 }  // namespace vecino::engine

@@ -36,7 +36,6 @@ class ShardFilter final : public index::RowFilter {
  private:
   index::SlotBits BitsOfSegment(const index::Segment& segment) const;
   index::SlotBits BitsOfTail(const index::Tail& tail) const;
-  index::SlotBits Hold(FilterCache::Bits bits, int64_t slots) const;
 
   const fields::FieldIndex& fields_;
   const fields::Filter& filter_;
@@ -44,7 +43,9 @@ class ShardFilter final : public index::RowFilter {
   FilterCache* const cache_;
   SlotMaps* const maps_;
   absl::Duration* const spent_;
-  mutable std::vector<FilterCache::Bits> held_;  // until the search ends
+  // Until the search ends.
+  mutable std::vector<FilterCache::Rows> held_;
+  mutable std::vector<std::vector<uint64_t>> of_tails_;
 };
 
 }  // namespace vecino::engine

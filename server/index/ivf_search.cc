@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "server/index/bits.h"
 #include "server/index/distance.h"
+#include "server/index/ivf_report.h"
+#include "server/index/passing_codes.h"
 #include "server/index/search_kinds.h"
 #include "server/index/search_report.h"
 #include "server/index/select.h"
@@ -56,8 +58,9 @@ class IvfSearch {
   void Candidates(int breadth, int keep, std::vector<uint32_t>* slots);
 
  private:
-  enum class How { kAll, kRows, kCodes };
-  // How the rows are found: all that pass; those of lists that pass; the best of lists by codes.
+  enum class How { kAll, kAllCodes, kRows, kCodes };
+  // How the rows are found: all that pass; the best of all that pass by codes; those of lists that
+  // pass; the best of lists by codes.
   struct Plan {
     How how = How::kAll;
     double breadth = 0;
@@ -68,8 +71,8 @@ class IvfSearch {
   Plan MakePlan() const;
   Plan TablePlan(double share, bool sparse) const;
   double PointBreadth() const;  // of a calibration without a table
-  // Whether the rows of the probed lists, so many, have far fewer that pass than all rows have.
-  bool PassElsewhere(int64_t scanned) const;
+  // Whether stood_ rows have far fewer that pass than all rows have.
+  bool PassElsewhere() const;
   // What was measured of callers' searches since the calibration, as a factor.
   double Correction(double share) const {
     return params_.corrections == nullptr ? 1 : params_.corrections->Of(params_.k, share);
@@ -80,7 +83,16 @@ class IvfSearch {
   void Gather();
   void GatherLists(int breadth);
   void Scan(int breadth, int rerank);
+  void ScanAll(int rerank);
+  void TakeBest();  // of a scan, into scratch_.slots
   void Prefetch(uint32_t list) const;
+  // Of a part's codes or of those that pass, which are numbered by places in stead of slots.
+  static uint32_t Begin(const IvfPart& part, int list) {
+    return part.codes != nullptr ? part.codes->list_begin(list) : part.segment->list_begin(list);
+  }
+  static const uint8_t* Block(const IvfPart& part, size_t i) {
+    return part.codes != nullptr ? part.codes->block(i) : part.segment->block(i);
+  }
   void ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end);
   void GatherSlots(const IvfPart& part, uint32_t base, int64_t first, int64_t end);
   void Probe(int breadth);
@@ -103,21 +115,31 @@ class IvfSearch {
   Scratch& scratch_;
   int64_t rows_ = 0;
   int64_t passing_ = 0;  // rows that the filter lets pass; all without one
-  int64_t seen_ = 0;     // of the probed lists' rows those that live and pass, under a filter
+  int64_t coded_ = 0;    // rows whose codes a scan of all looks up: those that pass, where possible
+  int64_t stood_ = 0;    // rows in the probed lists
+  int64_t seen_ = 0;     // of these those that live and pass, under a filter
   bool filtered_ = false;
+  bool even_ = true;     // these lie in the lists as chance would have it, as far as is known
+  bool packed_ = false;  // codes of rows that pass stand by themselves
 };
 
 void IvfSearch::CountRows() {
   for (const IvfPart& part : parts_) {
     const int64_t size = part.segment->size();
     rows_ += size;
+    coded_ += part.codes != nullptr ? part.codes->size() : size;
+    even_ = even_ && (part.codes == nullptr || part.codes->even());
     if (part.allowed == nullptr) {
       passing_ += size;
       continue;
     }
     filtered_ = true;
-    passing_ += CountBits(part.allowed, static_cast<size_t>(size + 63) / 64);
+    passing_ += part.codes != nullptr
+                    ? part.codes->size()
+                    : CountBits(part.allowed, static_cast<size_t>(size + 63) / 64);
   }
+  // But for a few rows, whose own are looked up then, those that do not pass as well.
+  packed_ = coded_ < rows_ && coded_ <= passing_ + rows_ / 10;
 }
 
 void IvfSearch::Run() {
@@ -129,13 +151,14 @@ void IvfSearch::Run() {
   work_.recall = plan.recall;
   if (plan.how == How::kAll) {
     Gather();
+  } else if (plan.how == How::kAllCodes) {
+    ScanAll(plan.rerank);
   } else {
     // As many rows as were asked for, if that many exist, however few stand in the nearest lists.
     int breadth = static_cast<int>(std::min<double>(std::ceil(plan.breadth), generation_.nlist()));
     while (true) {
       work_.breadth = breadth;
-      const int64_t before = work_.scanned;
-      seen_ = 0;
+      stood_ = seen_ = 0;
       if (plan.how == How::kRows) {
         GatherLists(breadth);
         seen_ = static_cast<int64_t>(scratch_.slots.size());
@@ -143,7 +166,7 @@ void IvfSearch::Run() {
         Scan(breadth, plan.rerank);
       }
       if (breadth >= generation_.nlist()) break;
-      if (PassElsewhere(work_.scanned - before)) {
+      if (PassElsewhere()) {
         Gather();
         work_.breadth = work_.nprobe = 0;
         work_.by_codes = false;
@@ -157,10 +180,10 @@ void IvfSearch::Run() {
   Rerank();
 }
 
-bool IvfSearch::PassElsewhere(int64_t scanned) const {
+bool IvfSearch::PassElsewhere() const {
   if (!filtered_ || params_.nprobe > 0 || params_.breadth > 0) return false;
   // Times rows_. With fewer than k it is chance.
-  const int64_t expected = passing_ * scanned;
+  const int64_t expected = passing_ * stood_;
   return expected >= params_.k * rows_ && seen_ * kRarer * rows_ < expected;
 }
 
@@ -209,7 +232,7 @@ IvfSearch::Plan IvfSearch::MakePlan() const {
 // The cheapest of what reaches the recall.
 IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   const RecallTable& table = calibration_.table;
-  const bool by_rows = sparse && table.has(RecallTable::How::kRows);
+  const bool by_rows = sparse && !packed_ && table.has(RecallTable::How::kRows);
   const auto how = by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes;
   const RecallTable::Choice choice = table.For(how, params_.recall_target, params_.k, share);
   if (choice.breadth == 0) return {};
@@ -222,12 +245,26 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
       params_.rerank > 0
           ? params_.rerank
           : std::max(static_cast<int>(std::ceil(choice.rerank * more)), params_.k + 10);
-  const double scanned = std::min(1.0, choice.scanned * correction) * static_cast<double>(rows_);
+  const double scanned =
+      std::min(1.0, choice.scanned * correction) * static_cast<double>(by_rows ? rows_ : coded_);
   // Centroids are ranked by their codes first: of 6,000 rows that pass among 600,000 a search of
   // lists that forgets it may cost 1.18 times what comparing them takes.
   const double cost = generation_.nlist() * SearchCost::kCode +
                       (by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
                                : scanned * SearchCost::kCode + rerank * SearchCost::kRow);
+  if (packed_ && even_) {
+    // Every list has its centroid to be scored by 8 bits, and its few rows are no long stretch.
+    const double lists = cost + choice.breadth * correction * 2 * SearchCost::kRow;
+    // The fewer pass, the wider the lists, and the more rows that look like the best by their
+    // codes; not where all are scanned anyhow.
+    const double measured = std::max<double>(share, table.shares(how).back());
+    const double rerank_all =
+        std::max(table.For(how, params_.recall_target, params_.k, measured).rerank * more,
+                 static_cast<double>(params_.k + 10));
+    const double all =
+        static_cast<double>(coded_) * SearchCost::kCode + rerank_all * SearchCost::kRow;
+    if (all < lists) return {How::kAllCodes, 0, static_cast<int>(rerank_all), choice.recall};
+  }
   // Who says how many are to be reranked does not want them all to be.
   if (params_.rerank == 0 && cost > SearchCost::kAllRows * static_cast<double>(passing_)) return {};
   return {by_rows ? How::kRows : How::kCodes, choice.breadth * correction, rerank, choice.recall};
@@ -275,6 +312,7 @@ void IvfSearch::GatherLists(int breadth) {
       const uint32_t end = part.segment->list_begin(static_cast<int>(list) + 1);
       GatherSlots(part, base, first, end);
       work_.scanned += end - first;
+      stood_ += end - first;
     }
     base += static_cast<uint32_t>(part.segment->size());
   }
@@ -291,13 +329,14 @@ double IvfSearch::PointBreadth() const {
 
 void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end) {
   if (first == end) return;
-  const IvfSegment& segment = *part.segment;
   const uint32_t begin = first / kPqBlockRows, last = (end - 1) / kPqBlockRows;  // blocks
   const size_t blocks = last - begin + 1;
   std::vector<uint16_t>& masks = scratch_.masks;
   if (masks.size() < blocks) masks.resize(blocks);
-  if (part.allowed == nullptr && part.dead->dead() == 0) {
+  if ((part.allowed == nullptr || part.codes != nullptr) && part.dead->dead() == 0) {
     std::fill_n(masks.begin(), blocks, 0xFFFF);
+  } else if (part.codes != nullptr) {
+    for (uint32_t b = begin; b <= last; ++b) masks[b - begin] = part.codes->Live(b, *part.dead);
   } else {
     for (uint32_t b = begin; b <= last;) {
       uint64_t bits = PassingWord(part, b / 4) >> (16 * (b % 4));
@@ -311,12 +350,13 @@ void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, ui
   masks[0] &= static_cast<uint16_t>(0xFFFFu << (first % kPqBlockRows));
   masks[blocks - 1] &=
       static_cast<uint16_t>(0xFFFFu >> (kPqBlockRows - 1 - (end - 1) % kPqBlockRows));
-  for (size_t b = 0; filtered_ && b < blocks; b += 4) {  // four at once: std::popcount is slow
-    uint64_t bits = 0;
+  if (part.codes != nullptr) seen_ += end - first;
+  for (size_t b = 0; filtered_ && part.codes == nullptr && b < blocks; b += 4) {
+    uint64_t bits = 0;  // four at once: std::popcount is slow
     for (size_t i = b; i < std::min(b + 4, blocks); ++i) bits = bits << 16 | masks[i];
     seen_ += std::popcount(bits);
   }
-  scratch_.reservoir.Scan(segment.block(begin), blocks, generation_.quantizer().m(),
+  scratch_.reservoir.Scan(Block(part, begin), blocks, generation_.quantizer().m(),
                           scratch_.tables.bytes.data(), masks.data(), base + begin * kPqBlockRows);
   work_.scanned += end - first;
 }
@@ -327,12 +367,11 @@ void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, ui
 void IvfSearch::Prefetch(uint32_t list) const {
   constexpr uint32_t kBlocks = 8;
   for (const IvfPart& part : parts_) {
-    const IvfSegment& segment = *part.segment;
-    const uint32_t first = segment.list_begin(static_cast<int>(list));
-    const uint32_t end = segment.list_begin(static_cast<int>(list) + 1);
+    const uint32_t first = Begin(part, static_cast<int>(list));
+    const uint32_t end = Begin(part, static_cast<int>(list) + 1);
     if (first == end) continue;
     const uint32_t block = first / kPqBlockRows, last = (end - 1) / kPqBlockRows;
-    PqPrefetch(segment.block(block), generation_.quantizer().m(),
+    PqPrefetch(Block(part, block), generation_.quantizer().m(),
                std::min(kBlocks, last - block + 1));
   }
 }
@@ -359,15 +398,43 @@ void IvfSearch::Scan(int breadth, int rerank) {
     if (next < lists.size()) Prefetch(lists[next]);
     uint32_t base = 0;
     for (const IvfPart& part : parts_) {
-      ScanSlots(part, base, part.segment->list_begin(first_list),
-                part.segment->list_begin(end_list));
+      ScanSlots(part, base, Begin(part, first_list), Begin(part, end_list));
+      stood_ += part.segment->list_begin(end_list) - part.segment->list_begin(first_list);
       base += static_cast<uint32_t>(part.segment->size());
     }
   }
+  TakeBest();
+}
+
+void IvfSearch::ScanAll(int rerank) {
+  work_.by_codes = true;
+  work_.breadth = work_.nprobe = generation_.nlist();
+  generation_.quantizer().MakeTables(generation_.metric(), query_, &scratch_.tables);
+  scratch_.reservoir.Reset(static_cast<size_t>(std::max(rerank, params_.k)));
+  uint32_t base = 0;
+  for (const IvfPart& part : parts_) {
+    ScanSlots(part, base, 0, Begin(part, generation_.nlist()));
+    base += static_cast<uint32_t>(part.segment->size());
+  }
+  TakeBest();
+}
+
+void IvfSearch::TakeBest() {
   const size_t found = scratch_.reservoir.Finish();
-  scratch_.slots.resize(found);
-  for (size_t i = 0; i < found; ++i) scratch_.slots[i] = scratch_.reservoir.data()[i].slot;
-  if (parts_.size() > 1) std::sort(scratch_.slots.begin(), scratch_.slots.end());
+  std::vector<uint32_t>& slots = scratch_.slots;
+  slots.resize(found);
+  for (size_t i = 0; i < found; ++i) slots[i] = scratch_.reservoir.data()[i].slot;
+  if (parts_.size() > 1) std::sort(slots.begin(), slots.end());
+  // Places into slots, in the same order.
+  size_t i = 0;
+  uint32_t base = 0;
+  for (const IvfPart& part : parts_) {
+    const uint32_t end = base + static_cast<uint32_t>(part.segment->size());
+    for (; i < found && slots[i] < end; ++i) {
+      if (part.codes != nullptr) slots[i] = base + part.codes->slot(slots[i] - base);
+    }
+    base = end;
+  }
 }
 
 // Of scratch_.best those that would need an unlikely error of their 8-bit scores to be among the k
@@ -460,34 +527,6 @@ void SearchExactly(const IvfPart& part, const float* query, TopK* top) {
 
 }  // namespace
 
-namespace {
-
-void Tell(const std::vector<IvfPart>& parts, const IvfWork& work, bool filtered,
-          SearchReport* report) {
-  int64_t rows = 0;
-  for (const IvfPart& part : parts) rows += part.segment->size();
-  const int nlist = parts.front().segment->generation()->nlist();
-  const bool all = work.breadth == 0;
-  report->Part(rows, work.recall, all);
-  report->scanned += work.scanned + work.gathered;  // both, where it looked into lists first
-  report->rescored += work.scored;
-  if (!all) {
-    report->Lists(work.nprobe, nlist);
-    report->reranked += work.reranked;
-  }
-  if (report->words == nullptr) return;
-  const std::string of = absl::StrCat(parts.size(), parts.size() == 1 ? " segment" : " segments",
-                                      " of ", rows, " rows");
-  report->words->push_back(
-      all ? absl::StrCat(of, ": ", filtered ? "all that pass, " : "all, ", work.gathered,
-                         ", by 8-bit rows, ", work.scored, " by floats")
-          : absl::StrCat(of, ": ", work.nprobe, " of ", nlist, " lists with ", work.scanned,
-                         " rows, ", work.reranked, " of them by 8-bit rows, ", work.scored,
-                         " by floats"));
-}
-
-}  // namespace
-
 void IvfCandidates(const std::vector<IvfPart>& parts, const float* query, int breadth, int keep,
                    const Calibration& calibration, std::vector<uint32_t>* slots) {
   TopK top(parts.front().segment->metric(), 1);
@@ -535,7 +574,7 @@ absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
   const IvfWork before = *work;
   *work = {};
   IvfSearch(scanned, query, params, top, work, calibration).Run();
-  if (params.report != nullptr) Tell(scanned, *work, params.filter != nullptr, params.report);
+  if (params.report != nullptr) TellOfIvf(scanned, *work, params.filter != nullptr, params.report);
   work->scanned += before.scanned;
   work->reranked += before.reranked;
   work->gathered += before.gathered;

@@ -16,7 +16,8 @@ namespace vecino::index {
 struct IvfPart {
   const IvfSegment* segment = nullptr;
   const Tombstones* dead = nullptr;
-  const uint64_t* allowed = nullptr;  // SlotBits::words
+  const uint64_t* allowed = nullptr;    // SlotBits::words
+  const PassingCodes* codes = nullptr;  // of the same rows, or null
 };
 
 // What a search did, for reports and tests.

@@ -6,6 +6,7 @@
 namespace vecino::index {
 
 class Corrections;
+class PassingCodes;
 class Segment;
 class Tail;
 struct SearchReport;
@@ -14,6 +15,7 @@ struct SearchReport;
 struct SlotBits {
   const uint64_t* words = nullptr;  // null: all rows of that part
   int64_t slots = 0;  // that the words cover; rows beyond (of a growing tail) are not found
+  const PassingCodes* codes = nullptr;  // of the same rows, where there are some; see there
 };
 
 // Which rows may be found, said for each part of a view. Asked once for each part by a search, on

@@ -13,8 +13,8 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
   std::vector<IvfPart> parts;
   for (const SegmentRows& rows : view.segments) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
-    const uint64_t* allowed =
-        params.filter == nullptr ? nullptr : params.filter->OfSegment(*rows.segment).words;
+    const SlotBits allowed =
+        params.filter == nullptr ? SlotBits{} : params.filter->OfSegment(*rows.segment);
     if (const IvfSegment* ivf = AsIvf(*rows.segment); ivf != nullptr) {
       // Neighbours of one generation are searched together, list by list. That keeps V3: the rows
       // of segments were there when the view was pinned, so the version that replaced a dead one is
@@ -24,10 +24,10 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
         if (!status.ok()) return status;
         parts.clear();
       }
-      parts.push_back({ivf, rows.dead.get(), allowed});
+      parts.push_back({ivf, rows.dead.get(), allowed.words, allowed.codes});
       continue;
     }
-    absl::Status status = rows.segment->Search(query, params, *rows.dead, allowed, &top);
+    absl::Status status = rows.segment->Search(query, params, *rows.dead, allowed.words, &top);
     if (!status.ok()) return status;
   }
   if (!parts.empty()) {

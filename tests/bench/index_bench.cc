@@ -8,7 +8,8 @@
 // of each query's nearest, best first). Prints one JSON line about the build, then answers lines
 // `search {json}` with one line each:
 // {"recall": .95} | {"nprobe": 96, "rerank": 100} | {"ef": 64}, each with optional "filter" (share
-// of rows that pass), "graph" (false: lists although there is a graph), "k". Recall counts ties.
+// of rows that pass), "coded" (true: codes of these stand by themselves, as of filters that come
+// again), "graph" (false: lists although there is a graph), "k". Recall counts ties.
 #include <sys/resource.h>
 #include <time.h>
 
@@ -31,6 +32,7 @@
 #include "server/index/graph.h"
 #include "server/index/ivf_search.h"
 #include "server/index/ivf_segment.h"
+#include "server/index/passing_codes.h"
 #include "server/index/shard_index.h"
 #include "server/index/training.h"
 #include "server/index/view.h"
@@ -113,6 +115,7 @@ struct Bench {
   struct Filter {
     std::vector<uint64_t> allowed;  // empty: all rows
     std::vector<float> kth;
+    std::shared_ptr<const vecino::index::PassingCodes> codes;
   };
   const Filter& FilterFor(double share, int k);
   std::map<std::pair<double, int>, Filter> filters;
@@ -131,6 +134,7 @@ const Bench::Filter& Bench::FilterFor(double share, int k) {
     for (int64_t i = 0; i < segment->size(); ++i) {
       if (passes(random)) filter.allowed[i / 64] |= uint64_t{1} << (i % 64);
     }
+    filter.codes = PassingCodes::Make(*segment, filter.allowed.data());
   }
   for (size_t q = 0; q < queries.rows; ++q) {
     if (share >= 1) {
@@ -250,11 +254,12 @@ Json Bench::Answer(const Json& command) {
   const Tombstones none(searched.size());
   const size_t count = std::min<size_t>(queries.rows, command.value("queries", queries.rows));
 
-  const auto& [allowed, kth] = FilterFor(command.value("filter", 1.0), params.k);
+  const auto& [allowed, kth, codes] = FilterFor(command.value("filter", 1.0), params.k);
   const uint64_t* const passing = allowed.empty() ? nullptr : allowed.data();
-  std::vector<IvfPart> parts = {{&searched, &none, passing}};
+  std::vector<IvfPart> parts = {
+      {&searched, &none, passing, command.value("coded", false) ? codes.get() : nullptr}};
   const Tombstones none_of_small(kSmall);
-  for (const auto& part : small) parts.push_back({part.get(), &none_of_small, nullptr});
+  for (const auto& part : small) parts.push_back({part.get(), &none_of_small});
   for (size_t q = count - std::min<size_t>(count, 100); q < count; ++q) {  // warms up
     TopK top(Metric::kInnerProduct, params.k);
     Check(SearchIvf(parts, queries.row(q), params, &top, nullptr));

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/engine/filter_cache.h"
 #include "tests/server/engine/filter_fixture.h"
 #include "tests/server/engine/test_support.h"
 
@@ -99,6 +100,65 @@ TEST_P(FilterIndexTest, AgreesWithAMap) {
   CheckSome(20);
   ASSERT_GT(wanted_, 0);
   EXPECT_GE(static_cast<double>(found_) / static_cast<double>(wanted_), 0.95);
+}
+
+// A filter that comes often enough has the codes of its rows by themselves: the rows that searches
+// look at become fewer, what they find does not, and what dies meanwhile is not found.
+class RepeatedFilterTest : public FilterIndexTest {};
+
+TEST_P(RepeatedFilterTest, LooksAtFewerRows) {
+  Make("c", GetParam(), 1);
+  constexpr int kRows = 24'000, kShare = 5;  // more pass than are compared in any case
+  std::vector<DocumentWrite> writes;
+  std::vector<std::vector<float>> vectors;
+  std::normal_distribution<float> normal;
+  for (int i = 0; i < kRows; ++i) {
+    std::vector<float>& vector = vectors.emplace_back(kDimension);
+    for (float& x : vector) x = normal(rng_);
+    writes.push_back(Vector(std::to_string(i), vector));
+    writes.back().document.metadata = absl::StrCat("{\"n\": ", i % kShare, "}");
+    if (writes.size() == 1000) {
+      for (const WriteResult& result : Upsert("c", std::exchange(writes, {}))) {
+        ASSERT_TRUE(result.status.ok()) << result.status;
+      }
+    }
+  }
+  Settle("c", GetParam());
+  const auto ask = [&](double* recall) {
+    SearchRequest request{.query = VectorQuery{vectors[1]}, .top_k = 10, .recall_target = 0.9};
+    request.filter = "n = 2";
+    const auto result = engine_->Search("c", request, {});
+    EXPECT_TRUE(result.ok()) << result.status();
+    if (!result.ok()) return int64_t{0};
+    request.exact = true;
+    const auto exact = engine_->Search("c", request, {});
+    EXPECT_TRUE(exact.ok()) << exact.status();
+    if (!exact.ok()) return int64_t{0};
+    EXPECT_EQ(result->hits.size(), 10u);
+    *recall = 0;
+    for (const SearchHit& hit : result->hits) {
+      EXPECT_EQ(std::stoi(hit.document.id) % kShare, 2);
+      *recall += hit.score <= exact->hits.back().score ? 0.1 : 0;
+    }
+    return result->effort.rows_scanned;
+  };
+  double recall = 0;
+  const int64_t first = ask(&recall);
+  EXPECT_GE(recall, 0.8);
+  int64_t last = first;
+  for (int i = 0; i < 2 * PassingRows::kOften; ++i) last = ask(&recall);
+  EXPECT_LT(last, first);
+  EXPECT_GE(recall, 0.8);
+  // The nearest of them.
+  SearchRequest nearest{.query = VectorQuery{vectors[1]}, .top_k = 3, .exact = true};
+  nearest.filter = "n = 2";
+  const auto best = engine_->Search("c", nearest, {});
+  ASSERT_TRUE(best.ok()) << best.status();
+  for (const SearchHit& hit : best->hits) {
+    ASSERT_TRUE(Delete("c", hit.document.id).status.ok());
+  }
+  ask(&recall);
+  EXPECT_GE(recall, 0.8);
 }
 
 // Ten clusters, one of them far from the others, where the queries are.
@@ -279,6 +339,7 @@ std::string NameOf(const testing::TestParamInfo<How>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Indexes, FilterIndexTest,
                          testing::Values(How::kLists, How::kGraph, How::kHnsw), NameOf);
+INSTANTIATE_TEST_SUITE_P(Indexes, RepeatedFilterTest, testing::Values(How::kLists), NameOf);
 INSTANTIATE_TEST_SUITE_P(Indexes, FarFilterTest,
                          testing::Values(How::kLists, How::kGraph, How::kHnsw), NameOf);
 

@@ -118,6 +118,7 @@ void Promise::Filter(double share) {
     ++passing_;
   }
   if (share >= 1) passing_ = static_cast<int64_t>(n);
+  codes_ = nullptr;
   const float* const among = share < 1 ? rows.data() : segment_->vector(0);
   best_ = static_cast<int>(std::min<int64_t>(kMostWanted, passing_));
   const size_t count = queries();
@@ -127,6 +128,8 @@ void Promise::Filter(double share) {
                        data_.queries.data(), count, nullptr, best_, best.data(), scores_.data(),
                        GoOn, threads_));
 }
+
+void Promise::Code() { codes_ = PassingCodes::Make(*segment_, allowed_.data()); }
 
 PromiseAnswer Promise::Mean(
     int k, size_t queries,
@@ -170,7 +173,7 @@ PromiseAnswer Promise::Mean(
 PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
   const Tombstones none(segment_->size());
   const std::vector<IvfPart> parts = {
-      {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data()}};
+      {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data(), codes_.get()}};
   return Mean(params.k, queries, [&](const float* query, TopK* top, IvfWork* work) {
     Check(SearchIvf(parts, query, params, top, work));
   });

@@ -10,6 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "server/index/ivf_search.h"
 #include "server/index/ivf_segment.h"
+#include "server/index/passing_codes.h"
 #include "server/index/shard_index.h"
 #include "server/index/top_k.h"
 
@@ -45,6 +46,8 @@ class Promise {
 
   // Rows that pass from now on: a random share.
   void Filter(double share);
+  // Until the next Filter their codes stand by themselves.
+  void Code();
   int64_t passing() const { return passing_; }
   // Of the first `queries` queries, at least one.
   PromiseAnswer Ask(const SearchParams& params, size_t queries) const;
@@ -67,7 +70,8 @@ class Promise {
   PromiseData data_;
   int threads_;
   std::shared_ptr<const IvfSegment> segment_;
-  std::vector<uint64_t> allowed_;  // empty: all
+  std::vector<uint64_t> allowed_;              // empty: all
+  std::shared_ptr<const PassingCodes> codes_;  // null: none
   int64_t passing_ = 0;
   int best_ = 0;               // known of each query
   std::vector<float> scores_;  // of them
