@@ -76,7 +76,7 @@ class MigrationTest(unittest.TestCase):
         self.assertIn("say --yes", refused)
         self.assertIn("vecino collection switch docs --to new", refused)
         self.vecino("collection", "finish", "docs", "--keep", "old", code=2)
-        self.assertIn("new", self.vecino("collection", "finish", "docs", "--keep", "new", code=1).stderr)
+        self.assertIn("switch first", self.vecino("collection", "finish", "docs", "--keep", "new", code=1).stderr)
         self.assertEqual(self.status()["state"], "ready")
         self.load(range(320, 340))
         self.vecino("delete", "docs", "d0", "d1")
