@@ -18,9 +18,7 @@ constexpr const char* kDescription = "/openapi.json";
 // A dot would not match the ends of lines that a path may hold.
 constexpr const char* kAnyPath = "[\\s\\S]*";
 
-bool IsKnown(std::string_view path) {
-  return path == kEmbeddings || path == kRerank || path == kModels;
-}
+bool TakesPost(std::string_view path) { return path == kEmbeddings || path == kRerank; }
 
 }  // namespace
 
@@ -32,9 +30,16 @@ bool ApiRoutes::IsCall(const httplib::Request& request) const {
   return calls_.has_value() && CallRoutes::Owns(request.path);
 }
 
+bool ApiRoutes::TakesGet(std::string_view path) const {
+  return path == kModels || path == "/metrics" || path == "/healthz" || path == "/readyz" ||
+         (calls_.has_value() && path == kDescription);
+}
+
 void ApiRoutes::Refuse(const httplib::Request& request, httplib::Response& response, int status,
                        const std::string& message) const {
-  Send(callbacks_.refusal(request.path, status, message), response);
+  const bool others = calls_.has_value() && !request.path.starts_with("/v1/");
+  const auto& refusal = others ? callbacks_.calls->refusal : callbacks_.refusal;
+  Send(refusal(request.path, status, message), response);
 }
 
 void ApiRoutes::Compute(const httplib::Request& request, httplib::Response& response,
@@ -83,7 +88,7 @@ void ApiRoutes::Add(httplib::Server& server) {
                            const ContentReader& reader) {
     if (IsCall(request)) return calls_->Handle(request, response, reader);
     bodies_.Discard(request, reader);
-    response.status = IsKnown(request.path) ? 405 : 404;
+    response.status = TakesPost(request.path) || TakesGet(request.path) ? 405 : 404;
   };
   server.Post(kAnyPath, none);
   server.Put(kAnyPath, none);
@@ -110,7 +115,7 @@ void ApiRoutes::Add(httplib::Server& server) {
   }
   server.set_error_handler(
       httplib::Server::HandlerWithResponse([this](const Request& request, Response& response) {
-        if (!request.path.starts_with("/v1/") || !response.body.empty()) {
+        if (!response.body.empty()) {
           return httplib::Server::HandlerResponse::Unhandled;
         }
         Explain(request, response);
@@ -120,14 +125,18 @@ void ApiRoutes::Add(httplib::Server& server) {
 
 void ApiRoutes::Explain(const httplib::Request& request, httplib::Response& response) const {
   if (IsCall(request)) return calls_->Explain(request, response);
-  if (response.status == 404 && IsKnown(request.path)) response.status = 405;  // OPTIONS, HEAD
+  const bool known = TakesPost(request.path) || TakesGet(request.path);
+  if (response.status == 404 && known) response.status = 405;  // OPTIONS, HEAD
   std::string message = absl::StrCat("HTTP status ", response.status);
   if (response.status == 404) {
     message = absl::StrCat("there is no ", request.path, "; there are POST ", kEmbeddings, " and ",
-                           kRerank, " and GET ", kModels,
-                           calls_.has_value() ? ", and POST /v1/{Service}/{Method}" : "");
+                           kRerank, " and GET ", kModels, ", /metrics, /healthz and /readyz");
+    if (calls_.has_value()) {
+      absl::StrAppend(&message, ", and POST /v1/{Service}/{Method}, which GET ", kDescription,
+                      " describes");
+    }
   } else if (response.status == 405) {
-    response.set_header("Allow", request.path == kModels ? "GET" : "POST");
+    response.set_header("Allow", TakesGet(request.path) ? "GET" : "POST");
     message = absl::StrCat(request.path, " does not take ", request.method);
   }
   Refuse(request, response, response.status, message);

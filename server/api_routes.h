@@ -34,7 +34,10 @@ class ApiRoutes {
               const std::string& message) const;
   // Whether it is a path of calls.
   bool IsCall(const httplib::Request& request) const;
-  // Fills the reply of an error that came without one.
+  // Whether a GET of the path is answered.
+  bool TakesGet(std::string_view path) const;
+  // Fills the reply of an error that came without one: below /v1/ in the form of OpenAI's API or of
+  // the calls, elsewhere in that of the calls.
   void Explain(const httplib::Request& request, httplib::Response& response) const;
 
   const ApiCallbacks callbacks_;

@@ -55,6 +55,7 @@ int List(Context& context, const Arguments&) {
           {alias.id, alias.target, Rfc3339(alias.create_time), Rfc3339(alias.update_time)});
     }
   }
+  if (aliases->empty() && !context.json) std::cerr << "vecino: there is no alias\n";
   table.Print(std::cout, TableWidth());
   return 0;
 }

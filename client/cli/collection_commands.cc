@@ -69,6 +69,7 @@ int ListAll(Context& context) {
                   std::to_string(collection.shard_count), collection.index_kind,
                   Rfc3339(collection.create_time), collection.model});
   }
+  if (collections->empty() && !context.json) std::cerr << "vecino: there is no collection\n";
   table.Print(std::cout, TableWidth());
   return 0;
 }
@@ -80,23 +81,13 @@ int Show(Context& context, const std::string& id) {
   return 0;
 }
 
-// Asks on the terminal; true for yes. Without a terminal to ask on nothing is asked.
-bool Confirmed(Context& context, const std::string& id) {
-  if (!StdinIsTerminal() || !StderrIsTerminal()) return true;
-  const Result<int64_t> count = context.client().Count(id);
-  std::cerr << "Delete collection " << Printable(id);
-  if (count.ok()) std::cerr << " with its " << WithCommas(*count) << " documents";
-  std::cerr << ", for good? [y/N] " << std::flush;
-  std::string answer;
-  std::getline(std::cin, answer);
-  return answer == "y" || answer == "Y" || answer == "yes";
-}
-
 int Delete(Context& context, const std::string& id, const std::string& etag, bool yes) {
-  if (!yes && !Confirmed(context, id)) {
-    std::cerr << "vecino: nothing was deleted\n";
-    return kServerSaidNo;
-  }
+  const int refused = context.Confirm(yes, [&] {
+    const Result<int64_t> count = context.client().Count(id);
+    return "Delete collection " + Printable(id) +
+           (count.ok() ? " with its " + WithCommas(*count) + " documents" : "") + ", for good?";
+  });
+  if (refused != 0) return refused;
   const Status status = context.client().DeleteCollection(id, etag);
   if (!status.ok()) return context.Fail("delete " + id, status);
   if (context.json) {
@@ -154,7 +145,9 @@ void AddCreate(CLI::App* group, Context& context) {
                      "Name of the model's prompt before documents (default document)");
   create->add_option("--dim", collection.dimension,
                      "Floats in a vector; may be left out with --model");
-  create->add_option("--metric", collection.metric, "How vectors are compared (default cosine)")
+  create
+      ->add_option("--metric", collection.metric,
+                   "How vectors are compared (default cosine, which stores them at length 1)")
       ->transform(CLI::CheckedTransformer(kMetrics, CLI::ignore_case).description("cosine|dot|l2"));
   create->add_option("--shards", collection.shard_count, "Number of shards (default 2)");
   AddIndexOptions(create, &collection);
@@ -247,7 +240,7 @@ void AddCollectionCommands(CLI::App& app, Context& context) {
   const auto yes = std::make_shared<bool>(false);
   remove->add_option("NAME", *id)->required();
   remove->add_option("--etag", *etag, "Delete only if the collection's etag is this one");
-  remove->add_flag("--yes,-y", *yes, "Do not ask");
+  AddYesOption(remove, yes.get());
   remove->callback([&context, id, etag, yes] {
     context.command = [&context, id, etag, yes] { return Delete(context, *id, *etag, *yes); };
   });

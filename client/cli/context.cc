@@ -28,6 +28,14 @@ int Context::Fail(const std::string& what, const Status& status) {
     const Result<std::string> health = Client(probe).Health();
     if (!health.ok() && (health.status().code() == Code::kUnavailable ||
                          health.status().code() == Code::kDeadlineExceeded)) {
+      // gRPC's own words for an answer in HTTP/1.
+      if (health.status().message().find("http1.x server") != std::string::npos) {
+        std::cerr
+            << "vecino: " << client_options.server
+            << " speaks HTTP, not gRPC: it looks like a server's admin port. The command line "
+               "needs the gRPC port, 7700 unless the server was told otherwise (--listen).\n";
+        return kNoConnection;
+      }
       std::cerr << "vecino: cannot connect to " << client_options.server << ": "
                 << Printable(status.message())
                 << "\nIs vecinod running there? Name another with --server HOST:PORT or "
@@ -39,9 +47,27 @@ int Context::Fail(const std::string& what, const Status& status) {
   return kServerSaidNo;
 }
 
+int Context::Confirm(bool yes, const std::function<std::string()>& question) {
+  if (yes) return 0;
+  if (!StdinIsTerminal() || !StderrIsTerminal()) {
+    return UsageError(
+        "nothing was done: this cannot be undone, and there is no terminal to ask on; say --yes");
+  }
+  std::cerr << question() << " [y/N] " << std::flush;
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer == "y" || answer == "Y" || answer == "yes") return 0;
+  std::cerr << "vecino: nothing was done\n";
+  return kServerSaidNo;
+}
+
 int UsageError(const std::string& message) {
   std::cerr << "vecino: " << message << '\n';
   return kUsage;
+}
+
+void AddYesOption(CLI::App* command, bool* yes) {
+  command->add_flag("--yes,-y", *yes, "Do not ask; needed where there is no terminal to ask on");
 }
 
 void AddTruncateOption(CLI::App* command, Truncate* truncate) {

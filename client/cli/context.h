@@ -32,6 +32,11 @@ struct Context {
   // could not be reached is found out by asking for its health.
   int Fail(const std::string& what, const Status& status);
 
+  // Asks before what cannot be undone, unless `yes` (--yes). 0: go on; otherwise nothing is to be
+  // done, which it has said on stderr, and this is the exit code. Where there is no terminal to ask
+  // on that is kUsage, and `question` is not called.
+  int Confirm(bool yes, const std::function<std::string()>& question);
+
  private:
   std::unique_ptr<Client> client_;
 };
@@ -63,6 +68,9 @@ void AddSnapshotCommands(CLI::App& app, Context& context);
 void AddChangeCommands(CLI::App& app, Context& context);
 void AddUpdateCommand(CLI::App& app, Context& context);
 void AddWatchCommand(CLI::App& app, Context& context);
+
+// Adds to `command` a flag --yes, -y, stored in *yes, of a command that asks with Context::Confirm.
+void AddYesOption(CLI::App* command, bool* yes);
 
 // Adds to `command` an option --truncate auto|error, stored in *truncate.
 void AddTruncateOption(CLI::App* command, Truncate* truncate);

@@ -32,9 +32,10 @@ void PrintDocument(const Document& document) {
   if (!document.text.empty()) std::cout << "  text      " << Printable(document.text) << '\n';
   if (!document.metadata_json.empty()) {
     const Json metadata = Json::parse(document.metadata_json, nullptr, false);
+    if (!metadata.empty()) std::cout << "  metadata\n";
     for (const auto& [key, value] : metadata.items()) {
       const std::string text = value.is_string() ? value.get<std::string>() : OneLine(value);
-      std::cout << "  " << Printable(key) << ": " << Printable(text) << '\n';
+      std::cout << "    " << Printable(key) << ": " << Printable(text) << '\n';
     }
   }
   if (!document.vector.empty())
@@ -80,6 +81,13 @@ int Get(Context& context, const Arguments& arguments) {
   return code;
 }
 
+// Without the id's place in the call, `ids[7]: `: the id itself is told.
+Status WithoutPlace(const Status& status) {
+  const std::string& message = status.message();
+  const size_t end = message.starts_with("ids[") ? message.find("]: ") : std::string::npos;
+  return end == std::string::npos ? status : Status(status.code(), message.substr(end + 3));
+}
+
 int Delete(Context& context, const Arguments& arguments) {
   int code = 0;
   int64_t deleted = 0;
@@ -89,7 +97,7 @@ int Delete(Context& context, const Arguments& arguments) {
     const auto results = context.client().DeleteBatch(arguments.collection, ids);
     if (!results.ok()) return context.Fail("delete from " + arguments.collection, results.status());
     for (size_t i = 0; i < ids.size(); ++i) {
-      const Status& status = (*results)[i].status;
+      const Status status = WithoutPlace((*results)[i].status);
       deleted += status.ok() ? 1 : 0;
       if (context.json) {
         Json json{{"id", ids[i]}, {"deleted", status.ok()}};
@@ -97,7 +105,8 @@ int Delete(Context& context, const Arguments& arguments) {
         std::cout << OneLine(json) << '\n';
       }
       if (status.ok()) continue;
-      std::cerr << "vecino: " << Printable(ids[i]) << ": " << status.ToString() << '\n';
+      std::cerr << "vecino: delete " << (ids[i].empty() ? "``" : Printable(ids[i])) << ": "
+                << Printable(status.ToString()) << '\n';
       code = kServerSaidNo;
     }
   }
@@ -137,7 +146,14 @@ int Facets(Context& context, const Arguments& arguments) {
                 << '\n';
     }
   }
-  if (!context.json) table.Print(std::cout, TableWidth());
+  if (context.json) return 0;
+  const bool none = std::all_of(facets->begin(), facets->end(),
+                                [](const Facet& facet) { return facet.values.empty(); });
+  if (none) {
+    std::cerr << "vecino: no document has a value there; fields are those of the metadata\n";
+  } else {
+    table.Print(std::cout, TableWidth());
+  }
   return 0;
 }
 

@@ -26,6 +26,10 @@ std::string WithCommas(int64_t number) {
   return digits;
 }
 
+std::string Counted(int64_t number, const std::string& noun) {
+  return WithCommas(number) + " " + noun + (number == 1 ? "" : "s");
+}
+
 std::string Bytes(int64_t bytes) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(bytes);

@@ -14,6 +14,7 @@ namespace vecino::cli {
 using Json = nlohmann::ordered_json;
 
 std::string WithCommas(int64_t number);                         // 117,659
+std::string Counted(int64_t number, const std::string& noun);   // 1 finding, 1,200 findings
 std::string Bytes(int64_t bytes);                               // 1.5 GiB
 std::string Duration(std::chrono::duration<double> duration);   // 3.1 ms, 12.0 s, 2 min 05 s
 std::string ClockTime(std::chrono::duration<double> duration);  // 02:05, 1:02:05

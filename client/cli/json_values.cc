@@ -1,6 +1,8 @@
 #include "client/cli/json_values.h"
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <unordered_set>
 
@@ -75,6 +77,10 @@ bool ToVector(const Json& json, std::vector<float>* vector, std::string* error) 
     *error = "vector must be an array of numbers";
     return false;
   }
+  if (json.empty()) {
+    *error = "vector is empty; leave it out where there is none";
+    return false;
+  }
   vector->clear();
   vector->reserve(json.size());
   for (const Json& value : json) {
@@ -83,7 +89,13 @@ bool ToVector(const Json& json, std::vector<float>* vector, std::string* error) 
                ", not a number";
       return false;
     }
-    vector->push_back(static_cast<float>(value.get<double>()));
+    const auto number = value.get<double>();
+    if (std::abs(number) > std::numeric_limits<float>::max()) {
+      *error = "vector[" + std::to_string(vector->size()) + "] is " + value.dump() +
+               ", too large for a float";
+      return false;
+    }
+    vector->push_back(static_cast<float>(number));
   }
   return true;
 }

@@ -108,6 +108,12 @@ std::string TokenOf(const Arguments& arguments, const std::string& format) {
   return text;
 }
 
+// Whether another run of the same load ended this one.
+bool TakenOver(const Status& status) {
+  return status.code() == Code::kAborted &&
+         status.message().find("another stream goes on") != std::string::npos;
+}
+
 void PrintReport(const Context& context, const Arguments& arguments, const LoadReport& report,
                  const char* unit, std::chrono::duration<double> elapsed) {
   const double seconds = elapsed.count();
@@ -146,6 +152,10 @@ void PrintReport(const Context& context, const Arguments& arguments, const LoadR
   if (report.interrupted || !report.status.ok()) {
     std::cout << "Dealt with everything up to " << unit << ' ' << WithCommas(report.last_line)
               << ". ";
+    if (TakenOver(report.status)) {
+      std::cout << "The other run goes on from there.\n";
+      return;
+    }
     std::cout << (arguments.load.resume_token.empty()
                       ? "Run it again to go on: what is stored is skipped.\n"
                       : "Run it again to go on where it was.\n");
@@ -195,6 +205,13 @@ int Run(Context& context, Arguments& arguments) {
   const LoadReport report =
       Load(client, records, arguments.load, source, opened->position, Interrupted(), progress);
   PrintReport(context, arguments, report, records.unit(), std::chrono::steady_clock::now() - start);
+  if (TakenOver(report.status)) {
+    std::cerr << "vecino: " << Printable(what)
+              << ": another run of this load took over (of the same "
+              << "file and options, or the same --resume). Let it finish; running this one again "
+                 "would end that one. To have two at once, give each a --resume NAME of its own.\n";
+    return kServerSaidNo;
+  }
   if (!report.status.ok()) return context.Fail(what, report.status);
   if (report.interrupted) return kInterrupted;
   return report.failed > 0 ? kServerSaidNo : 0;

@@ -132,7 +132,26 @@ int Switch(Context& context, const std::string& id, EmbeddingSide to) {
   return 0;
 }
 
-int Finish(Context& context, const std::string& id, std::optional<EmbeddingSide> keep) {
+int Finish(Context& context, const std::string& id, std::optional<EmbeddingSide> keep, bool yes) {
+  if (!yes) {
+    const Result<Collection> now = context.client().GetCollection(id);
+    if (!now.ok()) return context.Fail("finish the migration of " + id, now.status());
+    // Without a migration, or with the other side in use, the server says so.
+    const bool told = now->migration && (!keep || *keep == now->migration->active);
+    if (told && now->migration->active == EmbeddingSide::kOld) {
+      const int refused = context.Confirm(yes, [&] {
+        return Printable(id) + " uses its old embeddings. Throw away the new ones, by " +
+               Printable(now->migration->new_side.model) + ", for good?";
+      });
+      if (refused != 0) {
+        std::cerr << Printable(id) << " uses its old embeddings, so this throws the new ones away."
+                  << " To use those: vecino collection switch " << Printable(id) << " --to new\n";
+        return refused;
+      }
+    }
+    // What was asked about, should somebody switch meanwhile.
+    if (told) keep = now->migration->active;
+  }
   const Result<Collection> collection = context.client().FinishEmbeddingMigration(id, keep);
   if (!collection.ok()) return context.Fail("finish the migration of " + id, collection.status());
   if (context.json) {
@@ -208,10 +227,12 @@ void AddMigrationCommands(CLI::App* collection_group, Context& context) {
   CLI::Option* keep =
       finish->add_option("--keep", *side, "Only if these are the ones in use: old or new")
           ->transform(transformer());
-  finish->callback([&context, id, side, keep] {
+  const auto yes = std::make_shared<bool>(false);
+  AddYesOption(finish, yes.get());
+  finish->callback([&context, id, side, keep, yes] {
     const std::optional<EmbeddingSide> kept =
         keep->count() > 0 ? std::optional(*side) : std::nullopt;
-    context.command = [&context, id, kept] { return Finish(context, *id, kept); };
+    context.command = [&context, id, kept, yes] { return Finish(context, *id, kept, *yes); };
   });
 }
 

@@ -11,7 +11,9 @@
 
 namespace vecino::cli {
 namespace {
-constexpr double kRateWindow = 10;  // seconds
+constexpr double kRateWindow = 10;  // seconds, as are the next two
+constexpr double kPause = 15;
+constexpr double kLeastSpan = 1;  // of a rate after a pause
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 constexpr auto kLineEvery = std::chrono::seconds(10);
 constexpr const char* kEraseLine = "\r\033[K";
@@ -25,9 +27,10 @@ Progress::Progress(std::string name, int64_t total_bytes, bool quiet)
       next_print_(start_ + (terminal_ ? Clock::duration::zero() : Clock::duration(kLineEvery))),
       samples_{Sample()} {}
 
-void Progress::Update(int64_t bytes, int64_t documents) {
-  const Clock::time_point now = Clock::now();
+void Progress::Update(int64_t bytes, int64_t documents, Clock::time_point now) {
   const double seconds = std::chrono::duration<double>(now - start_).count();
+  // The server was away: what was before says nothing of what is left.
+  if (seconds - samples_.back().seconds > kPause) samples_.clear();
   samples_.push_back({.seconds = seconds, .bytes = bytes, .documents = documents});
   while (samples_.size() > 2 && samples_[1].seconds < seconds - kRateWindow) samples_.pop_front();
   if (quiet_ || now < next_print_) return;
@@ -53,32 +56,30 @@ void Progress::Finish() {
   next_print_ = std::min(next_print_, Clock::now() + kRedraw);
 }
 
-double Progress::DocumentsPerSecond() const {
-  const double seconds = samples_.back().seconds - samples_.front().seconds;
-  const auto done = static_cast<double>(samples_.back().documents - samples_.front().documents);
-  return seconds > 0 ? done / seconds : 0;
-}
-
-double Progress::BytesPerSecond() const {
-  const double seconds = samples_.back().seconds - samples_.front().seconds;
-  const auto done = static_cast<double>(samples_.back().bytes - samples_.front().bytes);
-  return seconds > 0 ? done / seconds : 0;
+std::optional<double> Progress::PerSecond(int64_t Sample::*count) const {
+  const Sample& from = samples_.front();
+  const Sample& to = samples_.back();
+  const double seconds = to.seconds - from.seconds;
+  // After a pause the answers that waited come all at once.
+  if (seconds <= 0 || (from.seconds > 0 && seconds < kLeastSpan)) return std::nullopt;
+  return static_cast<double>(to.*count - from.*count) / seconds;
 }
 
 std::string Progress::Line(std::chrono::duration<double> elapsed, int width) const {
   const Sample& now = samples_.back();
-  const double rate = DocumentsPerSecond();
-  std::string figures = WithCommas(now.documents) + " docs  " +
-                        WithCommas(static_cast<int64_t>(rate + 0.5)) + " docs/s";
+  const std::optional<double> rate = PerSecond(&Sample::documents);
+  std::string figures = WithCommas(now.documents) + " docs";
+  if (rate) figures += "  " + WithCommas(static_cast<int64_t>(*rate + 0.5)) + " docs/s";
   if (total_bytes_ <= 0)
     return CutToWidth(name_ + "  " + figures + "  " + ClockTime(elapsed),
                       width > 0 ? width : 1'000);
   const double part =
       std::min(1.0, static_cast<double>(now.bytes) / static_cast<double>(total_bytes_));
-  const double byte_rate = BytesPerSecond();
-  if (byte_rate > 0) {
+  const std::optional<double> byte_rate = PerSecond(&Sample::bytes);
+  // From hardly any documents a second nothing follows.
+  if (rate.value_or(0) >= 0.5 && byte_rate.value_or(0) > 0) {
     const double left = static_cast<double>(std::max<int64_t>(total_bytes_ - now.bytes, 0));
-    figures += "  " + ClockTime(std::chrono::duration<double>(left / byte_rate)) + " left";
+    figures += "  " + ClockTime(std::chrono::duration<double>(left / *byte_rate)) + " left";
   }
   char percent[16];
   std::snprintf(percent, sizeof(percent), "%3d%%", static_cast<int>(part * 100));

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 
 namespace vecino::cli {
@@ -17,8 +18,8 @@ class Progress {
   // `name` stands before the bar; `total_bytes` is -1 when unknown.
   Progress(std::string name, int64_t total_bytes, bool quiet);
 
-  // Tells where the load is; prints when it is time to.
-  void Update(int64_t bytes, int64_t documents);
+  // Tells where the load is; prints when it is time to. `now` is not before that of the last call.
+  void Update(int64_t bytes, int64_t documents, Clock::time_point now = Clock::now());
 
   // Prints a line of its own, also when quiet; the bar is drawn anew below it.
   void Message(const std::string& line);
@@ -31,13 +32,13 @@ class Progress {
   std::string Line(std::chrono::duration<double> elapsed, int width) const;
 
  private:
-  double DocumentsPerSecond() const;
-  double BytesPerSecond() const;
-
   struct Sample {
     double seconds = 0;
     int64_t bytes = 0, documents = 0;
   };
+
+  // Of the last seconds; nothing right after a pause, when there is nothing to go by.
+  std::optional<double> PerSecond(int64_t Sample::*count) const;
 
   const std::string name_;
   const int64_t total_bytes_;

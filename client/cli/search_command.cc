@@ -1,5 +1,5 @@
 // vecino search COLLECTION TEXT [--plus TEXT --minus TEXT ...] | --like ID --unlike ID |
-// --vector FILE | --id DOCUMENT | --lexical TEXT | --hybrid TEXT
+// --vector FILE | --id DOCUMENT | --lexical TEXT | --hybrid TEXT [--vector FILE]
 #include <algorithm>
 #include <fstream>
 #include <iostream>
@@ -8,6 +8,7 @@
 #include "client/cli/context.h"
 #include "client/cli/explanation.h"
 #include "client/cli/format.h"
+#include "client/cli/json_values.h"
 #include "client/cli/search_options.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
@@ -19,6 +20,7 @@ struct Arguments {
   std::string collection;
   std::string text;
   std::string vector_file;
+  std::vector<float> vector;  // of that file
   std::string document_id;
   TermArguments terms;
   ShapeArguments shape;
@@ -35,13 +37,12 @@ Result<std::vector<float>> ReadVector(const std::string& path) {
   const std::string content{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   if (!in) return Status(Code::kInvalidArgument, "cannot read " + path);
   const Json json = Json::parse(content, nullptr, /*allow_exceptions=*/false);
-  const Status malformed(Code::kInvalidArgument, path + " must hold a JSON array of numbers");
-  if (!json.is_array()) return malformed;
-  std::vector<float> vector;
-  for (const Json& value : json) {
-    if (!value.is_number()) return malformed;
-    vector.push_back(value.get<float>());
+  if (!json.is_array()) {
+    return Status(Code::kInvalidArgument, path + " must hold a JSON array of numbers");
   }
+  std::vector<float> vector;
+  std::string error;
+  if (!ToVector(json, &vector, &error)) return Status(Code::kInvalidArgument, path + ": " + error);
   return vector;
 }
 
@@ -113,7 +114,19 @@ void PrintNextPage(const Context& context, const SearchResponse& response) {
 HybridQuery HybridOf(const Arguments& arguments) {
   HybridQuery query = arguments.words.query;
   query.text = arguments.text;
+  query.vector = arguments.vector;
   return query;
+}
+
+int Fail(Context& context, const Arguments& arguments, const Status& status) {
+  const int code = context.Fail("search " + arguments.collection, status);
+  if (status.code() == Code::kFailedPrecondition && arguments.vector_file.empty() &&
+      !arguments.text.empty() && status.message().find("vectors only") != std::string::npos) {
+    std::cerr
+        << "Search it with --vector FILE, by the words of TEXT with --lexical, or by both with "
+           "--hybrid --vector FILE.\n";
+  }
+  return code;
 }
 
 int Search(Context& context, const Arguments& arguments, const Query& query) {
@@ -127,7 +140,7 @@ int Search(Context& context, const Arguments& arguments, const Query& query) {
         arguments.words.hybrid
             ? context.client().HybridSearch(arguments.collection, HybridOf(arguments), options)
             : context.client().Search(arguments.collection, query, options);
-    if (!response.ok()) return context.Fail("search " + arguments.collection, response.status());
+    if (!response.ok()) return Fail(context, arguments, response.status());
     if (context.json) {
       PrintJson(*response, printed);
       printed += response->hits.size();
@@ -205,17 +218,21 @@ void AddSearchCommand(CLI::App& app, Context& context) {
   command->callback([&context, arguments, text, vector, id] {
     const bool has_text = text->count() > 0, has_vector = vector->count() > 0;
     const bool has_terms = arguments->terms.any();
-    if ((has_text || has_terms) + has_vector + (id->count() > 0) != 1) {
+    if (arguments->words.hybrid && !has_text) {
+      throw CLI::ValidationError("search", "--hybrid needs TEXT, whose words it looks for");
+    }
+    const bool both = arguments->words.hybrid && has_vector && id->count() == 0;
+    if (!both && (has_text || has_terms) + has_vector + (id->count() > 0) != 1) {
       throw CLI::ValidationError(
           "search",
           "give one of TEXT, --vector and --id; --plus, --minus, --like and --unlike go with TEXT "
           "or alone");
     }
-    context.command = [&context, arguments, has_text, has_vector, has_terms] {
+    context.command = [&context, arguments, both, has_text, has_vector, has_terms] {
       if (has_terms) {
         return Search(context, *arguments, arguments->terms.ToQuery(arguments->text));
       }
-      if (has_text) {
+      if (has_text && !both) {
         return Search(context, *arguments,
                       arguments->words.lexical ? Query::Words(arguments->text)
                                                : Query::Text(arguments->text));
@@ -225,6 +242,10 @@ void AddSearchCommand(CLI::App& app, Context& context) {
       }
       Result<std::vector<float>> read = ReadVector(arguments->vector_file);
       if (!read.ok()) return UsageError(read.status().message());
+      if (both) {
+        arguments->vector = std::move(read).value();
+        return Search(context, *arguments, Query::Text(arguments->text));
+      }
       return Search(context, *arguments, Query::Vector(std::move(read).value()));
     };
   });

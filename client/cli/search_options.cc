@@ -126,10 +126,13 @@ void AddRerankOptions(CLI::App* command, RerankArguments* rerank) {
 void AddWordOptions(CLI::App* command, WordArguments* words) {
   CLI::Option* lexical =
       command->add_flag("--lexical", words->lexical, "Rank by the words of TEXT (BM25)");
-  CLI::Option* hybrid = command->add_flag("--hybrid", words->hybrid,
-                                          "Merge the rankings by meaning and by words of TEXT");
+  CLI::Option* hybrid =
+      command->add_flag("--hybrid", words->hybrid,
+                        "Merge the rankings by meaning and by words of TEXT; with "
+                        "--vector that is the meaning");
   hybrid->excludes(lexical);
-  for (const char* other : {"--vector", "--id", "--plus", "--minus", "--like", "--unlike"}) {
+  lexical->excludes(command->get_option("--vector"));
+  for (const char* other : {"--id", "--plus", "--minus", "--like", "--unlike"}) {
     lexical->excludes(command->get_option(other));
     hybrid->excludes(command->get_option(other));
   }

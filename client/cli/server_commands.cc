@@ -226,7 +226,8 @@ void AddServerCommands(CLI::App& app, Context& context) {
   CLI::App* embed = app.add_subcommand("embed", "Turn text into vectors");
   const auto arguments = std::make_shared<EmbedArguments>();
   embed->add_option("TEXT", arguments->texts, "Texts, or - for one a line from stdin")->required();
-  embed->add_option("--model", arguments->model, "Model (default: the server's only one)");
+  embed->add_option("--model", arguments->model,
+                    "Model (default: the server's only one in 32 bits)");
   embed->add_flag("--query", arguments->query, "As queries; default as documents");
   embed->add_option("--prompt", arguments->prompt,
                     "Name of the model's prompt (default query or document)");

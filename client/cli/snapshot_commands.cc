@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 struct Arguments {
   std::string snapshot, source, collection, as;
   std::vector<std::string> collections;
-  bool no_wait = false;
+  bool no_wait = false, yes = false;
 };
 
 Json SnapshotJson(const Snapshot& snapshot) {
@@ -131,8 +131,8 @@ int Follow(Context& context, const Arguments& arguments, const std::string& what
     std::cout << what << " runs\n";
   } else if (operation.made) {
     std::cout << "made snapshot " << Printable(operation.snapshot) << ": "
-              << WithCommas(static_cast<int64_t>(operation.made->collections.size()))
-              << " collections, " << WithCommas(operation.made->documents) << " documents, "
+              << Counted(static_cast<int64_t>(operation.made->collections.size()), "collection")
+              << ", " << Counted(operation.made->documents, "document") << ", "
               << Bytes(operation.made->bytes) << '\n';
   } else if (operation.status.ok()) {
     for (const std::string& collection : operation.collections) {
@@ -148,10 +148,26 @@ int Create(Context& context, const Arguments& arguments) {
                 context.client().CreateSnapshot(arguments.snapshot, arguments.collections));
 }
 
+// The option in place of the request's field, which the server names.
+void NameOption(std::string_view field, std::string_view option, std::string* message) {
+  for (size_t at = 0; (at = message->find(field, at)) != std::string::npos; at += option.size()) {
+    message->replace(at, field.size(), option);
+  }
+}
+
+Result<SnapshotOperation> StartRestore(Context& context, const Arguments& arguments) {
+  const Result<SnapshotOperation> started =
+      context.client().RestoreSnapshot(arguments.snapshot, arguments.source, arguments.as);
+  if (started.ok()) return started;
+  std::string message = started.status().message();
+  NameOption("collection_id", "--as", &message);
+  NameOption("source_collection", "--collection", &message);
+  return Status(started.status().code(), message);
+}
+
 int Restore(Context& context, const Arguments& arguments) {
-  return Follow(
-      context, arguments, "restore snapshot " + arguments.snapshot,
-      context.client().RestoreSnapshot(arguments.snapshot, arguments.source, arguments.as));
+  return Follow(context, arguments, "restore snapshot " + arguments.snapshot,
+                StartRestore(context, arguments));
 }
 
 int List(Context& context, const Arguments&) {
@@ -179,11 +195,16 @@ int List(Context& context, const Arguments&) {
     table.AddRow({snapshot.id, Rfc3339(snapshot.create_time), WithCommas(snapshot.documents),
                   Bytes(snapshot.bytes), collections});
   }
+  if (snapshots->empty() && !context.json) std::cerr << "vecino: there is no snapshot\n";
   table.Print(std::cout, TableWidth());
   return 0;
 }
 
 int Delete(Context& context, const Arguments& arguments) {
+  const int refused = context.Confirm(arguments.yes, [&] {
+    return "Delete snapshot " + Printable(arguments.snapshot) + ", for good?";
+  });
+  if (refused != 0) return refused;
   const Status status = context.client().DeleteSnapshot(arguments.snapshot);
   if (!status.ok()) return context.Fail("delete snapshot " + arguments.snapshot, status);
   if (!context.json) std::cout << "deleted snapshot " << Printable(arguments.snapshot) << '\n';
@@ -233,8 +254,7 @@ int Verify(Context& context, const Arguments& arguments) {
         } else if (report.done && !context.json) {
           std::cout << "checked " << WithCommas(report.rows) << " rows and " << Bytes(report.bytes)
                     << " in " << Duration(Clock::now() - start) << ": "
-                    << (report.findings == 0 ? "all is well"
-                                             : WithCommas(report.findings) + " findings")
+                    << (report.findings == 0 ? "all is well" : Counted(report.findings, "finding"))
                     << '\n';
         } else {
           line.Show(ClockTime(Clock::now() - start) + "  " + report.stage + "  " +
@@ -286,9 +306,9 @@ void AddSnapshotCommands(CLI::App& app, Context& context) {
   verify->add_option("SNAPSHOT", arguments->snapshot);
   verify->add_option("--collection", arguments->collection, "Check this collection");
 
-  add("delete", "Delete a snapshot for good", Delete)
-      ->add_option("SNAPSHOT", arguments->snapshot)
-      ->required();
+  CLI::App* remove = add("delete", "Delete a snapshot for good", Delete);
+  remove->add_option("SNAPSHOT", arguments->snapshot)->required();
+  AddYesOption(remove, &arguments->yes);
 }
 
 }  // namespace vecino::cli

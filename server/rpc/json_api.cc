@@ -131,7 +131,8 @@ HttpReply JsonApi::Refusal(std::string_view path, int status, std::string_view m
   if (const auto at = methods_.find(path); at != methods_.end() && status == 429) {
     server_.CountRefused(MethodPath(*at->second), why, kPeer);
   }
-  HttpReply reply = status == 404 ? JsonError(NoSuchMethod(path)) : JsonError(why);
+  const bool method = path.starts_with("/v1/");
+  HttpReply reply = status == 404 && method ? JsonError(NoSuchMethod(path)) : JsonError(why);
   reply.status = status;
   return reply;
 }

@@ -46,6 +46,11 @@ std::string Reworded(std::string_view message) {
     return std::string(message);
   }
   std::string_view value = message.substr(kStart.size(), type - kStart.size());
+  // Of a number there is nothing else to say.
+  if (message.ends_with(" for type TYPE_FLOAT") &&
+      value.find_first_not_of("0123456789+-.e") == value.npos) {
+    return Concat("is ", Printable(value, kShownBytes), ", too large for a float");
+  }
   const std::string wanted = Wanted(message.substr(type + kType.size()));
   if (const size_t end = value.find("', "); value.starts_with(kOwn) && end != value.npos) {
     return Concat(value.substr(end + 3), "; ", wanted);

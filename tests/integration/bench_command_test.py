@@ -109,7 +109,7 @@ class BenchCommandTest(unittest.TestCase):
         self.assertIn("vecino collection delete cosine-bench-lsh", again.stderr)
         self.assertIn("cosine-bench-lsh", self.names())
         self.assertNotIn("cosine-bench-flat", self.names())
-        self.assertEqual(vecino(self.address, "collection", "delete", "cosine-bench-lsh").returncode, 0)
+        self.assertEqual(vecino(self.address, "collection", "delete", "cosine-bench-lsh", "--yes").returncode, 0)
 
     def test_an_interrupt_deletes_what_was_made(self):
         # Once there is a temporary collection, seven kinds and 1,000 queries for each setting are still to come.

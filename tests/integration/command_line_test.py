@@ -70,9 +70,13 @@ class CommandLineTest(unittest.TestCase):
         again = self.vecino("collection", "create", name, "--dim", 2)
         self.assertEqual(again.returncode, 1)
         self.assertIn("ALREADY_EXISTS", again.stderr)
-        wrong = self.vecino("collection", "delete", name, "--etag", "nonsense")
+        for asks_nobody in (("collection", "delete", name), ("snapshot", "delete", name)):
+            refused = self.vecino(*asks_nobody)
+            self.assertEqual((refused.returncode, "say --yes" in refused.stderr), (2, True), refused.stderr)
+        self.ok("collection", "show", name)
+        wrong = self.vecino("collection", "delete", name, "--etag", "nonsense", "--yes")
         self.assertEqual((wrong.returncode, "ABORTED" in wrong.stderr), (1, True))
-        self.ok("collection", "delete", name)  # asks nobody: there is no terminal
+        self.ok("collection", "delete", name, "-y")
         gone = self.vecino("collection", "show", name)
         self.assertEqual((gone.returncode, "NOT_FOUND" in gone.stderr), (1, True))
         self.assertEqual(gone.stdout, "")
@@ -170,7 +174,7 @@ class CommandLineTest(unittest.TestCase):
         self.assertEqual([shard["segments"] for shard in stats["shards"]], [1, 1])
         self.assertRegex(self.ok("collection", "stats", name), r"SHARD +DOCUMENTS +DELETED")
         flat = self.collection()
-        self.ok("collection", "delete", flat)
+        self.ok("collection", "delete", flat, "--yes")
         self.ok("collection", "create", flat, "--dim", 2, "--index", "flat")
         refused = self.vecino("collection", "retrain", flat)
         self.assertEqual((refused.returncode, "FAILED_PRECONDITION" in refused.stderr), (1, True))
@@ -425,6 +429,53 @@ class CommandLineTest(unittest.TestCase):
         self.assertEqual(process.wait(), 0)
         self.assertRegex(drawn.decode(), rf"{name}  \[=* *\] *\d+%  [\d,]+ docs  [\d,]+ docs/s")
         self.assertTrue(drawn.endswith(b"\r\x1b[K"))  # the bar is gone at the end
+
+    def test_vectors_and_words_without_a_model(self):
+        name = self.collection(metric="cosine")
+        lines = self.jsonl([{"id": "a", "vector": [1, 0], "text": "red fox"}, {"id": "b", "vector": [0, 1], "text": "fox"}])
+        self.ok("load", name, self.file("foxes.jsonl", lines))
+        query = self.file("query.json", "[0, 1]")
+        refused = self.vecino("search", name, "red", "--hybrid")
+        self.assertEqual((refused.returncode, "--hybrid --vector FILE" in refused.stderr), (1, True), refused.stderr)
+        rows = {row["id"]: row for row in self.rows("search", name, "red", "--hybrid", "--vector", query)}
+        self.assertEqual((rows["a"]["dense_score"], rows["b"]["dense_score"]), (0, 1))
+        self.assertEqual(("lexical_score" in rows["a"], "lexical_score" in rows["b"]), (True, False))
+        for wrong in (("--hybrid", "--vector", query), ("red", "--vector", query), ("red", "--lexical", "--vector", query),
+                      ("red", "--hybrid", "--vector", query, "--id", "a")):  # fmt: skip
+            self.assertEqual(self.vecino("search", name, *wrong).returncode, 2, wrong)
+        large = self.vecino("search", name, "--vector", self.file("large.json", "[1, 1e39]"))
+        self.assertEqual((large.returncode, "too large for a float" in large.stderr), (2, True), large.stderr)
+
+    def test_nothing_to_show_is_said(self):
+        name = self.collection()
+        for command in (("snapshot", "list"), ("alias", "list"), ("facet", name, "none")):
+            shown = self.vecino(*command)
+            self.assertEqual((shown.returncode, shown.stdout, "no " in shown.stderr), (0, "", True), shown.stderr)
+            machine = self.vecino("--json", *command)
+            self.assertEqual((machine.returncode, machine.stderr), (0, ""))
+        empty = self.vecino("delete", name, "")
+        self.assertEqual((empty.returncode, empty.stderr.startswith("vecino: delete ``: INVALID_ARGUMENT: has 0 bytes")), (1, True))
+
+    def test_the_admin_port_is_recognised(self):
+        admin = vecino(self.workspace.server.admin, "collection", "list")
+        self.assertEqual((admin.returncode, "looks like a server's admin port" in admin.stderr), (3, True), admin.stderr)
+
+    def test_another_run_of_a_load_takes_over(self):
+        name = self.collection()
+        first = subprocess.Popen(
+            [str(BINARIES / "vecino"), "--server", self.address, "load", name, "-", "--overwrite", "--resume", "one"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        first.stdin.write(self.jsonl(self.points(1)))
+        first.stdin.flush()
+        while self.ok("count", name) != "1\n":
+            time.sleep(0.01)
+        self.ok("load", name, "-", "--overwrite", "--resume", "one", stdin=self.jsonl(self.points(5)))
+        out, err = first.communicate(self.jsonl(self.points(5, first=1)), timeout=60)
+        self.assertEqual(first.returncode, 1, out + err)
+        self.assertIn("another run of this load took over", err)
+        self.assertNotIn("Run it again", out)
+        self.assertEqual(self.ok("count", name), "5\n")
 
     def test_deleting_asks_on_a_terminal(self):
         name = self.collection()

@@ -227,6 +227,10 @@ class HttpApiTest(unittest.TestCase):
         self.fails("SearchService/Nothing", {}, 404, 5, "the methods of SearchService are")
         self.fails("NoService/Nothing", {}, 404, 5, "services are")
         self.fails("SearchService", {}, 404, 5)
+        for path in ("/", "/nosuch"):
+            status, heads, reply = ask(self.server, path)
+            self.assertEqual((status, heads["Content-Type"], reply["code"]), (404, "application/json", 5), reply)
+            self.assertIn("GET /v1/models, /metrics", reply["message"])
         self.fails("DocumentService/StreamDocuments", {}, 501, 12, "call it by gRPC")
         self.fails(search, good, 504, 4, "the deadline passed", headers={"Grpc-Timeout": "0m"})
         self.fails(search, good, 504, 4, "the deadline passed", headers={"X-Request-Timeout": "0.000001s"})

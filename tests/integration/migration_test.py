@@ -72,6 +72,12 @@ class MigrationTest(unittest.TestCase):
         self.assertEqual((status["documents_done"], status["documents_total"]), (320, 320))
         self.assertGreater(status["overlap"]["overlap"], 0.5)
         self.assertEqual(self.model(), client_support.MODEL)
+        refused = self.vecino("collection", "finish", "docs", code=2).stderr  # it would throw the new ones away
+        self.assertIn("say --yes", refused)
+        self.assertIn("vecino collection switch docs --to new", refused)
+        self.vecino("collection", "finish", "docs", "--keep", "old", code=2)
+        self.assertIn("switch first", self.vecino("collection", "finish", "docs", "--keep", "new", code=1).stderr)
+        self.assertEqual(self.status()["state"], "ready")
         self.load(range(320, 340))
         self.vecino("delete", "docs", "d0", "d1")
         self.crash()

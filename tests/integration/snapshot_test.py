@@ -69,11 +69,12 @@ class SnapshotTest(unittest.TestCase):
         made = self.lines("snapshot", "create", "nightly")[0]
         self.assertTrue(made["done"])
         self.assertEqual(made["made"]["documents"], 520)
-        self.assertIn("made snapshot one: 1 collections, 20 documents",
+        self.assertIn("made snapshot one: 1 collection, 20 documents",
                       self.vecino("snapshot", "create", "one", "--collection", "b").stdout)  # fmt: skip
         self.vecino("snapshot", "create", "--collection", "b", "two")
         self.assertEqual(self.names(), {"nightly", "one", "two"})
-        self.vecino("snapshot", "delete", "two")
+        self.vecino("snapshot", "delete", "two", code=2)
+        self.vecino("snapshot", "delete", "two", "--yes")
         self.assertIn("nightly", self.vecino("snapshot", "list").stdout)
         self.vecino("delete", "a", "d7")
         self.vecino("snapshot", "restore", "nightly", "--collection", "a", "--as", "again")
@@ -81,6 +82,9 @@ class SnapshotTest(unittest.TestCase):
         self.assertEqual(self.count("a"), 499)
         self.assertEqual(self.lines("get", "again", "d7")[0]["text"], document(7)["text"])
         self.assertIn("exists already", self.vecino("snapshot", "restore", "one", code=1).stderr)
+        several = self.vecino("snapshot", "restore", "nightly", "--as", "x", code=1).stderr
+        self.assertIn("--as: is set", several)
+        self.assertIn("name one in --collection", several)
         self.assertIn("all is well", self.vecino("snapshot", "verify").stdout)
         self.assertIn("all is well", self.vecino("snapshot", "verify", "nightly").stdout)
         self.assertIn("all is well", self.vecino("snapshot", "verify", "--collection", "again").stdout)
@@ -91,9 +95,9 @@ class SnapshotTest(unittest.TestCase):
         self.vecino("collection", "delete", "b", "--yes")
         self.vecino("snapshot", "restore", "moved")
         self.assertEqual(self.count("b"), 20)
-        self.vecino("snapshot", "delete", "moved")
+        self.vecino("snapshot", "delete", "moved", "--yes")
         self.assertEqual(self.names(), {"nightly"})
-        self.vecino("snapshot", "delete", "moved", code=1)
+        self.vecino("snapshot", "delete", "moved", "--yes", code=1)
 
     def test_damage_is_told_of(self):
         self.create("a", 500)
@@ -121,7 +125,7 @@ class SnapshotTest(unittest.TestCase):
             self.assertEqual(self.count("c"), ROWS)
             if f"k{i}" in self.names():
                 self.vecino("snapshot", "verify", f"k{i}")
-                self.vecino("snapshot", "delete", f"k{i}")
+                self.vecino("snapshot", "delete", f"k{i}", "--yes")
             else:
                 cut_short += 1
         print(f"{cut_short} of {ROUNDS} snapshots were cut short, of {took:.2f} s")

@@ -124,7 +124,11 @@ TEST(AdminHttpTest, ApiPaths) {
   EXPECT_THAT(Get(port, "/v1/embedding"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Post(port, "/v1/embedding", "{}"),
               testing::AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("there is no /v1/embedding;")));
-  EXPECT_THAT(Post(port, "/healthz", "{}"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(Post(port, "/healthz", "{}"),
+              testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET\r\n")));
+  EXPECT_THAT(Get(port, "/nothing"),
+              testing::AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("there is no /nothing;")));
+  EXPECT_THAT(Get(port, "/openapi.json"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Get(port, "/v1/embeddings", "PRI"), StartsWith("HTTP/1.1 405"));
   EXPECT_THAT(Get(port, "/healthz"), StartsWith("HTTP/1.1 200"));
 }

@@ -96,6 +96,23 @@ TEST(CallRoutesTest, Calls) {
               AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("{\"openai\":\"there is no")));
 }
 
+TEST(CallRoutesTest, OtherPathsAreToldWhatThereIs) {
+  const auto admin = Start(Echo());
+  const int port = admin->port();
+  for (const char* path : {"/", "/nosuch", "/v1", "/metricz"}) {
+    for (const char* method : {"GET", "POST", "DELETE", "OPTIONS"}) {
+      EXPECT_THAT(Get(port, path, method),
+                  AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("{\"refused\":\""),
+                        HasSubstr(absl::StrCat("there is no ", path, ";")), HasSubstr("/metrics"),
+                        HasSubstr("POST /v1/{Service}/{Method}")))
+          << method;
+    }
+  }
+  EXPECT_THAT(
+      Post(port, "/openapi.json", "{}"),
+      AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET\r\n"), HasSubstr("{\"refused\":\"")));
+}
+
 TEST(CallRoutesTest, OnlyPost) {
   const auto admin = Start(Echo());
   const int port = admin->port();

@@ -65,6 +65,8 @@ TEST(FormatTest, Figures) {
   EXPECT_EQ(WithCommas(117'659), "117,659");
   EXPECT_EQ(WithCommas(-1'000'000), "-1,000,000");
   EXPECT_EQ(WithCommas(-100), "-100");
+  EXPECT_EQ(Counted(1, "finding"), "1 finding");
+  EXPECT_EQ(Counted(1'200, "finding"), "1,200 findings");
   EXPECT_EQ(Bytes(1'023), "1023 B");
   EXPECT_EQ(Bytes(3 << 19), "1.5 MiB");
   EXPECT_EQ(Duration(duration<double>(0.0031)), "3.1 ms");
@@ -292,6 +294,27 @@ TEST(TuningTextTest, TableAndJson) {
   EXPECT_EQ(json["type"], "tune");
   EXPECT_EQ(json["tuning"]["points"][0]["p50_us"], 1'500);
   EXPECT_EQ(json["tuning"]["recommended"]["exact"], true);
+}
+
+TEST(ProgressTest, NothingFollowsFromAPause) {
+  using std::chrono::milliseconds, std::chrono::seconds;
+  Progress progress("packages", 1'000'000, /*quiet=*/true);
+  const Progress::Clock::time_point start = Progress::Clock::now() + seconds(1);
+  for (int i = 0; i < 20; ++i) progress.Update(i * 1'000, i * 100, start + seconds(i));
+  EXPECT_THAT(progress.Line(seconds(20), 0), ::testing::HasSubstr("  100 docs/s  16:21 left"));
+  // A minute later answers come, those that waited all at once.
+  for (int i = 0; i < 3; ++i) {
+    progress.Update(20'000 + i, 2'000 + i, start + seconds(80) + milliseconds(i));
+    EXPECT_THAT(progress.Line(seconds(81), 0), ::testing::EndsWith(" docs")) << i;
+  }
+  progress.Update(22'000, 2'200, start + seconds(82));
+  EXPECT_THAT(progress.Line(seconds(83), 0), ::testing::HasSubstr("  100 docs/s  16:18 left"));
+}
+
+TEST(ProgressTest, NoTimeLeftAtHardlyAnyRate) {
+  Progress progress("packages", 1'000, /*quiet=*/true);
+  progress.Update(1, 1, Progress::Clock::now() + std::chrono::seconds(10));
+  EXPECT_THAT(progress.Line(std::chrono::seconds(10), 0), ::testing::EndsWith("1 docs  0 docs/s"));
 }
 
 TEST(ProgressTest, BarWithPercentRateAndTimeLeft) {

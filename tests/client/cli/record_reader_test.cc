@@ -93,6 +93,8 @@ TEST_F(RecordReaderTest, JsonlTellsWhatIsWrongAndGoesOn) {
       {R"({"id": "a", "vector": [1, NaN]})", "parse error"},
       {R"({"id": "a", "vector": [1, null]})", "vector[1] is null"},
       {R"({"id": "a", "vector": 3})", "must be an array"},
+      {R"({"id": "a", "vector": []})", "vector is empty; leave it out"},
+      {R"({"id": "a", "vector": [1, -1e39]})", "vector[1] is -1e+39, too large for a float"},
       {R"({"id": "a", "titel": "x"})", "unknown key 'titel'"},
       {R"({"id": "a", "ttl": "soon"})", "ttl: 'soon' is not a time span"},
       {R"({"id": "a", "ttl": [1]})", "ttl is array"},

@@ -258,6 +258,9 @@ TEST_F(JsonApiTest, Refusals) {
     EXPECT_EQ(reply.status, status);
     EXPECT_EQ(json::parse(reply.body)["code"], code);
   }
+  reply = api_->Refusal("/nosuch", 404, "there is no /nosuch");
+  EXPECT_EQ(reply.status, 404);
+  EXPECT_EQ(reply.body, R"({"code":5,"message":"there is no /nosuch"})");
   EXPECT_EQ(api_->Refusal(kSearch, 413, "why").retry_after_seconds, 0);
   EXPECT_EQ(api_->Refusal("/v1/\xff", 405, "caf\xe9").status, 405);
 }

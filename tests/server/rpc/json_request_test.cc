@@ -151,7 +151,7 @@ TEST(JsonRequestTest, WrongTypesAreNamed) {
   ExpectNames(ReadUpsert(R"({"documents": [{"vector": {"values": [1, "x"]}}]})"),
               "documents[0].vector.values[1]", "");
   ExpectNames(ReadUpsert(R"({"documents": [{"vector": {"values": [1, 1e39]}}]})"),
-              "documents[0].vector.values[1]", "");
+              "documents[0].vector.values[1]", "is 1e+39, too large for a float");
   ExpectNames(ReadUpsert(R"({"documents": [{"vector": {"float32Le": "***"}}]})"),
               "documents[0].vector.float32_le", "");
   ExpectNames(ReadUpsert(R"({"documents": [{}, {"version": "1x"}]})"), "documents[1].version",
