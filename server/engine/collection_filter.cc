@@ -76,10 +76,8 @@ bool Collection::IsFilterAtHand(std::string_view text) const {
     for (const index::SegmentRows& part : view->segments) {
       rows += part.segment->size();
       const FilterCache::Rows passing = context_.filters->Peek(part.segment->id(), filter->key());
-      // The next search makes codes of those that pass.
-      if (passing == nullptr || passing->uses_left.load(std::memory_order_relaxed) == 1) {
-        return false;
-      }
+      // The next search copies codes, which may take milliseconds.
+      if (passing == nullptr || passing->IsDue()) return false;
     }
     // What tails have stands in the last parts of the fields.
     uint64_t oldest = std::numeric_limits<uint64_t>::max();

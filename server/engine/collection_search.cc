@@ -59,7 +59,7 @@ absl::StatusOr<std::vector<ShardHit>> Collection::SearchFiltered(
   std::optional<ShardFilter> bits;
   if (filter != nullptr) {
     bits.emplace(shard.fields(), *filter, shard.labels(), context_.filters, context_.slot_maps,
-                 filter_time);
+                 filter_time, /*counts=*/!params.exact);
     params.filter = &*bits;
   }
   auto hits = scan(params);
@@ -107,7 +107,9 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
                             .lexical = {},
                             .passage = hit.passage});
     }
-    if (sample != nullptr) sample->search.hits.push_back(*std::move(hits));
+    if (sample == nullptr) continue;
+    sample->search.hits.push_back(*std::move(hits));
+    sample->all_codes.push_back(trace != nullptr && trace->report().all_codes);
   }
   return candidates;
 }

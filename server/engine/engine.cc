@@ -50,7 +50,8 @@ class EngineImpl final : public Engine {
         metrics_(metrics),
         budget_(options.index_memory_bytes),
         heads_(options.head_cache_bytes),
-        filters_(options.filter_cache_bytes),
+        filters_(options.filter_cache_bytes,
+                 static_cast<size_t>(std::min(options.filter_code_bytes, MachineMemory() / 32))),
         slot_maps_(std::make_shared<SlotMaps>(
             std::min(options.slot_map_bytes, MachineMemory() / 16), &budget_)),
         maintenance_(options.maintenance_threads, &metrics_),

@@ -50,8 +50,10 @@ struct EngineOptions {
   // at each start.
   std::string index_folder;
   size_t head_cache_bytes = size_t{64} << 20;  // of ids and times of documents found lately
-  // Of what filters let pass, for those that come again.
-  size_t filter_cache_bytes = size_t{128} << 20;
+  // Of what filters let pass, for those that come again; and of codes of their rows (PassingRows),
+  // at most a 32nd of MachineMemory.
+  size_t filter_cache_bytes = size_t{64} << 20;
+  int64_t filter_code_bytes = int64_t{128} << 20;
   // Of where documents stand in segments, for filters that are new (SlotMaps); at most a 16th of
   // MachineMemory.
   int64_t slot_map_bytes = int64_t{256} << 20;

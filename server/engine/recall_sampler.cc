@@ -112,6 +112,7 @@ void RecallSampler::Measure(const RecallTask& task, absl::FunctionRef<absl::Stat
     if (!one.shards[s].has_value()) continue;
     sample.share = measured->shard_shares[s];
     sample.recall = *one.shards[s];
+    sample.by_breadth = s >= task.all_codes.size() || !task.all_codes[s];
     const PinnedShard& shard = task.shards[s];
     shard.shard->AddRecall(RecallSource::kLive, sample, shard.pinned.epoch);
   }

@@ -32,6 +32,7 @@ struct RecallTask {
   double target = 0;
   absl::Time time;
   std::shared_ptr<RecallBook> book;  // of the collection
+  std::vector<bool> all_codes;       // of each shard: SearchReport::all_codes
 };
 
 // One thread of the lowest priority, which gives way to searches (index/give_way.h), takes no more

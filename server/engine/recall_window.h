@@ -19,11 +19,12 @@ namespace vecino::engine {
 
 // One search that was measured.
 struct RecallSample {
-  absl::Time time;    // of the search
-  int k = 0;          // rows it asked for
-  double share = 1;   // of the rows, that it might find
-  double recall = 0;  // the share of the true best k that it found
-  double target = 0;  // that it was asked for
+  absl::Time time;         // of the search
+  int k = 0;               // rows it asked for
+  double share = 1;        // of the rows, that it might find
+  double recall = 0;       // the share of the true best k that it found
+  double target = 0;       // that it was asked for
+  bool by_breadth = true;  // whether a breadth had a part in it, which may be corrected
 };
 
 // Not thread safe.

@@ -29,6 +29,7 @@ class SearchTrace {
   explicit SearchTrace(Details* details) : details_(details) {}
 
   Details* details() const { return details_; }
+  const index::SearchReport& report() const { return report_; }  // of the last shard
 
   // Begins a scan of all shards: what was expected of those before does not count, what they looked
   // at does.

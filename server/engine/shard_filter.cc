@@ -89,21 +89,29 @@ index::SlotBits ShardFilter::OfTail(const index::Tail& tail) const {
 }
 
 index::SlotBits ShardFilter::BitsOfSegment(const index::Segment& segment) const {
-  FilterCache::Rows rows = cache_ == nullptr ? nullptr : cache_->Find(segment.id(), filter_.key());
+  const uint64_t id = segment.id();
+  FilterCache::Rows rows = cache_ == nullptr ? nullptr : cache_->Find(id, filter_.key());
   if (rows == nullptr) {
     const fields::Passing passing(fields_.Pin(), filter_, labels_.SequenceOf(segment.first_label()),
                                   labels_.SequenceOf(segment.last_label()), cache_);
     rows = std::make_shared<const PassingRows>(segment, BitsOf(segment, labels_, passing, maps_),
                                                cache_ == nullptr ? 0 : cache_->most_code_bytes());
-    if (cache_ != nullptr) cache_->Put(segment.id(), filter_.key(), rows);
-  } else if (rows->uses_left.load(std::memory_order_relaxed) > 0 &&
-             rows->uses_left.fetch_sub(1, std::memory_order_relaxed) == 1) {
-    rows = std::make_shared<const PassingRows>(
-        *rows, index::PassingCodes::Make(*index::AsIvf(segment), rows->words->data()));
-    cache_->Put(segment.id(), filter_.key(), rows);
+    if (cache_ != nullptr) cache_->Put(id, filter_.key(), rows);
+  }
+  FilterCache::Codes codes;
+  if (cache_ != nullptr && counts_ && rows->codable()) {
+    codes = cache_->FindCodes(id, filter_.key());
+    if (codes == nullptr && std::find(counted_.begin(), counted_.end(), id) == counted_.end()) {
+      counted_.push_back(id);
+      if (rows->Use()) {
+        codes = index::PassingCodes::Make(*index::AsIvf(segment), rows->words().data());
+        cache_->PutCodes(id, filter_.key(), codes);
+      }
+    }
   }
   held_.push_back(rows);
-  return {rows->words->data(), segment.size(), rows->codes.get()};
+  codes_.push_back(codes);
+  return {rows->words().data(), segment.size(), rows->passing(), codes.get()};
 }
 
 index::SlotBits ShardFilter::BitsOfTail(const index::Tail& tail) const {

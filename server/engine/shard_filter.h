@@ -20,15 +20,17 @@ namespace vecino::engine {
 class ShardFilter final : public index::RowFilter {
  public:
   // All outlive it. cache, maps: null for none. spent: the time that it takes is added to it,
-  // unless null.
+  // unless null. counts: it is a search that codes of rows would be of use to (PassingRows).
   ShardFilter(const fields::FieldIndex& fields, const fields::Filter& filter, LabelScheme labels,
-              FilterCache* cache, SlotMaps* maps, absl::Duration* spent = nullptr)
+              FilterCache* cache, SlotMaps* maps, absl::Duration* spent = nullptr,
+              bool counts = false)
       : fields_(fields),
         filter_(filter),
         labels_(labels),
         cache_(cache),
         maps_(maps),
-        spent_(spent) {}
+        spent_(spent),
+        counts_(counts) {}
 
   index::SlotBits OfSegment(const index::Segment& segment) const override;
   index::SlotBits OfTail(const index::Tail& tail) const override;
@@ -43,8 +45,11 @@ class ShardFilter final : public index::RowFilter {
   FilterCache* const cache_;
   SlotMaps* const maps_;
   absl::Duration* const spent_;
+  const bool counts_;
   // Until the search ends.
   mutable std::vector<FilterCache::Rows> held_;
+  mutable std::vector<FilterCache::Codes> codes_;
+  mutable std::vector<uint64_t> counted_;  // segments; each once, however often it is asked for
   mutable std::vector<std::vector<uint64_t>> of_tails_;
 };
 

@@ -16,6 +16,7 @@ void TellOfIvf(const std::vector<IvfPart>& parts, const IvfWork& work, bool filt
   report->Part(rows, work.recall, all);
   report->scanned += work.scanned + work.gathered;  // both, where it looked into lists first
   report->rescored += work.scored;
+  report->all_codes = report->all_codes || work.all_codes;
   if (!all) {
     report->Lists(work.nprobe, nlist);
     report->reranked += work.reranked;

@@ -86,6 +86,14 @@ class IvfSearch {
   void ScanAll(int rerank);
   void TakeBest();  // of a scan, into scratch_.slots
   void Prefetch(uint32_t list) const;
+  // Of a part's rows, dead ones included.
+  static int64_t PassingOf(const IvfPart& part) {
+    const int64_t size = part.segment->size();
+    if (part.allowed == nullptr) return size;
+    if (part.codes != nullptr) return part.codes->size();
+    if (part.passing >= 0) return part.passing;
+    return CountBits(part.allowed, static_cast<size_t>(size + 63) / 64);
+  }
   // Of a part's codes or of those that pass, which are numbered by places in stead of slots.
   static uint32_t Begin(const IvfPart& part, int list) {
     return part.codes != nullptr ? part.codes->list_begin(list) : part.segment->list_begin(list);
@@ -119,27 +127,28 @@ class IvfSearch {
   int64_t stood_ = 0;    // rows in the probed lists
   int64_t seen_ = 0;     // of these those that live and pass, under a filter
   bool filtered_ = false;
-  bool even_ = true;     // these lie in the lists as chance would have it, as far as is known
+  bool uneven_ = false;  // some that pass go with the vectors
   bool packed_ = false;  // codes of rows that pass stand by themselves
+  bool even_ = false;    // and those lie in the lists as chance would have it
 };
 
 void IvfSearch::CountRows() {
+  int64_t even = 0;
   for (const IvfPart& part : parts_) {
     const int64_t size = part.segment->size();
     rows_ += size;
-    coded_ += part.codes != nullptr ? part.codes->size() : size;
-    even_ = even_ && (part.codes == nullptr || part.codes->even());
-    if (part.allowed == nullptr) {
-      passing_ += size;
-      continue;
-    }
-    filtered_ = true;
-    passing_ += part.codes != nullptr
-                    ? part.codes->size()
-                    : CountBits(part.allowed, static_cast<size_t>(size + 63) / 64);
+    const int64_t passing = PassingOf(part);
+    passing_ += passing;
+    filtered_ = filtered_ || part.allowed != nullptr;
+    coded_ += part.codes != nullptr || passing == 0 ? passing : size;
+    if (part.codes == nullptr) continue;
+    uneven_ = uneven_ || part.codes->spread() == PassingCodes::Spread::kUneven;
+    if (part.codes->spread() == PassingCodes::Spread::kEven) even += passing;
   }
   // But for a few rows, whose own are looked up then, those that do not pass as well.
   packed_ = coded_ < rows_ && coded_ <= passing_ + rows_ / 10;
+  // Too few to tell, in small parts, are as most are.
+  even_ = packed_ && !uneven_ && 5 * even >= 4 * passing_;
 }
 
 void IvfSearch::Run() {
@@ -190,7 +199,7 @@ bool IvfSearch::PassElsewhere() const {
 void IvfSearch::Candidates(int breadth, int keep, std::vector<uint32_t>* slots) {
   scratch_.query.Assign(query_, generation_.d());
   Scan(breadth, keep);
-  // As Scan leaves them; the reservoir has their sums.
+  // As Scan leaves them, of parts without codes of their own; the reservoir has their sums.
   const PqCandidate* const found = scratch_.reservoir.data();
   std::vector<PqCandidate> sorted(found, found + scratch_.slots.size());
   std::sort(sorted.begin(), sorted.end(), [](const PqCandidate& a, const PqCandidate& b) {
@@ -232,7 +241,7 @@ IvfSearch::Plan IvfSearch::MakePlan() const {
 // The cheapest of what reaches the recall.
 IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   const RecallTable& table = calibration_.table;
-  const bool by_rows = sparse && !packed_ && table.has(RecallTable::How::kRows);
+  const bool by_rows = sparse && !even_ && table.has(RecallTable::How::kRows);
   const auto how = by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes;
   const RecallTable::Choice choice = table.For(how, params_.recall_target, params_.k, share);
   if (choice.breadth == 0) return {};
@@ -252,15 +261,17 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   const double cost = generation_.nlist() * SearchCost::kCode +
                       (by_rows ? scanned * (SearchCost::kSkip + share * SearchCost::kRow)
                                : scanned * SearchCost::kCode + rerank * SearchCost::kRow);
-  if (packed_ && even_) {
+  if (even_) {
     // Every list has its centroid to be scored by 8 bits, and its few rows are no long stretch.
     const double lists = cost + choice.breadth * correction * 2 * SearchCost::kRow;
     // The fewer pass, the wider the lists, and the more rows that look like the best by their
     // codes; not where all are scanned anyhow.
     const double measured = std::max<double>(share, table.shares(how).back());
     const double rerank_all =
-        std::max(table.For(how, params_.recall_target, params_.k, measured).rerank * more,
-                 static_cast<double>(params_.k + 10));
+        params_.rerank > 0
+            ? params_.rerank
+            : std::max(table.For(how, params_.recall_target, params_.k, measured).rerank * more,
+                       static_cast<double>(params_.k + 10));
     const double all =
         static_cast<double>(coded_) * SearchCost::kCode + rerank_all * SearchCost::kRow;
     if (all < lists) return {How::kAllCodes, 0, static_cast<int>(rerank_all), choice.recall};
@@ -282,7 +293,7 @@ uint64_t PassingWord(const IvfPart& part, size_t word) {
 }
 
 void IvfSearch::GatherSlots(const IvfPart& part, uint32_t base, int64_t first, int64_t end) {
-  if (first == end) return;
+  if (first == end || part.passing == 0) return;
   for (int64_t word = first / 64; word <= (end - 1) / 64; ++word) {
     uint64_t bits = PassingWord(part, static_cast<size_t>(word));
     if (word == first / 64) bits &= ~uint64_t{0} << (first % 64);
@@ -328,7 +339,7 @@ double IvfSearch::PointBreadth() const {
 }
 
 void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, uint32_t end) {
-  if (first == end) return;
+  if (first == end || part.passing == 0) return;
   const uint32_t begin = first / kPqBlockRows, last = (end - 1) / kPqBlockRows;  // blocks
   const size_t blocks = last - begin + 1;
   std::vector<uint16_t>& masks = scratch_.masks;
@@ -350,8 +361,7 @@ void IvfSearch::ScanSlots(const IvfPart& part, uint32_t base, uint32_t first, ui
   masks[0] &= static_cast<uint16_t>(0xFFFFu << (first % kPqBlockRows));
   masks[blocks - 1] &=
       static_cast<uint16_t>(0xFFFFu >> (kPqBlockRows - 1 - (end - 1) % kPqBlockRows));
-  if (part.codes != nullptr) seen_ += end - first;
-  for (size_t b = 0; filtered_ && part.codes == nullptr && b < blocks; b += 4) {
+  for (size_t b = 0; filtered_ && b < blocks; b += 4) {
     uint64_t bits = 0;  // four at once: std::popcount is slow
     for (size_t i = b; i < std::min(b + 4, blocks); ++i) bits = bits << 16 | masks[i];
     seen_ += std::popcount(bits);
@@ -407,7 +417,7 @@ void IvfSearch::Scan(int breadth, int rerank) {
 }
 
 void IvfSearch::ScanAll(int rerank) {
-  work_.by_codes = true;
+  work_.by_codes = work_.all_codes = true;
   work_.breadth = work_.nprobe = generation_.nlist();
   generation_.quantizer().MakeTables(generation_.metric(), query_, &scratch_.tables);
   scratch_.reservoir.Reset(static_cast<size_t>(std::max(rerank, params_.k)));

@@ -17,19 +17,21 @@ struct IvfPart {
   const IvfSegment* segment = nullptr;
   const Tombstones* dead = nullptr;
   const uint64_t* allowed = nullptr;    // SlotBits::words
+  int64_t passing = -1;                 // how many of these are set; -1: not known
   const PassingCodes* codes = nullptr;  // of the same rows, or null
 };
 
 // What a search did, for reports and tests.
 struct IvfWork {
-  int nprobe = 0;         // lists
-  int64_t scanned = 0;    // rows whose codes were looked up, or that stood in a probed list
-  int64_t reranked = 0;   // by 8-bit rows, after their codes or one by one out of lists
-  int64_t gathered = 0;   // by 8-bit rows, all that pass
-  int64_t scored = 0;     // by floats
-  bool by_codes = false;  // whether codes chose among the rows of lists
-  double recall = 1;      // expected by calibration; 1 where all that pass were compared
-  int breadth = 0;        // before the probe rule
+  int nprobe = 0;          // lists
+  int64_t scanned = 0;     // rows whose codes were looked up, or that stood in a probed list
+  int64_t reranked = 0;    // by 8-bit rows, after their codes or one by one out of lists
+  int64_t gathered = 0;    // by 8-bit rows, all that pass
+  int64_t scored = 0;      // by floats
+  bool by_codes = false;   // whether codes chose among the rows of lists
+  bool all_codes = false;  // and that of all lists, whatever the breadth would have been
+  double recall = 1;       // expected by calibration; 1 where all that pass were compared
+  int breadth = 0;         // before the probe rule
 };
 
 // What rows cost a search, in nanoseconds: of which way is the cheapest, ratios matter only.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "server/index/pq_scan.h"
 
@@ -28,14 +29,7 @@ std::shared_ptr<const PassingCodes> PassingCodes::Make(const IvfSegment& segment
     at = std::lower_bound(at, slots.end(), segment.list_begin(list));
     made->list_begin_.push_back(static_cast<uint32_t>(at - slots.begin()));
   }
-  const double share = static_cast<double>(slots.size()) / static_cast<double>(rows);
-  double chi_square = 0;
-  for (int list = 0; list < nlist && !slots.empty(); ++list) {
-    const double expected = share * (segment.list_begin(list + 1) - segment.list_begin(list));
-    const double off = made->list_begin(list + 1) - made->list_begin(list) - expected;
-    if (expected > 0) chi_square += off * off / expected;
-  }
-  made->even_ = chi_square <= kEven * nlist;
+  made->spread_ = made->SpreadIn(segment);
   const size_t m = segment.generation()->quantizer().m();
   made->block_bytes_ = PqBlockBytes(m);
   const size_t blocks = (slots.size() + kPqBlockRows - 1) / kPqBlockRows;
@@ -47,6 +41,22 @@ std::shared_ptr<const PassingCodes> PassingCodes::Make(const IvfSegment& segment
               static_cast<int>(place % kPqBlockRows));
   }
   return made;
+}
+
+PassingCodes::Spread PassingCodes::SpreadIn(const IvfSegment& segment) const {
+  if (size() < kMinJudged) return Spread::kUnknown;
+  const double share = static_cast<double>(size()) / static_cast<double>(segment.size());
+  const int nlist = segment.generation()->nlist();
+  double chi_square = 0, cells = 0;
+  for (int first = 0, list = 0; list < nlist; ++list) {
+    const double expected = share * (segment.list_begin(list + 1) - segment.list_begin(first));
+    if (expected < kOfCell && list + 1 < nlist) continue;
+    const double off = list_begin(list + 1) - list_begin(first) - expected;
+    if (expected > 0) chi_square += off * off / expected, cells += 1;
+    first = list + 1;
+  }
+  const double most = std::max(1.5, 1 + 5 * std::sqrt(2 / cells));
+  return chi_square <= most * cells ? Spread::kEven : Spread::kUneven;
 }
 
 size_t PassingCodes::BytesOf(const IvfSegment& segment, int64_t passing) {

@@ -21,7 +21,6 @@ class PassingCodes {
   // Up to this share of a segment's rows. Of half of them a scan takes .75 of what it takes without
   // (304,600 texts, with as much recall), for half of the memory of the segment's codes.
   static constexpr double kMostShare = 0.6;
-  static constexpr double kEven = 2;
 
   // allowed: bits by slot, of all slots. Reads the codes' pages of all rows that pass.
   static std::shared_ptr<const PassingCodes> Make(const IvfSegment& segment,
@@ -37,11 +36,16 @@ class PassingCodes {
   // As IvfSegment::block, of places.
   const uint8_t* block(size_t i) const { return blocks_.front().bytes + i * block_bytes_; }
   uint32_t slot(uint32_t place) const { return slots_[place]; }
-  // Whether they lie in the lists as chance would have it: Pearson's chi-square of their numbers,
-  // over the number of lists, is at most kEven (1 at random; 72 for one of ten clusters). What
-  // calibration measured, with rows that pass at random, says nothing of others: among rows that
-  // are all far from the query codes do not tell the nearest (recall .27 where .95 was wanted).
-  bool even() const { return even_; }
+  // How they lie in the lists: as chance would have it, or more in some than in others; unknown of
+  // so few that it cannot be told (kMinJudged). By Pearson's chi-square over cells of lists that
+  // stand together (near centroids do, centroid_order.h), so many that kOfCell are expected of
+  // each: at random it is 1 a cell, with a standard deviation of √(2 / cells); more than 5 of these
+  // and 1.5 is not chance. What calibration measured, with rows that pass at random, says nothing
+  // of others: among rows that are all far from the query codes do not tell the nearest (recall .27
+  // where .95 was wanted), and where all rows of a list pass, more of them have to be scored again.
+  enum class Spread { kUnknown, kEven, kUneven };
+  static constexpr int64_t kOfCell = 16, kMinJudged = 16 * kOfCell;
+  Spread spread() const { return spread_; }
   // Of 16 places from 16 · block on, a bit for each that is not dead (or is beyond the last).
   uint16_t Live(size_t block, const Tombstones& dead) const;
 
@@ -50,9 +54,10 @@ class PassingCodes {
     uint8_t bytes[64] = {};
   };
   PassingCodes() = default;
+  Spread SpreadIn(const IvfSegment& segment) const;
 
   size_t block_bytes_ = 0;
-  bool even_ = false;
+  Spread spread_ = Spread::kUnknown;
   std::vector<Line> blocks_;
   std::vector<uint32_t> slots_;       // by place, ascending
   std::vector<uint32_t> list_begin_;  // nlist + 1

@@ -14,7 +14,8 @@ struct SearchReport;
 // Bits in order of slots: bit s % 64 of word s / 64 is slot s.
 struct SlotBits {
   const uint64_t* words = nullptr;  // null: all rows of that part
-  int64_t slots = 0;  // that the words cover; rows beyond (of a growing tail) are not found
+  int64_t slots = 0;     // that the words cover; rows beyond (of a growing tail) are not found
+  int64_t passing = -1;  // how many of them are set; -1: not known
   const PassingCodes* codes = nullptr;  // of the same rows, where there are some; see there
 };
 

@@ -10,15 +10,16 @@ namespace vecino::index {
 
 // Sums over the parts of a view; several searches may add to one. Not thread safe.
 struct SearchReport {
-  int64_t rows = 0;      // of the parts that were searched
-  double found = 0;      // rows of each part times the recall expected of it, 0 to rows
-  int nprobe = 0;        // lists scanned, and
-  int nlist = 0;         // of how many: of the generation, or FAISS index, with the most lists
-  int ef = 0;            // of a graph; the greatest
-  int64_t scanned = 0;   // rows whose codes or vectors were compared with the query
-  int64_t reranked = 0;  // of these by 8-bit rows, after their codes
-  int64_t rescored = 0;  // of these by floats, after that
-  bool exact = true;     // whether every row that may be found was compared
+  int64_t rows = 0;        // of the parts that were searched
+  double found = 0;        // rows of each part times the recall expected of it, 0 to rows
+  int nprobe = 0;          // lists scanned, and
+  int nlist = 0;           // of how many: of the generation, or FAISS index, with the most lists
+  int ef = 0;              // of a graph; the greatest
+  int64_t scanned = 0;     // rows whose codes or vectors were compared with the query
+  int64_t reranked = 0;    // of these by 8-bit rows, after their codes
+  int64_t rescored = 0;    // of these by floats, after that
+  bool exact = true;       // whether every row that may be found was compared
+  bool all_codes = false;  // whether all codes of some part that pass were, whatever the breadth
   // Unless null: a sentence for each part or group of parts. For explanations.
   std::vector<std::string>* words = nullptr;
 
@@ -39,6 +40,7 @@ struct SearchReport {
     found = 0;
     nprobe = nlist = ef = 0;
     exact = true;
+    all_codes = false;
   }
   double expected_recall() const {
     return rows == 0 ? 1 : std::min(1.0, found / static_cast<double>(rows));

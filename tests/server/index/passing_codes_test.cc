@@ -21,16 +21,21 @@ constexpr size_t kD = 32;
 // Two segments of one generation, the rows of `Rows`, labelled from 1 in that order.
 class PassingCodesTest : public testing::TestWithParam<Metric> {
  protected:
-  static constexpr size_t kFirst = 20'000, kSecond = 6'000, kQueries = 200;
+  static constexpr size_t kSecond = 6'000, kQueries = 200;
+  // Of the first segment's rows, and centres that all lie about.
+  explicit PassingCodesTest(size_t first = 20'000, int clusters = 1)
+      : first_rows_(first), clusters_(clusters) {}
+  const size_t first_rows_;
+  const int clusters_;
 
   void SetUp() override {
     const bool unit = GetParam() == Metric::kInnerProduct;
     std::vector<float> rows =
-        ClusteredRows(kFirst + kSecond + kQueries, kD, unit, 3, /*clusters=*/1);
+        ClusteredRows(first_rows_ + kSecond + kQueries, kD, unit, 3, clusters_);
     queries_.assign(rows.end() - kQueries * kD, rows.end());
-    rows.resize((kFirst + kSecond) * kD);
+    rows.resize((first_rows_ + kSecond) * kD);
     rows_ = std::move(rows);
-    const std::vector<float> first(rows_.begin(), rows_.begin() + kFirst * kD);
+    const std::vector<float> first(rows_.begin(), rows_.begin() + first_rows_ * kD);
     index_ = IndexOf(GetParam(), first, kD);
     auto frozen = index_->FreezeForDrain(1);
     auto generation = TrainGeneration(*frozen, GetParam(), unit, kD, {.id = 1}, GoOn);
@@ -41,10 +46,10 @@ class PassingCodesTest : public testing::TestWithParam<Metric> {
     (*generation)->SetCalibration(*std::move(calibration));
     ASSERT_TRUE(index_->Publish(*std::move(frozen), segments_[0]).ok());
     for (size_t i = 0; i < kSecond; ++i) {
-      index_->Add(kFirst + i + 1, rows_.data() + (kFirst + i) * kD);
-      if ((i + 1) % kTail == 0 || i + 1 == kSecond) index_->FreezeTail();
+      index_->Add(first_rows_ + i + 1, rows_.data() + (first_rows_ + i) * kD);
+      if (i + 1 == kSecond) index_->FreezeTail();
     }
-    auto more = index_->FreezeForDrain(static_cast<int>(kSecond / kTail + 1));
+    auto more = index_->FreezeForDrain(1);
     Add(*more, *generation);
     ASSERT_TRUE(index_->Publish(*std::move(more), segments_[1]).ok());
   }
@@ -76,7 +81,7 @@ class PassingCodesTest : public testing::TestWithParam<Metric> {
                         IvfWork* work = nullptr) const {
     std::vector<IvfPart> parts;
     for (size_t s = 0; s < segments_.size(); ++s) {
-      parts.push_back({segments_[s].get(), dead_[s].get(), allowed_[s].data(),
+      parts.push_back({segments_[s].get(), dead_[s].get(), allowed_[s].data(), -1,
                        coded[s] ? codes_[s].get() : nullptr});
     }
     TopK top(GetParam(), params.k);
@@ -96,7 +101,6 @@ class PassingCodesTest : public testing::TestWithParam<Metric> {
     return labels;
   }
 
-  static constexpr size_t kTail = 20'000;  // as IndexOf makes them
   std::vector<float> rows_, queries_;
   std::unique_ptr<ShardIndex> index_;
   std::vector<std::shared_ptr<const IvfSegment>> segments_;
@@ -135,20 +139,28 @@ TEST_P(PassingCodesTest, AreThoseOfTheSegmentListByList) {
 }
 
 TEST_P(PassingCodesTest, WhetherTheyLieInTheListsByChance) {
-  for (const double share : {0.01, 0.1, 0.25}) {
-    Filter(share, 8);
-    EXPECT_TRUE(codes_[0]->even()) << share;
-    EXPECT_TRUE(codes_[1]->even()) << share;
-  }
-  // Every tenth list as a whole.
-  const IvfSegment& segment = *segments_[0];
-  std::vector<uint64_t> words(allowed_[0].size());
-  for (int list = 0; list < segment.generation()->nlist(); list += 10) {
-    for (uint32_t slot = segment.list_begin(list); slot < segment.list_begin(list + 1); ++slot) {
-      words[slot / 64] |= uint64_t{1} << (slot % 64);
+  using Spread = PassingCodes::Spread;
+  for (const double share : {0.05, 0.1, 0.25, 0.5}) {
+    for (unsigned seed = 1; seed <= 20; ++seed) {
+      Filter(share, seed);
+      EXPECT_EQ(codes_[0]->spread(), Spread::kEven) << share;
+      EXPECT_EQ(codes_[1]->spread(), Spread::kEven) << share;
     }
   }
-  EXPECT_FALSE(PassingCodes::Make(segment, words.data())->even());
+  Filter(0.005, 1);
+  EXPECT_EQ(codes_[0]->spread(), Spread::kUnknown);
+  // Rows of a part of the lists, near each other; as many in all as of a fortieth of the rows. The
+  // wider that part the more it takes to tell.
+  const IvfSegment& segment = *segments_[0];
+  const int nlist = segment.generation()->nlist();
+  std::mt19937 random(9);
+  for (const double part : {0.1, 0.3, 0.6}) {
+    std::vector<uint64_t> words(allowed_[0].size());
+    for (uint32_t slot = 0; slot < segment.list_begin(static_cast<int>(part * nlist)); ++slot) {
+      if (random() < 0.025 / part * 0x1p32) words[slot / 64] |= uint64_t{1} << (slot % 64);
+    }
+    EXPECT_EQ(PassingCodes::Make(segment, words.data())->spread(), Spread::kUneven) << part;
+  }
 }
 
 TEST_P(PassingCodesTest, WhichAreDeadIsSaidByTheTombstones) {
@@ -238,6 +250,11 @@ TEST_P(AllPassingCodesTest, AllThatPassAreScannedWhereThatTakesLess) {
     const std::vector<uint64_t> best =
         BestLabels(GetParam(), findable, labels, kD, queries_.data() + q * kD, 10);
     recall += Overlap(best, hits) / kQueries;
+    IvfWork own;
+    Find(q, {.k = 10, .recall_target = 0.95, .rerank = 777}, {true, true}, &own);
+    if (own.all_codes) {
+      EXPECT_EQ(own.reranked, 777);
+    }
     of_all += work.scanned == codes_[0]->size() + codes_[1]->size();
     EXPECT_TRUE(work.by_codes);
   }
@@ -245,6 +262,57 @@ TEST_P(AllPassingCodesTest, AllThatPassAreScannedWhereThatTakesLess) {
   EXPECT_EQ(of_all, static_cast<int>(kQueries));
 }
 
+// A filter that goes with the vectors, and queries where it passes: nearly all rows that are looked
+// at pass, so that more of them look like the best by their codes than of rows at random.
+class NearPassingCodesTest : public PassingCodesTest {
+ protected:
+  NearPassingCodesTest() : PassingCodesTest(70'000, 20) {}
+};
+
+TEST_P(NearPassingCodesTest, AFilterThatGoesWithTheVectorsFindsAsMuchAsWithout) {
+  constexpr size_t kPass = 4'600;
+  const size_t n = rows_.size() / kD;
+  std::vector<uint64_t> labels(n);
+  std::iota(labels.begin(), labels.end(), 1);
+  const float* const middle = rows_.data();
+  const std::vector<uint64_t> near = BestLabels(GetParam(), rows_, labels, kD, middle, kPass);
+  std::vector<bool> passes(n + 1);
+  for (const uint64_t label : near) passes[label] = true;
+  for (size_t s = 0; s < segments_.size(); ++s) {
+    allowed_[s].assign(static_cast<size_t>(segments_[s]->size() + 63) / 64, 0);
+    for (int64_t slot = 0; slot < segments_[s]->size(); ++slot) {
+      if (passes[segments_[s]->label(slot)]) allowed_[s][slot / 64] |= uint64_t{1} << (slot % 64);
+    }
+    codes_[s] = PassingCodes::Make(*segments_[s], allowed_[s].data());
+  }
+  EXPECT_EQ(codes_[0]->spread(), PassingCodes::Spread::kUneven);
+  std::vector<float> passing;
+  for (const uint64_t label : near) {
+    passing.insert(passing.end(), rows_.begin() + static_cast<ptrdiff_t>((label - 1) * kD),
+                   rows_.begin() + static_cast<ptrdiff_t>(label * kD));
+  }
+  // The queries nearest to the middle.
+  std::vector<uint64_t> numbers(kQueries);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  const auto inside = BestLabels(GetParam(), queries_, numbers, kD, middle, 40);
+  double with = 0, without = 0;
+  for (const uint64_t q : inside) {
+    const SearchParams params = {.k = 10, .recall_target = 0.95};
+    const auto best = BestLabels(GetParam(), passing, near, kD, queries_.data() + q * kD, 10);
+    IvfWork work;
+    without += Overlap(best, Find(q, params, {false, false})) / static_cast<double>(inside.size());
+    with +=
+        Overlap(best, Find(q, params, {true, true}, &work)) / static_cast<double>(inside.size());
+    EXPECT_FALSE(work.all_codes);
+  }
+  EXPECT_GE(without, 0.94);
+  EXPECT_GE(with, without - 0.005);
+}
+
+INSTANTIATE_TEST_SUITE_P(Metrics, NearPassingCodesTest,
+                         testing::Values(Metric::kInnerProduct, Metric::kL2), [](const auto& info) {
+                           return info.param == Metric::kL2 ? "L2" : "Cosine";
+                         });
 INSTANTIATE_TEST_SUITE_P(Metrics, PassingCodesTest,
                          testing::Values(Metric::kInnerProduct, Metric::kL2), [](const auto& info) {
                            return info.param == Metric::kL2 ? "L2" : "Cosine";
