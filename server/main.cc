@@ -27,6 +27,7 @@
 #include "server/rpc/loopback.h"
 #include "server/rpc/openai_api.h"
 #include "server/rpc/openapi.h"
+#include "server/stop_deadline.h"
 #include "server/stop_signal.h"
 #include "storage/store.h"
 
@@ -47,6 +48,9 @@ enum ExitCode {
   kDiskFull = 5,
   kDataDamaged = 6,
 };
+
+// What a stop may take beside --drain-timeout: mostly the flush of the store to a slow disk.
+constexpr absl::Duration kStopGrace = absl::Seconds(20);
 
 ExitCode Fail(ExitCode code, const absl::Status& status) {
   spdlog::error("{}", std::string(status.message()));
@@ -161,6 +165,13 @@ ExitCode Run(const Config& config, absl::Time start) {
   // Read once, when gRPC is first used. Before there are threads.
   if (config.grpc_polling == "poll") setenv("GRPC_POLL_STRATEGY", "poll", /*overwrite=*/1);
   StopSignal stop;
+  // Lives the longest of all that follows, so that closing the store has its deadline too.
+  StopDeadline stop_deadline([] {
+    spdlog::error(
+        "the stop does not come to its end; ending the process: what was answered is stored");
+    spdlog::shutdown();
+    _exit(kFailed);
+  });
   spdlog::info("vecinod {} pid {}: {}", VECINO_VERSION, getpid(), DescribeCpu());
   for (const std::string& folder : {config.data_dir, config.model_root}) {
     if (absl::Status status = PrepareFolder(folder); !status.ok()) {
@@ -280,9 +291,10 @@ ExitCode Run(const Config& config, absl::Time start) {
                          static_cast<size_t>(config.grpc_max_reply_bytes),
                          &(*server)->bulk_workers(), generator->get());
   rpc::EmbeddingHandlers embedding(engine->get(), static_cast<size_t>(config.grpc_max_reply_bytes));
-  stop.OnSignal([server = server->get(), &api](int signal, int count) {
+  stop.OnSignal([server = server->get(), &api, &stop_deadline](int signal, int count) {
     if (count > 1) {
       spdlog::warn("signal {} again: not waiting for calls under way", signal);
+      stop_deadline.Begin(kStopGrace);
       server->Hurry();
       api.Hurry();
     }
@@ -296,6 +308,7 @@ ExitCode Run(const Config& config, absl::Time start) {
   const int signal = stop.Wait();
   spdlog::info("signal {}: draining, at most {}", signal,
                absl::FormatDuration(config.drain_timeout));
+  stop_deadline.Begin(config.drain_timeout + kStopGrace);
   (*engine)->BeginShutdown();  // calls that wait for others to be done shall not use that time up
   const absl::Time patience_ends = absl::Now() + config.drain_timeout;
   api.Close();

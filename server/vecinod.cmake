@@ -10,7 +10,8 @@ find_library(VECINO_HTTPLIB cpp-httplib REQUIRED)
 add_library(vecino_server STATIC ${here}/admin_http.cc ${here}/api_routes.cc ${here}/blas_environment.cc
                                  ${here}/call_routes.cc ${here}/chat_completion.cc ${here}/config.cc
                                  ${here}/generator_url.cc ${here}/http_body.cc ${here}/http_generator.cc ${here}/sse_parser.cc
-                                 ${here}/data_dir.cc ${here}/logging.cc ${here}/stop_signal.cc)
+                                 ${here}/data_dir.cc ${here}/logging.cc ${here}/stop_deadline.cc
+                                 ${here}/stop_signal.cc)
 # As Debian compiled the library (see its pkg-config file): they change the layout of its classes.
 target_compile_definitions(vecino_server PRIVATE CPPHTTPLIB_OPENSSL_SUPPORT CPPHTTPLIB_ZLIB_SUPPORT
                                                  CPPHTTPLIB_BROTLI_SUPPORT)

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -12,7 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "rocksdb/listener.h"
 #include "rocksdb/transaction_log.h"
 #include "rocksdb/write_batch.h"
 #include "storage/database_options.h"
@@ -24,48 +22,12 @@
 
 namespace vecino::storage {
 
-class ErrorListener : public rocksdb::EventListener {
- public:
-  explicit ErrorListener(std::function<void(std::string_view)> warn) : warn_(std::move(warn)) {}
-
-  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
-    // These two come after the record was (perhaps partly) written to the write-ahead log.
-    if (reason == rocksdb::BackgroundErrorReason::kWriteCallback ||
-        reason == rocksdb::BackgroundErrorReason::kMemTable) {
-      write_errors_.fetch_add(1);
-    }
-    const uint64_t number = errors_.fetch_add(1) + 1;
-    if (error->IsNoSpace()) full_at_.store(number);
-    if (warn_) warn_(absl::StrCat("the store cannot write: ", error->ToString()));
-  }
-
-  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status error,
-                            bool* auto_recovery) override {
-    // RocksDB may retry compactions by itself; what stopped writes is for Database::Recover.
-    if (error.severity() >= rocksdb::Status::Severity::kHardError) *auto_recovery = false;
-  }
-
-  uint64_t errors() const { return errors_.load(); }  // so far
-  uint64_t write_errors() const {
-    return write_errors_.load();
-  }  // those among them that hit a write
-  // True while there are errors that nobody has recovered from.
-  bool pending() const { return errors_.load() != recovered_.load(); }
-  // True while one of them says that the disk is full.
-  bool disk_full() const { return full_at_.load() > recovered_.load(); }
-  void SetRecovered(uint64_t errors) { recovered_.store(errors); }
-
- private:
-  const std::function<void(std::string_view)> warn_;
-  std::atomic<uint64_t> errors_{0};
-  std::atomic<uint64_t> write_errors_{0};
-  std::atomic<uint64_t> recovered_{0};
-  std::atomic<uint64_t> full_at_{0};  // errors() with the last one that said so; 0: none did
-};
-
 namespace {
 
-constexpr absl::Duration kRecoveryInterval = absl::Seconds(1);
+// After RocksDB has recovered. Its thread then looks once more whether the next error has come, and
+// does so without a lock: none may come so soon.
+constexpr absl::Duration kSettling = absl::Milliseconds(100);
+constexpr absl::Duration kLeaveInterval = absl::Milliseconds(200);
 
 absl::Status FileError(std::string_view doing, const std::string& path,
                        const std::error_code& error) {
@@ -136,10 +98,11 @@ Database::Database(const StoreOptions& options) : options_(options) {}
 
 Database::~Database() {
   if (db_ == nullptr) return;
+  stop_->Attach(nullptr);
   for (rocksdb::ColumnFamilyHandle* handle : handles_) {
     (void)db_->DestroyColumnFamilyHandle(handle);
   }
-  (void)db_->Close();
+  (void)db_->Close();  // ends a recovery that waits for room, and waits for one that flushes
 }
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const StoreOptions& options,
@@ -150,8 +113,9 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const StoreOptions& opt
       !status.ok()) {
     return status;
   }
-  absl::MutexLock lock(&database->recovery_mutex_);
-  if (absl::Status status = database->CountOpening(); !status.ok()) return status;
+  rocksdb::WriteOptions write_options;
+  write_options.sync = options.sync_writes;
+  if (absl::Status status = database->CountOpening(write_options); !status.ok()) return status;
   return database;
 }
 
@@ -164,9 +128,10 @@ absl::Status Database::OpenFamilies(rocksdb::Env* env) {
   // priority, because writers wait for them.
   (void)env->LowerThreadPoolCPUPriority(rocksdb::Env::LOW, rocksdb::CpuPriority::kLow);
   rocksdb::DBOptions db_options = MakeDBOptions(options_);
-  db_options.env = env;
-  errors_ = std::make_shared<ErrorListener>(options_.warn);
-  db_options.listeners.push_back(errors_);
+  db_options.env = env_ = env;
+  stop_ = std::make_shared<WriteStop>(options_.warn);
+  db_options.listeners.push_back(stop_);
+  db_options.sst_file_manager = MakeRecoveringFileManager(env, stop_);
 
   const std::string doing = absl::StrCat("opening the store ", options_.path);
   std::vector<std::string> names = {kFamilyNames[0]};
@@ -198,6 +163,7 @@ absl::Status Database::OpenFamilies(rocksdb::Env* env) {
         absl::StrCat(refused.message(), DescribeDamagedTables(options_.path, env)));
   }
   db_.reset(db);
+  stop_->Attach(db);
   for (rocksdb::ColumnFamilyHandle* handle : handles_) {
     const auto known = std::find(kFamilyNames.begin(), kFamilyNames.end(), handle->GetName());
     if (known != kFamilyNames.end()) families_[known - kFamilyNames.begin()] = handle;
@@ -260,89 +226,174 @@ absl::Status Database::CheckOrWriteFormat(bool created) {
   return Write(&batch, absl::StrCat("creating the store ", options_.path));
 }
 
-// Besides counting, this keeps the memory table of meta from being empty: only then does RocksDB's
-// Resume begin a new write-ahead log (see Recover).
-absl::Status Database::CountOpening() {
+absl::Status Database::CountOpening(const rocksdb::WriteOptions& options) {
   const std::string key = MetaKey(MetaKind::kOpenings);
   const absl::StatusOr<uint64_t> openings = GetNumber(Family::kMeta, key);
   if (!openings.ok()) return openings.status();
   rocksdb::WriteBatch batch;
   batch.Put(family(Family::kMeta), key, EncodeNumber(*openings + 1));
+  return WriteStatus(db_->Write(options, &batch),
+                     absl::StrCat("writing to the store ", options_.path));
+}
+
+// Writes to the memory table of meta, past the log: what is there is stored already. To be called
+// whenever a log was begun, before anything is written to it. RocksDB's recovery begins a new log
+// only where a memory table is not empty, and where the first write to a log fails none else is.
+// It must be the recovery that does: RocksDB 7.8 refuses for good to part with a log in which a
+// write failed at any other time.
+absl::Status Database::KeepMemory(bool may_wait) {
+  const std::string key = MetaKey(MetaKind::kOpenings);
+  const absl::StatusOr<uint64_t> openings = GetNumber(Family::kMeta, key);
+  if (!openings.ok()) return openings.status();
+  rocksdb::WriteBatch batch;
+  batch.Put(family(Family::kMeta), key, EncodeNumber(*openings));
   rocksdb::WriteOptions write_options;
-  write_options.sync = options_.sync_writes;
+  write_options.disableWAL = true;
+  write_options.no_slowdown = !may_wait;
   return WriteStatus(db_->Write(write_options, &batch),
                      absl::StrCat("writing to the store ", options_.path));
 }
 
 absl::Status Database::Write(rocksdb::WriteBatch* batch, std::string_view doing) {
-  if (errors_->pending()) {
+  if (stop_->stopped()) {
     if (absl::Status status = Recover(); !status.ok()) return status;
   }
   rocksdb::WriteOptions write_options;
   write_options.sync = options_.sync_writes;
-  return WriteStatus(db_->Write(write_options, batch), doing);
+  const uint64_t bytes = batch->GetDataSize();
+  rocksdb::Status status;
+  {
+    absl::ReaderMutexLock lock(&log_mutex_);
+    status = db_->Write(write_options, batch);
+  }
+  if (status.ok() && log_bytes_.fetch_add(bytes) + bytes >= options_.write_buffer_bytes) BeginLog();
+  return WriteStatus(status, doing);
+}
+
+// Begins a new log and the flush of all memory tables, unless those of the last log are not flushed
+// yet. RocksDB could do this (max_total_wal_size), but not together with KeepMemory.
+void Database::BeginLog() {
+  uint64_t unflushed = 0;
+  if (!db_->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &unflushed) ||
+      unflushed > 0) {
+    return;
+  }
+  absl::MutexLock lock(&log_mutex_);
+  if (log_bytes_ < options_.write_buffer_bytes || stop_->stopped()) return;
+  // An error is told to stop_, or there is a pause of writes, and the next write tries again.
+  (void)FlushAll(/*wait=*/false);
+}
+
+absl::Status Database::FlushAll(bool wait) {
+  rocksdb::FlushOptions flush_options;
+  flush_options.wait = wait;
+  flush_options.allow_write_stall = true;  // where there is no room to compact, a stall may not end
+  const std::vector<rocksdb::ColumnFamilyHandle*> families(families_.begin(), families_.end());
+  const rocksdb::Status status = db_->Flush(flush_options, families);
+  if (status.ok()) log_bytes_ = 0;
+  const absl::Status kept = KeepMemory(/*may_wait=*/true);  // as all writes do, in a stall
+  if (status.ok()) return kept;
+  return WriteStatus(status, absl::StrCat("flushing the store ", options_.path));
 }
 
 // RocksDB tells one caller of the full disk and answers others "busy": all are to know what to do.
 absl::Status Database::WriteStatus(const rocksdb::Status& status, std::string_view doing) const {
   const bool waiting = status.IsBusy() || status.IsIncomplete() || status.IsAborted() ||
                        status.IsTryAgain() || status.IsTimedOut();
-  if (!status.IsNoSpace() && !(waiting && errors_->disk_full())) return ToStatus(status, doing);
+  if (!status.IsNoSpace() && !(waiting && stop_->disk_full())) return ToStatus(status, doing);
   return absl::ResourceExhaustedError(
       absl::StrCat(std::string(doing), ": the disk that holds ", options_.path,
                    " is full (RocksDB: ", status.ToString(), "); free disk space and try again"));
 }
 
-uint64_t Database::CurrentWal() const {
-  std::unique_ptr<rocksdb::LogFile> wal;
-  return db_->GetCurrentWalFile(&wal).ok() && wal != nullptr ? wal->LogNumber() : 0;
+absl::Status Database::Refusal(const WriteStop::State& stop) const {
+  constexpr std::string_view kDoing = "the store refuses writes";
+  const bool fatal = stop.error.severity() >= rocksdb::Status::Severity::kFatalError;
+  if (!stop.error.IsNoSpace() && !stop.recovered) {
+    const absl::Status status =
+        ToStatus(stop.error, absl::StrCat(std::string(kDoing), " since one failed"));
+    return absl::Status(status.code(), absl::StrCat(status.message(), "; restart the server"));
+  }
+  uint64_t free = 0;
+  const bool known = env_->GetFreeSpace(options_.path, &free).ok();
+  const uint64_t needed = stop.bytes_to_flush + WriteStop::kMargin;
+  std::string message = absl::StrCat(std::string(kDoing), ": the disk that holds ", options_.path);
+  if (fatal) {
+    absl::StrAppend(&message, " was full (RocksDB: ", stop.error.ToString(), "), ", free,
+                    " bytes are free; free disk space, then restart the server");
+  } else if (known && free >= needed) {
+    absl::StrAppend(&message, " is full no more (", free,
+                    " bytes are free): writes go on by themselves in a moment; try again");
+  } else {
+    absl::StrAppend(&message, " is full (RocksDB: ", stop.error.ToString(), "), ", free,
+                    " bytes are free and ", needed,
+                    " are needed; free disk space and try again: writes go on by themselves");
+  }
+  return absl::ResourceExhaustedError(message);
 }
 
-// Brings the store back after an error that stopped writes, such as a full disk. A write that
-// failed may be in the write-ahead log, in part or whole, though its caller was told that it was
-// not done. Resume flushes every memory table and begins a new log; the old one is then never
-// replayed, which makes the answer true, and lets the sequence numbers be used again.
+// Opens the door again after an error that stopped writes, such as a full disk, once RocksDB has
+// recovered from it. A write that failed may be in the write-ahead log, in part or whole, though
+// its caller was told that it was not done. RocksDB's recovery flushes every memory table and
+// begins a new log; once the old one is older than all that it must keep, it is never replayed,
+// which makes the answer true, and lets the sequence numbers be used again.
 absl::Status Database::Recover() {
   absl::MutexLock lock(&recovery_mutex_);
-  if (!errors_->pending()) return absl::OkStatus();
-  const absl::Time now = absl::Now();
-  if (now < next_recovery_) return last_recovery_;
+  const WriteStop::State stop = stop_->state();
+  if (!stop.stopped) return absl::OkStatus();
+  if (!stop.recovered || absl::Now() < stop.recovered_at + kSettling) return Refusal(stop);
+  if (stop.suspect_wal != 0) {
+    uint64_t kept = 0;
+    if (!db_->GetIntProperty(rocksdb::DB::Properties::kMinLogNumberToKeep, &kept) ||
+        kept <= stop.suspect_wal) {
+      std::unique_ptr<rocksdb::LogFile> current;
+      if (db_->GetCurrentWalFile(&current).ok() && current->LogNumber() == stop.suspect_wal) {
+        return absl::UnavailableError(
+            "the store refuses writes: one failed, and RocksDB did not begin a new write-ahead "
+            "log; restart the server");
+      }
+      LeaveWal();
+      return Refusal(stop);
+    }
+  }
+  rocksdb::WriteOptions write_options;
+  write_options.sync = options_.sync_writes;
+  write_options.no_slowdown = true;  // nobody is to wait under the lock
+  if (absl::Status status = KeepMemory(/*may_wait=*/false); !status.ok()) return status;
+  if (absl::Status status = CountOpening(write_options); !status.ok()) return status;
+  stop_->Settle(stop.number);
+  if (stop.suspect_wal != 0) {
+    Warn("the store recovered from a failed write and accepts writes again");
+  } else {
+    Warn("the store accepts writes again");
+  }
+  return absl::OkStatus();
+}
 
-  const uint64_t errors = errors_->errors();
-  if (const uint64_t write_errors = errors_->write_errors(); write_errors != seen_write_errors_) {
-    seen_write_errors_ = write_errors;
-    suspect_wal_ = CurrentWal();
-  }
-  next_recovery_ = now + kRecoveryInterval;
-  last_recovery_ = WriteStatus(db_->Resume(),
-                               "the store refuses writes since one failed, and cannot yet recover");
-  // Not where the disk is full: a server needs room to start.
-  if (!last_recovery_.ok() && !absl::IsResourceExhausted(last_recovery_)) {
-    last_recovery_ = absl::Status(
-        last_recovery_.code(),
-        absl::StrCat(last_recovery_.message(), "; restart the server if this stays so"));
-  }
-  if (!last_recovery_.ok()) return last_recovery_;
-  if (suspect_wal_ != 0 && CurrentWal() == suspect_wal_) {
-    last_recovery_ = absl::UnavailableError(
-        "the store refuses writes: one failed, and RocksDB did not begin a new write-ahead log; "
-        "restart the server");
-    return last_recovery_;
-  }
-  if (suspect_wal_ != 0) Warn("the store recovered from a failed write and accepts writes again");
-  suspect_wal_ = 0;
-  errors_->SetRecovered(errors);
-  next_recovery_ = absl::InfinitePast();
-  return CountOpening();
+// Lets RocksDB forget a log that may hold a failed write. Its recovery has begun a new one, but a
+// family of which only older memory tables had to be flushed still counts from the old. A write to
+// meta, and its flush, begin a log from which all empty families count.
+void Database::LeaveWal() {
+  const absl::Time now = absl::Now();
+  if (now < next_leave_) return;
+  next_leave_ = now + kLeaveInterval;
+  if (!KeepMemory(/*may_wait=*/false).ok()) return;
+  rocksdb::WriteOptions write_options;
+  write_options.no_slowdown = true;
+  if (!CountOpening(write_options).ok()) return;
+  rocksdb::FlushOptions flush_options;
+  flush_options.wait = false;
+  flush_options.allow_write_stall = true;
+  if (!db_->Flush(flush_options, family(Family::kMeta)).ok()) return;
+  (void)KeepMemory(/*may_wait=*/false);
 }
 
 absl::Status Database::Flush() {
-  if (errors_->pending()) {
+  if (stop_->stopped()) {
     if (absl::Status status = Recover(); !status.ok()) return status;
   }
-  const std::vector<rocksdb::ColumnFamilyHandle*> families(families_.begin(), families_.end());
-  return WriteStatus(db_->Flush(rocksdb::FlushOptions(), families),
-                     absl::StrCat("flushing the store ", options_.path));
+  absl::MutexLock lock(&log_mutex_);
+  return FlushAll(/*wait=*/true);
 }
 
 absl::StatusOr<std::string> Database::Get(Family cf, std::string_view key,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -18,11 +19,9 @@
 #include "rocksdb/env.h"
 #include "storage/keys.h"
 #include "storage/store.h"
+#include "storage/write_stop.h"
 
 namespace vecino::storage {
-
-// Counts RocksDB's background errors and failed writes; told by RocksDB from its own threads.
-class ErrorListener;
 
 // Thread safety: all methods are safe from any thread.
 class Database {
@@ -45,12 +44,14 @@ class Database {
 
   // Writes `batch` atomically and syncs it; concurrent calls share one sync. `doing`: for messages.
   //
-  // After an error the batch may still be in the write-ahead log, so the next Write first makes
-  // sure that it can never be replayed (see Recover); while that fails, all writes are refused:
-  // with RESOURCE_EXHAUSTED when a full disk is the cause, else with UNAVAILABLE.
+  // After an error the batch may still be in the write-ahead log, so writes are refused until it is
+  // sure that it can never be replayed (see Recover): at once, with RESOURCE_EXHAUSTED and the room
+  // that is needed when a full disk is the cause, else with UNAVAILABLE. RocksDB recovers from a
+  // full disk in a thread of its own; nobody waits for it here.
   absl::Status Write(rocksdb::WriteBatch* batch, std::string_view doing);
 
-  // Writes all memory tables to disk.
+  // Writes all memory tables to disk, and waits for that, as writes do; refused like Write. After a
+  // recovery from a full disk RocksDB 7.8 begins the flush and does not wait.
   absl::Status Flush();
 
   // The value at `key`, read at `snapshot` (null: now); NOT_FOUND when there is none.
@@ -75,25 +76,30 @@ class Database {
 
   absl::Status OpenFamilies(rocksdb::Env* env);
   absl::Status CheckOrWriteFormat(bool created);
-  absl::Status CountOpening() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recovery_mutex_);
+  absl::Status CountOpening(const rocksdb::WriteOptions& options);
+  absl::Status KeepMemory(bool may_wait);
+  void BeginLog();
+  absl::Status FlushAll(bool wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(log_mutex_);
   absl::Status Recover();
-  uint64_t CurrentWal() const;
+  void LeaveWal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recovery_mutex_);
+  // Why writes are refused, and what to do.
+  absl::Status Refusal(const WriteStop::State& stop) const;
   // ToStatus for what a write was answered; RESOURCE_EXHAUSTED, naming the folder, while the disk
   // is full, whichever way RocksDB puts it.
   absl::Status WriteStatus(const rocksdb::Status& status, std::string_view doing) const;
 
   const StoreOptions options_;
-  std::shared_ptr<ErrorListener> errors_;
+  rocksdb::Env* env_ = nullptr;
+  std::shared_ptr<WriteStop> stop_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount> families_{};
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;  // all, also unknown ones; owned
 
+  absl::Mutex log_mutex_;                // shared by writes; to begin a log, all of it
+  std::atomic<uint64_t> log_bytes_ = 0;  // written since the last log was begun, about
+
   absl::Mutex recovery_mutex_;
-  absl::Time next_recovery_ ABSL_GUARDED_BY(recovery_mutex_) = absl::InfinitePast();
-  absl::Status last_recovery_ ABSL_GUARDED_BY(recovery_mutex_);
-  uint64_t seen_write_errors_ ABSL_GUARDED_BY(recovery_mutex_) = 0;
-  uint64_t suspect_wal_ ABSL_GUARDED_BY(recovery_mutex_) =
-      0;  // may hold a failed write; 0 for none
+  absl::Time next_leave_ ABSL_GUARDED_BY(recovery_mutex_) = absl::InfinitePast();
 };
 
 }  // namespace vecino::storage

@@ -27,11 +27,15 @@ rocksdb::DBOptions MakeDBOptions(const StoreOptions& options) {
   db.paranoid_checks = true;
   db.recycle_log_file_num = 0;  // recycled logs hide damage: what follows looks like an older log
 
-  // What a start after a crash replays: about one write buffer. Past it, all families are flushed.
-  db.max_total_wal_size = options.write_buffer_bytes;
+  // Database::BeginLog keeps the log to about one write buffer, which is what a start after a crash
+  // replays. Here RocksDB would begin a log of its own accord, which that says not to be wanted.
+  db.max_total_wal_size = 4 * options.write_buffer_bytes;
 
-  // Recovery from an error is ours (Database::Recover): it must know when it happens.
+  // Errors that pass by themselves are those of a full disk only, and these are the file manager's:
+  // MakeRecoveringFileManager.
   db.max_bgerror_resume_count = 0;
+  // Database::KeepMemory writes past the log; a close is not to flush, and perhaps wait, for that.
+  db.avoid_flush_during_shutdown = true;
 
   db.max_background_jobs = options.background_threads;
   db.max_open_files = 512;  // half of the usual limit of 1,024, which sockets share

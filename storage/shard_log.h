@@ -77,8 +77,9 @@ class ShardLog {
   //
   // On an error nothing of it is visible, LastSequence() stays, and the same numbers are to be used
   // again. After UNAVAILABLE or RESOURCE_EXHAUSTED the store takes no write of any shard until it
-  // has made sure that this one cannot come back; it tries with each later write, and where it
-  // cannot (a failed sync), writes are refused until the store is opened anew. Only if it is opened
+  // has made sure that this one cannot come back; a full disk's error says what room that
+  // needs, no call waits for it, and where it cannot be (a failed sync), writes are refused until
+  // the store is opened anew. Only if it is opened
   // anew first, then all of the batch or nothing of it may be there.
   //
   // In the same batch each of `marks` is put in the place of the one with its token. Marks may come

@@ -400,7 +400,9 @@ bool AsyncServer::EndBidis(absl::Time deadline) {
   }
   absl::MutexLock lock(&drain_mutex_);
   for (BidiCall* call : bidis_) call->CutOff(kStopping);
-  // Work heeds the cancellation, and what it has handed to a log is waited for.
+  // Work heeds the cancellation, and what it has handed to a log is waited for: that does not wait
+  // for room on the disk. Should it hang all the same, its thread could not be joined either, so
+  // going on here would not help; main's StopDeadline does.
   while (!bidis_.empty()) drain_progress_.Wait(&drain_mutex_);
   return false;
 }

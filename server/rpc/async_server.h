@@ -78,7 +78,8 @@ class AsyncServer final : private CallOwner {
   // `patience` before they are cancelled; then the port closes. Streams of replies end with
   // UNAVAILABLE once the message on its way has left, and after a second at most; calls that stream
   // both ways once what was read is answered, and a second later when their caller does not read.
-  // Blocks until no thread of the server runs. True when every call, other than a stream of
+  // Blocks until no thread of the server runs, so for as long as work goes on that heeds no
+  // cancellation (main's StopDeadline ends that). True when every call, other than a stream of
   // replies, had the time it needed. Idempotent.
   bool Drain(absl::Duration patience);
 

@@ -28,6 +28,8 @@ constexpr size_t kAnswerBytes = 512 << 10;
 constexpr absl::Duration kFirstWait = absl::Milliseconds(20), kLongestWait = absl::Seconds(1);
 // Longer is no passing fullness.
 constexpr absl::Duration kPatience = absl::Seconds(60);
+// Of a store that refuses to write: the disk is full, which the caller should hear of.
+constexpr absl::Duration kStorePatience = absl::Seconds(3), kStorePatienceAtStop = absl::Seconds(1);
 
 }  // namespace
 
@@ -108,7 +110,7 @@ void IngestSession::OpenStream() {
   absl::MutexLock lock(&mu_);
   if (absl::IsAborted(stream.status())) {
     // The stream that this one takes over from finishes what it is at.
-    Refused(stream.status(), &opening_since_);
+    Refused(stream.status(), kPatience, &opening_since_);
     return;
   }
   if (!stream.ok()) return Fail(stream.status());
@@ -170,7 +172,7 @@ void IngestSession::Prepare(std::shared_ptr<Batch> batch) {
   {
     absl::MutexLock lock(&mu_);
     if (absl::IsResourceExhausted(status)) {
-      Refused(status, &batch->refused);
+      Refused(status, kPatience, &batch->refused);
       refused_.push_back(std::move(batch));
       return;
     }
@@ -210,7 +212,8 @@ void IngestSession::CommitReady() {
     committing_ = false;
     if (absl::IsResourceExhausted(status)) {
       commit_refused_ = true;
-      Refused(status, &group.front()->refused);
+      Refused(status, going_away() ? kStorePatienceAtStop : kStorePatience,
+              &group.front()->refused);
       return;
     }
     if (!status.ok()) return Fail(status);
@@ -235,10 +238,11 @@ void IngestSession::AddResults(const Batch& batch) {
   committed_through_ = std::max(committed_through_, batch.writes.back().item);
 }
 
-void IngestSession::Refused(const absl::Status& status, absl::Time* since) {
+void IngestSession::Refused(const absl::Status& status, absl::Duration patience,
+                            absl::Time* since) {
   const absl::Time now = absl::Now();
   *since = std::min(*since, now);
-  if (now - *since > kPatience) return Fail(status);
+  if (now - *since >= patience) return Fail(status);
   window_.Refused();
   const int doublings = std::min(refusals_++, 10);
   WakeAt(now + std::min(kLongestWait, kFirstWait * (1 << doublings)));

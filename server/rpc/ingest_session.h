@@ -69,8 +69,10 @@ class IngestSession final : public BidiSession {
   void Forget() ABSL_LOCKS_EXCLUDED(mu_);
 
   bool WorthCutting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The engine was full at `*since`, or now for the first time: tries again later, or gives up.
-  void Refused(const absl::Status& status, absl::Time* since) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The engine was full at `*since`, or now for the first time: tries again later, or gives up
+  // once that has lasted for `patience`.
+  void Refused(const absl::Status& status, absl::Duration patience, absl::Time* since)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddResults(const Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   IngestHandlers& handlers_;

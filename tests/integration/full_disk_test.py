@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.error
@@ -37,18 +38,26 @@ def enter_own_mounts():
     client_support.skip("no right to mount a tmpfs, neither as this user nor in a user namespace")
 
 
-class FullDiskTest(unittest.TestCase):
+def vector_of(number):
+    return [((number * (d + 3)) % 101) / 50 - 1 for d in range(DIMENSION)]
+
+
+class OnSmallDisk(unittest.TestCase):
+    MEGABYTES = 20
+    ARGUMENTS = ()
+
     def setUp(self):
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="vecino-test-")))
         self.disk = self.folder / "disk"
         self.disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", self.disk], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.MEGABYTES}m", "tmpfs", self.disk], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", self.disk], check=True)
         # The log, the port file and the models lie beside the disk.
-        self.server = client_support.Server(self.disk, log=str(self.folder / "log"))
+        self.server = client_support.Server(self.disk, log=str(self.folder / "log"), arguments=self.ARGUMENTS)
         self.addCleanup(self.end)
         self.server.start()
         self.vecino("collection", "create", "c", "--dim", DIMENSION)
+        self.lock = threading.Lock()
         self.written = set()
         self.next = 0
 
@@ -66,10 +75,12 @@ class FullDiskTest(unittest.TestCase):
 
     def write(self):
         """Writes a batch; returns the first refusal, or None."""
-        ids = [str(self.next + i) for i in range(BATCH)]
-        self.next += BATCH
-        documents = [{"id": i, "vector": {"values": [((int(i) * (d + 3)) % 101) / 50 - 1 for d in range(DIMENSION)]},
-                      "text": f"text of {i}"} for i in ids]  # fmt: skip
+        with self.lock:
+            ids = [str(self.next + i) for i in range(BATCH)]
+            self.next += BATCH
+        documents = [
+            {"id": i, "vector": {"values": vector_of(int(i))}, "text": f"text of {i}"} for i in ids
+        ]
         request = urllib.request.Request(
             f"http://{self.server.admin}/v1/DocumentService/BatchUpsertDocuments",
             data=json.dumps({"parent": "collections/c", "documents": documents}).encode(),
@@ -82,7 +93,8 @@ class FullDiskTest(unittest.TestCase):
             return json.loads(error.read())
         self.assertEqual(len(results), BATCH)
         statuses = [result.get("status", {}) for result in results]
-        self.written.update(i for i, status in zip(ids, statuses) if status.get("code", 0) == 0)
+        with self.lock:
+            self.written.update(i for i, status in zip(ids, statuses) if status.get("code", 0) == 0)
         return next((status for status in statuses if status.get("code", 0) != 0), None)
 
     def write_until_full(self):
@@ -96,6 +108,8 @@ class FullDiskTest(unittest.TestCase):
         self.assertEqual(self.written - stored, set(), "acknowledged, and lost")
         return stored
 
+
+class FullDiskTest(OnSmallDisk):
     def test_refuses_writes_and_goes_on_when_there_is_room(self):
         refusal = self.write_until_full()
         pid = self.server.process.pid
@@ -145,6 +159,87 @@ class FullDiskTest(unittest.TestCase):
         self.room(80)
         self.server.start()
         self.assertEqual(self.check_stored(), self.written)
+
+
+class FlushesFailTest(OnSmallDisk):
+    """What becomes full is the disk of a store whose memory tables are flushed again and again, so that flushes fail and
+    not only writes; what RocksDB made of that once held every write up for ever."""
+
+    MEGABYTES = 40
+    ARGUMENTS = ("--storage-write-buffer-bytes", "1MiB", "--drain-timeout", "5s")
+
+    def fill(self):
+        """Several writers and a load, until all are refused; the load and its output are left in self."""
+        documents = self.folder / "load.jsonl"
+        with open(documents, "w", encoding="utf-8") as file:
+            for i in range(60_000):
+                # As texts, which are stored compressed, would not fill it.
+                values = ",".join(f"{v:.2f}" for v in vector_of(i))
+                file.write(f'{{"id":"load-{i}","vector":[{values}]}}\n')
+        self.said = self.folder / "said"
+        with open(self.said, "wb") as said:
+            self.load = subprocess.Popen(
+                [str(client_support.BINARIES / "vecino"), "--server", self.server.address, "load", "c",
+                 str(documents), "--quiet", "--retry-for", "60"], stdout=said, stderr=said)  # fmt: skip
+        self.addCleanup(lambda: (self.load.kill(), self.load.wait()))
+        self.slowest = 0
+        self.refusals = []
+
+        def writer():
+            deadline = time.monotonic() + 60
+            refused = 0
+            # Refused for some seconds, during which the store tries to recover.
+            while refused < 12 and time.monotonic() < deadline:
+                began = time.monotonic()
+                refusal = self.write()
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                if refusal is not None:
+                    refused += 1
+                    self.refusals.append(refusal)
+                    time.sleep(0.4)
+
+        writers = [threading.Thread(target=writer) for _ in range(3)]
+        for thread in writers:
+            thread.start()
+        for thread in writers:
+            thread.join()
+        self.assertEqual({refusal["code"] for refusal in self.refusals}, {RESOURCE_EXHAUSTED}, self.refusals[-1])
+        self.assertGreaterEqual(len(self.refusals), 36, "the disk does not become full")
+        self.assertIn(f"the disk that holds {self.disk}/store is full", self.refusals[-1]["message"])
+        self.assertLess(self.slowest, 10, "a write waits for the disk")
+
+    def stop_in_time(self):
+        began = time.monotonic()
+        self.assertEqual(self.server.stop(), 0)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_writes_go_on_when_there_is_room(self):
+        self.fill()
+        deadline = time.monotonic() + 15
+        while b"RESOURCE_EXHAUSTED" not in self.said.read_bytes():
+            self.assertLess(time.monotonic(), deadline, "the load does not say what it waits for")
+            time.sleep(0.1)
+        self.assertEqual(self.load.poll(), None)
+        self.room(400)
+        deadline = time.monotonic() + 10
+        while self.write() is not None:
+            self.assertLess(time.monotonic(), deadline, "writes do not resume")
+            time.sleep(0.2)
+        self.assertEqual(self.load.wait(60), 0, self.said.read_text())
+        stored = self.check_stored()
+        self.assertEqual(len([i for i in stored if i.startswith("load-")]), 60_000)
+        self.stop_in_time()
+        self.server.start()
+        self.check_stored()
+        self.vecino("snapshot", "verify")
+
+    def test_stops_in_time_while_the_disk_is_full(self):
+        self.fill()
+        self.assertIsNone(self.load.poll())
+        self.stop_in_time()
+        self.room(400)
+        self.server.start()
+        self.check_stored()
 
 
 if __name__ == "__main__":
