@@ -50,12 +50,13 @@ class EngineImpl final : public Engine {
         metrics_(metrics),
         budget_(options.index_memory_bytes),
         heads_(options.head_cache_bytes),
-        filters_(options.filter_cache_bytes,
-                 static_cast<size_t>(std::min(options.filter_code_bytes, MachineMemory() / 32))),
+        filters_(std::make_shared<FilterCache>(
+            options.filter_cache_bytes,
+            static_cast<size_t>(std::min(options.filter_code_bytes, MachineMemory() / 32)))),
         slot_maps_(std::make_shared<SlotMaps>(
             std::min(options.slot_map_bytes, MachineMemory() / 16), &budget_)),
         maintenance_(options.maintenance_threads, &metrics_),
-        sampler_(options.recall, &filters_, metrics),
+        sampler_(options.recall, filters_.get(), metrics),
         operations_(store, registry_.get(), &events_),
         aliases_(store, registry_.get(), &events_),
         migrations_(std::make_shared<Migrations>(Migrations::Parts{
@@ -74,6 +75,7 @@ class EngineImpl final : public Engine {
   absl::Status Load();
   std::shared_ptr<const Registry> registry() const { return registry_; }
   std::shared_ptr<const SlotMaps> slot_maps() const { return slot_maps_; }
+  std::shared_ptr<const FilterCache> filters() const { return filters_; }
   std::shared_ptr<const Migrations> migrations() const { return migrations_; }
 
   absl::StatusOr<CollectionInfo> CreateCollection(const CollectionSpec& spec,
@@ -344,7 +346,7 @@ class EngineImpl final : public Engine {
             options_.maintenance,
             options_.maintenance_threads,
             &heads_,
-            &filters_,
+            filters_.get(),
             &filter_texts_,
             slot_maps_.get(),
             options_.clock,
@@ -362,9 +364,9 @@ class EngineImpl final : public Engine {
   EngineMetrics metrics_;
   mutable MemoryBudget budget_;
   HeadCache heads_;
-  FilterCache filters_;
+  const std::shared_ptr<FilterCache> filters_;  // gauges may ask for both a little longer
   mutable FilterTexts filter_texts_;
-  const std::shared_ptr<SlotMaps> slot_maps_;  // a gauge may ask for it a little longer
+  const std::shared_ptr<SlotMaps> slot_maps_;
   EventBus events_;
   SwapThread swaps_;
   Maintenance maintenance_;
@@ -589,7 +591,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& option
   engine->StartReaper();
   engine->StartSampler();
   RegisterIndexGauges(engine->registry(), metrics);
-  RegisterFilterMapGauge(engine->slot_maps(), metrics);
+  RegisterFilterGauges(engine->slot_maps(), engine->filters(), metrics);
   RegisterMigrationGauge(engine->migrations(), metrics);
   RegisterRecallGauges(engine->registry(), metrics);
   return engine;

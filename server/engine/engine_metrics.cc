@@ -7,6 +7,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/engine/drift.h"
+#include "server/engine/filter_cache.h"
 #include "server/engine/migrations.h"
 #include "server/engine/registry.h"
 #include "server/engine/slot_maps.h"
@@ -147,13 +148,20 @@ void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metr
                  [] { return static_cast<double>(index::SegmentFile::BytesKept()); });
 }
 
-void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& maps, Metrics* metrics) {
+void RegisterFilterGauges(const std::shared_ptr<const SlotMaps>& maps,
+                          const std::shared_ptr<const FilterCache>& filters, Metrics* metrics) {
+  const auto bytes = [](const auto& of) {
+    return [weak = std::weak_ptr(of)] {
+      const auto alive = weak.lock();
+      return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
+    };
+  };
   metrics->gauge("vecino_filter_map_bytes",
                  "Memory of maps from documents to rows of segments, for filters that are new.", {},
-                 [weak = std::weak_ptr<const SlotMaps>(maps)] {
-                   const std::shared_ptr<const SlotMaps> alive = weak.lock();
-                   return alive == nullptr ? 0.0 : static_cast<double>(alive->bytes());
-                 });
+                 bytes(maps));
+  metrics->gauge("vecino_filter_cache_bytes",
+                 "Memory of what filters let pass and of its codes, for filters that come again.",
+                 {}, bytes(filters));
 }
 
 void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics) {

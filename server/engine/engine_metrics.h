@@ -10,6 +10,7 @@ namespace vecino::engine {
 
 class Migrations;
 class Registry;
+class FilterCache;
 class SlotMaps;
 
 // References into the registry, looked up once. `metrics` must outlive it.
@@ -51,8 +52,9 @@ struct EngineMetrics {
 void RegisterIndexGauges(std::shared_ptr<const Registry> registry, Metrics* metrics);
 void RegisterMigrationGauge(const std::shared_ptr<const Migrations>& migrations, Metrics* metrics);
 
-// Memory of maps from documents to rows. Gone when the maps are.
-void RegisterFilterMapGauge(const std::shared_ptr<const SlotMaps>& maps, Metrics* metrics);
+// Memory of maps from documents to rows, and of what filters let pass. Gone when these are.
+void RegisterFilterGauges(const std::shared_ptr<const SlotMaps>& maps,
+                          const std::shared_ptr<const FilterCache>& filters, Metrics* metrics);
 
 // What is known of the recall of each collection, by where the queries came from, for the first
 // kMostRecallSeries of them; without samples there is no series. Gone when the registry is.

@@ -145,9 +145,12 @@ TEST_P(RepeatedFilterTest, LooksAtFewerRows) {
   double recall = 0;
   const int64_t first = ask(&recall);
   EXPECT_GE(recall, 0.8);
+  const double bits = metrics_.Value("vecino_filter_cache_bytes");
+  EXPECT_GT(bits, 0);
   int64_t last = first;
   for (int i = 0; i < 2 * PassingRows::kOften; ++i) last = ask(&recall);
   EXPECT_LT(last, first);
+  EXPECT_GT(metrics_.Value("vecino_filter_cache_bytes"), bits + kRows / kShare * 2);
   EXPECT_GE(recall, 0.8);
   // The nearest of them.
   SearchRequest nearest{.query = VectorQuery{vectors[1]}, .top_k = 3, .exact = true};
