@@ -35,77 +35,75 @@ bool PassingRows::Use() const {
 }
 
 FilterCache::Rows FilterCache::Find(uint64_t segment, const std::string& filter) {
-  return std::static_pointer_cast<const PassingRows>(
-      FindValue(&others_, {Kind::kRows, segment, filter}));
+  return std::static_pointer_cast<const PassingRows>(others_.Find({Kind::kRows, segment, filter}));
 }
 
 FilterCache::Rows FilterCache::Peek(uint64_t segment, const std::string& filter) const {
-  return std::static_pointer_cast<const PassingRows>(PeekValue({Kind::kRows, segment, filter}));
+  return std::static_pointer_cast<const PassingRows>(others_.Peek({Kind::kRows, segment, filter}));
 }
 
 void FilterCache::Put(uint64_t segment, const std::string& filter, Rows rows) {
   const size_t bytes = rows->words().size() * sizeof(uint64_t);
-  PutValue(&others_, {Kind::kRows, segment, filter}, std::move(rows), bytes);
+  others_.Put({Kind::kRows, segment, filter}, std::move(rows), bytes);
 }
 
 FilterCache::Codes FilterCache::FindCodes(uint64_t segment, const std::string& filter) {
   return std::static_pointer_cast<const index::PassingCodes>(
-      FindValue(&codes_, {Kind::kCodes, segment, filter}));
+      codes_.Find({Kind::kRows, segment, filter}));
 }
 
 void FilterCache::PutCodes(uint64_t segment, const std::string& filter, Codes codes) {
   const size_t bytes = codes->bytes();
-  PutValue(&codes_, {Kind::kCodes, segment, filter}, std::move(codes), bytes);
+  codes_.Put({Kind::kRows, segment, filter}, std::move(codes), bytes);
 }
 
 FilterCache::Slots FilterCache::FindSlots(uint64_t segment, const std::string& filter) {
-  return std::static_pointer_cast<const Roaring>(
-      FindValue(&others_, {Kind::kSlots, segment, filter}));
+  return std::static_pointer_cast<const Roaring>(others_.Find({Kind::kSlots, segment, filter}));
 }
 
 bool FilterCache::ContainsSlots(uint64_t segment, const std::string& filter) const {
-  return PeekValue({Kind::kSlots, segment, filter}) != nullptr;
+  return others_.Peek({Kind::kSlots, segment, filter}) != nullptr;
 }
 
 void FilterCache::PutSlots(uint64_t segment, const std::string& filter, Slots slots) {
   const size_t bytes = slots->getSizeInBytes();
-  PutValue(&others_, {Kind::kSlots, segment, filter}, std::move(slots), bytes);
+  others_.Put({Kind::kSlots, segment, filter}, std::move(slots), bytes);
 }
 
-std::shared_ptr<const void> FilterCache::FindValue(Lru* lru, const Key& key) {
+std::shared_ptr<const void> FilterCache::Lru::Find(const Key& key) {
   absl::MutexLock lock(&mu_);
-  const auto at = lru->places.find(key);
-  if (at == lru->places.end()) return nullptr;
-  lru->entries.splice(lru->entries.begin(), lru->entries, at->second);
+  const auto at = places_.find(key);
+  if (at == places_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, at->second);
   return at->second->value;
 }
 
-std::shared_ptr<const void> FilterCache::PeekValue(const Key& key) const {
+std::shared_ptr<const void> FilterCache::Lru::Peek(const Key& key) const {
   absl::MutexLock lock(&mu_);
-  const auto at = others_.places.find(key);
-  return at == others_.places.end() ? nullptr : at->second->value;
+  const auto at = places_.find(key);
+  return at == places_.end() ? nullptr : at->second->value;
 }
 
-void FilterCache::PutValue(Lru* lru, Key key, std::shared_ptr<const void> value, size_t bytes) {
+void FilterCache::Lru::Put(Key key, std::shared_ptr<const void> value, size_t bytes) {
   std::list<Entry> one, gone;  // made and freed without the lock
   one.push_back({std::move(key), std::move(value), 0});
   Entry& entry = one.front();
   entry.bytes = bytes + 2 * std::get<std::string>(entry.key).size() + kEntryBytes;
   absl::MutexLock lock(&mu_);
-  if (entry.bytes > lru->max_bytes || lru->places.contains(entry.key)) return;
-  lru->entries.splice(lru->entries.begin(), one);
-  lru->places.emplace(entry.key, lru->entries.begin());
-  lru->bytes += entry.bytes;
-  while (lru->bytes > lru->max_bytes) {
-    lru->bytes -= lru->entries.back().bytes;
-    lru->places.erase(lru->entries.back().key);
-    gone.splice(gone.begin(), lru->entries, std::prev(lru->entries.end()));
+  if (entry.bytes > max_bytes_ || places_.contains(entry.key)) return;
+  entries_.splice(entries_.begin(), one);
+  places_.emplace(entry.key, entries_.begin());
+  bytes_ += entry.bytes;
+  while (bytes_ > max_bytes_) {
+    bytes_ -= entries_.back().bytes;
+    places_.erase(entries_.back().key);
+    gone.splice(gone.begin(), entries_, std::prev(entries_.end()));
   }
 }
 
-size_t FilterCache::bytes() const {
+size_t FilterCache::Lru::bytes() const {
   absl::MutexLock lock(&mu_);
-  return others_.bytes + codes_.bytes;
+  return bytes_;
 }
 
 }  // namespace vecino::engine

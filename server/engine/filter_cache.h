@@ -60,7 +60,7 @@ class FilterCache final : public fields::Evaluations {
   using Codes = std::shared_ptr<const index::PassingCodes>;
 
   explicit FilterCache(size_t max_bytes, size_t max_code_bytes = 0)
-      : max_code_bytes_(max_code_bytes), others_{max_bytes}, codes_{max_code_bytes} {}
+      : others_(max_bytes), codes_(max_code_bytes) {}
 
   // segment: index::Segment::id. filter: Filter::key. Null: not there.
   Rows Find(uint64_t segment, const std::string& filter);
@@ -72,40 +72,45 @@ class FilterCache final : public fields::Evaluations {
   Codes FindCodes(uint64_t segment, const std::string& filter);
   void PutCodes(uint64_t segment, const std::string& filter, Codes codes);
   // Of one segment: more would drive out too much else.
-  size_t most_code_bytes() const { return max_code_bytes_ / 4; }
+  size_t most_code_bytes() const { return codes_.max_bytes() / 4; }
 
   // Of a segment of fields.
   Slots FindSlots(uint64_t segment, const std::string& filter) override;
   bool ContainsSlots(uint64_t segment, const std::string& filter) const;
   void PutSlots(uint64_t segment, const std::string& filter, Slots slots) override;
 
-  size_t bytes() const;
+  size_t bytes() const { return others_.bytes() + codes_.bytes(); }
 
  private:
-  enum class Kind { kRows, kSlots, kCodes };
+  enum class Kind { kRows, kSlots };
   using Key = std::tuple<Kind, uint64_t, std::string>;
-  struct Entry {
-    Key key;
-    std::shared_ptr<const void> value;
-    size_t bytes = 0;
+  class Lru {
+   public:
+    explicit Lru(size_t max_bytes) : max_bytes_(max_bytes) {}
+
+    std::shared_ptr<const void> Find(const Key& key);
+    std::shared_ptr<const void> Peek(const Key& key) const;  // counts as no use
+    // bytes: of what `value` points to. What is there already stays.
+    void Put(Key key, std::shared_ptr<const void> value, size_t bytes);
+    size_t max_bytes() const { return max_bytes_; }
+    size_t bytes() const;
+
+   private:
+    struct Entry {
+      Key key;
+      std::shared_ptr<const void> value;
+      size_t bytes = 0;
+    };
+
+    const size_t max_bytes_;
+    mutable absl::Mutex mu_;
+    std::list<Entry> entries_ ABSL_GUARDED_BY(mu_);  // the latest used first
+    absl::flat_hash_map<Key, std::list<Entry>::iterator> places_ ABSL_GUARDED_BY(mu_);
+    size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
   };
 
-  struct Lru {
-    const size_t max_bytes;
-    std::list<Entry> entries;  // the latest used first
-    absl::flat_hash_map<Key, std::list<Entry>::iterator> places;
-    size_t bytes = 0;
-  };
-
-  std::shared_ptr<const void> FindValue(Lru* lru, const Key& key);
-  std::shared_ptr<const void> PeekValue(const Key& key) const;  // of others_
-  // bytes: of what `value` points to. What is there already stays.
-  void PutValue(Lru* lru, Key key, std::shared_ptr<const void> value, size_t bytes);
-
-  const size_t max_code_bytes_;
-  mutable absl::Mutex mu_;
-  Lru others_ ABSL_GUARDED_BY(mu_);
-  Lru codes_ ABSL_GUARDED_BY(mu_);
+  Lru others_;
+  Lru codes_;  // by Kind::kRows: they are of the same rows
 };
 
 }  // namespace vecino::engine

@@ -110,7 +110,7 @@ index::SlotBits ShardFilter::BitsOfSegment(const index::Segment& segment) const 
     }
   }
   held_.push_back(rows);
-  codes_.push_back(codes);
+  if (codes != nullptr) held_.push_back(codes);
   return {rows->words().data(), segment.size(), rows->passing(), codes.get()};
 }
 
@@ -127,8 +127,9 @@ index::SlotBits ShardFilter::BitsOfTail(const index::Tail& tail) const {
       for (; slot < rows && at() == sequence; ++slot) Set(slot, &words);
     });
   }
-  of_tails_.push_back(std::move(words));
-  return {of_tails_.back().data(), rows};
+  const auto held = std::make_shared<const Words>(std::move(words));
+  held_.push_back(held);
+  return {held->data(), rows};
 }
 
 }  // namespace vecino::engine

@@ -47,10 +47,8 @@ class ShardFilter final : public index::RowFilter {
   absl::Duration* const spent_;
   const bool counts_;
   // Until the search ends.
-  mutable std::vector<FilterCache::Rows> held_;
-  mutable std::vector<FilterCache::Codes> codes_;
+  mutable std::vector<std::shared_ptr<const void>> held_;  // what was answered with
   mutable std::vector<uint64_t> counted_;  // segments; each once, however often it is asked for
-  mutable std::vector<std::vector<uint64_t>> of_tails_;
 };
 
 }  // namespace vecino::engine

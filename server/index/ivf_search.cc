@@ -94,7 +94,7 @@ class IvfSearch {
     if (part.passing >= 0) return part.passing;
     return CountBits(part.allowed, static_cast<size_t>(size + 63) / 64);
   }
-  // Of a part's codes or of those that pass, which are numbered by places in stead of slots.
+  // Of a part's codes or of those that pass, which are numbered by places instead of slots.
   static uint32_t Begin(const IvfPart& part, int list) {
     return part.codes != nullptr ? part.codes->list_begin(list) : part.segment->list_begin(list);
   }
@@ -127,13 +127,14 @@ class IvfSearch {
   int64_t stood_ = 0;    // rows in the probed lists
   int64_t seen_ = 0;     // of these those that live and pass, under a filter
   bool filtered_ = false;
-  bool uneven_ = false;  // some that pass go with the vectors
-  bool packed_ = false;  // codes of rows that pass stand by themselves
-  bool even_ = false;    // and those lie in the lists as chance would have it
+  // Codes of rows that pass stand by themselves, and these lie in the lists as chance would have
+  // it.
+  bool even_ = false;
 };
 
 void IvfSearch::CountRows() {
-  int64_t even = 0;
+  int64_t even = 0;     // rows that pass, of parts where they lie in the lists by chance
+  bool uneven = false;  // some go with the vectors
   for (const IvfPart& part : parts_) {
     const int64_t size = part.segment->size();
     rows_ += size;
@@ -142,13 +143,13 @@ void IvfSearch::CountRows() {
     filtered_ = filtered_ || part.allowed != nullptr;
     coded_ += part.codes != nullptr || passing == 0 ? passing : size;
     if (part.codes == nullptr) continue;
-    uneven_ = uneven_ || part.codes->spread() == PassingCodes::Spread::kUneven;
+    uneven = uneven || part.codes->spread() == PassingCodes::Spread::kUneven;
     if (part.codes->spread() == PassingCodes::Spread::kEven) even += passing;
   }
   // But for a few rows, whose own are looked up then, those that do not pass as well.
-  packed_ = coded_ < rows_ && coded_ <= passing_ + rows_ / 10;
+  const bool packed = coded_ < rows_ && coded_ <= passing_ + rows_ / 10;
   // Too few to tell, in small parts, are as most are.
-  even_ = packed_ && !uneven_ && 5 * even >= 4 * passing_;
+  even_ = packed && !uneven && 5 * even >= 4 * passing_;
 }
 
 void IvfSearch::Run() {
@@ -435,6 +436,7 @@ void IvfSearch::TakeBest() {
   slots.resize(found);
   for (size_t i = 0; i < found; ++i) slots[i] = scratch_.reservoir.data()[i].slot;
   if (parts_.size() > 1) std::sort(slots.begin(), slots.end());
+  if (coded_ == rows_) return;  // no part has codes of its own
   // Places into slots, in the same order.
   size_t i = 0;
   uint32_t base = 0;

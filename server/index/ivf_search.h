@@ -17,8 +17,8 @@ struct IvfPart {
   const IvfSegment* segment = nullptr;
   const Tombstones* dead = nullptr;
   const uint64_t* allowed = nullptr;    // SlotBits::words
-  int64_t passing = -1;                 // how many of these are set; -1: not known
   const PassingCodes* codes = nullptr;  // of the same rows, or null
+  int64_t passing = -1;                 // how many of these are set; -1: not known
 };
 
 // What a search did, for reports and tests.

@@ -24,7 +24,7 @@ absl::StatusOr<std::vector<Hit>> Search(const View& view, Metric metric, const f
         if (!status.ok()) return status;
         parts.clear();
       }
-      parts.push_back({ivf, rows.dead.get(), allowed.words, allowed.passing, allowed.codes});
+      parts.push_back({ivf, rows.dead.get(), allowed.words, allowed.codes, allowed.passing});
       continue;
     }
     absl::Status status = rows.segment->Search(query, params, *rows.dead, allowed.words, &top);

@@ -257,7 +257,7 @@ Json Bench::Answer(const Json& command) {
   const auto& [allowed, kth, codes] = FilterFor(command.value("filter", 1.0), params.k);
   const uint64_t* const passing = allowed.empty() ? nullptr : allowed.data();
   std::vector<IvfPart> parts = {
-      {&searched, &none, passing, -1, command.value("coded", false) ? codes.get() : nullptr}};
+      {&searched, &none, passing, command.value("coded", false) ? codes.get() : nullptr}};
   const Tombstones none_of_small(kSmall);
   for (const auto& part : small) parts.push_back({part.get(), &none_of_small});
   for (size_t q = count - std::min<size_t>(count, 100); q < count; ++q) {  // warms up

@@ -81,7 +81,7 @@ class PassingCodesTest : public testing::TestWithParam<Metric> {
                         IvfWork* work = nullptr) const {
     std::vector<IvfPart> parts;
     for (size_t s = 0; s < segments_.size(); ++s) {
-      parts.push_back({segments_[s].get(), dead_[s].get(), allowed_[s].data(), -1,
+      parts.push_back({segments_[s].get(), dead_[s].get(), allowed_[s].data(),
                        coded[s] ? codes_[s].get() : nullptr});
     }
     TopK top(GetParam(), params.k);

@@ -173,7 +173,7 @@ PromiseAnswer Promise::Mean(
 PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
   const Tombstones none(segment_->size());
   const std::vector<IvfPart> parts = {
-      {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data(), -1, codes_.get()}};
+      {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data(), codes_.get()}};
   return Mean(params.k, queries, [&](const float* query, TopK* top, IvfWork* work) {
     Check(SearchIvf(parts, query, params, top, work));
   });
