@@ -306,13 +306,16 @@ std::vector<Option> MakeOptions() {
       Integer(
           "recall", "sample-every", &Config::recall_sample_every, 0, 1000000000,
           "more exact searches when lower",
-          "One in about so many searches is made again exactly, out of the way, to measure recall; "
-          "0 measures none."),
+          "One in about so many searches is made again exactly, out of the way, to measure recall, "
+          "and twenty times as many until it is settled how widely searches look; 0 measures "
+          "none."),
       Integer("recall", "samples-per-second", &Config::recall_samples_per_second, 1, 10000,
               "processor time and reads of all vectors: each looks at every row; at most a quarter "
               "of a "
               "processor",
-              "Searches that are made again in a second, at most; what is beyond is left out."),
+              "Passes over all rows in a second, at most, that make searches again: one search "
+              "each, or all that wait for the same rows until it is settled how widely searches "
+              "look; what is beyond is left out."),
       Integer("recall", "window-samples", &Config::recall_window_samples, 50, 100000,
               "memory, 24 bytes each in up to 22 windows of a shard; change is seen later",
               "Latest searches that an estimate of recall is made of."),

@@ -65,6 +65,11 @@ std::optional<std::string> BreadthControl::Add(const RecallSample& sample, uint6
       DescribeKind(number), next, now, n, mean, interval.lower, interval.upper, target);
 }
 
+bool BreadthControl::IsSettled(int k, double share) const {
+  absl::MutexLock lock(&mu_);
+  return kinds_[index::SearchKindOf(k, share)].sums.searches >= kManySamples;
+}
+
 void BreadthControl::Reset() {
   absl::MutexLock lock(&mu_);
   corrections_.Reset();

@@ -41,6 +41,10 @@ class BreadthControl {
   // people.
   std::optional<std::string> Add(const RecallSample& sample, uint64_t epoch);
 
+  // Whether so many searches of this kind were measured since its factor was set that it is judged
+  // by their mean: more of them tell little.
+  bool IsSettled(int k, double share) const;
+
   // All factors are 1 again: there is another calibration.
   void Reset();
 
@@ -52,7 +56,7 @@ class BreadthControl {
 
   index::Corrections corrections_;
   std::atomic<uint64_t> epoch_{0};
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   std::array<Kind, index::kSearchKinds> kinds_ ABSL_GUARDED_BY(mu_);
 };
 

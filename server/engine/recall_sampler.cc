@@ -29,12 +29,43 @@ Counter& Dropped(Metrics* metrics, const char* reason) {
                           "Searches that were to be measured and were not.", {{"reason", reason}});
 }
 
+// One search in so many is taken.
+int Every(const RecallOptions& options, bool hurried) {
+  if (options.sample_every <= 0) return 0;
+  return hurried ? std::max(options.sample_every / options.hurry, 1) : options.sample_every;
+}
+
+std::minstd_rand& Random() {
+  static thread_local std::minstd_rand random(std::random_device{}());
+  return random;
+}
+
+// Labels that are compared to see whether two searches look for the same.
+constexpr size_t kMostExpired = 1024;
+
+// Whether one pass over the rows finds what is true for both.
+bool LookForTheSame(const RecallTask& a, const RecallTask& b) {
+  return a.book == b.book && a.filter == b.filter &&
+         std::equal(a.shards.begin(), a.shards.end(), b.shards.begin(), b.shards.end(),
+                    [](const PinnedShard& one, const PinnedShard& other) {
+                      return one.shard == other.shard && one.pinned.view == other.pinned.view &&
+                             one.pinned.applied == other.pinned.applied &&
+                             one.pinned.expired.size() <= kMostExpired &&
+                             one.pinned.expired == other.pinned.expired &&
+                             // There every search of a pass is made by itself.
+                             !one.shard->labels().chunked();
+                    });
+}
+
 }  // namespace
 
 RecallSampler::RecallSampler(const RecallOptions& options, FilterCache* cache, Metrics* metrics)
     : options_(options),
+      hurried_(options.hurry > 1),
+      every_(Every(options, options.hurry > 1)),
       cache_(cache),
       live_(Measured(metrics, "live")),
+      extra_(Measured(metrics, "live_extra")),
       stored_(Measured(metrics, "stored_documents")),
       dropped_queue_(Dropped(metrics, "queue_full")),
       dropped_age_(Dropped(metrics, "too_old")),
@@ -46,10 +77,10 @@ void RecallSampler::Start(Probe probe) {
   thread_ = std::thread([this] { Loop(); });
 }
 
-bool RecallSampler::Draw(int64_t* left) const {
-  static thread_local std::minstd_rand random(std::random_device{}());
+bool RecallSampler::Draw(int64_t every, int64_t* left) {
+  std::minstd_rand& random = Random();
   // From 1 to twice the mean less 1, so that traffic that repeats itself is sampled all over.
-  std::uniform_int_distribution<int64_t> numbers(1, 2 * int64_t{options_.sample_every} - 1);
+  std::uniform_int_distribution<int64_t> numbers(1, 2 * every - 1);
   // A count that is none of ours begins anew, somewhere between two draws: as far from the next one
   // as the lesser of two (the distribution of a renewal process' residual life, for these numbers).
   if (*left > 0) *left = std::min(numbers(random), numbers(random)) - 1;
@@ -59,64 +90,123 @@ bool RecallSampler::Draw(int64_t* left) const {
 }
 
 void RecallSampler::Offer(std::unique_ptr<RecallTask> task) {
+  const bool hurried = in_a_hurry();
+  task->extra = hurried && std::uniform_int_distribution<int>(1, options_.sample_every)(Random()) >
+                               Every(options_, true);
+  const size_t most = std::max<size_t>(options_.queue, 1);
   absl::MutexLock lock(&mu_);
   if (stop_.stop_requested() || dropped_.size() >= kMostDropped) {
     dropped_queue_.Add();
     return;
   }
-  if (queue_.size() >= std::max<size_t>(options_.queue, 1)) {
+  const auto make_room = [&](std::deque<std::unique_ptr<RecallTask>>* queue) {
+    std::unique_ptr<RecallTask> oldest;
+    if (queue->size() < most) return oldest;
+    oldest = std::move(queue->front());
+    queue->pop_front();
+    return oldest;
+  };
+  std::unique_ptr<RecallTask> left;
+  if (!task->extra) {
+    left = make_room(&queue_);
+    queue_.push_back(std::move(task));
+    if (hurried) task = std::move(left);  // it still tells of a breadth
+  }
+  if (task != nullptr) {
+    task->extra = true;
+    left = make_room(&extras_);
+    extras_.push_back(std::move(task));
+  }
+  if (left != nullptr) {
     // It may hold the last reference to much memory, which is not for a search to free.
-    dropped_.push_back(std::move(queue_.front()));
-    queue_.pop_front();
+    dropped_.push_back(std::move(left));
     dropped_queue_.Add();
   }
-  queue_.push_back(std::move(task));
   changed_.Signal();
 }
 
 std::vector<std::unique_ptr<RecallTask>> RecallSampler::TakeDropped() {
   std::vector<std::unique_ptr<RecallTask>> dropped = std::exchange(dropped_, {});
   const absl::Time too_old = absl::Now() - options_.max_age;
-  while (!queue_.empty() && queue_.front()->time < too_old) {
-    dropped.push_back(std::move(queue_.front()));
-    queue_.pop_front();
-    dropped_age_.Add();
+  for (auto* queue : {&queue_, &extras_}) {
+    for (auto& task : *queue) {
+      if (task->time >= too_old) continue;
+      dropped.push_back(std::move(task));
+      dropped_age_.Add();
+    }
+    std::erase(*queue, nullptr);
   }
   return dropped;
 }
 
-void RecallSampler::Measure(const RecallTask& task, absl::FunctionRef<absl::Status()> checkpoint) {
+std::vector<std::unique_ptr<RecallTask>> RecallSampler::TakeTasks() {
+  std::vector<std::unique_ptr<RecallTask>> tasks;
+  std::deque<std::unique_ptr<RecallTask>>& first = queue_.empty() ? extras_ : queue_;
+  tasks.push_back(std::move(first.front()));
+  first.pop_front();
+  for (auto& task : extras_) {
+    if (tasks.size() >= most_at_once_) break;
+    if (LookForTheSame(*tasks.front(), *task)) tasks.push_back(std::move(task));
+  }
+  std::erase(extras_, nullptr);
+  return tasks;
+}
+
+void RecallSampler::SetHurry(bool hurried) {
+  hurried_.store(hurried, std::memory_order_relaxed);
+  every_.store(Every(options_, hurried), std::memory_order_relaxed);
+}
+
+void RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
+                            absl::FunctionRef<absl::Status()> checkpoint) {
+  std::vector<AnsweredSearch> searches;
+  searches.reserve(tasks.size());
+  for (const auto& task : tasks) searches.push_back(std::move(task->search));
+  const RecallTask& first = *tasks.front();
   const auto measured =
-      MeasureRecall(task.shards, task.filter.get(), cache_, {&task.search, 1}, checkpoint);
+      MeasureRecall(first.shards, first.filter.get(), cache_, searches, checkpoint);
   if (!measured.ok()) {
     if (absl::IsCancelled(measured.status())) return;  // the server stops
+    const auto lost = static_cast<double>(tasks.size());
     if (absl::IsAborted(measured.status())) {
-      dropped_age_.Add();
+      dropped_age_.Add(lost);
     } else {
-      failed_.Add();
+      failed_.Add(lost);
       spdlog::warn("the recall of a search could not be measured: {}",
                    measured.status().ToString());
     }
     return;
   }
-  const MeasuredSearches::One& one = measured->searches.front();
-  if (!one.recall.has_value()) return;  // there was nothing to find
-  RecallSample sample{.time = task.time,
-                      .k = task.search.k,
-                      .share = measured->share,
-                      .recall = *one.recall,
-                      .target = task.target};
-  task.book->Add(RecallSource::kLive, sample);
-  task.book->AddQuery(task.search.vector);
-  for (size_t s = 0; s < task.shards.size(); ++s) {
-    if (!one.shards[s].has_value()) continue;
-    sample.share = measured->shard_shares[s];
-    sample.recall = *one.shards[s];
-    sample.by_breadth = s >= task.all_codes.size() || !task.all_codes[s];
-    const PinnedShard& shard = task.shards[s];
-    shard.shard->AddRecall(RecallSource::kLive, sample, shard.pinned.epoch);
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const RecallTask& task = *tasks[i];
+    const MeasuredSearches::One& one = measured->searches[i];
+    if (!one.recall.has_value()) continue;  // there was nothing to find
+    RecallSample sample{.time = task.time,
+                        .k = searches[i].k,
+                        .share = measured->share,
+                        .recall = *one.recall,
+                        .target = task.target};
+    if (!task.extra) {
+      task.book->Add(RecallSource::kLive, sample);
+      task.book->AddQuery(std::move(searches[i].vector));
+    }
+    bool settled = true;
+    for (size_t s = 0; s < task.shards.size(); ++s) {
+      if (!one.shards[s].has_value()) continue;
+      sample.share = measured->shard_shares[s];
+      sample.recall = *one.shards[s];
+      sample.by_breadth = s >= task.all_codes.size() || !task.all_codes[s];
+      const PinnedShard& shard = task.shards[s];
+      if (!task.extra) shard.shard->AddRecall(RecallSource::kLive, sample, shard.pinned.epoch);
+      settled &= shard.shard->CorrectBreadth(sample, shard.pinned.epoch);
+    }
+    // By the first alone, since the others are of its kind.
+    if (i == 0) {
+      calm_ = settled ? std::min(calm_ + 1, kCalm) : 0;
+      SetHurry(options_.hurry > 1 && calm_ < kCalm);
+    }
+    (task.extra ? extra_ : live_).Add();
   }
-  live_.Add();
 }
 
 void RecallSampler::Loop() {
@@ -126,27 +216,29 @@ void RecallSampler::Loop() {
   absl::Time next_probe = ready + options_.probe_interval;
   while (true) {
     std::vector<std::unique_ptr<RecallTask>> dropped;
-    std::unique_ptr<RecallTask> task;
+    std::vector<std::unique_ptr<RecallTask>> tasks;
     bool probe = false;
     {
       absl::MutexLock lock(&mu_);
       if (stop.stop_requested()) return;
       dropped = TakeDropped();
       const absl::Time now = absl::Now();
-      if (now >= ready && !queue_.empty()) {
-        task = std::move(queue_.front());
-        queue_.pop_front();
+      const bool waits = !queue_.empty() || !extras_.empty();
+      if (now >= ready && waits) {
+        tasks = TakeTasks();
       } else if (now >= ready && now >= next_probe) {
         probe = true;
       } else if (dropped.empty()) {
-        absl::Time wake = queue_.empty() ? std::max(ready, next_probe) : ready;
-        if (!queue_.empty()) wake = std::min(wake, queue_.front()->time + options_.max_age);
+        absl::Time wake = waits ? ready : std::max(ready, next_probe);
+        for (const auto* queue : {&queue_, &extras_}) {
+          if (!queue->empty()) wake = std::min(wake, queue->front()->time + options_.max_age);
+        }
         changed_.WaitWithDeadline(&mu_, wake);
         continue;
       }
     }
     dropped.clear();
-    if (task == nullptr && !probe) continue;
+    if (tasks.empty() && !probe) continue;
     const absl::Time start = absl::Now();
     const auto checkpoint = [&]() -> absl::Status {
       if (stop.stop_requested()) return absl::CancelledError("the server is stopping");
@@ -155,9 +247,12 @@ void RecallSampler::Loop() {
       }
       return absl::OkStatus();
     };
-    if (task != nullptr) {
-      Measure(*task, checkpoint);
-      task.reset();
+    if (!tasks.empty()) {
+      Measure(tasks, checkpoint);
+      tasks.clear();
+      const absl::Duration took = absl::Now() - start;
+      if (took < options_.max_age / 4) most_at_once_ = std::min(2 * most_at_once_, kMostAtOnce);
+      if (took > options_.max_age / 2) most_at_once_ = std::max<size_t>(most_at_once_ / 2, 1);
     } else if (probe_ != nullptr && probe_(checkpoint)) {
       stored_.Add();
       next_probe = start;  // as soon as it may be
@@ -177,10 +272,11 @@ void RecallSampler::Stop() {
     changed_.SignalAll();
   }
   if (thread_.joinable()) thread_.join();
-  std::deque<std::unique_ptr<RecallTask>> queue;
+  std::deque<std::unique_ptr<RecallTask>> queue, extras;
   std::vector<std::unique_ptr<RecallTask>> dropped;
   absl::MutexLock lock(&mu_);
   queue.swap(queue_);
+  extras.swap(extras_);
   dropped.swap(dropped_);
 }
 

@@ -1,6 +1,7 @@
 // Measures the recall of some of the callers' searches, out of their way.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -16,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "server/engine/filter_cache.h"
 #include "server/engine/recall_measure.h"
 #include "server/engine/recall_options.h"
@@ -33,15 +35,24 @@ struct RecallTask {
   absl::Time time;
   std::shared_ptr<RecallBook> book;  // of the collection
   std::vector<bool> all_codes;       // of each shard: SearchReport::all_codes
+  bool extra = false;                // see RecallSampler
 };
 
 // One thread of the lowest priority, which gives way to searches (index/give_way.h), takes no more
-// than a quarter of a processor, and measures no more than samples_per_second. What it does not
-// come to is forgotten, oldest first.
+// than a quarter of a processor, and makes no more than samples_per_second passes over the rows.
+// What it does not come to is forgotten, oldest first.
+//
+// It is in a hurry from the start on, and from any search of a kind whose breadth is not settled
+// (BreadthControl), until kCalm in a row were of others. Then more searches are taken; those beyond
+// sample_every are *extra*: they correct breadths and count for no estimate, so that estimates stay
+// those of a uniform sample. A pass also measures the extra ones that wait for the same rows.
 //
 // Thread safety: all methods are safe from any thread.
 class RecallSampler {
  public:
+  static constexpr int kCalm = 64;
+  static constexpr size_t kMostAtOnce = 16;  // searches of one pass
+
   // What probes one stored document, where one is wanted and the machine has time; returns whether
   // it did. Called on the thread of the sampler.
   using Probe = std::function<bool(absl::FunctionRef<absl::Status()> checkpoint)>;
@@ -54,13 +65,15 @@ class RecallSampler {
   void Start(Probe probe);
 
   // Whether the search that the calling thread is about to make is to be measured: one in
-  // sample_every, at random. A thread-local count and a compare: about 1 ns, when it is not.
+  // sample_every, or in a hurry more, at random. A thread-local count and a compare: about 1 ns,
+  // when it is not.
   bool Take() {
     if (options_.sample_every <= 0) return false;
     int64_t& left = SearchesLeft();
-    // A count beyond what is drawn here is of another sampler, or was never drawn.
-    if (--left > 0 && left < 2 * int64_t{options_.sample_every}) return false;
-    return Draw(&left);
+    // A count beyond what is drawn here is of another sampler or rate, or was never drawn.
+    const int64_t every = every_.load(std::memory_order_relaxed);
+    if (--left > 0 && left < 2 * every) return false;
+    return Draw(every, &left);
   }
   // Hands over a search that was taken. Does not block on measuring, and frees nothing large.
   void Offer(std::unique_ptr<RecallTask> task);
@@ -77,21 +90,33 @@ class RecallSampler {
   }
   static constexpr int64_t kNotDrawn = std::numeric_limits<int64_t>::max();
   // Draws how many searches to go, where that is due; whether this search is the one.
-  bool Draw(int64_t* left) const;
+  static bool Draw(int64_t every, int64_t* left);
 
+  bool in_a_hurry() const { return hurried_.load(std::memory_order_relaxed); }
+  void SetHurry(bool hurried);
   void Loop();
-  void Measure(const RecallTask& task, absl::FunctionRef<absl::Status()> checkpoint);
+  // The first that waits and, in a hurry, the extra ones that look for the same rows under the same
+  // filter. One waits at least.
+  std::vector<std::unique_ptr<RecallTask>> TakeTasks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // All in one pass. tasks: not empty; their searches are taken out.
+  void Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
+               absl::FunctionRef<absl::Status()> checkpoint);
   // Takes out what is too old, as what was dropped before, to be freed without the lock.
   std::vector<std::unique_ptr<RecallTask>> TakeDropped() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const RecallOptions options_;
+  std::atomic<bool> hurried_;
+  std::atomic<int> every_;   // one search in so many is taken at present
+  int calm_ = 0;             // searches since one was not settled; of the thread alone
+  size_t most_at_once_ = 1;  // that max_age is enough for; of the thread alone
   FilterCache* const cache_;
-  Counter &live_, &stored_;                          // measured
+  Counter &live_, &extra_, &stored_;                 // measured
   Counter &dropped_queue_, &dropped_age_, &failed_;  // not measured
   Probe probe_;
   absl::Mutex mu_;
   absl::CondVar changed_;
-  std::deque<std::unique_ptr<RecallTask>> queue_ ABSL_GUARDED_BY(mu_);
+  std::deque<std::unique_ptr<RecallTask>> queue_ ABSL_GUARDED_BY(mu_);   // that count
+  std::deque<std::unique_ptr<RecallTask>> extras_ ABSL_GUARDED_BY(mu_);  // in no order
   std::vector<std::unique_ptr<RecallTask>> dropped_ ABSL_GUARDED_BY(mu_);
   std::stop_source stop_;
   std::thread thread_;

@@ -151,9 +151,11 @@ class Shard {
   bool MorePass(const index::RowFilter& filter, size_t count) const;
 
   // shard_recall.cc
-  // A search of this shard that was measured; `epoch` as it was pinned. One of a caller may change
-  // how widely the next ones look.
+  // A search of this shard that was measured, for estimates; `epoch` as it was pinned.
   void AddRecall(RecallSource source, const RecallSample& sample, uint64_t epoch);
+  // The same of a caller's search, which may change how widely the next ones look. Returns whether
+  // that is settled for searches of its kind, or nothing is to be learned of it.
+  bool CorrectBreadth(const RecallSample& sample, uint64_t epoch);
   // Of callers' searches of this shard since its index was last trained, calibrated or given a
   // graph.
   RecallEstimate LiveRecall() const { return recall_.Estimate(RecallSource::kLive, absl::Now()); }

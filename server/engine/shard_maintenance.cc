@@ -485,21 +485,13 @@ absl::Status Shard::BuildGraph(size_t number, Work* work) {
   }
   work->stage = "linking";
   const auto pause = [&] { return Pause(work); };
-  const index::GraphRows rows = {.rounded = segment->rounded(),
-                                 .vectors = segment->vector(0),
-                                 .labels = segment->labels(),
-                                 .rows = segment->size()};
   index::Graph::Options options;
   if (options_.index.hnsw_m > 0) options.m = options_.index.hnsw_m;
   if (options_.index.ef_construction > 0) options.ef_construction = options_.index.ef_construction;
-  auto built = index::Graph::Build(rows, options, pause);
+  auto built =
+      index::BuildGraph(*segment, options, index::kCalibrationQueries, files_.next(), pause);
   if (!built.ok()) return built.status();
   const std::shared_ptr<index::Graph> graph = *std::move(built);
-  work->stage = "calibrating";
-  auto calibration = index::CalibrateGraph(*segment->WithGraph(graph), index::kCalibrationQueries,
-                                           files_.next(), pause);
-  if (!calibration.ok()) return calibration.status();
-  graph->SetCalibration(*std::move(calibration));
   const uint64_t file = files_.Next();
   if (!files_.in_memory()) {
     if (absl::Status status = graph->Save(files_.Graph(file)); !status.ok()) return status;

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <new>
 #include <numeric>
-#include <random>
 #include <utility>
 #include <vector>
 
@@ -12,7 +11,6 @@
 #include "server/index/calibration_rows.h"
 #include "server/index/calibration_table.h"
 #include "server/index/ivf_segment.h"
-#include "server/index/tombstones.h"
 
 namespace vecino::index {
 namespace {
@@ -173,23 +171,6 @@ absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts
     return absl::ResourceExhaustedError(
         absl::StrCat("no memory to calibrate ", parts.size(), " segments"));
   }
-}
-
-absl::StatusOr<Calibration> CalibrateGraph(const IvfSegment& segment, int queries, uint64_t seed,
-                                           Checkpoint checkpoint) {
-  std::mt19937_64 random(seed);
-  std::vector<uint32_t> sample;
-  for (int64_t i = 0; i < std::min<int64_t>(queries, segment.size()); ++i) {
-    sample.push_back(static_cast<uint32_t>(random() % static_cast<uint64_t>(segment.size())));
-  }
-  std::sort(sample.begin(), sample.end());
-  sample.erase(std::unique(sample.begin(), sample.end()), sample.end());
-  const GraphRows rows = {.rounded = segment.rounded(),
-                          .vectors = segment.vector(0),
-                          .labels = segment.labels(),
-                          .rows = segment.size()};
-  return CalibrateGraph(*segment.graph(), rows, Tombstones(segment.size()), sample, kCalibrationK,
-                        checkpoint);
 }
 
 }  // namespace vecino::index

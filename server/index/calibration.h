@@ -104,8 +104,5 @@ RecallTable::Curve CurveThroughSettings(absl::Span<const MeasuredSetting> settin
 
 // What CalibrateIvf takes meanwhile at most, besides a bit and four bytes a row.
 int64_t CalibrationBytes(int dimension, int nlist);
-// The same for the segment's graph and ef.
-absl::StatusOr<Calibration> CalibrateGraph(const IvfSegment& segment, int queries, uint64_t seed,
-                                           Checkpoint checkpoint);
 
 }  // namespace vecino::index

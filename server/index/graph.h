@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "server/index/generation.h"
 #include "server/index/int8_rows.h"
 #include "server/index/kmeans.h"
@@ -19,6 +21,8 @@
 #include "server/index/top_k.h"
 
 namespace vecino::index {
+
+class IvfSegment;
 
 // The rows a graph is over; they outlive every call they are given to. Slots are the nodes.
 struct GraphRows {
@@ -48,12 +52,24 @@ class Graph {
     uint64_t seed = 1234;
   };
 
+  // Rows that are inserted last, and what measures searches for them while they are new.
+  struct Rehearsal {
+    absl::Span<const uint32_t> rows;  // ascending, none twice
+    // Is called once, of a graph that lacks `missing`: those rows and the ones that round to the
+    // same 8 bits. What it returns becomes the graph's calibration; an error ends the build. Not
+    // called when these are more than half of all.
+    absl::FunctionRef<absl::StatusOr<Calibration>(const Graph* graph, const Tombstones& missing)>
+        measure;
+  };
+
   // Inserts the rows one by one with faiss::HNSW::add_with_locks, over distances of the 8-bit rows;
-  // the same rows and options give the same links. Runs on the calling thread, minutes for a
-  // million rows; the checkpoint is called every few rows. rows < 2^30. Takes 8 · m bytes a row,
-  // and about 25 more while it works. INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
+  // the same rows, options and rehearsal give the same links. Runs on the calling thread, minutes
+  // for a million rows; the checkpoint is called every few rows. rows < 2^30. Takes 8 · m bytes a
+  // row, and about 25 more while it works. rehearsal: null for none. INVALID_ARGUMENT,
+  // RESOURCE_EXHAUSTED, the error of checkpoint or rehearsal.
   static absl::StatusOr<std::shared_ptr<Graph>> Build(const GraphRows& rows, const Options& options,
-                                                      Checkpoint checkpoint);
+                                                      Checkpoint checkpoint,
+                                                      const Rehearsal* rehearsal = nullptr);
   // Writes links and calibration, then maps them from there. Before the graph is shared only.
   absl::Status Save(const std::string& path);
   // rows: of the segment. DATA_LOSS when the file is damaged, is of another number of rows or links
@@ -87,15 +103,7 @@ class Graph {
 
  private:
   struct Impl;
-  static constexpr uint32_t kNoRow = ~uint32_t{0};
-
   explicit Graph(std::unique_ptr<Impl> impl);
-  // hidden: a row that is neither found nor, unless it is the entry, walked through; kNoRow for
-  // none.
-  absl::Status Search(const GraphRows& rows, const float* query, const SearchParams& params,
-                      const Tombstones& dead, const uint64_t* allowed, uint32_t hidden, TopK* top,
-                      GraphWork* work, const RecallTable* tuned) const;
-  friend class GraphCalibration;
 
  public:
   ~Graph();
@@ -104,14 +112,21 @@ class Graph {
   std::unique_ptr<Impl> impl_;
 };
 
-// Searches for rows of the graph itself at breadths from 10 to 512, each hidden while it is
-// searched for, and measures how many of the other best are found: of the best k for the points, of
-// the best 1, 10 and 100 for the table (all other live rows where they are fewer). sample: row
-// numbers. Ties count as found. Takes seconds on the calling thread; the checkpoint is called every
-// few searches. INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
+// Searches for rows that the graph lacks (Rehearsal) at breadths from 10 to 512, and measures how
+// many of the best live rows are found: of the best k for the points, of the best 1, 10 and 100 for
+// the table (all live rows where they are fewer). sample: row numbers, all of them dead. Ties count
+// as found. Takes seconds on the calling thread; the checkpoint is called every few searches.
+// INVALID_ARGUMENT, RESOURCE_EXHAUSTED, the checkpoint's error.
 absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& rows,
                                            const Tombstones& dead,
                                            const std::vector<uint32_t>& sample, int k,
                                            Checkpoint checkpoint);
+
+// A graph over the segment's rows with a calibration of its ef. The queries are rows that it has
+// not when it is calibrated, a sixteenth of all at most; then they are inserted. Errors are those
+// of Graph::Build and the checkpoint.
+absl::StatusOr<std::shared_ptr<Graph>> BuildGraph(const IvfSegment& segment,
+                                                  const Graph::Options& options, int queries,
+                                                  uint64_t seed, Checkpoint checkpoint);
 
 }  // namespace vecino::index

@@ -149,11 +149,27 @@ class Locks {
   std::vector<omp_lock_t> locks_;
 };
 
-// Draws every row's level and makes room for its links. Twins stand on the lowest level.
-void PrepareLevels(int64_t n, const GraphTwins& twins, faiss::HNSW* hnsw) {
+// Marks `asked` and their twins.
+void Mark(absl::Span<const uint32_t> asked, const GraphTwins& twins, Tombstones* marked) {
+  Tombstones& rows = *marked;
+  for (const uint32_t row : asked) rows.Kill(row);
+  for (size_t i = 0; i < twins.size(); ++i) {
+    if (rows.IsDead(twins.slot(i))) rows.Kill(twins.first(i));
+  }
+  for (size_t i = 0; i < twins.size(); ++i) {
+    if (rows.IsDead(twins.first(i))) rows.Kill(twins.slot(i));
+  }
+}
+
+// Draws every row's level and makes room for its links. Twins and the rows that come last stand on
+// the lowest level.
+void PrepareLevels(int64_t n, const GraphTwins& twins, const Tombstones& last, faiss::HNSW* hnsw) {
   hnsw->levels.resize(n);
   for (int& level : hnsw->levels) level = hnsw->random_level() + 1;
   for (size_t i = 0; i < twins.size(); ++i) hnsw->levels[twins.slot(i)] = 1;
+  for (int64_t i = 0; i < n; ++i) {
+    if (last.IsDead(i)) hnsw->levels[i] = 1;
+  }
   size_t links = 0;
   for (const int level : hnsw->levels) links += hnsw->cum_nb_neighbors(level);
   hnsw->offsets.reserve(n + 1);
@@ -161,25 +177,32 @@ void PrepareLevels(int64_t n, const GraphTwins& twins, faiss::HNSW* hnsw) {
   hnsw->prepare_level_tab(n, /*preset_levels=*/true);
 }
 
-// All rows but the twins: those of high levels first, as faiss::IndexHNSW adds them; within a level
-// in random order.
-std::vector<uint32_t> InsertionOrder(const faiss::HNSW& hnsw, const GraphTwins& twins,
-                                     uint64_t seed) {
-  std::vector<bool> is_twin(hnsw.levels.size());
-  for (size_t i = 0; i < twins.size(); ++i) is_twin[twins.slot(i)] = true;
-  std::vector<uint32_t> order;
-  order.reserve(hnsw.levels.size() - twins.size());
-  for (size_t i = 0; i < hnsw.levels.size(); ++i) {
-    if (!is_twin[i]) order.push_back(static_cast<uint32_t>(i));
+// Which rows are inserted, so all but the twins, and when: first those of high levels, as
+// faiss::IndexHNSW adds them, within a level in random order; then, in random order too, the
+// `last`.
+struct InsertionOrder {
+  InsertionOrder(const faiss::HNSW& hnsw, const GraphTwins& twins, const Tombstones& last_rows,
+                 uint64_t seed) {
+    std::vector<bool> is_twin(hnsw.levels.size());
+    for (size_t i = 0; i < twins.size(); ++i) is_twin[twins.slot(i)] = true;
+    for (size_t i = 0; i < hnsw.levels.size(); ++i) {
+      if (is_twin[i]) continue;
+      (last_rows.IsDead(static_cast<int64_t>(i)) ? last : first)
+          .push_back(static_cast<uint32_t>(i));
+    }
+    faiss::RandomGenerator random(static_cast<int64_t>(seed ^ 789));
+    for (std::vector<uint32_t>* const rows : {&first, &last}) {
+      for (size_t i = 0; i + 1 < rows->size(); ++i) {
+        const int step = random.rand_int(static_cast<int>(rows->size() - i));
+        std::swap((*rows)[i], (*rows)[i + static_cast<size_t>(step)]);
+      }
+    }
+    std::stable_sort(first.begin(), first.end(),
+                     [&](uint32_t a, uint32_t b) { return hnsw.levels[a] > hnsw.levels[b]; });
   }
-  faiss::RandomGenerator random(static_cast<int64_t>(seed ^ 789));
-  for (size_t i = 0; i + 1 < order.size(); ++i) {
-    std::swap(order[i], order[i + random.rand_int(static_cast<int>(order.size() - i))]);
-  }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return hnsw.levels[a] > hnsw.levels[b]; });
-  return order;
-}
+
+  std::vector<uint32_t> first, last;
+};
 
 // Numbers for the rows above the lowest level: by level, the highest first and the entry before
 // all, then by slot.
@@ -238,7 +261,34 @@ void TakeLinks(faiss::HNSW* hnsw, int m, GraphData* data) {
   links.upper = data->upper.data();
 }
 
-absl::Status CheckArguments(const GraphRows& rows, const Graph::Options& options) {
+// Takes our layout back into FAISS's, in the same memory, so that more rows can be inserted.
+void GiveBackLinks(GraphData* data, faiss::HNSW* hnsw) {
+  const size_t rows = hnsw->levels.size(), width = 2 * static_cast<size_t>(data->links.m);
+  data->base.resize(hnsw->offsets[rows]);
+  // Rows before the first that has links on other levels stand where they stood.
+  for (size_t i = rows; i-- > 0 && hnsw->offsets[i] > i * width;) {
+    const auto from = data->base.begin() + static_cast<int64_t>(i * width);
+    const auto to = data->base.begin() + static_cast<int64_t>(hnsw->offsets[i] + width);
+    std::copy_backward(from, from + static_cast<int64_t>(width), to);
+  }
+  hnsw->neighbors = std::move(data->base);
+  const std::vector<uint32_t>& slots = data->upper_slots;
+  const uint32_t* number = data->upper.data();
+  for (size_t level = 1; level <= data->links.level_nodes.size(); ++level) {
+    for (size_t i = 0; i < data->links.level_nodes[level - 1]; ++i) {
+      size_t begin, end;
+      hnsw->neighbor_range(slots[i], static_cast<int>(level), &begin, &end);
+      for (size_t j = begin; j < end; ++j, ++number) {
+        hnsw->neighbors[j] =
+            *number == GraphLinks::kNone ? -1 : static_cast<int32_t>(slots[*number]);
+      }
+    }
+  }
+  *data = {};
+}
+
+absl::Status CheckArguments(const GraphRows& rows, const Graph::Options& options,
+                            absl::Span<const uint32_t> last) {
   if (rows.rows < 1 || rows.rows >= kMaxRows) {
     return absl::InvalidArgumentError(
         absl::StrCat("a graph of ", rows.rows, " rows: it must be 1 to ", kMaxRows - 1));
@@ -251,44 +301,85 @@ absl::Status CheckArguments(const GraphRows& rows, const Graph::Options& options
     return absl::InvalidArgumentError(absl::StrCat(
         "a graph with ef_construction = ", options.ef_construction, ": it must be at least 1"));
   }
+  if (static_cast<int64_t>(last.size()) >= rows.rows) {
+    return absl::InvalidArgumentError(absl::StrCat("a rehearsal with ", last.size(), " of ",
+                                                   rows.rows, " rows: it must leave one at least"));
+  }
+  for (size_t i = 0; i < last.size(); ++i) {
+    if (last[i] >= rows.rows || (i > 0 && last[i] <= last[i - 1])) {
+      return absl::InvalidArgumentError(absl::StrCat("a rehearsal of row ", last[i], " of ",
+                                                     rows.rows,
+                                                     ": rows must be ascending and be there"));
+    }
+  }
   return absl::OkStatus();
 }
 
+// Inserts the rows; data: the links in our layout. When all but `last` are in, measure() may search
+// what data holds then.
 absl::Status BuildLinks(const GraphRows& rows, const Graph::Options& options, Checkpoint checkpoint,
+                        absl::Span<const uint32_t> last,
+                        absl::FunctionRef<absl::Status(const Tombstones& missing)> measure,
                         GraphData* data) {
   faiss::HNSW hnsw(options.m);
   hnsw.rng = faiss::RandomGenerator(static_cast<int64_t>(options.seed));
   hnsw.efConstruction = options.ef_construction;
-  const GraphTwins twins(rows.rounded, rows.rows);
-  PrepareLevels(rows.rows, twins, &hnsw);
+  GraphTwins twins(rows.rounded, rows.rows);
+  Tombstones all_last(rows.rows);
+  const Tombstones none(rows.rows);
+  Mark(last, twins, &all_last);
+  const bool rehearsed = all_last.dead() > 0 && all_last.dead() <= rows.rows / 2;
+  const Tombstones& missing = rehearsed ? all_last : none;
+  PrepareLevels(rows.rows, twins, missing, &hnsw);
+  const InsertionOrder order(hnsw, twins, missing, options.seed);
   RowDistances distances(rows.rounded, rows.rows, hnsw);
   faiss::VisitedTable visited(static_cast<int>(rows.rows));
   Locks locks(rows.rows);  // never contended: add_with_locks wants them
   int inserted = 0;
-  for (const uint32_t row : InsertionOrder(hnsw, twins, options.seed)) {
-    if (inserted++ % kRowsPerCheckpoint == 0) {
-      if (absl::Status status = checkpoint(); !status.ok()) return status;
+  const auto insert = [&](const std::vector<uint32_t>& some) -> absl::Status {
+    for (const uint32_t row : some) {
+      if (inserted++ % kRowsPerCheckpoint == 0) {
+        if (absl::Status status = checkpoint(); !status.ok()) return status;
+      }
+      distances.Insert(row);
+      hnsw.add_with_locks(distances, hnsw.levels[row] - 1, static_cast<int>(row), locks.get(),
+                          visited);
     }
-    distances.Insert(row);
-    hnsw.add_with_locks(distances, hnsw.levels[row] - 1, static_cast<int>(row), locks.get(),
-                        visited);
-  }
+    return absl::OkStatus();
+  };
+  const size_t width = 2 * static_cast<size_t>(options.m);
+  if (absl::Status status = insert(order.first); !status.ok()) return status;
   TakeLinks(&hnsw, options.m, data);
-  twins.Link(2 * static_cast<size_t>(options.m), data->base.data());
+  twins.Link(width, missing, data->base.data());
+  if (!rehearsed) return absl::OkStatus();
+  if (absl::Status status = measure(missing); !status.ok()) return status;
+  twins.Unlink(width, missing, data->base.data());
+  GiveBackLinks(data, &hnsw);
+  if (absl::Status status = insert(order.last); !status.ok()) return status;
+  TakeLinks(&hnsw, options.m, data);
+  twins.Link(width, none, data->base.data());
   return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Graph>> Graph::Build(const GraphRows& rows, const Options& options,
-                                                    Checkpoint checkpoint) {
-  if (absl::Status status = CheckArguments(rows, options); !status.ok()) return status;
+                                                    Checkpoint checkpoint,
+                                                    const Rehearsal* rehearsal) {
+  absl::Span<const uint32_t> last;
+  if (rehearsal != nullptr) last = rehearsal->rows;
+  if (absl::Status status = CheckArguments(rows, options, last); !status.ok()) return status;
   try {
-    auto impl = std::make_unique<Impl>();
-    impl->options = options;
-    absl::Status status = BuildLinks(rows, options, checkpoint, &impl->data);
+    std::shared_ptr<Graph> graph(new Graph(std::make_unique<Impl>()));
+    graph->impl_->options = options;
+    const auto measure = [&](const Tombstones& missing) {
+      auto calibration = rehearsal->measure(graph.get(), missing);
+      if (calibration.ok()) graph->SetCalibration(*std::move(calibration));
+      return calibration.status();
+    };
+    absl::Status status = BuildLinks(rows, options, checkpoint, last, measure, &graph->impl_->data);
     if (!status.ok()) return status;
-    return std::shared_ptr<Graph>(new Graph(std::move(impl)));
+    return graph;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no memory to build a graph of ", rows.rows, " rows: its links alone take ",

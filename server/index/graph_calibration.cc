@@ -1,12 +1,17 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <memory>
 #include <new>
+#include <random>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "server/index/calibration.h"
 #include "server/index/graph.h"
+#include "server/index/ivf_segment.h"
 
 namespace vecino::index {
 namespace {
@@ -16,8 +21,8 @@ constexpr double kTie = 1e-6;  // scores this close to the k-th are as good
 
 constexpr std::array<int, 3> kKs = {1, 10, 100};
 
-// Of each row of the sample whose truth is known the scores of the best others, best first: 100, or
-// k if that is more, or all other live rows.
+// Of each row of the sample whose truth is known the scores of the best live rows, best first: 100,
+// or k if that is more, or all of them.
 struct Truth {
   std::vector<uint32_t> queries;
   std::vector<std::vector<float>> scores;
@@ -33,12 +38,11 @@ absl::StatusOr<Truth> FindTruth(const GraphRows& rows, const Tombstones& dead,
     const float* vector = rows.vectors + static_cast<size_t>(row) * d;
     queries.insert(queries.end(), vector, vector + d);
   }
-  const std::vector<int64_t> exclude(sample.begin(), sample.end());
   std::vector<int64_t> best(n * wanted);
   std::vector<float> scores(n * wanted);
   absl::Status status = BruteForceTopK(
       rows.vectors, static_cast<size_t>(rows.rows), d, rows.rounded.metric, queries.data(), n,
-      exclude.data(), static_cast<int>(wanted), best.data(), scores.data(), checkpoint,
+      /*exclude=*/nullptr, static_cast<int>(wanted), best.data(), scores.data(), checkpoint,
       /*threads=*/1, BestCpuLevel(), &dead);
   if (!status.ok()) return status;
   Truth truth;
@@ -53,47 +57,39 @@ absl::StatusOr<Truth> FindTruth(const GraphRows& rows, const Tombstones& dead,
   return truth;
 }
 
-}  // namespace
-
-class GraphCalibration {
- public:
-  // For each of `ks` up to ef, ascending, how many of the best other rows of query i are among as
-  // many hits of a search of breadth ef.
-  static absl::StatusOr<std::vector<double>> Recalls(const Graph& graph, const GraphRows& rows,
-                                                     const Tombstones& dead, const Truth& truth,
-                                                     size_t i, absl::Span<const int> ks, int ef,
-                                                     int64_t* compared) {
-    const Metric metric = rows.rounded.metric;
-    const uint32_t row = truth.queries[i];
-    SearchParams params;
-    params.k = std::min(ks.back(), ef);
-    params.ef = ef;
-    TopK top(metric, params.k);
-    GraphWork work;
-    // Hidden, because a walk that meets the row finds all its neighbours at once: easier than for
-    // a query that is no row.
-    absl::Status status =
-        graph.Search(rows, rows.vectors + static_cast<size_t>(row) * rows.rounded.d, params, dead,
-                     /*allowed=*/nullptr, /*hidden=*/row, &top, &work, /*tuned=*/nullptr);
-    if (!status.ok()) return status;
-    *compared += work.distances;
-    const std::vector<Hit> hits = top.Take();
-    std::vector<double> recalls;
-    for (const int k : ks) {
-      if (k > ef) break;
-      const size_t count = std::min(static_cast<size_t>(k), truth.scores[i].size());
-      const double worst = truth.scores[i][count - 1];
-      const double tie = kTie * std::max(1.0, std::fabs(worst));
-      size_t found = 0;
-      for (size_t j = 0; j < std::min(hits.size(), static_cast<size_t>(k)); ++j) {
-        found +=
-            metric == Metric::kL2 ? hits[j].score <= worst + tie : hits[j].score >= worst - tie;
-      }
-      recalls.push_back(static_cast<double>(std::min(found, count)) / static_cast<double>(count));
+// For each of `ks` up to ef, ascending, how many of the best rows of query i are among as many hits
+// of a search of breadth ef.
+absl::StatusOr<std::vector<double>> Recalls(const Graph& graph, const GraphRows& rows,
+                                            const Tombstones& dead, const Truth& truth, size_t i,
+                                            absl::Span<const int> ks, int ef, int64_t* compared) {
+  const Metric metric = rows.rounded.metric;
+  SearchParams params;
+  params.k = std::min(ks.back(), ef);
+  params.ef = ef;
+  TopK top(metric, params.k);
+  GraphWork work;
+  absl::Status status =
+      graph.Search(rows, rows.vectors + static_cast<size_t>(truth.queries[i]) * rows.rounded.d,
+                   params, dead, /*allowed=*/nullptr, &top, &work);
+  if (!status.ok()) return status;
+  *compared += work.distances;
+  const std::vector<Hit> hits = top.Take();
+  std::vector<double> recalls;
+  for (const int k : ks) {
+    if (k > ef) break;
+    const size_t count = std::min(static_cast<size_t>(k), truth.scores[i].size());
+    const double worst = truth.scores[i][count - 1];
+    const double tie = kTie * std::max(1.0, std::fabs(worst));
+    size_t found = 0;
+    for (size_t j = 0; j < std::min(hits.size(), static_cast<size_t>(k)); ++j) {
+      found += metric == Metric::kL2 ? hits[j].score <= worst + tie : hits[j].score >= worst - tie;
     }
-    return recalls;
+    recalls.push_back(static_cast<double>(std::min(found, count)) / static_cast<double>(count));
   }
-};
+  return recalls;
+}
+
+}  // namespace
 
 absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& rows,
                                            const Tombstones& dead,
@@ -101,6 +97,12 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
                                            Checkpoint checkpoint) {
   constexpr size_t kSearchesPerCheckpoint = 4;
   if (k < 1) return absl::InvalidArgumentError(absl::StrCat("k is ", k, ", not 1 or more"));
+  for (const uint32_t row : sample) {
+    if (!dead.IsDead(row)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", row, " of the sample lives: it would find itself"));
+    }
+  }
   Calibration calibration;
   calibration.k = k;
   if (sample.empty()) return calibration;
@@ -125,8 +127,7 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
         if (i % kSearchesPerCheckpoint == 0) {
           if (absl::Status status = checkpoint(); !status.ok()) return status;
         }
-        const auto recalls =
-            GraphCalibration::Recalls(graph, rows, dead, *truth, i, ks, ef, &compared);
+        const auto recalls = Recalls(graph, rows, dead, *truth, i, ks, ef, &compared);
         if (!recalls.ok()) return recalls.status();
         known = recalls->size();
         for (size_t j = 0; j < known; ++j) {
@@ -137,8 +138,10 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
       const auto n = static_cast<double>(queries);
       for (size_t j = 0; j < known; ++j) {
         const double mean = sums[j] / n;
+        // Few queries of which all find all tell little: the error of one that would find nothing.
+        const double error = std::sqrt(std::max(0.0, squares[j] / n - mean * mean) / n);
         measured[j].push_back(
-            {ef, mean, std::sqrt(std::max(0.0, squares[j] / n - mean * mean) / n),
+            {ef, mean, std::max(error, 1 / n),
              std::min(1.0, static_cast<double>(compared) / n / static_cast<double>(rows.rows))});
         if (ks[j] != k) continue;
         least = std::max(least, static_cast<float>(mean));
@@ -153,6 +156,27 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
     return absl::ResourceExhaustedError(
         absl::StrCat("no memory to calibrate a graph with ", sample.size(), " queries"));
   }
+}
+
+absl::StatusOr<std::shared_ptr<Graph>> BuildGraph(const IvfSegment& segment,
+                                                  const Graph::Options& options, int queries,
+                                                  uint64_t seed, Checkpoint checkpoint) {
+  std::mt19937_64 random(seed);
+  std::vector<uint32_t> sample;
+  for (int64_t i = 0; i < std::min<int64_t>(queries, segment.size() / 16); ++i) {
+    sample.push_back(static_cast<uint32_t>(random() % static_cast<uint64_t>(segment.size())));
+  }
+  std::sort(sample.begin(), sample.end());
+  sample.erase(std::unique(sample.begin(), sample.end()), sample.end());
+  const GraphRows rows = {.rounded = segment.rounded(),
+                          .vectors = segment.vector(0),
+                          .labels = segment.labels(),
+                          .rows = segment.size()};
+  const auto measure = [&](const Graph* graph, const Tombstones& missing) {
+    return CalibrateGraph(*graph, rows, missing, sample, kCalibrationK, checkpoint);
+  };
+  const Graph::Rehearsal rehearsal = {.rows = sample, .measure = measure};
+  return Graph::Build(rows, options, checkpoint, &rehearsal);
 }
 
 }  // namespace vecino::index

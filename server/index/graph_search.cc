@@ -100,14 +100,12 @@ Scratch& ThreadScratch() {
 class GraphSearch {
  public:
   GraphSearch(const GraphLinks& links, const GraphRows& rows, const float* query,
-              const Tombstones& dead, const uint64_t* allowed, uint32_t hidden, TopK* top,
-              GraphWork* work)
+              const Tombstones& dead, const uint64_t* allowed, TopK* top, GraphWork* work)
       : links_(links),
         rows_(rows),
         query_(query),
         dead_(dead),
         allowed_(allowed),
-        hidden_(hidden),
         top_(top),
         work_(*work),
         scratch_(ThreadScratch()),
@@ -121,7 +119,7 @@ class GraphSearch {
   uint64_t LiveBits(int64_t word) const;  // of 64 slots
   size_t CountLive() const;
   bool IsLive(uint32_t slot) const {
-    return !dead_.IsDead(slot) && slot != hidden_ &&
+    return !dead_.IsDead(slot) &&
            (allowed_ == nullptr || ((allowed_[slot / 64] >> (slot % 64)) & 1) != 0);
   }
   // Makes room for so many visits.
@@ -172,7 +170,6 @@ class GraphSearch {
   const float* const query_;
   const Tombstones& dead_;
   const uint64_t* const allowed_;
-  const uint32_t hidden_;
   TopK* const top_;
   GraphWork& work_;
   Scratch& scratch_;
@@ -186,15 +183,13 @@ uint64_t GraphSearch::LiveBits(int64_t word) const {
   uint64_t bits = ~dead_.word(static_cast<size_t>(word));
   if (allowed_ != nullptr) bits &= allowed_[word];
   if (links_.rows - word * 64 < 64) bits &= (uint64_t{1} << (links_.rows - word * 64)) - 1;
-  if (hidden_ / 64 == static_cast<uint64_t>(word)) bits &= ~(uint64_t{1} << (hidden_ % 64));
   return bits;
 }
 
 size_t GraphSearch::CountLive() const {
   const int64_t rows = links_.rows;
   if (allowed_ == nullptr) {
-    const int64_t hidden = hidden_ < rows && !dead_.IsDead(hidden_) ? 1 : 0;
-    return static_cast<size_t>(std::max<int64_t>(rows - dead_.dead() - hidden, 0));
+    return static_cast<size_t>(std::max<int64_t>(rows - dead_.dead(), 0));
   }
   size_t live = 0;
   for (int64_t word = 0; word * 64 < rows; ++word) live += std::popcount(LiveBits(word));
@@ -224,7 +219,7 @@ void GraphSearch::BeginWalk() {
   const size_t words = static_cast<size_t>(links_.rows + 63) / 64;
   if (scratch_.visited.size() < words) scratch_.visited.resize(words);
   visits_ = 0;
-  Reserve(2);  // the hidden row and the entry
+  Reserve(1);  // the entry
 }
 
 void GraphSearch::EndWalk() {
@@ -244,7 +239,6 @@ void GraphSearch::Walk(size_t ef) {
   const size_t rows = static_cast<size_t>(links_.rows);
   list_.Reset(ef, std::min(ef * kMaxDeadShare, std::max(rows, ef)));
   BeginWalk();
-  if (hidden_ < rows && hidden_ != links_.entry) Visit(hidden_);
   Descend();
   for (size_t next = 0; next < list_.size();) {
     Seen& seen = list_[next];
@@ -380,12 +374,6 @@ void Tell(const GraphRows& rows, const GraphWork& work, double recall, SearchRep
 absl::Status Graph::Search(const GraphRows& rows, const float* query, const SearchParams& params,
                            const Tombstones& dead, const uint64_t* allowed, TopK* top,
                            GraphWork* work, const RecallTable* tuned) const {
-  return Search(rows, query, params, dead, allowed, kNoRow, top, work, tuned);
-}
-
-absl::Status Graph::Search(const GraphRows& rows, const float* query, const SearchParams& params,
-                           const Tombstones& dead, const uint64_t* allowed, uint32_t hidden,
-                           TopK* top, GraphWork* work, const RecallTable* tuned) const {
   const GraphLinks& links = impl_->data.links;
   if (rows.rows != links.rows) {
     return absl::InternalError(
@@ -402,7 +390,7 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
     ef = std::max(k, static_cast<int>(std::min(wide, 1e9)));
   }
   try {
-    GraphSearch(links, rows, query, dead, allowed, hidden, top, work)
+    GraphSearch(links, rows, query, dead, allowed, top, work)
         .Run(static_cast<size_t>(k), static_cast<size_t>(std::max(ef, 1)));
     if (params.report != nullptr) {
       const double recall = work->scanned ? 1 : RecallOf(work->ef, k, tuned);

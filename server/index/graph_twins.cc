@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <tuple>
+#include <utility>
 
 namespace vecino::index {
 namespace {
@@ -51,12 +52,27 @@ GraphTwins::GraphTwins(const Int8Rows& rows, int64_t n) {
   });
 }
 
-void GraphTwins::Link(size_t width, int32_t* links) const {
+void GraphTwins::Unlink(size_t width, const Tombstones& missing, int32_t* links) const {
+  auto replaced = replaced_.begin();
+  for (size_t i = 0; i < twins_.size(); ++i) {
+    const auto [first, slot] = twins_[i];
+    if (missing.IsDead(first)) continue;
+    std::fill_n(links + slot * width, width, -1);
+    if (i > 0 && twins_[i - 1].first == first) continue;
+    int32_t* const row = links + first * width;
+    *std::find(row, row + width, static_cast<int32_t>(slot)) = *replaced++;
+  }
+}
+
+void GraphTwins::Link(size_t width, const Tombstones& missing, int32_t* links) {
+  replaced_.clear();
   for (size_t begin = 0, end; begin < twins_.size(); begin = end) {
     const uint32_t first = twins_[begin].first;
     for (end = begin; end < twins_.size() && twins_[end].first == first;) ++end;
+    if (missing.IsDead(first)) continue;
     int32_t* row = links + first * width;
-    *std::find(row, row + width - 1, -1) = static_cast<int32_t>(twins_[begin].slot);
+    replaced_.push_back(std::exchange(*std::find(row, row + width - 1, -1),
+                                      static_cast<int32_t>(twins_[begin].slot)));
 
     const size_t children = width - 1;
     for (size_t i = begin; i < end; ++i) {

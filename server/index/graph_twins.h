@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/index/int8_rows.h"
+#include "server/index/tombstones.h"
 
 namespace vecino::index {
 
@@ -19,16 +20,21 @@ class GraphTwins {
   // Not inserted, ascending by first and by slot.
   size_t size() const { return twins_.size(); }
   uint32_t slot(size_t i) const { return twins_[i].slot; }
+  uint32_t first(size_t i) const { return twins_[i].first; }  // which is inserted
 
   // Gives each group links of its own: from the first, where the last link makes way if need be, to
-  // the next, and from there on as a tree. links: rows × width, −1 for none; width ≥ 2.
-  void Link(size_t width, int32_t* links) const;
+  // the next, and from there on as a tree. missing: groups whose first is dead in it are left out.
+  // links: rows × width, −1 for none; width ≥ 2.
+  void Link(size_t width, const Tombstones& missing, int32_t* links);
+  // As it was before the same call of Link.
+  void Unlink(size_t width, const Tombstones& missing, int32_t* links) const;
 
  private:
   struct Twin {
     uint32_t first, slot;
   };
   std::vector<Twin> twins_;
+  std::vector<int32_t> replaced_;  // of the first of each group that was linked, what made way
 };
 
 }  // namespace vecino::index

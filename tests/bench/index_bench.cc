@@ -205,19 +205,13 @@ void Bench::Build(const std::string& folder, size_t limit, int nlist, int thread
   built["nlist"] = (*generation)->nlist();
   built["imbalance"] = segment->Imbalance();
   if (graph) {
-    const GraphRows graph_rows = {segment->rounded(), segment->vector(0), segment->labels(),
-                                  segment->size()};
     const auto link = Clock::now();
-    auto links = Graph::Build(graph_rows, {}, go_on);
+    auto links = BuildGraph(*segment, {}, kCalibrationQueries, 1, go_on);
     Check(links.status());
     built["graph_s"] = Seconds(link);
-    auto graph_calibration =
-        CalibrateGraph(*segment->WithGraph(*links), kCalibrationQueries, 1, go_on);
-    Check(graph_calibration.status());
-    for (const auto& point : graph_calibration->points) {
+    for (const auto& point : (*links)->calibration().points) {
       built["graph_calibration"].push_back({point.breadth, point.recall});
     }
-    (*links)->SetCalibration(*std::move(graph_calibration));
     with_graph = segment->WithGraph(*links);
   }
   const auto memory = (with_graph != nullptr ? with_graph : segment)->memory();

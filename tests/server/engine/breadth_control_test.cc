@@ -110,6 +110,31 @@ TEST(BreadthControlTest, OnlyTheKindThatWasMeasuredChangesAndItIsTold) {
   EXPECT_EQ(control.epoch(), 2u);
 }
 
+TEST(BreadthControlTest, AKindIsSettledWhenManyWereMeasuredSinceItsFactorWasSet) {
+  BreadthControl control;
+  const auto add = [&](int searches, double recall) {
+    for (int i = 0; i < searches; ++i) {
+      control.Add({absl::Now(), 10, 1, recall, 0.95}, control.epoch());
+    }
+  };
+  EXPECT_FALSE(control.IsSettled(10, 1));
+  add(399, 1);
+  EXPECT_FALSE(control.IsSettled(10, 1));
+  add(1, 1);
+  EXPECT_TRUE(control.IsSettled(10, 1));
+  EXPECT_FALSE(control.IsSettled(10, 0.05));
+  EXPECT_FALSE(control.IsSettled(100, 1));
+  // The older ones that count half leave enough.
+  add(5000, 1);
+  EXPECT_TRUE(control.IsSettled(10, 1));
+  while (control.corrections().Of(10, 1) == 1) add(1, 0);
+  EXPECT_FALSE(control.IsSettled(10, 1));
+  add(5000, 1);
+  EXPECT_TRUE(control.IsSettled(10, 1));
+  control.Reset();
+  EXPECT_FALSE(control.IsSettled(10, 1));
+}
+
 // Searches that compare all rows find all, whatever the breadth.
 TEST(BreadthControlTest, NothingFollowsFromSearchesThatMissNothing) {
   BreadthControl control;

@@ -83,8 +83,9 @@ class RecallIndexTest : public testing::Test {
     EXPECT_TRUE(measured.ok()) << measured.status();
     const double recall = *measured->searches[0].recall;
     if (tell) {
-      shard_->AddRecall(RecallSource::kLive, {absl::Now(), 10, 1, recall, target_},
-                        pinned.pinned.epoch);
+      const RecallSample sample = {absl::Now(), 10, 1, recall, target_};
+      shard_->AddRecall(RecallSource::kLive, sample, pinned.pinned.epoch);
+      shard_->CorrectBreadth(sample, pinned.pinned.epoch);
     }
     return recall;
   }
@@ -232,7 +233,7 @@ TEST_F(RecallIndexTest, EveryKindObeysTheCorrection) {
     const double before = MeanOf(500);
     // As if all of them had found half: four steps of 1.25 and more.
     for (int i = 0; i < 50 * 12; ++i) {
-      shard_->AddRecall(RecallSource::kLive, {absl::Now(), 10, 1, 0.3, 0.9}, shard_->Pin().epoch);
+      shard_->CorrectBreadth({absl::Now(), 10, 1, 0.3, 0.9}, shard_->Pin().epoch);
     }
     const double after = MeanOf(500);
     std::printf("kind %d%s: recall %.3f, looking four times as widely %.3f\n",

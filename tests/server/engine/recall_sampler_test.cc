@@ -72,6 +72,9 @@ class RecallSamplerTest : public testing::Test {
     task->book = book_;
     return task;
   }
+  double Measured(const std::string& source) {
+    return fake_metrics_.Value("vecino_recall_samples_total," + source);
+  }
   double Dropped(const std::string& reason) {
     return fake_metrics_.Value("vecino_recall_samples_dropped_total," + reason);
   }
@@ -88,7 +91,7 @@ TEST_F(RecallSamplerTest, TakesOneInSoManyAtRandom) {
   for (int i = 0; i < 100; ++i) EXPECT_TRUE(all.Take());
   RecallSampler none({.sample_every = 0}, nullptr, &fake_metrics_);
   for (int i = 0; i < 100; ++i) EXPECT_FALSE(none.Take());
-  RecallSampler some({.sample_every = 100}, nullptr, &fake_metrics_);
+  RecallSampler some({.sample_every = 100, .hurry = 1}, nullptr, &fake_metrics_);
   for (int run = 0; run < 2; ++run) {
     int taken = 0;
     std::set<int> places;  // of a period of 10
@@ -188,8 +191,8 @@ TEST_F(RecallSamplerTest, MeasuresWhatItIsGiven) {
 
 TEST_F(RecallSamplerTest, DropsTheOldestWhenTooManyWaitAndWhatIsTooOld) {
   {
-    RecallSampler sampler({.sample_every = 1, .samples_per_second = 1e6, .queue = 3}, nullptr,
-                          &fake_metrics_);
+    RecallSampler sampler({.sample_every = 1, .samples_per_second = 1e6, .hurry = 1, .queue = 3},
+                          nullptr, &fake_metrics_);
     // Not started yet: nothing is taken out. Only the last three are good.
     for (int i = 0; i < 7; ++i) {
       sampler.Offer(Task(absl::Now(), i < 4 ? std::vector<int>{} : std::vector<int>{20, 19}));
@@ -201,9 +204,11 @@ TEST_F(RecallSamplerTest, DropsTheOldestWhenTooManyWaitAndWhatIsTooOld) {
   }
   // Its view is let go, too.
   std::weak_ptr<const index::View> view;
-  RecallSampler sampler(
-      {.sample_every = 1, .samples_per_second = 1e-3, .max_age = absl::Milliseconds(300)}, nullptr,
-      &fake_metrics_);
+  RecallSampler sampler({.sample_every = 1,
+                         .samples_per_second = 1e-3,
+                         .hurry = 1,
+                         .max_age = absl::Milliseconds(300)},
+                        nullptr, &fake_metrics_);
   sampler.Start(nullptr);
   sampler.Offer(Task(absl::Now() - absl::Seconds(1), {20, 19}));
   EXPECT_TRUE(Eventually([&] { return Dropped("too_old") == 1; }));
@@ -220,12 +225,86 @@ TEST_F(RecallSamplerTest, DropsTheOldestWhenTooManyWaitAndWhatIsTooOld) {
 }
 
 TEST_F(RecallSamplerTest, KeepsToItsRate) {
-  RecallSampler sampler({.sample_every = 1, .samples_per_second = 20}, nullptr, &fake_metrics_);
+  RecallSampler sampler({.sample_every = 1, .samples_per_second = 20, .hurry = 1}, nullptr,
+                        &fake_metrics_);
   for (int i = 0; i < 10; ++i) sampler.Offer(Task(absl::Now(), {20, 19}));
   const absl::Time start = absl::Now();
   sampler.Start(nullptr);
   ASSERT_TRUE(Eventually([&] { return book_->Stats(absl::Now()).live.samples == 10; }));
   EXPECT_GE(absl::Now() - start, absl::Seconds(9.0 / 20));
+}
+
+// One by one they would take seven seconds, at two passes a second; passes of 1, 2, 4, 1 and 7 take
+// two.
+TEST_F(RecallSamplerTest, OnePassServesTheExtraOnesThatLookForTheSame) {
+  // As good as none is not extra.
+  RecallSampler sampler({.sample_every = 1'000'000,
+                         .samples_per_second = 2,
+                         .hurry = 1'000'000,
+                         .max_age = absl::Hours(1)},
+                        nullptr, &fake_metrics_);
+  for (int i = 0; i < 8; ++i) sampler.Offer(Task(absl::Now(), {20, 19}));
+  Put(30);  // from here on there are other rows to find
+  for (int i = 0; i < 7; ++i) sampler.Offer(Task(absl::Now(), {20}));
+  const absl::Time start = absl::Now();
+  sampler.Start(nullptr);
+  ASSERT_TRUE(Eventually([&] { return Measured("live_extra") == 15; }));
+  EXPECT_GE(absl::Now() - start, absl::Milliseconds(1950));
+  EXPECT_LT(absl::Now() - start, absl::Milliseconds(6900));
+  // They correct breadths, and that is all.
+  EXPECT_EQ(Measured("live"), 0);
+  EXPECT_EQ(book_->Stats(absl::Now()).live.samples, 0);
+  EXPECT_EQ(shard_->LiveRecall().samples, 0);
+  int others = 0;  // that it takes until there are enough of which seven missed half
+  while (shard_->Pin().epoch == 0) {
+    shard_->CorrectBreadth({absl::Now(), 2, 1, 0.5, 0.9}, 0);
+    ++others;
+  }
+  EXPECT_EQ(others, 35);
+}
+
+TEST_F(RecallSamplerTest, TheHurryEndsWhenBreadthsAreSettledAndComesBackAtOnce) {
+  RecallSampler sampler({.sample_every = 20, .samples_per_second = 1e6, .max_age = absl::Hours(1)},
+                        nullptr, &fake_metrics_);
+  const auto take = [&] {  // of 10,000 searches
+    int taken = 0;
+    for (int i = 0; i < 10'000; ++i) taken += sampler.Take();
+    return taken;
+  };
+  EXPECT_EQ(take(), 10'000);
+  sampler.Start(nullptr);
+  int measured = 0;
+  const auto measure = [&](int searches) {
+    for (int i = 0; i < searches; ++i) {
+      ++measured;
+      sampler.Offer(Task(absl::Now(), {20, 19}));
+      ASSERT_TRUE(
+          Eventually([&] { return Measured("live") + Measured("live_extra") == measured; }));
+    }
+  };
+  measure(399);
+  EXPECT_EQ(take(), 10'000);
+  // One in twenty counts, as without a hurry.
+  EXPECT_NEAR(Measured("live"), 20, 18);
+  EXPECT_EQ(book_->Stats(absl::Now()).live.samples, Measured("live"));
+  measure(RecallSampler::kCalm - 1);
+  EXPECT_EQ(take(), 10'000);
+  measure(2);
+  EXPECT_NEAR(take(), 500, 150);
+  shard_->SetIndex({.recall_target = 0.5});  // what was learned is void
+  measure(1);
+  EXPECT_GE(take(), 9'999);  // also where a thread had drawn a count
+}
+
+TEST_F(RecallSamplerTest, InAHurryWhatIsTooMuchForEstimatesStillTellsOfABreadth) {
+  RecallSampler sampler(
+      {.sample_every = 1, .samples_per_second = 1e6, .queue = 3, .max_age = absl::Hours(1)},
+      nullptr, &fake_metrics_);
+  for (int i = 0; i < 7; ++i) sampler.Offer(Task(absl::Now(), {20, 19}));
+  EXPECT_EQ(Dropped("queue_full"), 1);
+  sampler.Start(nullptr);
+  EXPECT_TRUE(Eventually([&] { return Measured("live") + Measured("live_extra") == 6; }));
+  EXPECT_EQ(Measured("live"), 3);
 }
 
 TEST_F(RecallSamplerTest, ProbesWhenNothingElseIsToBeDoneUntilThereAreEnough) {

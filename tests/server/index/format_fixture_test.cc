@@ -113,11 +113,8 @@ void Write(const Fixture& fixture, const std::string& folder) {
   (*generation)->SetCalibration(*std::move(calibration));
   ASSERT_TRUE((*generation)->Save(PathOf(folder, fixture, "generation")).ok());
   if (!fixture.graph) return;
-  const auto graph = Graph::Build(RowsOf(**segment), {.m = 3, .ef_construction = 20}, GoOn);
+  const auto graph = BuildGraph(**segment, {.m = 3, .ef_construction = 20}, 60, 7, GoOn);
   ASSERT_TRUE(graph.ok()) << graph.status();
-  calibration = CalibrateGraph(*(*segment)->WithGraph(*graph), 60, 7, GoOn);
-  ASSERT_TRUE(calibration.ok()) << calibration.status();
-  (*graph)->SetCalibration(*std::move(calibration));
   ASSERT_TRUE((*graph)->Save(PathOf(folder, fixture, "graph")).ok());
 }
 

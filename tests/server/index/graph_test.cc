@@ -14,122 +14,20 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/index/distance.h"
-#include "tests/server/index/vectors.h"
+#include "tests/server/index/graph_data.h"
 
 namespace vecino::index {
 namespace {
 
+using graph_testing::Data;
+using graph_testing::Find;
+using graph_testing::GoOn;
+using graph_testing::MustBuild;
+using graph_testing::Params;
+using graph_testing::Recall;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-absl::Status GoOn() { return absl::OkStatus(); }
-
-// Rows in clusters, with their 8-bit codes. Labels are 1000 + 3 · slot.
-class Data {
- public:
-  Data(Metric metric, int64_t rows, size_t d, int clusters = 40) : metric_(metric), d_(d), rng_(7) {
-    for (int i = 0; i < clusters; ++i) centers_.push_back(RandomVector(rng_, d));
-    for (int64_t i = 0; i < rows; ++i) Add(Draw());
-  }
-
-  // A vector of the same kind that is not a row.
-  std::vector<float> Draw() {
-    const std::vector<float>& center = centers_[rng_() % centers_.size()];
-    std::vector<float> v = RandomVector(rng_, d_);
-    double norm = 0;
-    for (size_t j = 0; j < d_; ++j) {
-      v[j] = center[j] + 0.5f * v[j];
-      norm += v[j] * v[j];
-    }
-    if (metric_ == Metric::kInnerProduct) {
-      for (float& x : v) x /= static_cast<float>(std::sqrt(norm));
-    }
-    return v;
-  }
-
-  void Add(const std::vector<float>& v) {
-    const size_t stride = Int8Stride(d_), n = labels_.size();
-    vectors_.insert(vectors_.end(), v.begin(), v.end());
-    codes_.resize((n + 1) * stride);
-    scales_.push_back(QuantizeRow(v.data(), d_, codes_.data() + n * stride));
-    norms_.push_back(0);
-    for (const float x : v) norms_.back() += x * x;
-    labels_.push_back(1000 + 3 * n);
-  }
-
-  GraphRows rows() const {
-    GraphRows rows;
-    rows.rounded = {.metric = metric_,
-                    .d = d_,
-                    .codes = codes_.data(),
-                    .scales = scales_.data(),
-                    .norms = metric_ == Metric::kL2 ? norms_.data() : nullptr};
-    rows.vectors = vectors_.data();
-    rows.labels.wide = labels_.data();
-    rows.rows = static_cast<int64_t>(labels_.size());
-    return rows;
-  }
-  const float* row(int64_t slot) const { return vectors_.data() + slot * d_; }
-  int64_t size() const { return static_cast<int64_t>(labels_.size()); }
-
-  // The k best of the rows that `keep` wants, by floats.
-  template <typename Keep>
-  std::vector<Hit> Best(const float* query, int k, Keep keep) const {
-    std::vector<float> scores(labels_.size());
-    Score(metric_, query, vectors_.data(), d_, labels_.size(), scores.data());
-    TopK top(metric_, k);
-    for (int64_t i = 0; i < size(); ++i) {
-      if (keep(i)) top.Push(labels_[i], scores[i]);
-    }
-    return top.Take();
-  }
-
- private:
-  const Metric metric_;
-  const size_t d_;
-  std::mt19937 rng_;
-  std::vector<std::vector<float>> centers_;
-  std::vector<float> vectors_, scales_, norms_;
-  std::vector<uint8_t> codes_;
-  std::vector<uint64_t> labels_;
-};
-
-std::shared_ptr<Graph> MustBuild(const Data& data, int m = 16) {
-  Graph::Options options;
-  options.m = m;
-  auto graph = Graph::Build(data.rows(), options, GoOn);
-  EXPECT_TRUE(graph.ok()) << graph.status();
-  return graph.ok() ? *graph : nullptr;
-}
-
-SearchParams Params(int k, int ef) {
-  SearchParams params;
-  params.k = k;
-  params.ef = ef;
-  return params;
-}
-
-std::vector<Hit> Find(const Graph& graph, const Data& data, const float* query,
-                      const SearchParams& params, const Tombstones& dead,
-                      const uint64_t* allowed = nullptr, GraphWork* work = nullptr) {
-  TopK top(data.rows().rounded.metric, params.k);
-  const absl::Status status = graph.Search(data.rows(), query, params, dead, allowed, &top, work);
-  EXPECT_TRUE(status.ok()) << status;
-  return top.Take();
-}
-
-// The share of `truth` that `hits` reach; ties count.
-double Recall(Metric metric, const std::vector<Hit>& hits, const std::vector<Hit>& truth) {
-  if (truth.empty()) return 1;
-  const float worst = truth.back().score;
-  double found = 0;
-  for (const Hit& hit : hits) {
-    found += metric == Metric::kL2 ? hit.score <= worst + 1e-5f : hit.score >= worst - 1e-6f;
-  }
-  return std::min(1.0, found / static_cast<double>(truth.size()));
-}
 
 bool SameHits(const std::vector<Hit>& a, const std::vector<Hit>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Hit& x, const Hit& y) {
@@ -371,48 +269,6 @@ TEST_P(GraphTest, TheSameSeedGivesTheSameLinks) {
   EXPECT_NE(ReadAll(a), ReadAll(c));
 }
 
-// On a thread that has not searched before.
-absl::StatusOr<Calibration> Calibrate(const Graph& graph, const Data& data, const Tombstones& dead,
-                                      const std::vector<uint32_t>& sample) {
-  absl::StatusOr<Calibration> calibration = absl::UnknownError("");
-  std::thread([&] {
-    calibration = CalibrateGraph(graph, data.rows(), dead, sample, 10, GoOn);
-  }).join();
-  return calibration;
-}
-
-TEST_P(GraphTest, CalibrationMeasuresWhatSearchesFind) {
-  Data data(GetParam(), 7000, 32);
-  const auto graph = MustBuild(data, 4);
-  ASSERT_NE(graph, nullptr);
-  Tombstones dead(data.size());
-  for (int64_t i = 0; i < data.size(); i += 4) dead.Kill(i);
-  std::vector<uint32_t> sample;
-  for (uint32_t i = 1; i < 900; i += 4) sample.push_back(i);
-  const auto calibration = Calibrate(*graph, data, dead, sample);
-  ASSERT_TRUE(calibration.ok()) << calibration.status();
-  EXPECT_EQ(calibration->k, 10);
-  EXPECT_GE(calibration->queries, 200);
-  ASSERT_GE(calibration->points.size(), 8u);
-  for (size_t i = 1; i < calibration->points.size(); ++i) {
-    EXPECT_GT(calibration->points[i].breadth, calibration->points[i - 1].breadth);
-    EXPECT_GE(calibration->points[i].recall, calibration->points[i - 1].recall);
-  }
-  EXPECT_LT(calibration->points.front().recall, 0.97);
-  EXPECT_GT(calibration->points.back().recall, 0.98);
-
-  graph->SetCalibration(*calibration);
-  double recall = 0;
-  for (int i = 0; i < 300; ++i) {
-    const std::vector<float> query = data.Draw();
-    SearchParams params = Params(10, 0);
-    params.recall_target = 0.95;
-    recall += Recall(GetParam(), Find(*graph, data, query.data(), params, dead),
-                     data.Best(query.data(), 10, [&](int64_t slot) { return !dead.IsDead(slot); }));
-  }
-  EXPECT_NEAR(recall / 300, 0.95, 0.03);
-}
-
 INSTANTIATE_TEST_SUITE_P(Metrics, GraphTest, testing::Values(Metric::kInnerProduct, Metric::kL2),
                          [](const auto& metric) {
                            return metric.param == Metric::kL2 ? "L2" : "InnerProduct";
@@ -435,6 +291,16 @@ TEST(GraphArguments, OutOfRangeIsRefused) {
   GraphRows none = data.rows();
   none.rows = 0;
   EXPECT_EQ(Graph::Build(none, {}, GoOn).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto measure = [](const Graph*, const Tombstones&) -> absl::StatusOr<Calibration> {
+    ADD_FAILURE() << "measured";
+    return Calibration();
+  };
+  using Rows = std::vector<uint32_t>;
+  for (const Rows& rows : {Rows{3, 2}, Rows{4, 4}, Rows{10}, Rows{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}) {
+    const Graph::Rehearsal rehearsal = {.rows = rows, .measure = measure};
+    EXPECT_EQ(Graph::Build(data.rows(), {}, GoOn, &rehearsal).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
 }
 
 TEST(GraphArguments, RowsOfAnotherSegmentAreRefused) {
@@ -454,27 +320,6 @@ TEST(GraphBuild, TheCheckpointEndsIt) {
   const auto graph = Graph::Build(data.rows(), {}, checkpoint);
   EXPECT_EQ(graph.status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(calls, 20);
-}
-
-TEST(GraphBuild, CalibrationCanBeCancelled) {
-  Data data(Metric::kL2, 2000, 32);
-  const auto graph = MustBuild(data);
-  const auto checkpoint = [&]() -> absl::Status { return absl::CancelledError("enough"); };
-  const auto calibration =
-      CalibrateGraph(*graph, data.rows(), Tombstones(data.size()), {1, 2, 3}, 10, checkpoint);
-  EXPECT_EQ(calibration.status().code(), absl::StatusCode::kCancelled);
-}
-
-TEST(GraphCalibration, WithoutAnyTheBreadthIsGenerous) {
-  Data data(Metric::kL2, 100, 32);
-  const auto graph = MustBuild(data);
-  EXPECT_GE(graph->EfFor(0.95, 10), 64);
-  EXPECT_GE(graph->EfFor(0.95, 1000), 1000);
-  const auto calibration =
-      CalibrateGraph(*graph, data.rows(), Tombstones(data.size()), {}, 10, GoOn);
-  ASSERT_TRUE(calibration.ok());
-  EXPECT_EQ(calibration->queries, 0);
-  EXPECT_THAT(calibration->points, IsEmpty());
 }
 
 class GraphFile : public testing::Test {
