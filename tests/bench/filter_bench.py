@@ -7,7 +7,7 @@ queries a second, as a ratio to the same engine without a filter (medians of rou
 never asked before.
 
 Usage: filter_bench.py --binaries BUILD/bin [--data FOLDER] [--rows N] [--queries N] [--engines vecino,hnswlib,chroma,lancedb]
-                       [--rounds N] [--seconds S]
+                       [--rounds N] [--seconds S] [--traffic S]
 """
 
 import argparse
@@ -216,6 +216,14 @@ class Share:
         self.rates.append(1e3 / np.mean(self.times[start:]))
 
 
+def traffic(engine, queries, seconds):
+    """Queries of all shares in turn that nobody measures: an engine that learns from what it is asked has so long to."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for i, query in enumerate(queries):
+            engine.query(query, SHARES[i % len(SHARES)])
+
+
 def measure(name, engine, base, queries, p, truths, seconds, rounds):
     """The shares in turn, each with a part of the queries, `rounds` times: so what the machine's mood does, it does to all."""
     print(f"\n{name}: loaded in {engine.load_seconds:.1f} s")
@@ -248,11 +256,15 @@ def main():
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=10, help="for one share of one engine")
     parser.add_argument("--rounds", type=int, default=10, help="parts that the queries of a share are asked in")
+    parser.add_argument("--traffic", type=float, default=0, help="seconds of other queries, of no known answer, before")
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--engines", default="vecino,hnswlib,chroma,lancedb")
     arguments = parser.parse_args()
     base = np.ascontiguousarray(np.load(arguments.data / "base.npy")[: arguments.rows or None])
-    queries = np.load(arguments.data / "queries.npy")[: arguments.queries]
+    every = np.load(arguments.data / "queries.npy")
+    queries, others = every[: arguments.queries], every[arguments.queries :]
+    if arguments.traffic and not len(others):
+        parser.error("the data has no queries left for traffic; take fewer --queries")
     p = np.random.default_rng(1).permutation(len(base)).astype(np.int64) * PARTS // len(base)
     truths = {share: truth_scores(base, queries, p, share) for share in SHARES}
     print(f"{len(base)} rows of {base.shape[1]} floats, {len(queries)} queries, k = {K}")
@@ -263,6 +275,7 @@ def main():
             print(f"\n{name}: left out: {error}")
             continue
         try:
+            traffic(engine, others, arguments.traffic)
             measure(name, engine, base, queries, p, truths, arguments.seconds, arguments.rounds)
         finally:
             engine.close()
