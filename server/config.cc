@@ -314,8 +314,8 @@ std::vector<Option> MakeOptions() {
               "of a "
               "processor",
               "Passes over all rows in a second, at most, that make searches again: one search "
-              "each, or all that wait for the same rows until it is settled how widely searches "
-              "look; what is beyond is left out."),
+              "each, or up to 16 of the same rows until it is settled how widely searches look; "
+              "what is beyond is left out."),
       Integer("recall", "window-samples", &Config::recall_window_samples, 50, 100000,
               "memory, 24 bytes each in up to 22 windows of a shard; change is seen later",
               "Latest searches that an estimate of recall is made of."),

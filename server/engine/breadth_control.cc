@@ -33,18 +33,20 @@ std::optional<std::string> BreadthControl::Add(const RecallSample& sample, uint6
   if (epoch != epoch_.load(std::memory_order_relaxed)) return std::nullopt;
   Kind& kind = kinds_[number];
   kind.sums.Add(sample.recall);
+  if (!sample.extra) kind.uniform.Add(sample.recall);
   kind.targets += sample.target;
   const int64_t n = kind.sums.searches;
   // Now and then only: who looks after every search finds what he looks for by chance.
   if (n % kEnoughRecallSamples != 0) return std::nullopt;
   const double mean = kind.sums.mean(), target = kind.targets / static_cast<double>(n);
-  const RecallInterval interval = IntervalOf(kind.sums);
+  const RecallInterval interval = IntervalOf(kind.sums), uniform = IntervalOf(kind.uniform);
   const double now = corrections_.OfKind(number);
   double next = now;
   if (interval.upper < target || (n >= kManySamples && mean < target)) {
     const double misses = (1 - interval.upper) / std::max(1 - target, 1e-6);
     next = std::min(now * std::clamp(misses, kWiden, kWidenMost), index::Corrections::kMost);
-  } else if (n >= kManySamples && mean < 1 && interval.lower > target + (1 - target) / 4) {
+  } else if (kind.uniform.searches >= kManySamples && mean < 1 &&
+             std::min(interval.lower, uniform.lower) > target + (1 - target) / 4) {
     next = std::max(now * kNarrow, index::Corrections::kLeast);
   }
   if (next == now) {
@@ -52,6 +54,9 @@ std::optional<std::string> BreadthControl::Add(const RecallSample& sample, uint6
     if (n >= 2 * kManySamples) {
       kind.sums = {n / 2, kind.sums.sum / 2, kind.sums.squares / 2};
       kind.targets /= 2;
+    }
+    if (const RecallSums& u = kind.uniform; u.searches >= 2 * kManySamples) {
+      kind.uniform = {u.searches / 2, u.sum / 2, u.squares / 2};
     }
     return std::nullopt;
   }

@@ -22,9 +22,9 @@ namespace vecino::engine {
 //    kWidenMost, where even the upper end misses so many times what the target may miss, as misses
 //    fall about as 1 / breadth;
 //  * narrower, by kNarrow: the lower end is above the target by more than a quarter of what is
-//  missing
-//    to 1, which is what calibration aims for, from kManySamples on. Not where nothing was missed:
-//    such searches may compare all rows, and tell nothing of a breadth.
+//    missing to 1, which is what calibration aims for, from kManySamples on of which none is extra:
+//    those may stand for few of the searches of their kind. Not where nothing was missed: such
+//    searches may compare all rows, and tell nothing of a breadth.
 // Between the two nothing happens, so it comes to rest. It is judged after every
 // kEnoughRecallSamples searches. Thread safe.
 class BreadthControl {
@@ -50,8 +50,8 @@ class BreadthControl {
 
  private:
   struct Kind {
-    RecallSums sums;
-    double targets = 0;  // sum
+    RecallSums sums, uniform;  // of all, and of those that are not extra
+    double targets = 0;        // sum, of all
   };
 
   index::Corrections corrections_;

@@ -40,8 +40,8 @@ std::minstd_rand& Random() {
   return random;
 }
 
-// Labels that are compared to see whether two searches look for the same.
-constexpr size_t kMostExpired = 1024;
+// Labels that are compared to see whether two searches look for the same; a lock is held.
+constexpr size_t kMostExpired = 64;
 
 // Whether one pass over the rows finds what is true for both.
 bool LookForTheSame(const RecallTask& a, const RecallTask& b) {
@@ -51,9 +51,7 @@ bool LookForTheSame(const RecallTask& a, const RecallTask& b) {
                       return one.shard == other.shard && one.pinned.view == other.pinned.view &&
                              one.pinned.applied == other.pinned.applied &&
                              one.pinned.expired.size() <= kMostExpired &&
-                             one.pinned.expired == other.pinned.expired &&
-                             // There every search of a pass is made by itself.
-                             !one.shard->labels().chunked();
+                             one.pinned.expired == other.pinned.expired;
                     });
 }
 
@@ -61,13 +59,14 @@ bool LookForTheSame(const RecallTask& a, const RecallTask& b) {
 
 RecallSampler::RecallSampler(const RecallOptions& options, FilterCache* cache, Metrics* metrics)
     : options_(options),
-      hurried_(options.hurry > 1),
-      every_(Every(options, options.hurry > 1)),
+      hurried_(options.hurry > 1 && options.sample_every > 0),
+      every_(Every(options, hurried_)),
       cache_(cache),
       live_(Measured(metrics, "live")),
       extra_(Measured(metrics, "live_extra")),
       stored_(Measured(metrics, "stored_documents")),
       dropped_queue_(Dropped(metrics, "queue_full")),
+      dropped_extra_(Dropped(metrics, "extra")),
       dropped_age_(Dropped(metrics, "too_old")),
       failed_(Dropped(metrics, "failed")) {}
 
@@ -93,6 +92,9 @@ void RecallSampler::Offer(std::unique_ptr<RecallTask> task) {
   const bool hurried = in_a_hurry();
   task->extra = hurried && std::uniform_int_distribution<int>(1, options_.sample_every)(Random()) >
                                Every(options_, true);
+  // There every search of a pass is made by itself.
+  const bool chunked = task->shards.front().shard->labels().chunked();
+  if (task->extra && chunked) return;
   const size_t most = std::max<size_t>(options_.queue, 1);
   absl::MutexLock lock(&mu_);
   if (stop_.stop_requested() || dropped_.size() >= kMostDropped) {
@@ -110,7 +112,7 @@ void RecallSampler::Offer(std::unique_ptr<RecallTask> task) {
   if (!task->extra) {
     left = make_room(&queue_);
     queue_.push_back(std::move(task));
-    if (hurried) task = std::move(left);  // it still tells of a breadth
+    if (hurried && !chunked) task = std::move(left);  // it still tells of a breadth
   }
   if (task != nullptr) {
     task->extra = true;
@@ -119,8 +121,8 @@ void RecallSampler::Offer(std::unique_ptr<RecallTask> task) {
   }
   if (left != nullptr) {
     // It may hold the last reference to much memory, which is not for a search to free.
+    (left->extra ? dropped_extra_ : dropped_queue_).Add();
     dropped_.push_back(std::move(left));
-    dropped_queue_.Add();
   }
   changed_.Signal();
 }
@@ -157,7 +159,7 @@ void RecallSampler::SetHurry(bool hurried) {
   every_.store(Every(options_, hurried), std::memory_order_relaxed);
 }
 
-void RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
+bool RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
                             absl::FunctionRef<absl::Status()> checkpoint) {
   std::vector<AnsweredSearch> searches;
   searches.reserve(tasks.size());
@@ -166,7 +168,7 @@ void RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
   const auto measured =
       MeasureRecall(first.shards, first.filter.get(), cache_, searches, checkpoint);
   if (!measured.ok()) {
-    if (absl::IsCancelled(measured.status())) return;  // the server stops
+    if (absl::IsCancelled(measured.status())) return true;  // the server stops
     const auto lost = static_cast<double>(tasks.size());
     if (absl::IsAborted(measured.status())) {
       dropped_age_.Add(lost);
@@ -175,8 +177,9 @@ void RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
       spdlog::warn("the recall of a search could not be measured: {}",
                    measured.status().ToString());
     }
-    return;
+    return true;
   }
+  bool settled = true;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const RecallTask& task = *tasks[i];
     const MeasuredSearches::One& one = measured->searches[i];
@@ -190,7 +193,6 @@ void RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
       task.book->Add(RecallSource::kLive, sample);
       task.book->AddQuery(std::move(searches[i].vector));
     }
-    bool settled = true;
     for (size_t s = 0; s < task.shards.size(); ++s) {
       if (!one.shards[s].has_value()) continue;
       sample.share = measured->shard_shares[s];
@@ -198,15 +200,23 @@ void RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
       sample.by_breadth = s >= task.all_codes.size() || !task.all_codes[s];
       const PinnedShard& shard = task.shards[s];
       if (!task.extra) shard.shard->AddRecall(RecallSource::kLive, sample, shard.pinned.epoch);
+      sample.extra = task.extra;
       settled &= shard.shard->CorrectBreadth(sample, shard.pinned.epoch);
-    }
-    // By the first alone, since the others are of its kind.
-    if (i == 0) {
-      calm_ = settled ? std::min(calm_ + 1, kCalm) : 0;
-      SetHurry(options_.hurry > 1 && calm_ < kCalm);
     }
     (task.extra ? extra_ : live_).Add();
   }
+  return settled;
+}
+
+void RecallSampler::PlanNext(bool settled, size_t searches, absl::Duration took) {
+  calm_ = settled ? std::min(calm_ + 1, kCalm) : 0;
+  SetHurry(options_.hurry > 1 && calm_ < kCalm);
+  // The dearest of late: collections and filters differ. Twice as many take at most twice as long.
+  each_takes_ = std::max(took / static_cast<double>(searches), each_takes_ * 0.99);
+  const double fit = absl::FDivDuration(options_.max_age / 4, each_takes_);
+  const size_t most = searches == most_at_once_ ? 2 * most_at_once_ : most_at_once_;
+  most_at_once_ =
+      static_cast<size_t>(std::clamp(fit, 1.0, static_cast<double>(std::min(most, kMostAtOnce))));
 }
 
 void RecallSampler::Loop() {
@@ -231,7 +241,7 @@ void RecallSampler::Loop() {
       } else if (dropped.empty()) {
         absl::Time wake = waits ? ready : std::max(ready, next_probe);
         for (const auto* queue : {&queue_, &extras_}) {
-          if (!queue->empty()) wake = std::min(wake, queue->front()->time + options_.max_age);
+          for (const auto& task : *queue) wake = std::min(wake, task->time + options_.max_age);
         }
         changed_.WaitWithDeadline(&mu_, wake);
         continue;
@@ -248,11 +258,9 @@ void RecallSampler::Loop() {
       return absl::OkStatus();
     };
     if (!tasks.empty()) {
-      Measure(tasks, checkpoint);
+      const bool settled = Measure(tasks, checkpoint);
+      PlanNext(settled, tasks.size(), absl::Now() - start);
       tasks.clear();
-      const absl::Duration took = absl::Now() - start;
-      if (took < options_.max_age / 4) most_at_once_ = std::min(2 * most_at_once_, kMostAtOnce);
-      if (took > options_.max_age / 2) most_at_once_ = std::max<size_t>(most_at_once_ / 2, 1);
     } else if (probe_ != nullptr && probe_(checkpoint)) {
       stored_.Add();
       next_probe = start;  // as soon as it may be

@@ -43,9 +43,11 @@ struct RecallTask {
 // What it does not come to is forgotten, oldest first.
 //
 // It is in a hurry from the start on, and from any search of a kind whose breadth is not settled
-// (BreadthControl), until kCalm in a row were of others. Then more searches are taken; those beyond
-// sample_every are *extra*: they correct breadths and count for no estimate, so that estimates stay
-// those of a uniform sample. A pass also measures the extra ones that wait for the same rows.
+// (BreadthControl), until kCalm passes in a row were of others. Then more searches are taken; those
+// beyond sample_every are *extra*: they correct breadths and count for no estimate, so that
+// estimates stay those of a uniform sample. A pass also measures the extra ones that wait for the
+// same rows under the same filter. Of chunked collections, where that saves nothing, there are
+// none.
 //
 // Thread safety: all methods are safe from any thread.
 class RecallSampler {
@@ -82,6 +84,7 @@ class RecallSampler {
   void Stop();
 
   const RecallOptions& options() const { return options_; }
+  bool in_a_hurry() const { return hurried_.load(std::memory_order_relaxed); }
 
  private:
   static int64_t& SearchesLeft() {
@@ -92,26 +95,31 @@ class RecallSampler {
   // Draws how many searches to go, where that is due; whether this search is the one.
   static bool Draw(int64_t every, int64_t* left);
 
-  bool in_a_hurry() const { return hurried_.load(std::memory_order_relaxed); }
   void SetHurry(bool hurried);
   void Loop();
   // The first that waits and, in a hurry, the extra ones that look for the same rows under the same
   // filter. One waits at least.
   std::vector<std::unique_ptr<RecallTask>> TakeTasks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // All in one pass. tasks: not empty; their searches are taken out.
-  void Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
+  // All in one pass. tasks: not empty; their searches are taken out. Whether the breadths of all of
+  // them are settled, as far as anything is learned.
+  bool Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
                absl::FunctionRef<absl::Status()> checkpoint);
+  // After a pass.
+  void PlanNext(bool settled, size_t searches, absl::Duration took);
   // Takes out what is too old, as what was dropped before, to be freed without the lock.
   std::vector<std::unique_ptr<RecallTask>> TakeDropped() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const RecallOptions options_;
   std::atomic<bool> hurried_;
-  std::atomic<int> every_;   // one search in so many is taken at present
-  int calm_ = 0;             // searches since one was not settled; of the thread alone
-  size_t most_at_once_ = 1;  // that max_age is enough for; of the thread alone
+  std::atomic<int> every_;  // one search in so many is taken at present
+  // Of the thread alone: passes since one was not settled; searches of the next pass at most, and
+  // what one of them is expected to take.
+  int calm_ = 0;
+  size_t most_at_once_ = 1;
+  absl::Duration each_takes_;
   FilterCache* const cache_;
-  Counter &live_, &extra_, &stored_;                 // measured
-  Counter &dropped_queue_, &dropped_age_, &failed_;  // not measured
+  Counter &live_, &extra_, &stored_;                                  // measured
+  Counter &dropped_queue_, &dropped_extra_, &dropped_age_, &failed_;  // not measured
   Probe probe_;
   absl::Mutex mu_;
   absl::CondVar changed_;

@@ -25,6 +25,7 @@ struct RecallSample {
   double recall = 0;       // the share of the true best k that it found
   double target = 0;       // that it was asked for
   bool by_breadth = true;  // whether a breadth had a part in it, which may be corrected
+  bool extra = false;      // beyond a uniform sample (RecallSampler)
 };
 
 // Not thread safe.

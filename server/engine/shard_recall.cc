@@ -26,7 +26,7 @@ void Shard::AddRecall(RecallSource source, const RecallSample& sample, uint64_t 
 bool Shard::CorrectBreadth(const RecallSample& sample, uint64_t epoch) {
   // Who said a number of lists gets that.
   const index::IndexSpec spec = index_spec();
-  if (spec.nprobe > 0 || spec.ef_search > 0 || !sample.by_breadth) return true;
+  if (spec.nprobe > 0 || spec.ef_search > 0 || !sample.by_breadth || !IsApproximate()) return true;
   std::optional<std::string> changed = breadth_.Add(sample, epoch);
   if (changed.has_value()) {
     spdlog::info("shard {} of collection {}: {}", options_.number, options_.collection, *changed);

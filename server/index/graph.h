@@ -56,8 +56,10 @@ class Graph {
   struct Rehearsal {
     absl::Span<const uint32_t> rows;  // ascending, none twice
     // Is called once, of a graph that lacks `missing`: those rows and the ones that round to the
-    // same 8 bits. What it returns becomes the graph's calibration; an error ends the build. Not
-    // called when these are more than half of all.
+    // same 8 bits, where these are kMostTwins at most; a query for one of many equal rows tells of
+    // these only. What it returns becomes the graph's calibration; an error ends the build. Not
+    // called when none is missing, or more than half of all.
+    static constexpr size_t kMostTwins = 15;
     absl::FunctionRef<absl::StatusOr<Calibration>(const Graph* graph, const Tombstones& missing)>
         measure;
   };

@@ -149,15 +149,22 @@ class Locks {
   std::vector<omp_lock_t> locks_;
 };
 
-// Marks `asked` and their twins.
+// Marks those of `asked` that have kMostTwins or fewer twins, and the twins.
 void Mark(absl::Span<const uint32_t> asked, const GraphTwins& twins, Tombstones* marked) {
-  Tombstones& rows = *marked;
-  for (const uint32_t row : asked) rows.Kill(row);
-  for (size_t i = 0; i < twins.size(); ++i) {
-    if (rows.IsDead(twins.slot(i))) rows.Kill(twins.first(i));
+  std::vector<bool> is_asked(static_cast<size_t>(marked->slots()));
+  for (const uint32_t row : asked) is_asked[row] = true;
+  for (size_t begin = 0, end; begin < twins.size(); begin = end) {
+    const uint32_t first = twins.first(begin);
+    bool any = is_asked[first];
+    for (end = begin; end < twins.size() && twins.first(end) == first; ++end) {
+      any = any || is_asked[twins.slot(end)];
+    }
+    any = any && end - begin <= Graph::Rehearsal::kMostTwins;
+    is_asked[first] = any;
+    for (size_t i = begin; i < end; ++i) is_asked[twins.slot(i)] = any;
   }
-  for (size_t i = 0; i < twins.size(); ++i) {
-    if (rows.IsDead(twins.first(i))) rows.Kill(twins.slot(i));
+  for (size_t i = 0; i < is_asked.size(); ++i) {
+    if (is_asked[i]) marked->Kill(static_cast<int64_t>(i));
   }
 }
 

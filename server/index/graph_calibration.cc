@@ -17,6 +17,7 @@ namespace vecino::index {
 namespace {
 
 constexpr int kBreadths[] = {10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
+constexpr size_t kFewQueries = 200;
 constexpr double kTie = 1e-6;  // scores this close to the k-th are as good
 
 constexpr std::array<int, 3> kKs = {1, 10, 100};
@@ -117,6 +118,7 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
       ks.push_back(k);
       std::sort(ks.begin(), ks.end());
     }
+    const auto live = static_cast<double>(std::max<int64_t>(rows.rows - dead.dead(), 1));
     float least = 0;
     std::vector<std::vector<MeasuredBreadth>> measured(ks.size());
     for (const int ef : kBreadths) {
@@ -139,10 +141,11 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
       for (size_t j = 0; j < known; ++j) {
         const double mean = sums[j] / n;
         // Few queries of which all find all tell little: the error of one that would find nothing.
-        const double error = std::sqrt(std::max(0.0, squares[j] / n - mean * mean) / n);
+        // Of many it is in the margin already (Calibration::Sure).
+        double error = std::sqrt(std::max(0.0, squares[j] / n - mean * mean) / n);
+        if (queries < kFewQueries) error = std::max(error, 1 / n);
         measured[j].push_back(
-            {ef, mean, std::max(error, 1 / n),
-             std::min(1.0, static_cast<double>(compared) / n / static_cast<double>(rows.rows))});
+            {ef, mean, error, std::min(1.0, static_cast<double>(compared) / n / live)});
         if (ks[j] != k) continue;
         least = std::max(least, static_cast<float>(mean));
         calibration.points.push_back({.breadth = ef, .recall = least});
@@ -173,7 +176,9 @@ absl::StatusOr<std::shared_ptr<Graph>> BuildGraph(const IvfSegment& segment,
                           .labels = segment.labels(),
                           .rows = segment.size()};
   const auto measure = [&](const Graph* graph, const Tombstones& missing) {
-    return CalibrateGraph(*graph, rows, missing, sample, kCalibrationK, checkpoint);
+    std::vector<uint32_t> queries_of_it = sample;
+    std::erase_if(queries_of_it, [&](uint32_t row) { return !missing.IsDead(row); });
+    return CalibrateGraph(*graph, rows, missing, queries_of_it, kCalibrationK, checkpoint);
   };
   const Graph::Rehearsal rehearsal = {.rows = sample, .measure = measure};
   return Graph::Build(rows, options, checkpoint, &rehearsal);

@@ -110,6 +110,27 @@ TEST(BreadthControlTest, OnlyTheKindThatWasMeasuredChangesAndItIsTold) {
   EXPECT_EQ(control.epoch(), 2u);
 }
 
+// Those that are extra widen, but what is narrowed by them may be wrong for the others.
+TEST(BreadthControlTest, ExtraSearchesWidenAndDoNotNarrow) {
+  BreadthControl control;
+  const auto add = [&](int searches, double recall, bool extra) {
+    for (int i = 0; i < searches; ++i) {
+      // One in a hundred misses something.
+      const double found = i % 100 == 99 ? recall - 0.1 : recall;
+      control.Add({absl::Now(), 10, 1, found, 0.95, true, extra}, control.epoch());
+    }
+  };
+  add(5000, 1, true);
+  EXPECT_EQ(control.corrections().Of(10, 1), 1);
+  add(399, 1, false);
+  EXPECT_EQ(control.corrections().Of(10, 1), 1);
+  add(400, 1, false);
+  const double narrower = control.corrections().Of(10, 1);
+  EXPECT_LT(narrower, 1);
+  add(100, 0.5, true);
+  EXPECT_GT(control.corrections().Of(10, 1), narrower);
+}
+
 TEST(BreadthControlTest, AKindIsSettledWhenManyWereMeasuredSinceItsFactorWasSet) {
   BreadthControl control;
   const auto add = [&](int searches, double recall) {
