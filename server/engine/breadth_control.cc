@@ -52,12 +52,10 @@ std::optional<std::string> BreadthControl::Add(const RecallSample& sample, uint6
   if (next == now) {
     // What is judged is of late: the older half counts half from here on.
     if (n >= 2 * kManySamples) {
-      kind.sums = {n / 2, kind.sums.sum / 2, kind.sums.squares / 2};
+      kind.sums.Halve();
       kind.targets /= 2;
     }
-    if (const RecallSums& u = kind.uniform; u.searches >= 2 * kManySamples) {
-      kind.uniform = {u.searches / 2, u.sum / 2, u.squares / 2};
-    }
+    if (kind.uniform.searches >= 2 * kManySamples) kind.uniform.Halve();
     return std::nullopt;
   }
   corrections_.Set(number, next);

@@ -21,6 +21,8 @@ struct RecallSums {
     sum += times * recall;
     squares += times * recall * recall;
   }
+  // Of twice as many, what counts half: the mean stays.
+  void Halve() { *this = {searches / 2, sum / 2, squares / 2}; }
   double mean() const { return searches > 0 ? sum / static_cast<double>(searches) : 0; }
 };
 

@@ -29,12 +29,6 @@ Counter& Dropped(Metrics* metrics, const char* reason) {
                           "Searches that were to be measured and were not.", {{"reason", reason}});
 }
 
-// One search in so many is taken.
-int Every(const RecallOptions& options, bool hurried) {
-  if (options.sample_every <= 0) return 0;
-  return hurried ? std::max(options.sample_every / options.hurry, 1) : options.sample_every;
-}
-
 std::minstd_rand& Random() {
   static thread_local std::minstd_rand random(std::random_device{}());
   return random;
@@ -59,8 +53,8 @@ bool LookForTheSame(const RecallTask& a, const RecallTask& b) {
 
 RecallSampler::RecallSampler(const RecallOptions& options, FilterCache* cache, Metrics* metrics)
     : options_(options),
+      hurried_every_(std::max(options.sample_every / std::max(options.hurry, 1), 1)),
       hurried_(options.hurry > 1 && options.sample_every > 0),
-      every_(Every(options, hurried_)),
       cache_(cache),
       live_(Measured(metrics, "live")),
       extra_(Measured(metrics, "live_extra")),
@@ -91,14 +85,14 @@ bool RecallSampler::Draw(int64_t every, int64_t* left) {
 void RecallSampler::Offer(std::unique_ptr<RecallTask> task) {
   const bool hurried = in_a_hurry();
   task->extra = hurried && std::uniform_int_distribution<int>(1, options_.sample_every)(Random()) >
-                               Every(options_, true);
+                               hurried_every_;
   // There every search of a pass is made by itself.
   const bool chunked = task->shards.front().shard->labels().chunked();
   if (task->extra && chunked) return;
   const size_t most = std::max<size_t>(options_.queue, 1);
   absl::MutexLock lock(&mu_);
   if (stop_.stop_requested() || dropped_.size() >= kMostDropped) {
-    dropped_queue_.Add();
+    (task->extra ? dropped_extra_ : dropped_queue_).Add();
     return;
   }
   const auto make_room = [&](std::deque<std::unique_ptr<RecallTask>>* queue) {
@@ -154,11 +148,6 @@ std::vector<std::unique_ptr<RecallTask>> RecallSampler::TakeTasks() {
   return tasks;
 }
 
-void RecallSampler::SetHurry(bool hurried) {
-  hurried_.store(hurried, std::memory_order_relaxed);
-  every_.store(Every(options_, hurried), std::memory_order_relaxed);
-}
-
 bool RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
                             absl::FunctionRef<absl::Status()> checkpoint) {
   std::vector<AnsweredSearch> searches;
@@ -210,7 +199,7 @@ bool RecallSampler::Measure(absl::Span<const std::unique_ptr<RecallTask>> tasks,
 
 void RecallSampler::PlanNext(bool settled, size_t searches, absl::Duration took) {
   calm_ = settled ? std::min(calm_ + 1, kCalm) : 0;
-  SetHurry(options_.hurry > 1 && calm_ < kCalm);
+  hurried_.store(options_.hurry > 1 && calm_ < kCalm, std::memory_order_relaxed);
   // The dearest of late: collections and filters differ. Twice as many take at most twice as long.
   each_takes_ = std::max(took / static_cast<double>(searches), each_takes_ * 0.99);
   const double fit = absl::FDivDuration(options_.max_age / 4, each_takes_);

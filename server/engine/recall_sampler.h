@@ -73,7 +73,7 @@ class RecallSampler {
     if (options_.sample_every <= 0) return false;
     int64_t& left = SearchesLeft();
     // A count beyond what is drawn here is of another sampler or rate, or was never drawn.
-    const int64_t every = every_.load(std::memory_order_relaxed);
+    const int64_t every = in_a_hurry() ? hurried_every_ : options_.sample_every;
     if (--left > 0 && left < 2 * every) return false;
     return Draw(every, &left);
   }
@@ -95,7 +95,6 @@ class RecallSampler {
   // Draws how many searches to go, where that is due; whether this search is the one.
   static bool Draw(int64_t every, int64_t* left);
 
-  void SetHurry(bool hurried);
   void Loop();
   // The first that waits and, in a hurry, the extra ones that look for the same rows under the same
   // filter. One waits at least.
@@ -110,8 +109,8 @@ class RecallSampler {
   std::vector<std::unique_ptr<RecallTask>> TakeDropped() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const RecallOptions options_;
+  const int hurried_every_;  // one search in so many is taken in a hurry
   std::atomic<bool> hurried_;
-  std::atomic<int> every_;  // one search in so many is taken at present
   // Of the thread alone: passes since one was not settled; searches of the next pass at most, and
   // what one of them is expected to take.
   int calm_ = 0;

@@ -171,10 +171,7 @@ absl::StatusOr<std::shared_ptr<Graph>> BuildGraph(const IvfSegment& segment,
   }
   std::sort(sample.begin(), sample.end());
   sample.erase(std::unique(sample.begin(), sample.end()), sample.end());
-  const GraphRows rows = {.rounded = segment.rounded(),
-                          .vectors = segment.vector(0),
-                          .labels = segment.labels(),
-                          .rows = segment.size()};
+  const GraphRows rows = segment.graph_rows();
   const auto measure = [&](const Graph* graph, const Tombstones& missing) {
     std::vector<uint32_t> queries_of_it = sample;
     std::erase_if(queries_of_it, [&](uint32_t row) { return !missing.IsDead(row); });

@@ -567,10 +567,7 @@ absl::Status SearchIvf(const std::vector<IvfPart>& parts, const float* query,
     // Filters are answered from lists, where rows that do not pass cost next to nothing.
     if (segment.graph() != nullptr && part.allowed == nullptr && params.nprobe == 0 &&
         params.breadth == 0) {
-      const GraphRows rows = {.rounded = segment.rounded(),
-                              .vectors = segment.vector(0),
-                              .labels = segment.labels(),
-                              .rows = segment.size()};
+      const GraphRows rows = segment.graph_rows();
       const Calibration& of = segment.generation()->calibration();
       absl::Status status =
           segment.graph()->Search(rows, query, params, *part.dead, nullptr, top,

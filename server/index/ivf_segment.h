@@ -84,6 +84,7 @@ class IvfSegment final : public Segment {
   const uint8_t* block(size_t i) const { return codes_ + i * block_bytes_; }
   const Labels& labels() const { return labels_; }  // by slot
   const Int8Rows& rounded() const { return rounded_; }
+  GraphRows graph_rows() const { return {rounded_, vectors_, labels_, rows_}; }
   // n·Σs²/(Σs)² of list sizes.
   double Imbalance() const;
   // What Build would have said of the rows with labels above `after`, judged on up to `most` of

@@ -75,13 +75,6 @@ std::vector<const char*> TypesOf(const Fixture& fixture) {
   return {"segment", "generation", "graph"};
 }
 
-GraphRows RowsOf(const IvfSegment& segment) {
-  return {.rounded = segment.rounded(),
-          .vectors = segment.vector(0),
-          .labels = segment.labels(),
-          .rows = segment.size()};
-}
-
 void Write(const Fixture& fixture, const std::string& folder) {
   ShardIndex index({.metric = fixture.metric, .dimension = kD, .tail_capacity = fixture.rows});
   for (int row = 0; row < fixture.rows; ++row) index.Add(LabelOf(row), RowOf(LabelOf(row)).data());
@@ -169,10 +162,10 @@ void Read(const Fixture& fixture, const std::string& folder, std::vector<std::st
         TopK top(fixture.metric, 3);
         GraphWork work;
         const std::vector<float> query = RowOf(static_cast<uint64_t>(q));
-        ASSERT_TRUE(
-            (*graph)
-                ->Search(RowsOf(**ivf), query.data(), {.k = 3, .ef = 3}, none, nullptr, &top, &work)
-                .ok());
+        ASSERT_TRUE((*graph)
+                        ->Search((*ivf)->graph_rows(), query.data(), {.k = 3, .ef = 3}, none,
+                                 nullptr, &top, &work)
+                        .ok());
         EXPECT_FALSE(work.scanned);
         tell("graph query ", q, " expands ", work.expanded, Line(top.Take()));
       }

@@ -3,8 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -12,7 +16,7 @@
 #include "server/index/graph.h"
 #include "tests/server/index/vectors.h"
 
-namespace vecino::index::graph_testing {
+namespace vecino::index {
 
 inline absl::Status GoOn() { return absl::OkStatus(); }
 
@@ -122,4 +126,32 @@ inline double Recall(Metric metric, const std::vector<Hit>& hits, const std::vec
   return std::min(1.0, found / static_cast<double>(truth.size()));
 }
 
-}  // namespace vecino::index::graph_testing
+// A path that no other test has.
+inline std::string TempFile(const std::string& name) {
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  std::string unique = std::string(test->test_suite_name()) + "." + test->name();
+  std::replace(unique.begin(), unique.end(), '/', '_');
+  const std::string folder = testing::TempDir() + "/" + unique;
+  std::filesystem::create_directories(folder);
+  return folder + "/" + name;
+}
+
+inline std::string ReadAll(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+// Of a build with a rehearsal of these rows that has nothing to measure.
+inline absl::StatusOr<std::shared_ptr<Graph>> BuildUnmeasured(const Data& data, int m,
+                                                              const std::vector<uint32_t>& asked) {
+  const auto measure = [](const Graph*, const Tombstones&) -> absl::StatusOr<Calibration> {
+    ADD_FAILURE() << "measured";
+    return Calibration();
+  };
+  const Graph::Rehearsal rehearsal = {.rows = asked, .measure = measure};
+  Graph::Options options;
+  options.m = m;
+  return Graph::Build(data.rows(), options, GoOn, &rehearsal);
+}
+
+}  // namespace vecino::index

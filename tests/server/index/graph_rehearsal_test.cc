@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <set>
 #include <string>
 #include <thread>
@@ -17,12 +15,6 @@
 namespace vecino::index {
 namespace {
 
-using graph_testing::Data;
-using graph_testing::Find;
-using graph_testing::GoOn;
-using graph_testing::MustBuild;
-using graph_testing::Params;
-using graph_testing::Recall;
 using testing::ContainerEq;
 using testing::IsEmpty;
 
@@ -37,12 +29,6 @@ class GraphRehearsalTest : public testing::TestWithParam<Metric> {
     return rows;
   }
   static uint32_t RowOf(const Hit& hit) { return static_cast<uint32_t>((hit.label - 1000) / 3); }
-  static std::string TempFile(const std::string& name) {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    std::string unique = std::string(test->test_suite_name()) + test->name() + name;
-    std::replace(unique.begin(), unique.end(), '/', '_');
-    return testing::TempDir() + "/" + unique;
-  }
   // The first level above the lowest, from the graph's file.
   struct Upper {
     size_t nodes = 0, reached = 0;   // from the entry
@@ -184,8 +170,7 @@ TEST_P(GraphRehearsalTest, TheSameGivesTheSameLinks) {
     const auto graph = MustBuild(data, 8, &rehearsal);
     ASSERT_NE(graph, nullptr);
     ASSERT_TRUE(graph->Save(TempFile(name)).ok());
-    std::ifstream in(TempFile(name), std::ios::binary);
-    bytes.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+    bytes.push_back(ReadAll(TempFile(name)));
   }
   EXPECT_GT(bytes[0].size(), 100'000u);
   EXPECT_EQ(bytes[0], bytes[1]);
@@ -208,15 +193,10 @@ TEST_P(GraphRehearsalTest, WithoutMoreThanHalfOfTheRowsNothingIsMeasured) {
   for (int i = 0; i < 99; ++i) data.Add(i < 15 ? row : data.Draw());
   std::vector<uint32_t> asked = Every(data, 1);
   asked.resize(60);
-  const auto measure = [](const Graph*, const Tombstones&) -> absl::StatusOr<Calibration> {
-    ADD_FAILURE() << "measured";
-    return Calibration();
-  };
-  const Graph::Rehearsal rehearsal = {.rows = asked, .measure = measure};
-  const auto graph = MustBuild(data, 4, &rehearsal);
-  ASSERT_NE(graph, nullptr);
-  EXPECT_EQ(Find(*graph, data, row.data(), Params(100, 100), Tombstones(100)).size(), 100u);
-  EXPECT_EQ(graph->calibration().queries, 0);
+  const auto graph = BuildUnmeasured(data, 4, asked);
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(Find(**graph, data, row.data(), Params(100, 100), Tombstones(100)).size(), 100u);
+  EXPECT_EQ((*graph)->calibration().queries, 0);
 }
 
 TEST_P(GraphRehearsalTest, OfManyEqualRowsNothingIsMeasured) {
@@ -224,14 +204,9 @@ TEST_P(GraphRehearsalTest, OfManyEqualRowsNothingIsMeasured) {
   const std::vector<float> row(data.row(0), data.row(0) + 32);
   for (int i = 0; i < 99; ++i) data.Add(row);
   const std::vector<uint32_t> asked = Every(data, 20);
-  const auto measure = [](const Graph*, const Tombstones&) -> absl::StatusOr<Calibration> {
-    ADD_FAILURE() << "measured";
-    return Calibration();
-  };
-  const Graph::Rehearsal rehearsal = {.rows = asked, .measure = measure};
-  const auto graph = MustBuild(data, 4, &rehearsal);
-  ASSERT_NE(graph, nullptr);
-  EXPECT_EQ(Find(*graph, data, row.data(), Params(100, 100), Tombstones(100)).size(), 100u);
+  const auto graph = BuildUnmeasured(data, 4, asked);
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(Find(**graph, data, row.data(), Params(100, 100), Tombstones(100)).size(), 100u);
 }
 
 // Of so many queries that all find all it is sure.

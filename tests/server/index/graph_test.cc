@@ -19,12 +19,6 @@
 namespace vecino::index {
 namespace {
 
-using graph_testing::Data;
-using graph_testing::Find;
-using graph_testing::GoOn;
-using graph_testing::MustBuild;
-using graph_testing::Params;
-using graph_testing::Recall;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
@@ -33,20 +27,6 @@ bool SameHits(const std::vector<Hit>& a, const std::vector<Hit>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Hit& x, const Hit& y) {
     return x.label == y.label && x.score == y.score;
   });
-}
-
-std::string TempFile(const std::string& name) {
-  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  std::string unique = std::string(test->test_suite_name()) + "." + test->name();
-  std::replace(unique.begin(), unique.end(), '/', '_');
-  const std::string folder = testing::TempDir() + "/" + unique;
-  std::filesystem::create_directories(folder);
-  return folder + "/" + name;
-}
-
-std::string ReadAll(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
 void WriteAll(const std::string& path, const std::string& bytes) {
@@ -291,15 +271,9 @@ TEST(GraphArguments, OutOfRangeIsRefused) {
   GraphRows none = data.rows();
   none.rows = 0;
   EXPECT_EQ(Graph::Build(none, {}, GoOn).status().code(), absl::StatusCode::kInvalidArgument);
-  const auto measure = [](const Graph*, const Tombstones&) -> absl::StatusOr<Calibration> {
-    ADD_FAILURE() << "measured";
-    return Calibration();
-  };
   using Rows = std::vector<uint32_t>;
   for (const Rows& rows : {Rows{3, 2}, Rows{4, 4}, Rows{10}, Rows{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}) {
-    const Graph::Rehearsal rehearsal = {.rows = rows, .measure = measure};
-    EXPECT_EQ(Graph::Build(data.rows(), {}, GoOn, &rehearsal).status().code(),
-              absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(BuildUnmeasured(data, 32, rows).status().code(), absl::StatusCode::kInvalidArgument);
   }
 }
 
