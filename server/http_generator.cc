@@ -203,10 +203,10 @@ class ChatGenerator final : public HttpGenerator {
     if (job->cut() == Cut::kNot) problem = Call(*job, &reply);
     job->Release();
     reply.end.status = Judge(*job, reply, problem);
-    const Cut cut = job->cut();
-    Forget(job);
-    const bool silent = cut == Cut::kGivenUp || !reply.wanted;
+    const bool silent = job->cut() == Cut::kGivenUp || !reply.wanted;
+    // Before its place is free: who sees that it is sees the call counted too.
     Count(silent ? absl::StatusCode::kCancelled : reply.end.status.code());
+    Forget(job);
     if (silent) return;
     if (reply.end.model.empty()) reply.end.model = options_.model;
     job->sink().End(std::move(reply.end));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "server/index/calibration.h"
 
@@ -66,11 +65,9 @@ TuningResult MakeTuningResult(absl::Span<const RungFigures> figures, double targ
          .rows_scanned = std::llround(rung.rows / n),
          .exact = rung.exact});
   }
-  std::stable_sort(result.points.begin(), result.points.end(),
-                   [](const TuningPoint& a, const TuningPoint& b) {
-                     return std::tuple(a.exact, a.breadth, a.rows_scanned) <
-                            std::tuple(b.exact, b.breadth, b.rows_scanned);
-                   });
+  // Not by breadth: fewer lists with more rows scored again may find more.
+  std::stable_partition(result.points.begin(), result.points.end(),
+                        [](const TuningPoint& point) { return !point.exact; });
   const auto same = [](const TuningPoint& a, const TuningPoint& b) {
     return a.exact == b.exact && a.breadth == b.breadth && a.rows_scanned == b.rows_scanned &&
            std::abs(a.recall - b.recall) < 1e-9;

@@ -31,7 +31,7 @@ struct TuningPoint {
 };
 
 struct TuningResult {
-  std::vector<TuningPoint> points;  // by rising breadth, then the exact one if there is any
+  std::vector<TuningPoint> points;  // as they were aimed higher, then the exact one if there is any
   int recommended = -1;  // of points: the cheapest sure to reach the target; -1: none does
   double target = 0;
   int queries = 0;       // that were measured

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/server/engine/engine_fixture.h"
@@ -247,12 +250,19 @@ TEST_F(EngineAliasesTest, OperationsThatAreDoneAreThereAfterARestart) {
 
 TEST_F(EngineAliasesTest, OneThatWasCutShortIsDoneWithAborted) {
   Create("a", 1);
+  // What was written down before the first of its end.
+  int written = 0;
+  std::map<std::pair<uint32_t, uint64_t>, std::string> at_start;
+  store_.fault = [&](std::string_view operation) {
+    if (operation == "PutOperation" && ++written == 2) at_start = store_.operations();
+    return absl::OkStatus();
+  };
   const auto started = engine_->StartOperation("a", Operation::Type::kCompact, {});
   ASSERT_TRUE(started.ok());
-  const auto at_start = store_.operations();
   while (!engine_->WaitOperation("a", started->id, absl::Seconds(10), {})->done) {
   }
   engine_.reset();
+  store_.fault = nullptr;
   ASSERT_EQ(at_start.size(), 1u);
   store_.operations() = at_start;  // as a kill in between would leave it
   Reopen();

@@ -146,10 +146,9 @@ TEST_F(EngineTuneTest, TheCurveRisesAndIsKept) {
   ASSERT_GE(tuning.points.size(), 4u);
   for (size_t i = 1; i < tuning.points.size(); ++i) {
     const TuningPoint &before = tuning.points[i - 1], &point = tuning.points[i];
-    if (!point.exact) {
-      EXPECT_GE(point.breadth, before.breadth) << i;
-      EXPECT_GE(point.recall, before.recall - 0.05) << i;
-    }
+    EXPECT_GE(point.recall, before.recall - 0.02)
+        << "point " << i << ": breadths " << before.breadth << " and " << point.breadth
+        << ", rows compared " << before.rows_scanned << " and " << point.rows_scanned;
     EXPECT_LE(point.p50, point.p99) << i;
     EXPECT_GT(point.p50, absl::ZeroDuration()) << i;
     EXPECT_GT(point.rows_scanned, 0) << i;
