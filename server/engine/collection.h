@@ -94,6 +94,11 @@ class Collection {
   // Deletes the index files of a collection that is gone, and what is written to them yet.
   void RemoveFiles() { files_->Remove(); }
   bool chunked() const { return info_.spec.chunking.has_value(); }
+  // SearchParams::aim_k for an answer of k documents. Passages are searched for until there are
+  // enough.
+  int AimedAt(int k) const {
+    return chunked() || shard_count() == 1 ? 0 : index::RowsOfShard(k, shard_count());
+  }
   // As it is defined now: all of it, its etag too, of one moment.
   CollectionInfo info() const;
   // How it is indexed now. Takes no lock.

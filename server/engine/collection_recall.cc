@@ -88,6 +88,7 @@ void Collection::BeginSample(const Query& query, int k, RecallTask* sample) cons
   *sample = {};
   sample->search.vector = query.vector;
   sample->search.k = k;
+  sample->search.aim_k = AimedAt(k);
   sample->filter = query.filter;
   sample->target = query.params.recall_target;
   sample->time = absl::Now();
@@ -171,6 +172,8 @@ absl::Status Collection::AnswerPinned(absl::Span<const PinnedShard> shards, cons
                                       AnsweredSearch* search) const {
   index::SearchParams params = query.params;
   params.k = search->k + (search->itself.has_value() ? 1 : 0);
+  params.aim_k = AimedAt(params.k);
+  search->aim_k = AimedAt(search->k);
   for (const PinnedShard& one : shards) {
     auto hits = SearchFiltered(
         *one.shard, query.filter.get(), params, [&](const index::SearchParams& filled) {

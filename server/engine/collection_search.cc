@@ -81,6 +81,7 @@ absl::StatusOr<std::vector<Collection::Candidate>> Collection::ScanVectors(
   std::vector<Candidate> candidates;
   index::SearchParams params = query.params;
   params.k = k;
+  params.aim_k = AimedAt(k);
   RecallTask* const sample = query.sample;
   if (sample != nullptr) BeginSample(query, k, sample);
   SearchTrace* const trace = query.trace;

@@ -296,9 +296,12 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   if (context_.hooks.at) context_.hooks.at("storing");
   if (absl::Status status = check_all(); !status.ok()) return end(status);
   operation->DescribeTuning(std::move(result));
+  const int k_searched = asked.top_k + (run.left_out ? 1 : 0);
   for (size_t s = 0; s < shards.size(); ++s) {
     const TunedKind kind = {.k = asked.top_k,
-                            .k_searched = asked.top_k + (run.left_out ? 1 : 0),
+                            .k_searched = k_searched,
+                            .aim_k = AimedAt(asked.top_k),
+                            .aim_k_searched = AimedAt(k_searched),
                             .share = run.shard_shares[s],
                             .filtered = tuning.filter != nullptr,
                             .target = asked.recall_target,

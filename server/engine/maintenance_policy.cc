@@ -29,11 +29,29 @@ MaintenanceStep MergeNewest(const MaintenanceState& state, size_t at_least, std:
   return {Kind::kMerge, first, state.segments.size() - first, std::move(why)};
 }
 
+// How many of the newest, one after another, are small; 0 where that matters to no search.
+size_t SmallSegments(const MaintenanceState& state, const MaintenancePolicy& policy) {
+  if (state.spec.kind != IndexKind::kAuto || state.generation == 0) return 0;
+  size_t count = 0;
+  while (count < state.segments.size() &&
+         state.segments[state.segments.size() - 1 - count].rows < policy.small_rows) {
+    ++count;
+  }
+  return count;
+}
+
 MaintenanceStep Merge(const MaintenanceState& state, const MaintenancePolicy& policy) {
   if (state.segments.size() > policy.max_segments) {
     return MergeNewest(state, 2,
                        absl::StrCat(state.segments.size(), " segments, more than ",
                                     policy.max_segments, " slow searches down"));
+  }
+  const size_t small = SmallSegments(state, policy);
+  if (small > policy.max_small_segments) {
+    return MergeNewest(
+        state, 2,
+        absl::StrCat(small, " segments of fewer than ", policy.small_rows, " rows, more than ",
+                     policy.max_small_segments, ", slow searches down"));
   }
   for (size_t i = 0; i < state.segments.size(); ++i) {
     const auto& segment = state.segments[i];

@@ -14,6 +14,12 @@ namespace vecino::engine {
 struct MaintenancePolicy {
   // A search visits every segment, so more than these are merged.
   size_t max_segments = 8;
+  // And of AUTO's, once trained, more than these of fewer rows, whose lists of a row or two are
+  // looked up like others: with eight a twelfth more of the processor than with three beside 2,000
+  // upserts a second (docs/index.md). Of large ones not: a row is copied 12 times on its way into
+  // a segment of 32 million, with four of all sizes 20 times.
+  size_t max_small_segments = 3;
+  int64_t small_rows = 50'000;
   // A segment with a greater share of dead rows is rewritten without them.
   double max_dead_share = 0.2;
   // Rows of a shard up to which comparing them all is quick enough (about .15 ms at 384

@@ -24,14 +24,16 @@ bool IsAsGood(index::Metric metric, float score, float last) {
   return metric == index::Metric::kL2 ? score <= last + slack : score >= last - slack;
 }
 
-// truth, answer: best first, at most k.
+// Of the best `most` of the truth. truth, answer: best first.
 MaybeRecall RecallOf(index::Metric metric, const std::vector<Hit>& truth,
-                     const std::vector<Hit>& answer) {
+                     const std::vector<Hit>& answer, size_t most) {
   if (truth.empty()) return std::nullopt;
+  const size_t wanted = std::min(truth.size(), most);
+  const float last = truth[wanted - 1].score;
   const auto found = std::count_if(answer.begin(), answer.end(), [&](const Hit& hit) {
-    return IsAsGood(metric, hit.score, truth.back().score);
+    return IsAsGood(metric, hit.score, last);
   });
-  return std::min(1.0, static_cast<double>(found) / static_cast<double>(truth.size()));
+  return std::min(1.0, static_cast<double>(found) / static_cast<double>(wanted));
 }
 
 // Adds what the answer found and the exact search did not, since it is gone or came after.
@@ -132,7 +134,8 @@ absl::StatusOr<MeasuredSearches> MeasureRecall(absl::Span<const PinnedShard> sha
       AddFound(answer, &truth);
       SortBest(metric, k, &truth);
       SortBest(metric, k, &answer);
-      measured.searches[i].shards.push_back(RecallOf(metric, truth, answer));
+      const auto aimed = searches[i].aim_k > 0 ? static_cast<size_t>(searches[i].aim_k) : k;
+      measured.searches[i].shards.push_back(RecallOf(metric, truth, answer, aimed));
       truths[i].insert(truths[i].end(), truth.begin(), truth.end());
       answers[i].insert(answers[i].end(), answer.begin(), answer.end());
       // At once, so that many shards take no more memory than two.
@@ -141,7 +144,8 @@ absl::StatusOr<MeasuredSearches> MeasureRecall(absl::Span<const PinnedShard> sha
     }
   }
   for (size_t i = 0; i < searches.size(); ++i) {
-    measured.searches[i].recall = RecallOf(metric, truths[i], answers[i]);
+    const auto k = static_cast<size_t>(searches[i].k);
+    measured.searches[i].recall = RecallOf(metric, truths[i], answers[i], k);
   }
   return measured;
 }

@@ -31,6 +31,8 @@ struct AnsweredSearch {
   // It looks for the same as the search before it, answered another way: what is true is looked up
   // once.
   bool same_query = false;
+  // Of its best, as many of a shard's own are to be found (SearchParams::aim_k); 0: k.
+  int aim_k = 0;
 };
 
 // A shard as searches saw it.
@@ -45,7 +47,7 @@ using MaybeRecall = std::optional<double>;
 struct MeasuredSearches {
   struct One {
     MaybeRecall recall;               // of the k best of all shards
-    std::vector<MaybeRecall> shards;  // of each shard's own k best
+    std::vector<MaybeRecall> shards;  // of each shard's own aim_k best
   };
   std::vector<One> searches;
   // Of the rows, what the filter lets pass: of all shards, and of each.

@@ -133,7 +133,9 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   const int64_t all_rows = of_graph ? basis.graph_rows : basis.calibration->rows;
   // Where documents expire a search asks for some rows more, one more or less by the moment; it
   // goes by the curve for what it would ask for without them, or the nearest.
-  const int k = RowsFor(kind.k, 0), searched = RowsFor(kind.k_searched, Expired().size());
+  const int k = kind.aim_k > 0 ? kind.aim_k : RowsFor(kind.k, 0);
+  const int asked = RowsFor(kind.k_searched, Expired().size());
+  const int searched = kind.aim_k_searched > 0 ? kind.aim_k_searched : asked;
   const double share = kind.filtered ? kind.share : 1;
   std::vector<index::MeasuredSetting> settings;
   for (size_t i = 0; i < kind.rungs.size(); ++i) {
@@ -145,8 +147,7 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
                                  : static_cast<double>(basis.generation->nlist());
     // A walk keeps as many rows as it is asked for, at least.
     const double breadth =
-        (of_graph ? std::max<double>(searched, std::ceil(choice.breadth)) : choice.breadth) *
-        factor;
+        (of_graph ? std::max<double>(asked, std::ceil(choice.breadth)) : choice.breadth) * factor;
     // What is searched exactly besides is found anyway.
     const double recall = std::clamp((rung.recalls.mean() - exact) / (1 - exact), 0.0, 1.0);
     settings.push_back({{.breadth = static_cast<float>(std::min(breadth, most)),

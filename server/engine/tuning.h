@@ -58,7 +58,9 @@ struct RungFigures {
 struct TunedKind {
   int k = 0;           // documents wanted
   int k_searched = 0;  // asked of the shard: one more where queries are left out of their answers
-  double share = 1;    // of the shard's rows, that the filter lets pass
+  // index::SearchParams::aim_k of both.
+  int aim_k = 0, aim_k_searched = 0;
+  double share = 1;  // of the shard's rows, that the filter lets pass
   bool filtered = false;
   double target = 0;
   absl::Span<const TuningRung> rungs;

@@ -67,9 +67,9 @@ int Calibration::BreadthFor(double target, int fallback) const {
   return points.back().breadth;
 }
 
-double Calibration::Sure(double recall, double error) {
+double Calibration::Sure(double recall, double error, double part) {
   const double missing = 1 - recall;
-  return recall - std::max(0.1 * missing, 2.5 * error - std::min(0.005, 0.5 * missing));
+  return recall - std::max(part * missing, 2.5 * error - std::min(0.005, 0.5 * missing));
 }
 
 RecallTable::Curve CurveThrough(absl::Span<const MeasuredBreadth> points) {

@@ -24,10 +24,15 @@ struct Calibration {
   // Of what is missing to 1, by which BreadthFor exceeds its target: rows that centroids were
   // trained on are found more easily than queries, .005 to .024 more of them (docs/index.md).
   static constexpr double kMargin = 0.25;
-  // The target that a recall measured on rows left out of training is sure enough to reach: a tenth
+  // The target that a recall measured on rows left out of training is sure enough to reach: a part
   // of what is missing to 1 less, or less by 2.5 standard errors, of which .005 are forgiven (and
   // no more than half of what is missing).
-  static double Sure(double recall, double error);
+  static double Sure(double recall, double error, double part = kSurePart);
+  static constexpr double kSurePart = 0.1;
+  // Where filters were measured, which let pass rows by chance; those of callers do not. And of
+  // many settings the cheapest is more often one whose recall was measured too high: at a tenth of
+  // a million rows .948 to .958 was found for .95 (docs/filters.md).
+  static constexpr double kSurePartOfFilters = 0.2;
 
   // c times as many neighbours lie in c^kWidening times as many lists, where nothing was measured:
   // so it was on 304,600 texts (docs/index.md).

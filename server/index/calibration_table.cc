@@ -360,6 +360,7 @@ RecallTable::Curve TableMaker::MakeCurve(const Share& share, const Coverage& cov
   const auto rows = static_cast<double>(all_.size());
   RecallTable::Curve curve;
   const size_t reranks = loss == nullptr ? 1 : loss->reranks.size();
+  const double part = share.share < 1 ? Calibration::kSurePartOfFilters : Calibration::kSurePart;
   for (size_t aim = 0; aim < curve.size(); ++aim) {
     double least = std::numeric_limits<double>::infinity();
     for (size_t r = 0; r < reranks; ++r) {
@@ -373,7 +374,7 @@ RecallTable::Curve TableMaker::MakeCurve(const Share& share, const Coverage& cov
                (loss == nullptr ? 1 : 1 - LossAt(*loss, k, r, place));
       };
       const auto sure_at = [&](double place) {
-        return Calibration::Sure(recall_at(place), Between(coverage.error, place));
+        return Calibration::Sure(recall_at(place), Between(coverage.error, place), part);
       };
       size_t first = 0;
       while (first < breadths_.size() &&

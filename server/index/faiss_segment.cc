@@ -365,6 +365,7 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
                                   const Tombstones& dead, const uint64_t* allowed,
                                   TopK* top) const {
   FaissBreadth breadth = {.k = std::max(1, params.k), .exact = params.exact};
+  const int aim_k = std::max(1, params.AimedAt());
   breadth.rerank = params.rerank > 0 ? params.rerank : DefaultRerank(kind_, breadth.k);
   const bool hnsw = kind_ == SegmentKind::kHnsw;
   int given = IsIvf(kind_) ? params.nprobe : hnsw ? params.ef : params.rerank;
@@ -375,7 +376,7 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
     const auto how = RecallTable::How::kCodes;
     int wide = given;
     if (given <= 0 && !table.empty()) {
-      const RecallTable::Choice choice = table.For(how, params.recall_target, breadth.k, share);
+      const RecallTable::Choice choice = table.For(how, params.recall_target, aim_k, share);
       wide = static_cast<int>(std::ceil(choice.breadth));
       recall = choice.recall;
       // Nothing that was tried finds as much.
@@ -384,15 +385,19 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
         breadth.rerank = std::max(breadth.rerank, static_cast<int>(std::ceil(choice.rerank)));
       }
     } else if (given <= 0) {
-      wide = BreadthFor(params.recall_target, breadth.k);
+      wide = BreadthFor(params.recall_target, aim_k);
       recall = params.recall_target;
     } else if (params.report != nullptr) {
-      recall = table.RecallOf(how, given, breadth.k, share);
+      recall = table.RecallOf(how, given, aim_k, share);
     }
     if (given <= 0 && params.corrections != nullptr) {
       wide = static_cast<int>(std::ceil(wide * params.corrections->Of(breadth.k, share)));
     }
-    (IsIvf(kind_) ? breadth.nprobe : hnsw ? breadth.ef : breadth.rerank) = std::max(wide, 1);
+    if (IsIvf(kind_)) {
+      breadth.nprobe = std::max(wide, 1);
+    } else {
+      (hnsw ? breadth.ef : breadth.rerank) = std::max(wide, given > 0 ? 1 : breadth.k);
+    }
   }
   FaissWork work;
   absl::Status status = SearchFaiss(View(), query, breadth, dead, allowed, top, &work);

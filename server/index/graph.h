@@ -94,8 +94,8 @@ class Graph {
   double RecallOf(int ef, int k, const RecallTable* tuned = nullptr) const;
 
   // Walks the graph with a list of the `ef` best live rows (at least params.k), then scores the
-  // best of these by floats and pushes them. ef: 0 takes EfFor(params.recall_target, params.k,
-  // tuned).
+  // best of these by floats and pushes them. ef: 0 takes EfFor(params.recall_target,
+  // params.AimedAt(), tuned).
   // Rows that are dead or not allowed are walked through but never pushed. Where a walk would cost
   // more than comparing the live rows' 8 bits, these are compared; so min(k, live rows) are pushed,
   // always. Scratch memory (1 bit a row and less) is kept per thread. RESOURCE_EXHAUSTED.

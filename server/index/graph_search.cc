@@ -382,8 +382,8 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
   GraphWork unwanted;
   if (work == nullptr) work = &unwanted;
   *work = {};
-  const int k = std::max(params.k, 1);
-  int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k, tuned);
+  const int k = std::max(params.k, 1), aim_k = std::max(params.AimedAt(), 1);
+  int ef = params.ef > 0 ? params.ef : std::max(k, EfFor(params.recall_target, aim_k, tuned));
   if (params.ef <= 0 && params.corrections != nullptr) {
     // Only searches without a filter come here.
     const double wide = std::ceil(ef * params.corrections->Of(k, 1));
@@ -393,7 +393,7 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
     GraphSearch(links, rows, query, dead, allowed, top, work)
         .Run(static_cast<size_t>(k), static_cast<size_t>(std::max(ef, 1)));
     if (params.report != nullptr) {
-      const double recall = work->scanned ? 1 : RecallOf(work->ef, k, tuned);
+      const double recall = work->scanned ? 1 : RecallOf(work->ef, aim_k, tuned);
       Tell(rows, *work, recall > 0 ? recall : params.recall_target, params.report);
     }
     return absl::OkStatus();

@@ -234,7 +234,7 @@ IvfSearch::Plan IvfSearch::MakePlan() const {
         params_.nprobe > 0 ? plan.breadth / calibration_.rule.fixed() : plan.breadth;
     const bool by_rows = sparse && table.has(RecallTable::How::kRows);
     plan.recall = table.RecallOf(by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes,
-                                 breadth, params_.k, share);
+                                 breadth, params_.AimedAt(), share);
   }
   return plan;
 }
@@ -244,7 +244,8 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   const RecallTable& table = calibration_.table;
   const bool by_rows = sparse && !even_ && table.has(RecallTable::How::kRows);
   const auto how = by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes;
-  const RecallTable::Choice choice = table.For(how, params_.recall_target, params_.k, share);
+  const RecallTable::Choice choice =
+      table.For(how, params_.recall_target, params_.AimedAt(), share);
   if (choice.breadth == 0) return {};
   const double correction = Correction(share);
   // With more rows than were measured, as many more of them look by their codes like the best
@@ -271,8 +272,9 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
     const double rerank_all =
         params_.rerank > 0
             ? params_.rerank
-            : std::max(table.For(how, params_.recall_target, params_.k, measured).rerank * more,
-                       static_cast<double>(params_.k + 10));
+            : std::max(
+                  table.For(how, params_.recall_target, params_.AimedAt(), measured).rerank * more,
+                  static_cast<double>(params_.k + 10));
     const double all =
         static_cast<double>(coded_) * SearchCost::kCode + rerank_all * SearchCost::kRow;
     if (all < lists) return {How::kAllCodes, 0, static_cast<int>(rerank_all), choice.recall};

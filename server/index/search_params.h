@@ -1,6 +1,7 @@
 // What a search may ask of an index besides the number of rows.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace vecino::index {
@@ -37,7 +38,10 @@ inline constexpr double kHighRecall = 0.96;
 // Zero means: chosen by the index for `recall_target` from what its generation's calibration
 // measured.
 struct SearchParams {
-  int k = 10;                   // ≥ 1
+  int k = 10;  // ≥ 1
+  // Where an answer's k rows come from several indexes, for how many of an index's own best the
+  // recall target is (RowsOfShard); 0: for all k.
+  int aim_k = 0;
   double recall_target = 0.95;  // 0 to 1: expected share of the true best k that is found
   bool exact = false;           // compare every row; the rest is ignored then
   int nprobe = 0;               // lists of an IVF to scan, by every query
@@ -50,6 +54,12 @@ struct SearchParams {
   // collection says itself.
   const Corrections* corrections = nullptr;
   SearchReport* report = nullptr;  // told what the search looks at, unless null
+
+  int AimedAt() const { return aim_k > 0 ? std::min(aim_k, k) : k; }
 };
+
+// Of the best k of rows that are spread over shards by chance, how many are in the shard of one of
+// them: the mean, 1 + (k - 1) / shards, rounded up. k, shards: 1 or more.
+inline int RowsOfShard(int k, int shards) { return 1 + (k - 1 + shards - 1) / shards; }
 
 }  // namespace vecino::index

@@ -111,7 +111,11 @@ OpenLoop RunOpenLoop(
     const BenchServer& server, const Requests& requests, double rate, int clients,
     const std::atomic<bool>& stop,
     const std::function<void(Clock::time_point sent, const v1::SearchDocumentsResponse&)>& check) {
-  std::vector<std::vector<double>> micros(clients), late(clients);
+  struct Timed {
+    size_t number;
+    double micros, late;
+  };
+  std::vector<std::vector<Timed>> timed(clients);
   std::atomic<size_t> next{0};
   std::vector<std::unique_ptr<Stub>> stubs;
   for (int c = 0; c < clients; ++c) {
@@ -130,16 +134,19 @@ OpenLoop RunOpenLoop(
       const Clock::time_point sent = Clock::now();
       v1::SearchDocumentsResponse reply;
       Call(*stubs[c], &Stub::SearchDocuments, requests[i % requests.size()], &reply);
-      micros[c].push_back(Micros(due));
-      late[c].push_back(std::chrono::duration<double, std::micro>(sent - due).count());
+      timed[c].push_back(
+          {i, Micros(due), std::chrono::duration<double, std::micro>(sent - due).count()});
       if (check) check(sent, reply);
     }
   });
   OpenLoop result;
   const double seconds = 1e-6 * Micros(begin);
-  for (int c = 0; c < clients; ++c) {
-    result.micros.insert(result.micros.end(), micros[c].begin(), micros[c].end());
-    result.late.insert(result.late.end(), late[c].begin(), late[c].end());
+  std::vector<Timed> all;
+  for (const auto& part : timed) all.insert(all.end(), part.begin(), part.end());
+  std::ranges::sort(all, {}, &Timed::number);
+  for (const Timed& search : all) {
+    result.micros.push_back(search.micros);
+    result.late.push_back(search.late);
   }
   result.rate = static_cast<double>(result.micros.size()) / seconds;
   return result;

@@ -34,7 +34,7 @@ ClosedLoop RunClosedLoop(const BenchServer& server, const Requests& requests, in
 std::vector<std::vector<int64_t>> SearchOnce(const BenchServer& server, const Requests& requests);
 
 struct OpenLoop {
-  std::vector<double> micros;  // from the moment a search was due to its reply
+  std::vector<double> micros;  // from the moment a search was due to its reply, as they were due
   std::vector<double> late;    // of these, until it was sent: how long this program itself waited
   double rate = 0;             // answered a second
 };

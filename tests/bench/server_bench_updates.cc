@@ -7,6 +7,7 @@
 #include <functional>
 #include <future>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "tests/bench/server_bench_steps.h"
@@ -152,6 +153,13 @@ void Bench::Churn() {
   std::vector<double> calls;
   for (size_t i = 0; i < churn.micros.size(); ++i) calls.push_back(churn.micros[i] - churn.late[i]);
   report_.AddTimes("churn.search.call", calls);
+  constexpr size_t kParts = 10;  // whether it gets slower
+  for (size_t i = 0; i < kParts; ++i) {
+    const auto at = [&](size_t part) {
+      return churn.micros.begin() + static_cast<ptrdiff_t>(part * churn.micros.size() / kParts);
+    };
+    report_.AddTimes("churn.search.part" + std::to_string(i), {at(i), at(i + 1)});
+  }
   report_.Add("churn.search.p99_over_quiet", Percentile(churn.micros, 0.99) / quiet_p99, "");
   report_.Add("churn.search.deleted_hits", static_cast<double>(wrong_hits), "");
   report_.Add("churn.server_cpu", (server_.CpuSeconds() - cpu) / seconds, "cores");

@@ -191,6 +191,23 @@ TEST_F(EngineTuneTest, TheCurveRisesAndIsKept) {
   }
 }
 
+// Of 6 to 9 hits as many are in one of four shards: 3 (index::RowsOfShard).
+TEST_F(EngineTuneTest, AShardLooksForItsPartOfAnAnswer) {
+  MakeTrained("four", 4, 2 * kRows);
+  MakeTrained("one", 1, kRows);
+  EXPECT_EQ(Scanned("four", 6), Scanned("four", 9));
+  EXPECT_LT(Scanned("one", 6), Scanned("one", 9));
+  RecallRequest evaluate;
+  evaluate.top_k = 9;
+  evaluate.samples = 300;
+  const auto evaluation = engine_->EvaluateRecall("four", evaluate, {});
+  ASSERT_TRUE(evaluation.ok()) << evaluation.status();
+  std::printf("recall of all %.4f, of the first shard %.4f\n", evaluation->recall.recall,
+              evaluation->shards[0].recall);
+  EXPECT_GT(evaluation->recall.recall, 0.935);
+  EXPECT_GT(evaluation->shards[0].recall, 0.92);
+}
+
 TEST_F(EngineTuneTest, SearchesGoByWhatWasStoredAlsoAfterAStart) {
   MakeTrained("c", 1, kRows);
   const int64_t of_one = Scanned("c", 1), of_hundred = Scanned("c", 100);

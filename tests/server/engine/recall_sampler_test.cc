@@ -175,6 +175,22 @@ TEST_F(RecallSamplerTest, AStoredDocumentIsLeftOutOfItsOwnAnswer) {
   EXPECT_NEAR(*Recall(pinned, search), 2.0 / 3, 1e-9);
 }
 
+TEST_F(RecallSamplerTest, AShardIsMeasuredByItsPartOfAnAnswer) {
+  const PinnedShard pinned{shard_, shard_->Pin()};
+  AnsweredSearch search = Answer(4, {20, 19, 17, 15});
+  const auto measure = [&](int aim_k) {
+    search.aim_k = aim_k;
+    const auto measured = MeasureRecall({&pinned, 1}, nullptr, nullptr, {&search, 1}, GoOn);
+    EXPECT_TRUE(measured.ok()) << measured.status();
+    EXPECT_EQ(measured->searches[0].recall, 0.75);  // of all it is always measured by k
+    return *measured->searches[0].shards[0];
+  };
+  EXPECT_EQ(measure(0), 0.75);
+  EXPECT_EQ(measure(2), 1);
+  EXPECT_NEAR(measure(3), 2.0 / 3, 1e-9);
+  EXPECT_EQ(measure(100), 0.75);  // as many as there are
+}
+
 TEST_F(RecallSamplerTest, MeasuresWhatItIsGiven) {
   RecallSampler sampler({.sample_every = 1, .samples_per_second = 1e6}, nullptr, &fake_metrics_);
   sampler.Start(nullptr);

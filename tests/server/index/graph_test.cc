@@ -76,6 +76,23 @@ TEST_P(GraphTest, AWiderListFindsMore) {
   EXPECT_GE(wide / 50, 0.97);
 }
 
+TEST_P(GraphTest, AWalkIsAsBroadAsItsPartOfAnAnswerTakes) {
+  Data data(GetParam(), 12000, 12);
+  const auto graph = MustBuild(data);
+  const Tombstones dead(data.size());
+  const std::vector<float> query = data.Draw();
+  const auto ef = [&](int k, int aim_k) {
+    GraphWork work;
+    const SearchParams params{.k = k, .aim_k = aim_k, .recall_target = 0.9};
+    EXPECT_THAT(Find(*graph, data, query.data(), params, dead, nullptr, &work), SizeIs(k));
+    EXPECT_FALSE(work.scanned);
+    return work.ef;
+  };
+  EXPECT_EQ(ef(4, 2), graph->EfFor(0.9, 2));
+  EXPECT_LT(ef(4, 2), ef(4, 0));
+  EXPECT_EQ(ef(2, 4), ef(2, 0));
+}
+
 TEST_P(GraphTest, DeadRowsAreWalkedThroughButNotFound) {
   Data data(GetParam(), 6000, 32);
   const auto graph = MustBuild(data);

@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <random>
 
 #include "server/index/ivf_search.h"
+#include "server/index/search_report.h"
 #include "server/index/view.h"
 #include "tests/server/index/index_fixture.h"
 
@@ -419,6 +421,45 @@ TEST_P(IvfSegmentTest, CalibrationKeepsItsPromise) {
   };
   EXPECT_LT(cost(10), cost(100));
   EXPECT_GE(Recall({.recall_target = 0.95}, 100), 0.92);
+}
+
+// Where other shards have the rest of an answer, a shard looks for its part of it, and gives as
+// many rows.
+TEST_P(IvfSegmentTest, ASearchTakesWhatItsPartOfAnAnswerTakes) {
+  Build();
+  auto calibration = CalibrateIvf({{segment_.get()}}, 200, 1, GoOn);
+  ASSERT_TRUE(calibration.ok());
+  generation_->SetCalibration(*calibration);
+  const auto scanned = [&](int k, int aim_k) {
+    SearchReport report;
+    for (int i = 0; i < 20; ++i) {
+      const auto hits = Find(rows_.data() + 50 * i * kD,
+                             {.k = k, .aim_k = aim_k, .recall_target = 0.9, .report = &report});
+      EXPECT_EQ(hits.size(), static_cast<size_t>(k));
+    }
+    return report.scanned + report.reranked;
+  };
+  EXPECT_LT(scanned(20, 1), scanned(20, 0));
+  EXPECT_EQ(scanned(2, 20), scanned(2, 0));
+}
+
+TEST(SearchParamsTest, RowsOfShard) {
+  EXPECT_EQ(RowsOfShard(1, 1), 1);
+  EXPECT_EQ(RowsOfShard(1, 8), 1);
+  EXPECT_EQ(RowsOfShard(10, 1), 10);
+  EXPECT_EQ(RowsOfShard(10, 2), 6);
+  EXPECT_EQ(RowsOfShard(10, 3), 4);
+  EXPECT_EQ(RowsOfShard(10, 100), 2);
+  EXPECT_EQ(RowsOfShard(100, 4), 26);
+  // The mean over answers, counted: shards of 20 hits drawn a million times and more.
+  std::mt19937 rng(1);
+  double with = 0, answers = 0;
+  for (int i = 0; i < 100'000; ++i) {
+    int there = 1;  // the hit itself
+    for (int hit = 1; hit < 20; ++hit) there += rng() % 4 == 0 ? 1 : 0;
+    with += there, ++answers;
+  }
+  EXPECT_NEAR(with / answers, 1 + 19 / 4.0, 0.05);
 }
 
 // As if they were one: the same truth, the same lists.
