@@ -214,7 +214,7 @@ struct TuningPoint {
 };
 // What a tuning found.
 struct IndexTuning {
-  std::vector<TuningPoint> points;         // by rising breadth
+  std::vector<TuningPoint> points;         // by the recall that was aimed at, rising
   std::optional<TuningPoint> recommended;  // the cheapest that is sure to reach the target
   double recall_target = 0;
   int queries = 0, live_queries = 0;  // measured; of these callers'
@@ -231,8 +231,8 @@ struct RecallOptions {
   int nprobe = 0, ef_search = 0, rerank = 0;
 };
 struct RecallEvaluation {
-  RecallEstimate recall;                                    // of the answers
-  std::vector<RecallEstimate> shards;                       // of each shard's own, by number
+  RecallEstimate recall;               // of the answers
+  std::vector<RecallEstimate> shards;  // of each shard's part of them, by number
   std::chrono::microseconds search_time{0}, exact_time{0};  // means of one search
 };
 

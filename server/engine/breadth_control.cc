@@ -42,9 +42,11 @@ std::optional<std::string> BreadthControl::Add(const RecallSample& sample, uint6
   const RecallInterval interval = IntervalOf(kind.sums), uniform = IntervalOf(kind.uniform);
   const double now = corrections_.OfKind(number);
   double next = now;
-  if (interval.upper < target || (n >= kManySamples && mean < target)) {
+  if (interval.upper < target) {
     const double misses = (1 - interval.upper) / std::max(1 - target, 1e-6);
     next = std::min(now * std::clamp(misses, kWiden, kWidenMost), index::Corrections::kMost);
+  } else if (n >= kManySamples && mean < target) {
+    next = std::min(now * kWidenLittle, index::Corrections::kMost);
   } else if (kind.uniform.searches >= kManySamples && mean < 1 &&
              std::min(interval.lower, uniform.lower) > target + (1 - target) / 4) {
     next = std::max(now * kNarrow, index::Corrections::kLeast);

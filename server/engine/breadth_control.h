@@ -18,18 +18,20 @@ namespace vecino::engine {
 // For each kind of search of one shard a factor on the breadth (index::Corrections). It starts at 1
 // and is judged by the searches that were measured since it was set:
 //  * wider, by kWiden: the upper end of their interval is under the target (from
-//    kEnoughRecallSamples on), or their mean is (from kManySamples on); by more, up to
-//    kWidenMost, where even the upper end misses so many times what the target may miss, as misses
-//    fall about as 1 / breadth;
+//    kEnoughRecallSamples on); by more, up to kWidenMost, where even the upper end misses so many
+//    times what the target may miss, as misses fall about as 1 / breadth;
+//  * wider, by kWidenLittle: their mean is under the target (from kManySamples on), which may be
+//    chance: of what finds a tenth more than is to be found, a mean of so many is in one of six
+//    judgements, and kWiden would cost a fifth for it;
 //  * narrower, by kNarrow: the lower end is above the target by more than a quarter of what is
-//    missing to 1, which is what calibration aims for, from kManySamples on of which none is extra:
-//    those may stand for few of the searches of their kind. Not where nothing was missed: such
-//    searches may compare all rows, and tell nothing of a breadth.
+//    missing to 1 (calibration aims for a tenth, under a filter a fifth), from kManySamples on of
+//    which none is extra: those may stand for few of the searches of their kind. Not where nothing
+//    was missed: such searches may compare all rows, and tell nothing of a breadth.
 // Between the two nothing happens, so it comes to rest. It is judged after every
 // kEnoughRecallSamples searches. Thread safe.
 class BreadthControl {
  public:
-  static constexpr double kWiden = 1.25, kWidenMost = 2, kNarrow = 0.9;
+  static constexpr double kWiden = 1.25, kWidenMost = 2, kWidenLittle = 1.1, kNarrow = 0.9;
   static constexpr int64_t kManySamples = 400;
 
   const index::Corrections& corrections() const { return corrections_; }

@@ -157,6 +157,9 @@ absl::Status Collection::MeasureRungs(const Tuning& tuning, size_t first, size_t
     for (size_t r = 0; r < rungs; ++r) {
       searches.push_back(query);
       searches.back().same_query = r > 0;
+      if (const auto of = static_cast<int>(pinned.size()); of < shard_count() && !chunked()) {
+        searches.back().merged_k = index::RowsOfShard(query.k, shard_count(), of);
+      }
     }
   }
   index::Corrections factors;
@@ -296,12 +299,10 @@ void Collection::Tune(const Tuning& tuning, Operation* operation, std::stop_toke
   if (context_.hooks.at) context_.hooks.at("storing");
   if (absl::Status status = check_all(); !status.ok()) return end(status);
   operation->DescribeTuning(std::move(result));
-  const int k_searched = asked.top_k + (run.left_out ? 1 : 0);
   for (size_t s = 0; s < shards.size(); ++s) {
     const TunedKind kind = {.k = asked.top_k,
-                            .k_searched = k_searched,
-                            .aim_k = AimedAt(asked.top_k),
-                            .aim_k_searched = AimedAt(k_searched),
+                            .k_searched = asked.top_k + (run.left_out ? 1 : 0),
+                            .shards = chunked() ? 1 : shard_count(),
                             .share = run.shard_shares[s],
                             .filtered = tuning.filter != nullptr,
                             .target = asked.recall_target,

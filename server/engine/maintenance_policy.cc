@@ -18,11 +18,14 @@ int64_t Rows(const MaintenanceState& state) {
   return rows;
 }
 
-// The newest segments and all older ones that are not more than twice as large as what was taken.
-MaintenanceStep MergeNewest(const MaintenanceState& state, size_t at_least, std::string why) {
+// The newest segments and all older ones that are not more than twice as large as what was taken,
+// of the newest `most`.
+MaintenanceStep MergeNewest(const MaintenanceState& state, size_t at_least, std::string why,
+                            size_t most = SIZE_MAX) {
+  const size_t least_first = state.segments.size() - std::min(most, state.segments.size());
   size_t first = state.segments.size();
   int64_t rows = 0;
-  while (first > 0 &&
+  while (first > least_first &&
          (state.segments.size() - first < at_least || state.segments[first - 1].rows <= 2 * rows)) {
     rows += state.segments[--first].rows;
   }
@@ -51,7 +54,8 @@ MaintenanceStep Merge(const MaintenanceState& state, const MaintenancePolicy& po
     return MergeNewest(
         state, 2,
         absl::StrCat(small, " segments of fewer than ", policy.small_rows, " rows, more than ",
-                     policy.max_small_segments, ", slow searches down"));
+                     policy.max_small_segments, ", slow searches down"),
+        small);
   }
   for (size_t i = 0; i < state.segments.size(); ++i) {
     const auto& segment = state.segments[i];

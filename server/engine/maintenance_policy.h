@@ -17,7 +17,8 @@ struct MaintenancePolicy {
   // And of AUTO's, once trained, more than these of fewer rows, whose lists of a row or two are
   // looked up like others: with eight a twelfth more of the processor than with three beside 2,000
   // upserts a second (docs/index.md). Of large ones not: a row is copied 12 times on its way into
-  // a segment of 32 million, with four of all sizes 20 times.
+  // a segment of 32 million, with four of all sizes 20 times; and one may have a graph, so what is
+  // merged are small ones only.
   size_t max_small_segments = 3;
   int64_t small_rows = 50'000;
   // A segment with a greater share of dead rows is rewritten without them.

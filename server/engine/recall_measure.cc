@@ -144,8 +144,8 @@ absl::StatusOr<MeasuredSearches> MeasureRecall(absl::Span<const PinnedShard> sha
     }
   }
   for (size_t i = 0; i < searches.size(); ++i) {
-    const auto k = static_cast<size_t>(searches[i].k);
-    measured.searches[i].recall = RecallOf(metric, truths[i], answers[i], k);
+    const int k = searches[i].merged_k > 0 ? searches[i].merged_k : searches[i].k;
+    measured.searches[i].recall = RecallOf(metric, truths[i], answers[i], static_cast<size_t>(k));
   }
   return measured;
 }

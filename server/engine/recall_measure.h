@@ -33,6 +33,8 @@ struct AnsweredSearch {
   bool same_query = false;
   // Of its best, as many of a shard's own are to be found (SearchParams::aim_k); 0: k.
   int aim_k = 0;
+  // And of all shards together, where these are not all that the collection has; 0: k.
+  int merged_k = 0;
 };
 
 // A shard as searches saw it.

@@ -80,6 +80,7 @@ absl::StatusOr<std::vector<index::Hit>> Shard::SearchAround(
   for (size_t k = std::min(most, wanted + kFirstSlack);; k = std::min(most, 2 * k)) {
     const int slack = static_cast<int>(k - wanted);
     params.k = static_cast<int>(k);
+    if (asked.aim_k > 0) params.aim_k = asked.aim_k + slack;
     if (asked.ef > 0) params.ef = asked.ef + slack;
     if (asked.rerank > 0) params.rerank = asked.rerank + slack;
     auto hits = index::Search(view, options_.metric, query, params, checkpoint);

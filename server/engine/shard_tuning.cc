@@ -133,14 +133,17 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   const int64_t all_rows = of_graph ? basis.graph_rows : basis.calibration->rows;
   // Where documents expire a search asks for some rows more, one more or less by the moment; it
   // goes by the curve for what it would ask for without them, or the nearest.
-  const int k = kind.aim_k > 0 ? kind.aim_k : RowsFor(kind.k, 0);
   const int asked = RowsFor(kind.k_searched, Expired().size());
-  const int searched = kind.aim_k_searched > 0 ? kind.aim_k_searched : asked;
+  int k = RowsFor(kind.k, 0), searched = asked;
+  if (kind.shards > 1) {
+    k = index::RowsOfShard(kind.k, kind.shards);
+    searched = index::RowsOfShard(kind.k_searched, kind.shards) + asked - kind.k_searched;
+  }
   const double share = kind.filtered ? kind.share : 1;
   std::vector<index::MeasuredSetting> settings;
   for (size_t i = 0; i < kind.rungs.size(); ++i) {
     const RungFigures& rung = kind.figures[i];
-    const auto choice = table.For(how, kind.rungs[i].target, searched, share);
+    const auto choice = table.ForPart(how, kind.rungs[i].target, searched, asked, share);
     if (rung.exact || choice.breadth == 0) break;  // and so are all behind it
     const double factor = kind.rungs[i].factor;
     const double most = of_graph ? static_cast<double>(basis.graph_rows)
@@ -160,7 +163,15 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   const index::RecallTable::Curve curve = index::CurveThroughSettings(settings);
   index::Calibration calibration = *basis.calibration;
   const float stored_share = ShareFor(table, how, kind);
-  const index::RecallTable tuned = table.With(how, k, stored_share, curve);
+  index::RecallTable tuned = table;
+  // In one of several shards what common searches look for lies between what was measured: it stays
+  // what it was when another is tuned.
+  for (const int common : {10, 100}) {
+    const int part = index::RowsOfShard(common, kind.shards);
+    if (kind.shards == 1 || part == k) continue;
+    tuned = tuned.With(how, part, stored_share, table.CurveAt(how, part, stored_share));
+  }
+  tuned = tuned.With(how, k, stored_share, curve);
   if (of_graph) {
     calibration.graph_table = tuned;
     calibration.graph_rows = basis.graph_rows;

@@ -35,8 +35,8 @@ struct TuningRung {
   double factor = 1;
   int knob = 0;  // nprobe and ef; 0: by target
 };
-// By rising breadth. fixed: for an index whose policy says nprobe or ef_search, so that targets
-// choose nothing.
+// By what they aim at, rising. fixed: for an index whose policy says nprobe or ef_search, so that
+// targets choose nothing.
 std::vector<TuningRung> TuningLadder(bool fixed);
 // Queries that are measured in one pass over the rows, 1 to 16: fewer where their answers, of up to
 // top_k hits of each shard for each setting, would take more than 64 MiB.
@@ -58,9 +58,8 @@ struct RungFigures {
 struct TunedKind {
   int k = 0;           // documents wanted
   int k_searched = 0;  // asked of the shard: one more where queries are left out of their answers
-  // index::SearchParams::aim_k of both.
-  int aim_k = 0, aim_k_searched = 0;
-  double share = 1;  // of the shard's rows, that the filter lets pass
+  int shards = 1;      // over which they are spread (index::RowsOfShard)
+  double share = 1;    // of the shard's rows, that the filter lets pass
   bool filtered = false;
   double target = 0;
   absl::Span<const TuningRung> rungs;

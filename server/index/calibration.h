@@ -103,8 +103,8 @@ struct MeasuredSetting {
   double recall = 0;             // the mean share found
   double error = 0;              // its standard error
 };
-// The same through settings by rising breadth, those that compare all rows last: for aims that only
-// these reach there is no setting (breadth 0).
+// The same through settings that aim at ever more, those that compare all rows last: for aims that
+// only these reach there is no setting (breadth 0).
 RecallTable::Curve CurveThroughSettings(absl::Span<const MeasuredSetting> settings);
 
 // What CalibrateIvf takes meanwhile at most, besides a bit and four bytes a row.

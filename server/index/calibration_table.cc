@@ -430,7 +430,11 @@ void TableMaker::FillPoints(const Share& share, const Loss& loss) {
   }
   // How much wider for how many more rows, about .95.
   const auto breadth_of = [&](int wanted, double of_share) {
-    return calibration_.table.For(How::kCodes, 0.95, wanted, of_share).breadth;
+    // Of the same recall, of which a filter's target has another part to spare.
+    constexpr double kAim = 0.95, kOther = Calibration::kSurePartOfFilters;
+    constexpr double kRecall = (kAim + kOther) / (1 + kOther);
+    const double aim = of_share < 1 ? kAim : kRecall - Calibration::kSurePart * (1 - kRecall);
+    return calibration_.table.For(How::kCodes, aim, wanted, of_share).breadth;
   };
   const double narrow = breadth_of(ks_[k], 1);
   const bool by_share = calibration_.table.has(How::kRows);  // then a tenth was measured

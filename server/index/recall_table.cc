@@ -118,6 +118,26 @@ RecallTable::Choice RecallTable::For(How how, double target, int k, double share
           std::min(1.0, std::exp(logs.scanned))};
 }
 
+RecallTable::Choice RecallTable::ForPart(How how, double target, int part, int k,
+                                         double share) const {
+  const Choice of_part = For(how, target, part, share);
+  if (part >= k) return of_part;
+  const Choice of_all = For(how, target, k, share);
+  if (of_all.breadth == 0) return of_part;
+  if (of_part.breadth == 0) return of_all;
+  return of_part.scanned <= of_all.scanned ? of_part : of_all;
+}
+
+RecallTable::Curve RecallTable::CurveAt(How how, int k, double share) const {
+  Curve curve;
+  for (size_t i = 0; i < curve.size(); ++i) {
+    const Choice choice = For(how, kAims[i], k, share);
+    curve[i] = {static_cast<float>(choice.breadth), static_cast<float>(choice.rerank),
+                static_cast<float>(choice.recall), static_cast<float>(choice.scanned)};
+  }
+  return curve;
+}
+
 double RecallTable::RecallOf(How how, double breadth, int k, double share) const {
   double before = 0, recall_before = 0;
   for (const float aim : kAims) {
@@ -168,13 +188,8 @@ RecallTable RecallTable::With(How how, int k, float share, const Curve& curve) c
   table.grids_[static_cast<size_t>(how)] = {};
   for (const int one_k : ks) {
     for (const float one_share : shares) {
-      Curve one = curve;
-      for (size_t i = 0; i < one.size() && (one_k != k || one_share != share); ++i) {
-        const Choice choice = For(how, kAims[i], one_k, one_share);
-        one[i] = {static_cast<float>(choice.breadth), static_cast<float>(choice.rerank),
-                  static_cast<float>(choice.recall), static_cast<float>(choice.scanned)};
-      }
-      table.Add(how, one_k, one_share, one);
+      const bool given = one_k == k && one_share == share;
+      table.Add(how, one_k, one_share, given ? curve : CurveAt(how, one_k, one_share));
     }
   }
   return table;

@@ -57,6 +57,12 @@ class RecallTable {
   // least share it goes on as it came: c times as many rows never take more than c times the
   // breadth.
   Choice For(How how, double target, int k, double share) const;
+  // For the best `part` rows where k are given: what is sure to find k finds those of them, so it
+  // is taken where it compares fewer rows or where nothing reaches the target for `part` (for k = 1
+  // few searches tell what is rarely missed).
+  Choice ForPart(How how, double target, int part, int k, double share) const;
+  // All of For's aims.
+  Curve CurveAt(How how, int k, double share) const;
   // The recall to be expected of so many lists, or of such an ef; 0: not known.
   double RecallOf(How how, double breadth, int k, double share) const;
 

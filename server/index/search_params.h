@@ -59,7 +59,10 @@ struct SearchParams {
 };
 
 // Of the best k of rows that are spread over shards by chance, how many are in the shard of one of
-// them: the mean, 1 + (k - 1) / shards, rounded up. k, shards: 1 or more.
-inline int RowsOfShard(int k, int shards) { return 1 + (k - 1 + shards - 1) / shards; }
+// them, or in that and some others, `of` in all: the mean, 1 + (k - 1) · of / shards, rounded up.
+// k, shards: 1 or more; of: up to shards.
+inline int RowsOfShard(int k, int shards, int of = 1) {
+  return 1 + static_cast<int>((int64_t{k - 1} * of + shards - 1) / shards);
+}
 
 }  // namespace vecino::index

@@ -69,6 +69,10 @@ TEST(MaintenancePolicy, MergesSmallSegmentsOfATrainedShardSooner) {
   EXPECT_EQ(step.first, 2u);
   EXPECT_EQ(step.count, 4u);
   EXPECT_THAT(step.why, testing::HasSubstr("4 segments of fewer than 50000 rows"));
+  // A larger one before them may have a graph.
+  state.segments = {Ivf(52'000, 7), Ivf(8'000, 7), Ivf(8'000, 7), Ivf(8'000, 7), Ivf(8'000, 7)};
+  EXPECT_EQ(Next(state).first, 1u);
+  EXPECT_EQ(Next(state).count, 4u);
   // FAISS's kinds are built anew by a merge.
   state.spec.kind = IndexKind::kLsh;
   EXPECT_EQ(Next(state).kind, Kind::kNone) << Next(state).why;

@@ -77,20 +77,44 @@ TEST_P(GraphTest, AWiderListFindsMore) {
 }
 
 TEST_P(GraphTest, AWalkIsAsBroadAsItsPartOfAnAnswerTakes) {
-  Data data(GetParam(), 12000, 12);
+  Data data(GetParam(), 6000, 12);
+  // As if it had been measured so.
+  const auto curve = [](float ef, size_t aims) {
+    RecallTable::Curve curve;
+    for (size_t i = 0; i < aims; ++i) {
+      curve[i] = {ef + static_cast<float>(i), 0, RecallTable::kAims[i], 0.001f * ef};
+    }
+    return curve;
+  };
+  Calibration calibration;
+  calibration.k = 10;
+  calibration.table.Add(RecallTable::How::kCodes, 1, 1, curve(30, 7));
+  calibration.table.Add(RecallTable::How::kCodes, 10, 1, curve(60, RecallTable::kAims.size()));
+  calibration.table.Add(RecallTable::How::kCodes, 100, 1, curve(200, RecallTable::kAims.size()));
   const auto graph = MustBuild(data);
+  graph->SetCalibration(calibration);
   const Tombstones dead(data.size());
   const std::vector<float> query = data.Draw();
-  const auto ef = [&](int k, int aim_k) {
+  const auto ef = [&](int k, int aim_k, double target) {
     GraphWork work;
-    const SearchParams params{.k = k, .aim_k = aim_k, .recall_target = 0.9};
+    const SearchParams params{.k = k, .aim_k = aim_k, .recall_target = target};
     EXPECT_THAT(Find(*graph, data, query.data(), params, dead, nullptr, &work), SizeIs(k));
     EXPECT_FALSE(work.scanned);
     return work.ef;
   };
-  EXPECT_EQ(ef(4, 2), graph->EfFor(0.9, 2));
-  EXPECT_LT(ef(4, 2), ef(4, 0));
-  EXPECT_EQ(ef(2, 4), ef(2, 0));
+  EXPECT_EQ(ef(10, 1, 0.5), graph->EfFor(0.5, 1));
+  EXPECT_EQ(ef(10, 10, 0.5), graph->EfFor(0.5, 10));
+  EXPECT_EQ(ef(10, 0, 0.5), graph->EfFor(0.5, 10));
+  EXPECT_EQ(ef(10, 100, 0.5), graph->EfFor(0.5, 10));
+  const int between = ef(10, 3, 0.5);
+  EXPECT_GT(between, graph->EfFor(0.5, 1));
+  EXPECT_LT(between, graph->EfFor(0.5, 10));
+  // As many as are wanted at least.
+  EXPECT_EQ(ef(70, 10, 0.5), 70);
+  // What is not reached for one is for ten of which it is.
+  EXPECT_EQ(graph->EfFor(0.99, 1), data.size());
+  EXPECT_EQ(ef(10, 1, 0.99), graph->EfFor(0.99, 10));
+  EXPECT_EQ(ef(10, 3, 0.99), graph->EfFor(0.99, 10));
 }
 
 TEST_P(GraphTest, DeadRowsAreWalkedThroughButNotFound) {

@@ -132,9 +132,9 @@ void Promise::Filter(double share) {
 void Promise::Code() { codes_ = PassingCodes::Make(*segment_, allowed_.data()); }
 
 PromiseAnswer Promise::Mean(
-    int k, size_t queries,
+    const SearchParams& params, size_t queries,
     absl::FunctionRef<void(const float* query, TopK* top, IvfWork* work)> one) const {
-  const int known = std::min(k, best_);
+  const int k = params.k, known = std::min(params.AimedAt(), best_);
   PromiseAnswer answer;
   double found = 0;
   const double start = CpuSeconds();
@@ -174,13 +174,13 @@ PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
   const Tombstones none(segment_->size());
   const std::vector<IvfPart> parts = {
       {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data(), codes_.get()}};
-  return Mean(params.k, queries, [&](const float* query, TopK* top, IvfWork* work) {
+  return Mean(params, queries, [&](const float* query, TopK* top, IvfWork* work) {
     Check(SearchIvf(parts, query, params, top, work));
   });
 }
 
 PromiseAnswer Promise::AskLists(const SearchParams& params, size_t queries) const {
-  return Mean(params.k, queries, [&](const float* query, TopK* top, IvfWork* work) {
+  return Mean(params, queries, [&](const float* query, TopK* top, IvfWork* work) {
     SearchLists(query, params, top, work);
   });
 }

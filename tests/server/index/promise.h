@@ -49,7 +49,7 @@ class Promise {
   // Until the next Filter their codes stand by themselves.
   void Code();
   int64_t passing() const { return passing_; }
-  // Of the first `queries` queries, at least one.
+  // Of the first `queries` queries, at least one. Recall is of params.AimedAt() rows.
   PromiseAnswer Ask(const SearchParams& params, size_t queries) const;
   // The same with params.breadth or params.nprobe lists, of whose rows those that pass are all
   // scored by 8 bits: also where a search compares all that pass whatever lists it is told.
@@ -63,7 +63,7 @@ class Promise {
  private:
   // one: does the search of a query.
   PromiseAnswer Mean(
-      int k, size_t queries,
+      const SearchParams& params, size_t queries,
       absl::FunctionRef<void(const float* query, TopK* top, IvfWork* work)> one) const;
   void SearchLists(const float* query, const SearchParams& params, TopK* top, IvfWork* work) const;
 

@@ -204,5 +204,23 @@ TEST(RecallTable, CurvesThroughSettingsHaveTheMargin) {
   for (const auto& setting : CurveThroughSettings({})) EXPECT_EQ(setting.breadth, 0);
 }
 
+TEST(RecallTableTest, OfAPartIsTakenWhatComparesFewerRows) {
+  RecallTable table;
+  table.Add(How::kCodes, 1, 1, CurveOf(40, 9));  // and no aim beyond
+  table.Add(How::kCodes, 10, 1, CurveOf(20));
+  const float reached = RecallTable::kAims[8], high = RecallTable::kAims[12];
+  EXPECT_EQ(table.ForPart(How::kCodes, reached, 10, 10, 1).breadth,
+            table.For(How::kCodes, reached, 10, 1).breadth);
+  EXPECT_EQ(table.For(How::kCodes, high, 3, 1).breadth, 0);
+  EXPECT_EQ(table.ForPart(How::kCodes, high, 3, 10, 1).breadth,
+            table.For(How::kCodes, high, 10, 1).breadth);
+  EXPECT_GT(table.ForPart(How::kCodes, high, 3, 10, 1).breadth, 0);
+  const auto cheaper = std::min(table.For(How::kCodes, reached, 1, 1).scanned,
+                                table.For(How::kCodes, reached, 10, 1).scanned);
+  EXPECT_EQ(table.ForPart(How::kCodes, reached, 1, 10, 1).scanned, cheaper);
+  const auto curve = table.CurveAt(How::kCodes, 10, 1);
+  EXPECT_FLOAT_EQ(curve[8].breadth, CurveOf(20)[8].breadth);
+}
+
 }  // namespace
 }  // namespace vecino::index
