@@ -171,7 +171,7 @@ struct ShardStats {
   std::optional<GenerationStats> generation;  // the newest
   std::string last_choice;                    // what maintenance did last, and why
   std::vector<DriftSignal> drift;
-  RecallStats recall;                      // of its own answers
+  RecallStats recall;                      // of its part of answers
   int waiting_tails = 0;                   // full, and not yet drained into a segment
   std::chrono::microseconds index_lag{0};  // how long the oldest of them has waited
 };

@@ -320,7 +320,7 @@ class Collection {
   absl::StatusOr<std::vector<AnsweredSearch>> GivenSearches(const RecallRequest& request,
                                                             const CallContext& context) const;
   // Answers the search from what is pinned, as ScanVectors would.
-  absl::Status AnswerPinned(absl::Span<const PinnedShard> shards, const Query& query,
+  absl::Status AnswerPinned(absl::Span<const PinnedShard> shards, size_t first, const Query& query,
                             absl::FunctionRef<absl::Status()> checkpoint,
                             AnsweredSearch* search) const;
   std::vector<PinnedShard> PinShards() const;

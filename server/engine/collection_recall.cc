@@ -167,14 +167,19 @@ std::vector<Collection::StoredRow> Collection::PickRows(absl::Span<const PinnedS
   return picked;
 }
 
-absl::Status Collection::AnswerPinned(absl::Span<const PinnedShard> shards, const Query& query,
+absl::Status Collection::AnswerPinned(absl::Span<const PinnedShard> shards, size_t first,
+                                      const Query& query,
                                       absl::FunctionRef<absl::Status()> checkpoint,
                                       AnsweredSearch* search) const {
   index::SearchParams params = query.params;
   params.k = search->k + (search->itself.has_value() ? 1 : 0);
-  params.aim_k = AimedAt(params.k);
   search->aim_k = AimedAt(search->k);
-  for (const PinnedShard& one : shards) {
+  for (size_t s = 0; s < shards.size(); ++s) {
+    const PinnedShard& one = shards[s];
+    params.aim_k = search->aim_k;
+    // It stands before what is to be found.
+    const bool here = search->itself.has_value() && search->itself->shard == first + s;
+    if (params.aim_k > 0 && here) ++params.aim_k;
     auto hits = SearchFiltered(
         *one.shard, query.filter.get(), params, [&](const index::SearchParams& filled) {
           return one.shard->SearchPinned(one.pinned, search->vector.data(), filled, checkpoint);
@@ -202,7 +207,7 @@ bool Collection::ProbeRecall(absl::FunctionRef<absl::Status()> checkpoint) const
                         .k = kProbeK,
                         .hits = {},
                         .itself = rows.front().itself};
-  if (!AnswerPinned(pinned, query, checkpoint, &search).ok()) return false;
+  if (!AnswerPinned(pinned, 0, query, checkpoint, &search).ok()) return false;
   const auto measured = MeasureRecall(pinned, nullptr, context_.filters, {&search, 1}, checkpoint);
   if (!measured.ok() || !measured->searches.front().recall.has_value()) return false;
   const MeasuredSearches::One& one = measured->searches.front();
@@ -302,7 +307,7 @@ absl::StatusOr<RecallEvaluation> Collection::EvaluateRecall(const RecallRequest&
     const std::vector<PinnedShard> pinned = PinShards();
     const absl::Time start = absl::Now();
     for (AnsweredSearch& search : some) {
-      if (absl::Status status = AnswerPinned(pinned, query, check, &search); !status.ok()) {
+      if (absl::Status status = AnswerPinned(pinned, 0, query, check, &search); !status.ok()) {
         return status;
       }
     }

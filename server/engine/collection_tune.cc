@@ -183,7 +183,7 @@ absl::Status Collection::MeasureRungs(const Tuning& tuning, size_t first, size_t
         // A row that is left out is looked for in its own shard only, and is one hit of that.
         const double start = ThreadSeconds();
         absl::Status status =
-            AnswerPinned(absl::MakeConstSpan(pinned).subspan(s, 1), query, checkpoint, &search);
+            AnswerPinned(absl::MakeConstSpan(pinned).subspan(s, 1), s, query, checkpoint, &search);
         if (!status.ok()) return status;
         seconds += ThreadSeconds() - start;
         Add(report, &run->of_shards[s][r]);

@@ -36,9 +36,8 @@ MaintenanceStep MergeNewest(const MaintenanceState& state, size_t at_least, std:
 size_t SmallSegments(const MaintenanceState& state, const MaintenancePolicy& policy) {
   if (state.spec.kind != IndexKind::kAuto || state.generation == 0) return 0;
   size_t count = 0;
-  while (count < state.segments.size() &&
-         state.segments[state.segments.size() - 1 - count].rows < policy.small_rows) {
-    ++count;
+  for (auto it = state.segments.rbegin(); it != state.segments.rend(); ++it, ++count) {
+    if (it->rows >= policy.small_rows || it->graph) break;
   }
   return count;
 }

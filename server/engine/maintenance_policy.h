@@ -17,8 +17,8 @@ struct MaintenancePolicy {
   // And of AUTO's, once trained, more than these of fewer rows, whose lists of a row or two are
   // looked up like others: with eight a twelfth more of the processor than with three beside 2,000
   // upserts a second (docs/index.md). Of large ones not: a row is copied 12 times on its way into
-  // a segment of 32 million, with four of all sizes 20 times; and one may have a graph, so what is
-  // merged are small ones only.
+  // a segment of 32 million, with four of all sizes 20 times. Only these are merged then, and none
+  // that has a graph.
   size_t max_small_segments = 3;
   int64_t small_rows = 50'000;
   // A segment with a greater share of dead rows is rewritten without them.
@@ -155,7 +155,7 @@ struct MaintenanceStep {
 //
 // Too many segments: the newest ones are merged, reaching back over every older one that is not
 // more than twice as large as all that was taken so far. So sizes grow towards the old end at least
-// as powers of two, and a row is copied O(log n) times.
+// as powers of two, and a row is copied O(log n) times. Too many small ones: so, but of these only.
 MaintenanceStep NextStep(const MaintenanceState& state, const MaintenancePolicy& policy);
 
 }  // namespace vecino::engine

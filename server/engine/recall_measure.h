@@ -48,7 +48,7 @@ using MaybeRecall = std::optional<double>;
 
 struct MeasuredSearches {
   struct One {
-    MaybeRecall recall;               // of the k best of all shards
+    MaybeRecall recall;               // of the merged_k best of all shards
     std::vector<MaybeRecall> shards;  // of each shard's own aim_k best
   };
   std::vector<One> searches;

@@ -137,13 +137,14 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   int k = RowsFor(kind.k, 0), searched = asked;
   if (kind.shards > 1) {
     k = index::RowsOfShard(kind.k, kind.shards);
-    searched = index::RowsOfShard(kind.k_searched, kind.shards) + asked - kind.k_searched;
+    searched = k + asked - kind.k_searched;  // one more where the query stands
   }
   const double share = kind.filtered ? kind.share : 1;
   std::vector<index::MeasuredSetting> settings;
   for (size_t i = 0; i < kind.rungs.size(); ++i) {
     const RungFigures& rung = kind.figures[i];
-    const auto choice = table.ForPart(how, kind.rungs[i].target, searched, asked, share);
+    const auto choice = table.ForPart(how, kind.rungs[i].target, searched, asked, share,
+                                      static_cast<double>(all_rows));
     if (rung.exact || choice.breadth == 0) break;  // and so are all behind it
     const double factor = kind.rungs[i].factor;
     const double most = of_graph ? static_cast<double>(basis.graph_rows)
@@ -166,12 +167,22 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   index::RecallTable tuned = table;
   // In one of several shards what common searches look for lies between what was measured: it stays
   // what it was when another is tuned.
+  const auto rows = static_cast<double>(all_rows);
+  std::vector<int> parts;
   for (const int common : {10, 100}) {
     const int part = index::RowsOfShard(common, kind.shards);
     if (kind.shards == 1 || part == k) continue;
-    tuned = tuned.With(how, part, stored_share, table.CurveAt(how, part, stored_share));
+    parts.push_back(part);
+    index::RecallTable::Curve stays = table.CurveAt(how, part, stored_share);
+    for (size_t i = 0; i < stays.size(); ++i) {
+      const auto choice =
+          table.ForPart(how, index::RecallTable::kAims[i], part, common, stored_share, rows);
+      stays[i] = {static_cast<float>(choice.breadth), static_cast<float>(choice.rerank),
+                  static_cast<float>(choice.recall), static_cast<float>(choice.scanned)};
+    }
+    tuned = tuned.With(how, part, stored_share, stays, parts);
   }
-  tuned = tuned.With(how, k, stored_share, curve);
+  tuned = tuned.With(how, k, stored_share, curve, parts);
   if (of_graph) {
     calibration.graph_table = tuned;
     calibration.graph_rows = basis.graph_rows;
@@ -188,8 +199,7 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
   const auto before = static_cast<size_t>(std::min<ptrdiff_t>(
       rung_at - kind.rungs.begin(), static_cast<ptrdiff_t>(kind.figures.size()) - 1));
   const auto scanned_by = [&](const index::RecallTable& by) {
-    const auto choice = by.For(how, kind.target, k, stored_share);
-    const auto rows = static_cast<double>(all_rows);
+    const auto choice = by.ForPart(how, kind.target, k, RowsFor(kind.k, 0), stored_share, rows);
     return std::llround(choice.breadth == 0 ? share * rows : choice.scanned * rows);
   };
   const auto after = tuned.For(how, kind.target, k, stored_share);

@@ -376,8 +376,8 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
     const auto how = RecallTable::How::kCodes;
     int wide = given;
     if (given <= 0 && !table.empty()) {
-      const RecallTable::Choice choice =
-          table.ForPart(how, params.recall_target, aim_k, breadth.k, share);
+      const RecallTable::Choice choice = table.ForPart(how, params.recall_target, aim_k, breadth.k,
+                                                       share, static_cast<double>(rows_));
       wide = static_cast<int>(std::ceil(choice.breadth));
       recall = choice.recall;
       // Nothing that was tried finds as much.

@@ -193,21 +193,23 @@ std::shared_ptr<const SegmentFile> Graph::file() const { return impl_->data.file
 const Calibration& Graph::calibration() const { return impl_->calibration; }
 void Graph::SetCalibration(Calibration calibration) { impl_->calibration = std::move(calibration); }
 
-int Graph::EfFor(double recall, int k, const RecallTable* tuned) const {
+int Graph::EfFor(double recall, int k, const RecallTable* tuned, int part) const {
   constexpr int kFallback = 96;  // .99 on real embeddings, when nothing was measured
   const Calibration& calibration = impl_->calibration;
+  if (part <= 0 || part > k) part = k;
   if (const RecallTable& table = tuned != nullptr ? *tuned : calibration.table; !table.empty()) {
-    const double ef = table.For(RecallTable::How::kCodes, recall, k, 1).breadth;
+    const auto of = static_cast<double>(rows());
+    const double ef = table.ForPart(RecallTable::How::kCodes, recall, part, k, 1, of).breadth;
     // A search that broad compares all rows.
     if (ef == 0) return static_cast<int>(std::min<int64_t>(rows(), INT32_MAX));
     return std::max(k, static_cast<int>(std::ceil(ef)));
   }
   const int measured_k = std::max(calibration.k, 1);
   const int ef = calibration.BreadthFor(recall, kFallback);
-  if (k <= measured_k) return ef;
+  if (part <= measured_k) return std::max(k, ef);
   // The list must hold the k rows themselves; what it holds beyond them grows more slowly.
-  const double spare = std::max(ef - measured_k, 0) * std::sqrt(double{1} * k / measured_k);
-  return std::max(ef, static_cast<int>(std::ceil(k + spare)));
+  const double spare = std::max(ef - measured_k, 0) * std::sqrt(double{1} * part / measured_k);
+  return std::max({k, ef, static_cast<int>(std::ceil(part + spare))});
 }
 
 double Graph::RecallOf(int ef, int k, const RecallTable* tuned) const {

@@ -88,14 +88,15 @@ class Graph {
   void SetCalibration(Calibration calibration);  // before the graph is shared and saved
   // The breadth that is expected to find `recall` of the best k: the greatest that was measured
   // where none does. tuned: in the place of its own table; null: none.
-  int EfFor(double recall, int k, const RecallTable* tuned = nullptr) const;
+  // part: of these k as many as an answer is expected to take (SearchParams::aim_k); 0: all.
+  int EfFor(double recall, int k, const RecallTable* tuned = nullptr, int part = 0) const;
   // What a search for the best k with this breadth is expected to find; 0 when nothing was
   // measured.
   double RecallOf(int ef, int k, const RecallTable* tuned = nullptr) const;
 
   // Walks the graph with a list of the `ef` best live rows (at least params.k), then scores the
   // best of these by floats and pushes them. ef: 0 takes EfFor(params.recall_target,
-  // params.AimedAt(), tuned).
+  // params.k, tuned, params.AimedAt()).
   // Rows that are dead or not allowed are walked through but never pushed. Where a walk would cost
   // more than comparing the live rows' 8 bits, these are compared; so min(k, live rows) are pushed,
   // always. Scratch memory (1 bit a row and less) is kept per thread. RESOURCE_EXHAUSTED.

@@ -383,12 +383,7 @@ absl::Status Graph::Search(const GraphRows& rows, const float* query, const Sear
   if (work == nullptr) work = &unwanted;
   *work = {};
   const int k = std::max(params.k, 1), aim_k = std::max(params.AimedAt(), 1);
-  int ef = params.ef;
-  if (ef <= 0) {
-    ef = EfFor(params.recall_target, aim_k, tuned);
-    // As RecallTable::ForPart.
-    if (aim_k < k) ef = std::max(k, std::min(ef, EfFor(params.recall_target, k, tuned)));
-  }
+  int ef = params.ef > 0 ? params.ef : EfFor(params.recall_target, k, tuned, aim_k);
   if (params.ef <= 0 && params.corrections != nullptr) {
     // Only searches without a filter come here.
     const double wide = std::ceil(ef * params.corrections->Of(k, 1));

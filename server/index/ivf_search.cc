@@ -244,8 +244,8 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
   const RecallTable& table = calibration_.table;
   const bool by_rows = sparse && !even_ && table.has(RecallTable::How::kRows);
   const auto how = by_rows ? RecallTable::How::kRows : RecallTable::How::kCodes;
-  const RecallTable::Choice choice =
-      table.ForPart(how, params_.recall_target, params_.AimedAt(), params_.k, share);
+  const RecallTable::Choice choice = table.ForPart(how, params_.recall_target, params_.AimedAt(),
+                                                   params_.k, share, static_cast<double>(coded_));
   if (choice.breadth == 0) return {};
   const double correction = Correction(share);
   // With more rows than were measured, as many more of them look by their codes like the best
@@ -269,13 +269,14 @@ IvfSearch::Plan IvfSearch::TablePlan(double share, bool sparse) const {
     // The fewer pass, the wider the lists, and the more rows that look like the best by their
     // codes; not where all are scanned anyhow.
     const double measured = std::max<double>(share, table.shares(how).back());
-    const double rerank_all = params_.rerank > 0
-                                  ? params_.rerank
-                                  : std::max(table.ForPart(how, params_.recall_target,
-                                                           params_.AimedAt(), params_.k, measured)
-                                                     .rerank *
-                                                 more,
-                                             static_cast<double>(params_.k + 10));
+    const double rerank_all =
+        params_.rerank > 0
+            ? params_.rerank
+            : std::max(table.ForPart(how, params_.recall_target, params_.AimedAt(), params_.k,
+                                     measured, static_cast<double>(coded_))
+                               .rerank *
+                           more,
+                       static_cast<double>(params_.k + 10));
     const double all =
         static_cast<double>(coded_) * SearchCost::kCode + rerank_all * SearchCost::kRow;
     if (all < lists) return {How::kAllCodes, 0, static_cast<int>(rerank_all), choice.recall};

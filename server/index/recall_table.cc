@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "server/index/ivf_search.h"
 
 namespace vecino::index {
 namespace {
@@ -118,14 +119,19 @@ RecallTable::Choice RecallTable::For(How how, double target, int k, double share
           std::min(1.0, std::exp(logs.scanned))};
 }
 
-RecallTable::Choice RecallTable::ForPart(How how, double target, int part, int k,
-                                         double share) const {
+RecallTable::Choice RecallTable::ForPart(How how, double target, int part, int k, double share,
+                                         double rows) const {
   const Choice of_part = For(how, target, part, share);
-  if (part >= k) return of_part;
+  const std::vector<int>& ks = grids_[static_cast<size_t>(how)].ks;
+  if (part >= k || std::binary_search(ks.begin(), ks.end(), part)) return of_part;
   const Choice of_all = For(how, target, k, share);
   if (of_all.breadth == 0) return of_part;
   if (of_part.breadth == 0) return of_all;
-  return of_part.scanned <= of_all.scanned ? of_part : of_all;
+  const auto cost = [&](const Choice& choice) {
+    const double compared = choice.scanned * rows * SearchCost::kCode;
+    return compared + (how == How::kCodes ? choice.rerank * SearchCost::kRow : 0);
+  };
+  return cost(of_part) <= cost(of_all) ? of_part : of_all;
 }
 
 RecallTable::Curve RecallTable::CurveAt(How how, int k, double share) const {
@@ -164,11 +170,12 @@ bool IsCommon(float share) { return share == 1; }
 // Puts x among numbers in their order, unless it is there; where they are too many in the place of
 // the nearest.
 template <typename T, typename Before>
-void Insert(T x, Before before, std::vector<T>* numbers) {
+void Insert(T x, Before before, absl::Span<const T> keep, std::vector<T>* numbers) {
   if (std::find(numbers->begin(), numbers->end(), x) != numbers->end()) return;
   if (numbers->size() >= RecallTable::kMost) {
-    const auto far = [x](T y) {
-      return IsCommon(y) ? 1e9 : std::abs(std::log(static_cast<double>(y) / x));
+    const auto far = [x, keep](T y) {
+      const bool kept = IsCommon(y) || std::find(keep.begin(), keep.end(), y) != keep.end();
+      return kept ? 1e9 : std::abs(std::log(static_cast<double>(y) / x));
     };
     numbers->erase(std::min_element(numbers->begin(), numbers->end(),
                                     [&](T a, T b) { return far(a) < far(b); }));
@@ -178,12 +185,13 @@ void Insert(T x, Before before, std::vector<T>* numbers) {
 
 }  // namespace
 
-RecallTable RecallTable::With(How how, int k, float share, const Curve& curve) const {
+RecallTable RecallTable::With(How how, int k, float share, const Curve& curve,
+                              absl::Span<const int> keep) const {
   const Grid& grid = grids_[static_cast<size_t>(how)];
   std::vector<int> ks = grid.ks;
   std::vector<float> shares = grid.shares;
-  Insert(k, std::less<>(), &ks);
-  Insert(share, std::greater<>(), &shares);
+  Insert<int>(k, std::less<>(), keep, &ks);
+  Insert<float>(share, std::greater<>(), {}, &shares);
   RecallTable table = *this;
   table.grids_[static_cast<size_t>(how)] = {};
   for (const int one_k : ks) {

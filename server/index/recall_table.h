@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 
 namespace vecino::index {
 
@@ -57,10 +58,11 @@ class RecallTable {
   // least share it goes on as it came: c times as many rows never take more than c times the
   // breadth.
   Choice For(How how, double target, int k, double share) const;
-  // For the best `part` rows where k are given: what is sure to find k finds those of them, so it
-  // is taken where it compares fewer rows or where nothing reaches the target for `part` (for k = 1
-  // few searches tell what is rarely missed).
-  Choice ForPart(How how, double target, int part, int k, double share) const;
+  // For the best `part` rows where k are given. What was measured for just so many holds. Between
+  // others it is what is sure to find k, if that costs less or nothing is known to reach the target
+  // for `part` (for k = 1 few searches tell what is rarely missed). rows: of the index, on whose
+  // number it depends what costs less.
+  Choice ForPart(How how, double target, int part, int k, double share, double rows) const;
   // All of For's aims.
   Curve CurveAt(How how, int k, double share) const;
   // The recall to be expected of so many lists, or of such an ef; 0: not known.
@@ -76,7 +78,9 @@ class RecallTable {
   // other curves are what For says. Of numbers beyond kMost the nearest gives way. `how` must have
   // curves; k: 1 to 1,000,000; share: above 0 to 1.
   static constexpr size_t kMost = 12;
-  RecallTable With(How how, int k, float share, const Curve& curve) const;
+  // keep: these k do not give way either.
+  RecallTable With(How how, int k, float share, const Curve& curve,
+                   absl::Span<const int> keep = {}) const;
 
   friend bool operator==(const RecallTable&, const RecallTable&) = default;
 

@@ -73,6 +73,9 @@ TEST(MaintenancePolicy, MergesSmallSegmentsOfATrainedShardSooner) {
   state.segments = {Ivf(52'000, 7), Ivf(8'000, 7), Ivf(8'000, 7), Ivf(8'000, 7), Ivf(8'000, 7)};
   EXPECT_EQ(Next(state).first, 1u);
   EXPECT_EQ(Next(state).count, 4u);
+  state.segments[0].rows = 9'000;
+  state.segments[0].graph = true;
+  EXPECT_EQ(Next(state).first, 1u);
   // FAISS's kinds are built anew by a merge.
   state.spec.kind = IndexKind::kLsh;
   EXPECT_EQ(Next(state).kind, Kind::kNone) << Next(state).why;

@@ -189,6 +189,14 @@ TEST_F(RecallSamplerTest, AShardIsMeasuredByItsPartOfAnAnswer) {
   EXPECT_EQ(measure(2), 1);
   EXPECT_NEAR(measure(3), 2.0 / 3, 1e-9);
   EXPECT_EQ(measure(100), 0.75);  // as many as there are
+  search.aim_k = 0;
+  for (const auto& [merged_k, recall] : {std::pair(2, 1.0), {3, 2.0 / 3}, {4, 0.75}, {0, 0.75}}) {
+    search.merged_k = merged_k;
+    const auto measured = MeasureRecall({&pinned, 1}, nullptr, nullptr, {&search, 1}, GoOn);
+    ASSERT_TRUE(measured.ok()) << measured.status();
+    EXPECT_NEAR(*measured->searches[0].recall, recall, 1e-9) << merged_k;
+    EXPECT_EQ(*measured->searches[0].shards[0], 0.75);
+  }
 }
 
 TEST_F(RecallSamplerTest, MeasuresWhatItIsGiven) {

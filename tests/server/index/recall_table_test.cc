@@ -204,22 +204,50 @@ TEST(RecallTable, CurvesThroughSettingsHaveTheMargin) {
   for (const auto& setting : CurveThroughSettings({})) EXPECT_EQ(setting.breadth, 0);
 }
 
-TEST(RecallTableTest, OfAPartIsTakenWhatComparesFewerRows) {
+TEST(RecallTableTest, OfAPartIsTakenWhatCostsLess) {
   RecallTable table;
   table.Add(How::kCodes, 1, 1, CurveOf(40, 9));  // and no aim beyond
   table.Add(How::kCodes, 10, 1, CurveOf(20));
   const float reached = RecallTable::kAims[8], high = RecallTable::kAims[12];
-  EXPECT_EQ(table.ForPart(How::kCodes, reached, 10, 10, 1).breadth,
-            table.For(How::kCodes, reached, 10, 1).breadth);
-  EXPECT_EQ(table.For(How::kCodes, high, 3, 1).breadth, 0);
-  EXPECT_EQ(table.ForPart(How::kCodes, high, 3, 10, 1).breadth,
-            table.For(How::kCodes, high, 10, 1).breadth);
-  EXPECT_GT(table.ForPart(How::kCodes, high, 3, 10, 1).breadth, 0);
-  const auto cheaper = std::min(table.For(How::kCodes, reached, 1, 1).scanned,
-                                table.For(How::kCodes, reached, 10, 1).scanned);
-  EXPECT_EQ(table.ForPart(How::kCodes, reached, 1, 10, 1).scanned, cheaper);
-  const auto curve = table.CurveAt(How::kCodes, 10, 1);
-  EXPECT_FLOAT_EQ(curve[8].breadth, CurveOf(20)[8].breadth);
+  const auto of = [&](const RecallTable& from, float aim, int part) {
+    return from.ForPart(How::kCodes, aim, part, 10, 1, 1e6).breadth;
+  };
+  const auto only = [&](const RecallTable& from, float aim, int k) {
+    return from.For(How::kCodes, aim, k, 1).breadth;
+  };
+  EXPECT_EQ(of(table, reached, 10), only(table, reached, 10));
+  EXPECT_EQ(of(table, reached, 20), only(table, reached, 20));
+  // Dearer for three than for ten: what is sure to find ten finds these.
+  EXPECT_GT(only(table, reached, 3), only(table, reached, 10));
+  EXPECT_EQ(of(table, reached, 3), only(table, reached, 10));
+  EXPECT_EQ(only(table, high, 3), 0);
+  EXPECT_EQ(of(table, high, 3), only(table, high, 10));
+  EXPECT_GT(of(table, high, 3), 0);
+  // What was measured for just so many holds, dearer or not reached.
+  EXPECT_EQ(of(table, reached, 1), only(table, reached, 1));
+  const RecallTable tuned = table.With(How::kCodes, 3, 1, CurveOf(80, 5));
+  EXPECT_FLOAT_EQ(of(tuned, RecallTable::kAims[4], 3), CurveOf(80)[4].breadth);
+  EXPECT_EQ(of(tuned, reached, 3), 0);
+  // Where it is cheaper it is taken.
+  RecallTable easy;
+  easy.Add(How::kCodes, 1, 1, CurveOf(5));
+  easy.Add(How::kCodes, 10, 1, CurveOf(20));
+  EXPECT_EQ(of(easy, reached, 3), only(easy, reached, 3));
+  EXPECT_LT(of(easy, reached, 3), only(easy, reached, 10));
+}
+
+TEST(RecallTableTest, WhatIsKeptDoesNotGiveWay) {
+  RecallTable table;
+  table.Add(How::kCodes, 1, 1, CurveOf(5));
+  table.Add(How::kCodes, 10, 1, CurveOf(20));
+  table.Add(How::kCodes, 100, 1, CurveOf(80));
+  const std::vector<int> keep = {4, 26};
+  for (const int k : keep) table = table.With(How::kCodes, k, 1, CurveOf(33), keep);
+  for (int k = 27; k < 60; ++k) table = table.With(How::kCodes, k, 1, CurveOf(50), keep);
+  for (const int k : keep) {
+    EXPECT_FLOAT_EQ(table.CurveAt(How::kCodes, k, 1)[3].breadth, CurveOf(33)[3].breadth) << k;
+  }
+  EXPECT_FLOAT_EQ(table.CurveAt(How::kCodes, 59, 1)[3].breadth, CurveOf(50)[3].breadth);
 }
 
 }  // namespace
