@@ -209,7 +209,8 @@ TEST_F(EngineTuneTest, AShardLooksForItsPartOfAnAnswer) {
   // Tuned for others it stays what it is.
   const int64_t of_ten = Scanned("four", 10), of_hundred = Scanned("four", 100);
   ASSERT_TRUE(Tune("four", EasyQueries()).status.ok());
-  for (const ShardStats& shard : engine_->GetCollectionStats("four")->shards) {
+  const auto stats = engine_->GetCollectionStats("four");
+  for (const ShardStats& shard : stats->shards) {
     EXPECT_GT(shard.tuned_points, 0);
   }
   EXPECT_EQ(Scanned("four", 10), of_ten);
