@@ -319,7 +319,8 @@ class Collection {
   // The vectors of the request, then its texts, embedded. Empty: it brings none.
   absl::StatusOr<std::vector<AnsweredSearch>> GivenSearches(const RecallRequest& request,
                                                             const CallContext& context) const;
-  // Answers the search from what is pinned, as ScanVectors would.
+  // Answers the search from what is pinned, as ScanVectors would. first: the place of shards[0]
+  // among those that search->itself counts.
   absl::Status AnswerPinned(absl::Span<const PinnedShard> shards, size_t first, const Query& query,
                             absl::FunctionRef<absl::Status()> checkpoint,
                             AnsweredSearch* search) const;

@@ -16,7 +16,7 @@ struct MaintenancePolicy {
   size_t max_segments = 8;
   // And of AUTO's, once trained, more than these of fewer rows, whose lists of a row or two are
   // looked up like others: with eight a twelfth more of the processor than with three beside 2,000
-  // upserts a second (docs/index.md). Of large ones not: a row is copied 12 times on its way into
+  // upserts a second (docs/index.md). Of large ones not: a row is copied 7 times on its way into
   // a segment of 32 million, with four of all sizes 20 times. Only these are merged then, and none
   // that has a graph.
   size_t max_small_segments = 3;

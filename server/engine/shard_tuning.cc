@@ -173,14 +173,8 @@ absl::Status Shard::StoreTuning(const TuningBasis& basis, const TunedKind& kind,
     const int part = index::RowsOfShard(common, kind.shards);
     if (kind.shards == 1 || part == k) continue;
     parts.push_back(part);
-    index::RecallTable::Curve stays = table.CurveAt(how, part, stored_share);
-    for (size_t i = 0; i < stays.size(); ++i) {
-      const auto choice =
-          table.ForPart(how, index::RecallTable::kAims[i], part, common, stored_share, rows);
-      stays[i] = {static_cast<float>(choice.breadth), static_cast<float>(choice.rerank),
-                  static_cast<float>(choice.recall), static_cast<float>(choice.scanned)};
-    }
-    tuned = tuned.With(how, part, stored_share, stays, parts);
+    tuned = tuned.With(how, part, stored_share,
+                       table.CurveForPart(how, part, common, stored_share, rows), parts);
   }
   tuned = tuned.With(how, k, stored_share, curve, parts);
   if (of_graph) {

@@ -394,11 +394,7 @@ absl::Status FaissSegment::Search(const float* query, const SearchParams& params
     if (given <= 0 && params.corrections != nullptr) {
       wide = static_cast<int>(std::ceil(wide * params.corrections->Of(breadth.k, share)));
     }
-    if (IsIvf(kind_)) {
-      breadth.nprobe = std::max(wide, 1);
-    } else {
-      (hnsw ? breadth.ef : breadth.rerank) = std::max(wide, given > 0 ? 1 : breadth.k);
-    }
+    (IsIvf(kind_) ? breadth.nprobe : hnsw ? breadth.ef : breadth.rerank) = std::max(wide, 1);
   }
   FaissWork work;
   absl::Status status = SearchFaiss(View(), query, breadth, dead, allowed, top, &work);

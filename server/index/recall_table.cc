@@ -134,10 +134,11 @@ RecallTable::Choice RecallTable::ForPart(How how, double target, int part, int k
   return cost(of_part) <= cost(of_all) ? of_part : of_all;
 }
 
-RecallTable::Curve RecallTable::CurveAt(How how, int k, double share) const {
+RecallTable::Curve RecallTable::CurveForPart(How how, int part, int k, double share,
+                                             double rows) const {
   Curve curve;
   for (size_t i = 0; i < curve.size(); ++i) {
-    const Choice choice = For(how, kAims[i], k, share);
+    const Choice choice = ForPart(how, kAims[i], part, k, share, rows);
     curve[i] = {static_cast<float>(choice.breadth), static_cast<float>(choice.rerank),
                 static_cast<float>(choice.recall), static_cast<float>(choice.scanned)};
   }
@@ -197,7 +198,8 @@ RecallTable RecallTable::With(How how, int k, float share, const Curve& curve,
   for (const int one_k : ks) {
     for (const float one_share : shares) {
       const bool given = one_k == k && one_share == share;
-      table.Add(how, one_k, one_share, given ? curve : CurveAt(how, one_k, one_share));
+      table.Add(how, one_k, one_share,
+                given ? curve : CurveForPart(how, one_k, one_k, one_share, 0));
     }
   }
   return table;

@@ -63,8 +63,8 @@ class RecallTable {
   // for `part` (for k = 1 few searches tell what is rarely missed). rows: of the index, on whose
   // number it depends what costs less.
   Choice ForPart(How how, double target, int part, int k, double share, double rows) const;
-  // All of For's aims.
-  Curve CurveAt(How how, int k, double share) const;
+  // What it says of each of kAims.
+  Curve CurveForPart(How how, int part, int k, double share, double rows) const;
   // The recall to be expected of so many lists, or of such an ef; 0: not known.
   double RecallOf(How how, double breadth, int k, double share) const;
 

@@ -245,9 +245,12 @@ TEST(RecallTableTest, WhatIsKeptDoesNotGiveWay) {
   for (const int k : keep) table = table.With(How::kCodes, k, 1, CurveOf(33), keep);
   for (int k = 27; k < 60; ++k) table = table.With(How::kCodes, k, 1, CurveOf(50), keep);
   for (const int k : keep) {
-    EXPECT_FLOAT_EQ(table.CurveAt(How::kCodes, k, 1)[3].breadth, CurveOf(33)[3].breadth) << k;
+    EXPECT_FLOAT_EQ(table.CurveForPart(How::kCodes, k, k, 1, 1e6)[3].breadth,
+                    CurveOf(33)[3].breadth)
+        << k;
   }
-  EXPECT_FLOAT_EQ(table.CurveAt(How::kCodes, 59, 1)[3].breadth, CurveOf(50)[3].breadth);
+  EXPECT_FLOAT_EQ(table.CurveForPart(How::kCodes, 59, 59, 1, 1e6)[3].breadth,
+                  CurveOf(50)[3].breadth);
 }
 
 }  // namespace
