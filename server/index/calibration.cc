@@ -11,6 +11,7 @@
 #include "server/index/calibration_rows.h"
 #include "server/index/calibration_table.h"
 #include "server/index/ivf_segment.h"
+#include "server/index/near_copies.h"
 
 namespace vecino::index {
 namespace {
@@ -154,17 +155,18 @@ absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts
     for (const size_t odd : {size_t{0}, size_t{1}}) {
       const std::vector<int64_t>& some = odd == 0 ? of_deep : of_shallow;
       if (some.empty()) continue;
-      const int k =
-          static_cast<int>(std::min<int64_t>(odd == 0 ? kDeep : kShallow, all.live() - 1));
+      const int deep = (odd == 0 ? kDeep : kShallow) + static_cast<int>(kMostNearCopies);
+      const int k = static_cast<int>(std::min<int64_t>(deep, all.live() - 1));
       auto found = BestOfAll(all, some, k, checkpoint, threads);
       if (!found.ok()) return found.status();
       for (size_t i = 0; i < some.size(); ++i) best[2 * i + odd] = std::move((*found)[i]);
     }
+    const BestRows copies = TakeNearCopies(all, rows, &best);
     auto rule = MeasureRule(all, rows, best, checkpoint, threads);
     if (!rule.ok()) return rule.status();
     calibration.rule = *std::move(rule);
     absl::Status status =
-        MeasureTable(all, rows, best, seed + 1, checkpoint, threads, &calibration);
+        MeasureTable(all, rows, best, copies, seed + 1, checkpoint, threads, &calibration);
     if (!status.ok()) return status;
     return calibration;
   } catch (const std::bad_alloc&) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/index/kmeans.h"
+#include "server/index/near_copies.h"
 #include "server/index/top_k.h"
 #include "server/index/training.h"
 
@@ -29,6 +30,10 @@ BestRows Take(std::vector<TopK>* tops) {
     for (const Hit& hit : top.Take()) of_query.push_back(static_cast<int64_t>(hit.label));
   }
   return best;
+}
+
+bool Contains(const std::vector<int64_t>& rows, int64_t row) {
+  return std::find(rows.begin(), rows.end(), row) != rows.end();
 }
 
 }  // namespace
@@ -136,24 +141,43 @@ absl::StatusOr<BestRows> BestOfAll(const AllRows& all, absl::Span<const int64_t>
   return Take(&tops);
 }
 
+BestRows TakeNearCopies(const AllRows& all, absl::Span<const int64_t> rows, BestRows* best) {
+  const auto d = static_cast<size_t>(all.first().dimension());
+  BestRows copies(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::vector<int64_t>& of_query = (*best)[i];
+    std::vector<const float*> vectors;
+    for (size_t j = 0; j < std::min(of_query.size(), kNearCopyRank); ++j) {
+      vectors.push_back(all.vector(of_query[j]));
+    }
+    const std::vector<bool> is_copy = FindNearCopies(all.vector(rows[i]), vectors, d);
+    for (size_t j = 0; j < is_copy.size(); ++j) {
+      if (is_copy[j]) copies[i].push_back(of_query[j]);
+    }
+    std::erase_if(of_query, [&](int64_t row) { return Contains(copies[i], row); });
+  }
+  return copies;
+}
+
 absl::StatusOr<BestRows> BestOfShare(const AllRows& all, const RandomShare& share,
-                                     absl::Span<const int64_t> rows, int k, Checkpoint checkpoint,
-                                     int threads) {
+                                     absl::Span<const int64_t> rows, const BestRows& without, int k,
+                                     Checkpoint checkpoint, int threads) {
   const Metric metric = all.first().metric();
   const auto d = static_cast<size_t>(all.first().dimension());
-  const size_t count = rows.size(), wanted = static_cast<size_t>(k);
+  // Before those are taken out.
+  const size_t count = rows.size(), wanted = static_cast<size_t>(k) + kMostNearCopies;
   const std::vector<float> queries = VectorsOf(all, rows);
   std::vector<std::pair<int64_t, size_t>> by_row;  // queries in order of their rows
   for (size_t i = 0; i < count; ++i) by_row.push_back({rows[i], i});
   std::sort(by_row.begin(), by_row.end());
-  std::vector<TopK> tops(count, TopK(metric, k));
+  std::vector<TopK> tops(count, TopK(metric, static_cast<int>(wanted)));
   std::vector<int64_t> best(count * wanted), self(count, -1), numbers;
   std::vector<float> scores(best.size()), copies;
   size_t next_query = 0;
   const auto flush = [&]() -> absl::Status {
     absl::Status status =
         BruteForceTopK(copies.data(), numbers.size(), d, metric, queries.data(), count, self.data(),
-                       k, best.data(), scores.data(), checkpoint, threads);
+                       static_cast<int>(wanted), best.data(), scores.data(), checkpoint, threads);
     if (!status.ok()) return status;
     for (size_t i = 0; i < best.size(); ++i) {
       if (best[i] < 0) continue;
@@ -185,7 +209,12 @@ absl::StatusOr<BestRows> BestOfShare(const AllRows& all, const RandomShare& shar
   if (!numbers.empty()) {
     if (absl::Status status = flush(); !status.ok()) return status;
   }
-  return Take(&tops);
+  BestRows best_rows = Take(&tops);
+  for (size_t i = 0; i < count; ++i) {
+    std::erase_if(best_rows[i], [&](int64_t found) { return Contains(without[i], found); });
+    if (best_rows[i].size() > static_cast<size_t>(k)) best_rows[i].resize(static_cast<size_t>(k));
+  }
+  return best_rows;
 }
 
 }  // namespace vecino::index

@@ -34,7 +34,8 @@ double Between(const std::vector<double>& y, double place) {
 class TableMaker {
  public:
   TableMaker(const AllRows& all, absl::Span<const int64_t> queries, const BestRows& best,
-             uint64_t seed, Checkpoint checkpoint, int threads, Calibration* calibration)
+             const BestRows& copies, uint64_t seed, Checkpoint checkpoint, int threads,
+             Calibration* calibration)
       : all_(all),
         generation_(*all.first().generation()),
         queries_(queries),
@@ -42,7 +43,8 @@ class TableMaker {
         checkpoint_(checkpoint),
         threads_(threads),
         calibration_(*calibration),
-        best_(best) {}
+        best_(best),
+        copies_(copies) {}
 
   absl::Status Run();
 
@@ -87,6 +89,7 @@ class TableMaker {
   const int threads_;
   Calibration& calibration_;
   const BestRows& best_;
+  const BestRows& copies_;
   std::vector<int> ks_;
   std::vector<Share> shares_;    // descending
   std::vector<int> breadths_;    // ascending, to all lists
@@ -118,7 +121,7 @@ absl::Status TableMaker::MakeShares() {
       }
       continue;
     }
-    auto best = BestOfShare(all_, some, queries_, ks_.back(), checkpoint_, threads_);
+    auto best = BestOfShare(all_, some, queries_, copies_, ks_.back(), checkpoint_, threads_);
     if (!best.ok()) return best.status();
     made.best = *std::move(best);
   }
@@ -135,6 +138,12 @@ absl::Status TableMaker::Probe() {
     breadths_.push_back(breadth);
   }
   breadths_.push_back(nlist);
+  // A step is no slope.
+  if (const int last = generation_.LastBreadthByCodes(); last > 0) {
+    breadths_.insert(breadths_.end(), {last, last + 1});
+    std::sort(breadths_.begin(), breadths_.end());
+    breadths_.erase(std::unique(breadths_.begin(), breadths_.end()), breadths_.end());
+  }
   const std::vector<uint32_t> list_of = all_.Lists();
   std::vector<uint32_t> list_rows(static_cast<size_t>(nlist));
   for (const uint32_t list : list_of) ++list_rows[list];
@@ -477,9 +486,9 @@ absl::Status TableMaker::Run() {
 }  // namespace
 
 absl::Status MeasureTable(const AllRows& all, absl::Span<const int64_t> queries,
-                          const BestRows& best, uint64_t seed, Checkpoint checkpoint, int threads,
-                          Calibration* calibration) {
-  return TableMaker(all, queries, best, seed, checkpoint, threads, calibration).Run();
+                          const BestRows& best, const BestRows& copies, uint64_t seed,
+                          Checkpoint checkpoint, int threads, Calibration* calibration) {
+  return TableMaker(all, queries, best, copies, seed, checkpoint, threads, calibration).Run();
 }
 
 }  // namespace vecino::index

@@ -20,11 +20,13 @@ namespace vecino::index {
 // second is asked of fewer queries at a few breadths, by searches whose order of codes tells of
 // every number of rows scored again at once.
 //
-// queries: numbers of rows, in random order; best: the best rows of each, of all live ones, as many
-// as kDeep for every second of them from the first on and kShallow for the others.
+// queries: numbers of rows, in random order; best: the best rows of each, of all live ones but its
+// near copies, kDeep for every second of them from the first on and kShallow for the others, at
+// least where there are so many; copies: its near copies (near_copies.h), which it is not asked
+// for.
 absl::Status MeasureTable(const AllRows& all, absl::Span<const int64_t> queries,
-                          const BestRows& best, uint64_t seed, Checkpoint checkpoint, int threads,
-                          Calibration* calibration);
+                          const BestRows& best, const BestRows& copies, uint64_t seed,
+                          Checkpoint checkpoint, int threads, Calibration* calibration);
 
 // Among 264 rows are 100 of a random half, but for one time in 20,000; among 60 are 10 of a half
 // and 1 of a tenth (99.8%).

@@ -7,6 +7,7 @@
 #include "server/index/distance.h"
 #include "server/index/faiss_build.h"
 #include "server/index/faiss_status.h"
+#include "server/index/near_copies.h"
 #include "server/index/top_k.h"
 
 namespace vecino::index {
@@ -25,8 +26,8 @@ constexpr std::array<int, 3> kReranks = {1, 4, 16};
 // What a row's code costs beside a row's floats, anywhere in memory.
 constexpr double kCode = 3, kFloats = 120;
 
-// Some of the rows, and the scores of the best other rows of each, best first, among a random share
-// of all.
+// Some of the rows, and the scores of the best other rows of each, but for its near copies, best
+// first, among a random share of all.
 struct Truth {
   double share = 1;
   std::vector<uint64_t> allowed;           // empty: all
@@ -35,8 +36,27 @@ struct Truth {
 struct Queries {
   std::vector<int64_t> slots;
   std::vector<float> vectors;
+  std::vector<std::vector<int64_t>> unasked;  // of each, its own slot and its near copies'
   std::vector<Truth> truths;
+
+  bool Asks(size_t i, uint64_t slot) const {
+    const std::vector<int64_t>& of = unasked[i];
+    return std::find(of.begin(), of.end(), static_cast<int64_t>(slot)) == of.end();
+  }
 };
+
+// best: of all other rows, labelled by slots.
+std::vector<int64_t> Unasked(const FaissView& view, int64_t slot, absl::Span<const Hit> best) {
+  std::vector<int64_t> unasked = {slot};
+  best = best.first(std::min(best.size(), kNearCopyRank));
+  std::vector<const float*> of_best;
+  for (const Hit& hit : best) of_best.push_back(view.rows[static_cast<int64_t>(hit.label)]);
+  const std::vector<bool> is_copy = FindNearCopies(view.rows[slot], of_best, view.rows.d);
+  for (size_t i = 0; i < best.size(); ++i) {
+    if (is_copy[i]) unasked.push_back(static_cast<int64_t>(best[i].label));
+  }
+  return unasked;
+}
 
 absl::StatusOr<Queries> MakeTruth(const FaissView& view, Checkpoint checkpoint) {
   const size_t d = view.rows.d;
@@ -56,7 +76,8 @@ absl::StatusOr<Queries> MakeTruth(const FaissView& view, Checkpoint checkpoint) 
   std::vector<std::vector<TopK>> best;
   for (const double share : shares) {
     some.emplace_back(share, kSeed);
-    best.emplace_back(queries.slots.size(), TopK(view.metric, kKs.back()));
+    best.emplace_back(queries.slots.size(),
+                      TopK(view.metric, kKs.back() + static_cast<int>(kMostNearCopies)));
     Truth& truth = queries.truths.emplace_back(Truth{.share = share, .allowed = {}, .scores = {}});
     if (share < 1) truth.allowed.resize(static_cast<size_t>(view.n + 63) / 64);
   }
@@ -77,9 +98,14 @@ absl::StatusOr<Queries> MakeTruth(const FaissView& view, Checkpoint checkpoint) 
     }
   }
   for (size_t s = 0; s < shares.size(); ++s) {
-    for (TopK& top : best[s]) {
+    for (size_t i = 0; i < queries.slots.size(); ++i) {
+      const std::vector<Hit> hits = best[s][i].Take();
+      if (s == 0) queries.unasked.push_back(Unasked(view, queries.slots[i], hits));
       std::vector<float>& of_query = queries.truths[s].scores.emplace_back();
-      for (const Hit& hit : top.Take()) of_query.push_back(hit.score);
+      for (const Hit& hit : hits) {
+        if (of_query.size() == static_cast<size_t>(kKs.back())) break;
+        if (queries.Asks(i, hit.label)) of_query.push_back(hit.score);
+      }
     }
   }
   return queries;
@@ -94,18 +120,19 @@ absl::StatusOr<MeasuredBreadth> Measure(const FaissView& view, const Queries& qu
   for (size_t i = 0; i < queries.slots.size(); ++i) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
     const auto count = std::min(static_cast<size_t>(k), truth.scores[i].size());
-    TopK top(view.metric, breadth.k);
+    FaissBreadth of_query = breadth;
+    of_query.k += static_cast<int>(queries.unasked[i].size());
+    TopK top(view.metric, of_query.k);
     FaissWork work;
     absl::Status status =
-        SearchFaiss(view, queries.vectors.data() + i * view.rows.d, breadth, none,
+        SearchFaiss(view, queries.vectors.data() + i * view.rows.d, of_query, none,
                     truth.allowed.empty() ? nullptr : truth.allowed.data(), &top, &work);
     if (!status.ok()) return status;
-    const auto self = static_cast<uint64_t>(queries.slots[i]);
     const float worst = count == 0 ? 0 : truth.scores[i][count - 1];
     const float tie = kTie * std::max(1.0f, std::abs(worst));
     size_t good = 0;
     for (const Hit& hit : top.Take()) {
-      if (hit.label == self) continue;
+      if (!queries.Asks(i, hit.label)) continue;
       good += view.metric == Metric::kL2 ? hit.score <= worst + tie : hit.score >= worst - tie;
     }
     const double recall =
@@ -169,7 +196,7 @@ class FaissTableMaker {
     std::vector<MeasuredBreadth> points;
     for (int64_t step = ivf ? 1 : 16;; step *= 2) {
       const auto breadth = static_cast<int>(std::min(step, most));
-      FaissBreadth wide = {.k = k + 1, .nprobe = breadth, .ef = breadth, .rerank = breadth};
+      FaissBreadth wide = {.k = k, .nprobe = breadth, .ef = breadth, .rerank = breadth};
       if (view_.kind != SegmentKind::kLsh) wide.rerank = Rerank(k, times);
       auto measured = Measure(view_, queries_, truth, k, wide, checkpoint_);
       if (!measured.ok()) return measured.status();

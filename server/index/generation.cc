@@ -386,6 +386,12 @@ void Sort(int limit, std::vector<uint64_t>* bits, std::vector<uint32_t>* numbers
 
 }  // namespace
 
+int Generation::LastBreadthByCodes() const {
+  // Fewer lists stay in the L2 cache; most of them are as quick to score all. Not tuned finely.
+  constexpr int kManyLists = 1024, kFewOfThem = 8;
+  return nlist_ < kManyLists ? 0 : nlist_ / kFewOfThem;
+}
+
 void Generation::Probe(const Int8Query& query, const PqTables& tables, int breadth,
                        const ProbeRule* rule, ProbeScratch* scratch,
                        std::vector<uint32_t>* lists) const {
@@ -394,9 +400,7 @@ void Generation::Probe(const Int8Query& query, const PqTables& tables, int bread
   const float norm = std::sqrt(query.squared_norm());
   if (breadth == nlist_) rule = nullptr;
   std::vector<float>& scores = scratch->scores;
-  // Fewer lists stay in the L2 cache; most of them are as quick to score all. Not tuned finely.
-  constexpr int kManyLists = 1024, kFewOfThem = 8;
-  if (nlist_ < kManyLists || breadth > nlist_ / kFewOfThem) {
+  if (breadth > LastBreadthByCodes()) {
     if (rule == nullptr) {
       scores.resize(nlist_);
       ScoreRange(rounded(), query, 0, nlist_, scores.data());

@@ -126,8 +126,8 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
                                            Checkpoint checkpoint);
 
 // A graph over the segment's rows with a calibration of its ef. The queries are rows that it has
-// not when it is calibrated, a sixteenth of all at most; then they are inserted. Errors are those
-// of Graph::Build and the checkpoint.
+// not when it is calibrated, a sixteenth of all at most, nor their near copies (near_copies.h);
+// then all are inserted. Errors are those of Graph::Build and the checkpoint.
 absl::StatusOr<std::shared_ptr<Graph>> BuildGraph(const IvfSegment& segment,
                                                   const Graph::Options& options, int queries,
                                                   uint64_t seed, Checkpoint checkpoint);

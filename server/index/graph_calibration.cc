@@ -12,6 +12,7 @@
 #include "server/index/calibration.h"
 #include "server/index/graph.h"
 #include "server/index/ivf_segment.h"
+#include "server/index/near_copies.h"
 
 namespace vecino::index {
 namespace {
@@ -161,24 +162,85 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
   }
 }
 
+namespace {
+
+// Rows that a graph may lack while it is calibrated, at most this part of all.
+constexpr int64_t kLeastOfOneMissing = 8;
+
+// A sample with the near copies of its rows, ascending; as many of them, from the first on, as a
+// graph can lack: these are left in `sample`.
+absl::StatusOr<std::vector<uint32_t>> WithNearCopies(const GraphRows& rows, Checkpoint checkpoint,
+                                                     std::vector<uint32_t>* sample) {
+  const size_t d = rows.rounded.d, n = sample->size();
+  std::vector<float> queries;
+  queries.reserve(n * d);
+  for (const uint32_t row : *sample) {
+    const float* vector = rows.vectors + static_cast<size_t>(row) * d;
+    queries.insert(queries.end(), vector, vector + d);
+  }
+  const std::vector<int64_t> self(sample->begin(), sample->end());
+  std::vector<int64_t> best(n * kNearCopyRank);
+  std::vector<float> scores(best.size());
+  absl::Status status = BruteForceTopK(
+      rows.vectors, static_cast<size_t>(rows.rows), d, rows.rounded.metric, queries.data(), n,
+      self.data(), static_cast<int>(kNearCopyRank), best.data(), scores.data(), checkpoint,
+      /*threads=*/1, BestCpuLevel());
+  if (!status.ok()) return status;
+  const size_t most = std::max(static_cast<size_t>(rows.rows / kLeastOfOneMissing), n);
+  std::vector<uint32_t> all;
+  size_t asked = 0;
+  for (; asked < n; ++asked) {
+    const int64_t* const of_row = best.data() + asked * kNearCopyRank;
+    std::vector<const float*> vectors;
+    for (size_t i = 0; i < kNearCopyRank && of_row[i] >= 0; ++i) {
+      vectors.push_back(rows.vectors + static_cast<size_t>(of_row[i]) * d);
+    }
+    const std::vector<bool> is_copy = FindNearCopies(queries.data() + asked * d, vectors, d);
+    const auto copies = static_cast<size_t>(std::count(is_copy.begin(), is_copy.end(), true));
+    if (all.size() + 1 + copies > most) break;
+    all.push_back((*sample)[asked]);
+    for (size_t i = 0; i < is_copy.size(); ++i) {
+      if (is_copy[i]) all.push_back(static_cast<uint32_t>(of_row[i]));
+    }
+  }
+  sample->resize(asked);
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+}  // namespace
+
 absl::StatusOr<std::shared_ptr<Graph>> BuildGraph(const IvfSegment& segment,
                                                   const Graph::Options& options, int queries,
                                                   uint64_t seed, Checkpoint checkpoint) {
-  std::mt19937_64 random(seed);
-  std::vector<uint32_t> sample;
-  for (int64_t i = 0; i < std::min<int64_t>(queries, segment.size() / 16); ++i) {
-    sample.push_back(static_cast<uint32_t>(random() % static_cast<uint64_t>(segment.size())));
+  try {
+    std::mt19937_64 random(seed);
+    std::vector<uint32_t> sample;
+    for (int64_t i = 0; i < std::min<int64_t>(queries, segment.size() / 16); ++i) {
+      sample.push_back(static_cast<uint32_t>(random() % static_cast<uint64_t>(segment.size())));
+    }
+    std::sort(sample.begin(), sample.end());
+    sample.erase(std::unique(sample.begin(), sample.end()), sample.end());
+    std::shuffle(sample.begin(), sample.end(), random);
+    const GraphRows rows = segment.graph_rows();
+    std::vector<uint32_t> last;
+    if (!sample.empty()) {
+      auto with_copies = WithNearCopies(rows, checkpoint, &sample);
+      if (!with_copies.ok()) return with_copies.status();
+      last = *std::move(with_copies);
+    }
+    const auto measure = [&](const Graph* graph, const Tombstones& missing) {
+      std::vector<uint32_t> queries_of_it = sample;
+      std::erase_if(queries_of_it, [&](uint32_t row) { return !missing.IsDead(row); });
+      return CalibrateGraph(*graph, rows, missing, queries_of_it, kCalibrationK, checkpoint);
+    };
+    const Graph::Rehearsal rehearsal = {.rows = last, .measure = measure};
+    return Graph::Build(rows, options, checkpoint, &rehearsal);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory to draw queries for a graph of ", segment.size(), " rows"));
   }
-  std::sort(sample.begin(), sample.end());
-  sample.erase(std::unique(sample.begin(), sample.end()), sample.end());
-  const GraphRows rows = segment.graph_rows();
-  const auto measure = [&](const Graph* graph, const Tombstones& missing) {
-    std::vector<uint32_t> queries_of_it = sample;
-    std::erase_if(queries_of_it, [&](uint32_t row) { return !missing.IsDead(row); });
-    return CalibrateGraph(*graph, rows, missing, queries_of_it, kCalibrationK, checkpoint);
-  };
-  const Graph::Rehearsal rehearsal = {.rows = sample, .measure = measure};
-  return Graph::Build(rows, options, checkpoint, &rehearsal);
 }
 
 }  // namespace vecino::index

@@ -76,6 +76,24 @@ PromiseData PromiseData::Make(size_t rows, size_t queries, size_t d, size_t inne
   return data;
 }
 
+void PromiseData::CopyRows(size_t times, float cosine, unsigned seed) {
+  std::mt19937_64 random(seed);
+  // The tangent of the angle is the length of what is added.
+  const float length = std::sqrt(1 / (cosine * cosine) - 1);
+  std::normal_distribution<float> noise(0, length / std::sqrt(static_cast<float>(d)));
+  const std::vector<float> once = std::move(rows);
+  rows.clear();
+  for (size_t i = 0; i < times * once.size(); i += d) {
+    double norm = 0;
+    for (size_t j = 0; j < d; ++j) {
+      rows.push_back(once[(i + j) % once.size()] + noise(random));
+      norm += double{rows.back()} * rows.back();
+    }
+    const auto scale = static_cast<float>(1 / std::sqrt(norm));
+    for (size_t j = i; j < i + d; ++j) rows[j] *= scale;
+  }
+}
+
 Promise::Promise(PromiseData data, int threads) : data_(std::move(data)), threads_(threads) {
   const size_t n = data_.row_count(), d = data_.d;
   ShardIndex index({Metric::kInnerProduct, static_cast<int>(d), static_cast<int>(n)});
@@ -176,6 +194,22 @@ PromiseAnswer Promise::Ask(const SearchParams& params, size_t queries) const {
       {segment_.get(), &none, allowed_.empty() ? nullptr : allowed_.data(), codes_.get()}};
   return Mean(params, queries, [&](const float* query, TopK* top, IvfWork* work) {
     Check(SearchIvf(parts, query, params, top, work));
+  });
+}
+
+void Promise::BuildGraph() {
+  auto graph = index::BuildGraph(*segment_, {.m = 16}, kCalibrationQueries, 1, GoOn);
+  Check(graph.status());
+  graph_ = *std::move(graph);
+}
+
+PromiseAnswer Promise::AskGraph(const SearchParams& params, size_t queries) const {
+  const Tombstones none(segment_->size());
+  return Mean(params, queries, [&](const float* query, TopK* top, IvfWork* work) {
+    GraphWork walk;
+    Check(graph_->Search(segment_->graph_rows(), query, params, none, nullptr, top, &walk));
+    work->breadth = walk.ef;
+    work->recall = graph_->RecallOf(walk.ef, params.k);
   });
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "server/index/graph.h"
 #include "server/index/ivf_search.h"
 #include "server/index/ivf_segment.h"
 #include "server/index/passing_codes.h"
@@ -27,6 +28,9 @@ struct PromiseData {
   // dimensions that lie in d; 0 clusters: one.
   static PromiseData Make(size_t rows, size_t queries, size_t d, size_t inner, size_t clusters,
                           unsigned seed);
+  // Each row `times` times, turned to a cosine of about `cosine` in any direction; the queries stay
+  // what they are.
+  void CopyRows(size_t times, float cosine, unsigned seed);
 };
 
 struct PromiseAnswer {
@@ -54,6 +58,10 @@ class Promise {
   // The same with params.breadth or params.nprobe lists, of whose rows those that pass are all
   // scored by 8 bits: also where a search compares all that pass whatever lists it is told.
   PromiseAnswer AskLists(const SearchParams& params, size_t queries) const;
+  // A graph over the rows, and searches of it under no filter. `breadth` and `expected` are of ef;
+  // of what they compared nothing is told. Throws std::runtime_error.
+  void BuildGraph();
+  PromiseAnswer AskGraph(const SearchParams& params, size_t queries) const;
 
   size_t queries() const { return data_.query_count(); }
   int64_t rows() const { return segment_->size(); }
@@ -70,6 +78,7 @@ class Promise {
   PromiseData data_;
   int threads_;
   std::shared_ptr<const IvfSegment> segment_;
+  std::shared_ptr<const Graph> graph_;         // null: none
   std::vector<uint64_t> allowed_;              // empty: all
   std::shared_ptr<const PassingCodes> codes_;  // null: none
   int64_t passing_ = 0;
