@@ -155,7 +155,7 @@ absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts
     for (const size_t odd : {size_t{0}, size_t{1}}) {
       const std::vector<int64_t>& some = odd == 0 ? of_deep : of_shallow;
       if (some.empty()) continue;
-      const int deep = (odd == 0 ? kDeep : kShallow) + static_cast<int>(kMostNearCopies);
+      const int deep = (odd == 0 ? kDeep : kShallow) + static_cast<int>(NearCopyRule::kMost);
       const int k = static_cast<int>(std::min<int64_t>(deep, all.live() - 1));
       auto found = BestOfAll(all, some, k, checkpoint, threads);
       if (!found.ok()) return found.status();

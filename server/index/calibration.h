@@ -15,7 +15,8 @@ namespace vecino::index {
 class IvfSegment;
 class Tombstones;
 
-// Recall measured on rows of the data itself, which were left out of their own answers.
+// Recall measured on rows of the data itself, which were left out of their own answers, as were
+// their near copies (near_copies.h).
 struct Calibration {
   struct Point {
     int breadth = 0;   // lists of a typical query, or ef
@@ -78,12 +79,12 @@ struct CalibrationPart {
 };
 
 // Measures `parts`, at least one and all of one generation, with some of their live rows as
-// queries, each left out of its own answer: where brute force finds their best rows, of all and of
-// random shares, and how widely these must be searched for (calibration_table.h). The queries are
-// rows that training left out, where it left out enough. What dies meanwhile counts as live. Of
-// fewer than two live rows nothing is measured but their number. threads: of ParallelFor; any
-// number gives the same. Blocks for seconds a million rows. RESOURCE_EXHAUSTED, or the checkpoint's
-// error.
+// queries, each left out of its own answer and its near copies too: where brute force finds their
+// best rows, of all and of random shares, and how widely these must be searched for
+// (calibration_table.h). The queries are rows that training left out, where it left out enough.
+// What dies meanwhile counts as live. Of fewer than two live rows nothing is measured but their
+// number. threads: of ParallelFor; any number gives the same. Blocks for seconds a million rows.
+// RESOURCE_EXHAUSTED, or the checkpoint's error.
 absl::StatusOr<Calibration> CalibrateIvf(absl::Span<const CalibrationPart> parts, int queries,
                                          uint64_t seed, Checkpoint checkpoint, int threads = 1);
 // What was measured of one breadth of an index that has no more to choose.

@@ -143,14 +143,20 @@ absl::StatusOr<BestRows> BestOfAll(const AllRows& all, absl::Span<const int64_t>
 
 BestRows TakeNearCopies(const AllRows& all, absl::Span<const int64_t> rows, BestRows* best) {
   const auto d = static_cast<size_t>(all.first().dimension());
+  std::vector<std::vector<float>> squares;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::vector<int64_t>& of_query = (*best)[i];
+    std::vector<const float*> vectors;
+    for (size_t j = 0; j < std::min(of_query.size(), NearCopyRule::kKnown); ++j) {
+      vectors.push_back(all.vector(of_query[j]));
+    }
+    squares.push_back(SquaredDistances(all.first().metric(), all.vector(rows[i]), vectors, d));
+  }
+  const NearCopyRule rule = NearCopyRule::Fit(squares);
   BestRows copies(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) {
     std::vector<int64_t>& of_query = (*best)[i];
-    std::vector<const float*> vectors;
-    for (size_t j = 0; j < std::min(of_query.size(), kNearCopyRank); ++j) {
-      vectors.push_back(all.vector(of_query[j]));
-    }
-    const std::vector<bool> is_copy = FindNearCopies(all.vector(rows[i]), vectors, d);
+    const std::vector<bool> is_copy = rule.Find(squares[i]);
     for (size_t j = 0; j < is_copy.size(); ++j) {
       if (is_copy[j]) copies[i].push_back(of_query[j]);
     }
@@ -165,7 +171,7 @@ absl::StatusOr<BestRows> BestOfShare(const AllRows& all, const RandomShare& shar
   const Metric metric = all.first().metric();
   const auto d = static_cast<size_t>(all.first().dimension());
   // Before those are taken out.
-  const size_t count = rows.size(), wanted = static_cast<size_t>(k) + kMostNearCopies;
+  const size_t count = rows.size(), wanted = static_cast<size_t>(k) + NearCopyRule::kMost;
   const std::vector<float> queries = VectorsOf(all, rows);
   std::vector<std::pair<int64_t, size_t>> by_row;  // queries in order of their rows
   for (size_t i = 0; i < count; ++i) by_row.push_back({rows[i], i});

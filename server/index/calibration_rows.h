@@ -90,11 +90,11 @@ using BestRows = std::vector<std::vector<int64_t>>;
 // Queries: rows. The best k of all for each. RESOURCE_EXHAUSTED, or the checkpoint's error.
 absl::StatusOr<BestRows> BestOfAll(const AllRows& all, absl::Span<const int64_t> rows, int k,
                                    Checkpoint checkpoint, int threads);
-// Takes the near copies (near_copies.h) of each query out of the best of all; they are returned, in
-// any order. Thread safe.
+// Takes the near copies (near_copies.h) of each query out of the best of all, of which it wants
+// NearCopyRule::kKnown at least; they are returned. Thread safe.
 BestRows TakeNearCopies(const AllRows& all, absl::Span<const int64_t> rows, BestRows* best);
-// Of the live rows that are in `share`, but for those in `without` of each query, kMostNearCopies
-// at most. Copies at most kMostCopied rows at once.
+// Of the live rows that are in `share`, but for those in `without` of each query,
+// NearCopyRule::kMost at most. Copies at most kMostCopied rows at once.
 inline constexpr int64_t kMostCopied = 32'768;
 absl::StatusOr<BestRows> BestOfShare(const AllRows& all, const RandomShare& share,
                                      absl::Span<const int64_t> rows, const BestRows& without, int k,

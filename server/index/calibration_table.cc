@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -77,6 +78,11 @@ class TableMaker {
                                                   const std::vector<int>& reranks,
                                                   size_t searches) const;
   double LossAt(const Loss& loss, size_t k, size_t rerank, double place) const;
+  // Whether it is the query's own row or a near copy of it.
+  bool IsUnasked(size_t q, int64_t row) const {
+    return row == queries_[q] ||
+           std::find(copies_[q].begin(), copies_[q].end(), row) != copies_[q].end();
+  }
   RecallTable::Curve MakeCurve(const Share& share, const Coverage& coverage, const Loss* loss,
                                size_t k) const;
   void FillPoints(const Share& share, const Loss& loss);
@@ -248,10 +254,12 @@ absl::StatusOr<std::vector<int64_t>> TableMaker::CountRanks(
           IvfCandidates(parts, all_.vector(queries_[q]), breadths_[breadths[b]], reranks.back(),
                         calibration_, &slots);
           std::fill(ranks.begin(), ranks.end(), slots.size());
-          for (size_t rank = 0; rank < slots.size(); ++rank) {
+          size_t rank = 0;
+          for (const uint32_t slot : slots) {
             const auto it = std::lower_bound(by_row.begin(), by_row.end(),
-                                             std::pair<uint32_t, size_t>{slots[rank], 0});
-            if (it != by_row.end() && it->first == slots[rank]) ranks[it->second] = rank;
+                                             std::pair<uint32_t, size_t>{slot, 0});
+            if (it != by_row.end() && it->first == slot) ranks[it->second] = rank;
+            rank += !IsUnasked(q, slot);
           }
           for (size_t j = 0; j < best.size(); ++j) {
             if (share.first[q][j] > breadths[b]) continue;
@@ -393,6 +401,7 @@ RecallTable::Curve TableMaker::MakeCurve(const Share& share, const Coverage& cov
       if (first == breadths_.size()) continue;
       double low = first == 0 ? 0 : static_cast<double>(first - 1);
       double high = static_cast<double>(first);
+      if (first > 0 && breadths_[first] - breadths_[first - 1] <= 1) low = high;  // no slope
       for (int i = 0; i < 12 && high > low; ++i) {
         const double middle = (low + high) / 2;
         (sure_at(middle) < RecallTable::kAims[aim] ? low : high) = middle;
@@ -427,7 +436,10 @@ void TableMaker::FillPoints(const Share& share, const Loss& loss) {
   };
   float best = 0;
   for (size_t i = 0; i < breadths_.size(); ++i) {
-    if (i % 2 == 1 && i + 1 < breadths_.size()) continue;
+    const auto breadth = static_cast<unsigned>(breadths_[i]);
+    const int by_codes = generation_.LastBreadthByCodes();
+    const bool of_step = by_codes > 0 && (breadths_[i] == by_codes || breadths_[i] == by_codes + 1);
+    if (!std::has_single_bit(breadth) && !of_step && i + 1 < breadths_.size()) continue;
     const auto place = static_cast<double>(i);
     double recall = coverage.mean[i] * (1 - LossAt(loss, k, of(100), place));
     if (recall >= kHighRecall || best >= kHighRecall) {

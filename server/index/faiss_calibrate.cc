@@ -45,15 +45,23 @@ struct Queries {
   }
 };
 
-// best: of all other rows, labelled by slots.
-std::vector<int64_t> Unasked(const FaissView& view, int64_t slot, absl::Span<const Hit> best) {
-  std::vector<int64_t> unasked = {slot};
-  best = best.first(std::min(best.size(), kNearCopyRank));
-  std::vector<const float*> of_best;
-  for (const Hit& hit : best) of_best.push_back(view.rows[static_cast<int64_t>(hit.label)]);
-  const std::vector<bool> is_copy = FindNearCopies(view.rows[slot], of_best, view.rows.d);
-  for (size_t i = 0; i < best.size(); ++i) {
-    if (is_copy[i]) unasked.push_back(static_cast<int64_t>(best[i].label));
+// What each query is not asked for. best: of all other rows, labelled by slots.
+std::vector<std::vector<int64_t>> Unasked(const FaissView& view, absl::Span<const int64_t> queries,
+                                          absl::Span<const std::vector<Hit>> best) {
+  std::vector<std::vector<float>> squares;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    std::vector<const float*> rows;
+    for (const Hit& hit : best[i]) rows.push_back(view.rows[static_cast<int64_t>(hit.label)]);
+    squares.push_back(SquaredDistances(view.metric, view.rows[queries[i]], rows, view.rows.d));
+  }
+  const NearCopyRule rule = NearCopyRule::Fit(squares);
+  std::vector<std::vector<int64_t>> unasked;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    std::vector<int64_t>& of_query = unasked.emplace_back(std::vector<int64_t>{queries[i]});
+    const std::vector<bool> is_copy = rule.Find(squares[i]);
+    for (size_t j = 0; j < is_copy.size(); ++j) {
+      if (is_copy[j]) of_query.push_back(static_cast<int64_t>(best[i][j].label));
+    }
   }
   return unasked;
 }
@@ -77,7 +85,7 @@ absl::StatusOr<Queries> MakeTruth(const FaissView& view, Checkpoint checkpoint) 
   for (const double share : shares) {
     some.emplace_back(share, kSeed);
     best.emplace_back(queries.slots.size(),
-                      TopK(view.metric, kKs.back() + static_cast<int>(kMostNearCopies)));
+                      TopK(view.metric, kKs.back() + static_cast<int>(NearCopyRule::kMost)));
     Truth& truth = queries.truths.emplace_back(Truth{.share = share, .allowed = {}, .scores = {}});
     if (share < 1) truth.allowed.resize(static_cast<size_t>(view.n + 63) / 64);
   }
@@ -98,11 +106,12 @@ absl::StatusOr<Queries> MakeTruth(const FaissView& view, Checkpoint checkpoint) 
     }
   }
   for (size_t s = 0; s < shares.size(); ++s) {
+    std::vector<std::vector<Hit>> hits;
+    for (TopK& top : best[s]) hits.push_back(top.Take());
+    if (s == 0) queries.unasked = Unasked(view, queries.slots, hits);
     for (size_t i = 0; i < queries.slots.size(); ++i) {
-      const std::vector<Hit> hits = best[s][i].Take();
-      if (s == 0) queries.unasked.push_back(Unasked(view, queries.slots[i], hits));
       std::vector<float>& of_query = queries.truths[s].scores.emplace_back();
-      for (const Hit& hit : hits) {
+      for (const Hit& hit : hits[i]) {
         if (of_query.size() == static_cast<size_t>(kKs.back())) break;
         if (queries.Asks(i, hit.label)) of_query.push_back(hit.score);
       }
@@ -120,12 +129,10 @@ absl::StatusOr<MeasuredBreadth> Measure(const FaissView& view, const Queries& qu
   for (size_t i = 0; i < queries.slots.size(); ++i) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
     const auto count = std::min(static_cast<size_t>(k), truth.scores[i].size());
-    FaissBreadth of_query = breadth;
-    of_query.k += static_cast<int>(queries.unasked[i].size());
-    TopK top(view.metric, of_query.k);
+    TopK top(view.metric, breadth.k + static_cast<int>(queries.unasked[i].size()) - 1);
     FaissWork work;
     absl::Status status =
-        SearchFaiss(view, queries.vectors.data() + i * view.rows.d, of_query, none,
+        SearchFaiss(view, queries.vectors.data() + i * view.rows.d, breadth, none,
                     truth.allowed.empty() ? nullptr : truth.allowed.data(), &top, &work);
     if (!status.ok()) return status;
     const float worst = count == 0 ? 0 : truth.scores[i][count - 1];
@@ -196,7 +203,7 @@ class FaissTableMaker {
     std::vector<MeasuredBreadth> points;
     for (int64_t step = ivf ? 1 : 16;; step *= 2) {
       const auto breadth = static_cast<int>(std::min(step, most));
-      FaissBreadth wide = {.k = k, .nprobe = breadth, .ef = breadth, .rerank = breadth};
+      FaissBreadth wide = {.k = k + 1, .nprobe = breadth, .ef = breadth, .rerank = breadth};
       if (view_.kind != SegmentKind::kLsh) wide.rerank = Rerank(k, times);
       auto measured = Measure(view_, queries_, truth, k, wide, checkpoint_);
       if (!measured.ok()) return measured.status();

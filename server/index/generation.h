@@ -109,9 +109,8 @@ class Generation {
   int NprobeFor(double recall, int k) const;
   double widening() const { return calibration().widening; }
 
-  // The greatest breadth that Probe looks for by codes first; 0: none does. What it finds may be
-  // less than what the next breadth does: rows of 32 dimensions found .909 with it and .976 with
-  // one list more.
+  // The greatest breadth that Probe looks for by codes first; 0: it looks for none so. With one
+  // list more a search may find much more (docs/recall.md).
   int LastBreadthByCodes() const;
   // The best `breadth` (at least 1, at most nlist) of the centroids for a query, by their 8-bit
   // rows; or with a rule as many as it says, for which `breadth` is that of a typical query. Of

@@ -164,11 +164,12 @@ absl::StatusOr<Calibration> CalibrateGraph(const Graph& graph, const GraphRows& 
 
 namespace {
 
-// Rows that a graph may lack while it is calibrated, at most this part of all.
-constexpr int64_t kLeastOfOneMissing = 8;
+// A graph lacks one in so many rows at most while it is calibrated, and those that are equal to
+// them.
+constexpr int64_t kMissingOneIn = 16;
 
-// A sample with the near copies of its rows, ascending; as many of them, from the first on, as a
-// graph can lack: these are left in `sample`.
+// A sample with the near copies of its rows, ascending. What the graph cannot lack with its copies
+// is taken out of the sample.
 absl::StatusOr<std::vector<uint32_t>> WithNearCopies(const GraphRows& rows, Checkpoint checkpoint,
                                                      std::vector<uint32_t>* sample) {
   const size_t d = rows.rounded.d, n = sample->size();
@@ -179,31 +180,36 @@ absl::StatusOr<std::vector<uint32_t>> WithNearCopies(const GraphRows& rows, Chec
     queries.insert(queries.end(), vector, vector + d);
   }
   const std::vector<int64_t> self(sample->begin(), sample->end());
-  std::vector<int64_t> best(n * kNearCopyRank);
+  constexpr size_t kKnown = NearCopyRule::kKnown;
+  std::vector<int64_t> best(n * kKnown);
   std::vector<float> scores(best.size());
-  absl::Status status = BruteForceTopK(
-      rows.vectors, static_cast<size_t>(rows.rows), d, rows.rounded.metric, queries.data(), n,
-      self.data(), static_cast<int>(kNearCopyRank), best.data(), scores.data(), checkpoint,
-      /*threads=*/1, BestCpuLevel());
+  const Metric metric = rows.rounded.metric;
+  absl::Status status = BruteForceTopK(rows.vectors, static_cast<size_t>(rows.rows), d, metric,
+                                       queries.data(), n, self.data(), static_cast<int>(kKnown),
+                                       best.data(), scores.data(), checkpoint, /*threads=*/1);
   if (!status.ok()) return status;
-  const size_t most = std::max(static_cast<size_t>(rows.rows / kLeastOfOneMissing), n);
-  std::vector<uint32_t> all;
-  size_t asked = 0;
-  for (; asked < n; ++asked) {
-    const int64_t* const of_row = best.data() + asked * kNearCopyRank;
+  std::vector<std::vector<float>> squares;
+  for (size_t i = 0; i < n; ++i) {
     std::vector<const float*> vectors;
-    for (size_t i = 0; i < kNearCopyRank && of_row[i] >= 0; ++i) {
-      vectors.push_back(rows.vectors + static_cast<size_t>(of_row[i]) * d);
+    for (size_t j = i * kKnown; j < (i + 1) * kKnown && best[j] >= 0; ++j) {
+      vectors.push_back(rows.vectors + static_cast<size_t>(best[j]) * d);
     }
-    const std::vector<bool> is_copy = FindNearCopies(queries.data() + asked * d, vectors, d);
-    const auto copies = static_cast<size_t>(std::count(is_copy.begin(), is_copy.end(), true));
-    if (all.size() + 1 + copies > most) break;
-    all.push_back((*sample)[asked]);
-    for (size_t i = 0; i < is_copy.size(); ++i) {
-      if (is_copy[i]) all.push_back(static_cast<uint32_t>(of_row[i]));
-    }
+    squares.push_back(SquaredDistances(metric, queries.data() + i * d, vectors, d));
   }
-  sample->resize(asked);
+  const NearCopyRule rule = NearCopyRule::Fit(squares);
+  const size_t most = std::max(static_cast<size_t>(rows.rows / kMissingOneIn), n);
+  std::vector<uint32_t> all, asked;
+  for (size_t i = 0; i < n; ++i) {
+    std::vector<uint32_t> with = {(*sample)[i]};
+    const std::vector<bool> is_copy = rule.Find(squares[i]);
+    for (size_t j = 0; j < is_copy.size(); ++j) {
+      if (is_copy[j]) with.push_back(static_cast<uint32_t>(best[i * kKnown + j]));
+    }
+    if (all.size() + with.size() > most) continue;
+    asked.push_back((*sample)[i]);
+    all.insert(all.end(), with.begin(), with.end());
+  }
+  *sample = std::move(asked);
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;

@@ -5,23 +5,44 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "server/index/metric.h"
 
 namespace vecino::index {
 
-// Of a row's `kNearCopyRank` best others those are near copies whose squared distance is below
-// `kNearCopyPart` of that of the last of them: other versions of a text, its parts that overlap,
-// the same words once more. Stored rows often have some and what callers ask for mostly has none.
-// They lie beside the row in every index, so a recall that counts them flatters: of a million rows
-// made of 304,600 texts three times each, .929 was found for .95. A calibration leaves them out. Of
-// 304,600 texts one in 25 of the ten best of a row is a near copy, and one in 18 of those of a
-// query (docs/recall.md).
-inline constexpr size_t kNearCopyRank = 10;
-inline constexpr float kNearCopyPart = 0.5f;
-inline constexpr size_t kMostNearCopies = kNearCopyRank - 1;
+// Squared distances of a row to the best others: `best`, vectors, best first, of which the first
+// NearCopyRule::kKnown are taken. Empty for inner products of rows that differ in length, where the
+// best are not the nearest. row: d floats. Thread safe.
+std::vector<float> SquaredDistances(Metric metric, const float* row,
+                                    absl::Span<const float* const> best, size_t d);
 
-// row: d floats. best: vectors of its best others, best first, as many as there are. For each of
-// the first kNearCopyRank of them whether it is a near copy; never of the last of these. Thread
-// safe.
-std::vector<bool> FindNearCopies(const float* row, absl::Span<const float* const> best, size_t d);
+// A *near copy* of a row is a neighbour so near that chance would put one there once in a thousand
+// times: another version of a text, a part that overlaps, the same words once more. Stored rows may
+// have some where what callers ask for has none, and they lie beside the row in every index, so a
+// recall that counts them flatters; a calibration leaves them out (docs/recall.md has the figures).
+//
+// About a row the squared distance of the neighbour of rank i grows as i^(2 / dimension), with the
+// dimension that the data has there (Levina and Bickel 2004). So the neighbour of rank i is a near
+// copy when its squared distance is below (kChance · i / kRank)^(2 / dimension) of that of rank
+// kRank. More copies than kMost are not told from clusters: of 30 equal rows none is one.
+// Immutable; thread safe.
+class NearCopyRule {
+ public:
+  static constexpr size_t kRank = 30, kMost = kRank - 1;
+  static constexpr size_t kKnown = 2 * kRank;  // neighbours that tell the dimension
+  static constexpr double kChance = 0.001;
+
+  NearCopyRule() = default;  // nothing is a near copy
+  // squares: SquaredDistances of some rows. Those with fewer than kKnown say nothing of the
+  // dimension, which is the median of the others.
+  static NearCopyRule Fit(absl::Span<const std::vector<float>> squares);
+
+  double dimension() const { return dimension_; }  // 0: not known
+  // squares: SquaredDistances of a row. For each of the best kMost, or as many as there are,
+  // whether it is a near copy.
+  std::vector<bool> Find(const std::vector<float>& squares) const;
+
+ private:
+  double dimension_ = 0;
+};
 
 }  // namespace vecino::index

@@ -209,7 +209,7 @@ PromiseAnswer Promise::AskGraph(const SearchParams& params, size_t queries) cons
     GraphWork walk;
     Check(graph_->Search(segment_->graph_rows(), query, params, none, nullptr, top, &walk));
     work->breadth = walk.ef;
-    work->recall = graph_->RecallOf(walk.ef, params.k);
+    work->recall = walk.scanned ? 1 : graph_->RecallOf(walk.ef, params.k);
   });
 }
 

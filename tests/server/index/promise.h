@@ -58,8 +58,8 @@ class Promise {
   // The same with params.breadth or params.nprobe lists, of whose rows those that pass are all
   // scored by 8 bits: also where a search compares all that pass whatever lists it is told.
   PromiseAnswer AskLists(const SearchParams& params, size_t queries) const;
-  // A graph over the rows, and searches of it under no filter. `breadth` and `expected` are of ef;
-  // of what they compared nothing is told. Throws std::runtime_error.
+  // A graph over the rows, and searches of it under no filter. `breadth` is ef, `expected` what it
+  // is expected to find; of what they compared nothing is told. Throws std::runtime_error.
   void BuildGraph();
   PromiseAnswer AskGraph(const SearchParams& params, size_t queries) const;
 

@@ -100,41 +100,60 @@ TEST_P(PromiseTest, IsKeptForQueriesThatAreNoRows) {
   }
 }
 
-// Every row three times, slightly changed, and queries that are like none of them: what stored rows
-// find most easily, their copies, says nothing of these. (Counted with the rest, k = 1 at .9 gave
-// .63.)
-TEST(PromiseOfCopies, IsKeptForQueriesThatHaveNone) {
-  PromiseData data = PromiseData::Make(kSanitized ? 16'000 : 40'000, 2'000, 32, 32, 0, 5);
-  data.CopyRows(3, 0.95f, 6);
-  Promise promise(std::move(data));
+// Every row a few times, slightly changed, and queries that are like none of them: what stored rows
+// find most easily, their copies, says nothing of these. (docs/recall.md, "near copies", has what
+// was found when they were counted.)
+class PromiseOfCopies : public testing::TestWithParam<size_t> {
+ protected:
+  static constexpr int kQueries = 2'000;
+  static PromiseData Data(size_t rows) {
+    PromiseData data =
+        PromiseData::Make(rows / GetParam(), kQueries, /*d=*/32, /*inner=*/32, /*clusters=*/0, 5);
+    data.CopyRows(GetParam(), 0.95f, 6);
+    return data;
+  }
+  static int Queries(int k) { return k == 1 ? kQueries : kQueries / 2; }
+};
+
+TEST_P(PromiseOfCopies, IsKeptByLists) {
+  Promise promise(Data(kSanitized ? 48'000 : 120'000));
   for (const double share : {1.0, 0.5, 0.1}) {
     promise.Filter(share);
     for (const int k : {1, 10, 100}) {
       for (const double target : kPromiseTargets) {
-        const PromiseAnswer answer =
-            promise.Ask({.k = k, .recall_target = target}, k == 1 ? promise.queries() : 1'000);
-        ExpectKept(promise, {k, share, target}, answer);
+        const PromiseCell cell = {k, share, target};
+        const PromiseAnswer answer = promise.Ask({.k = k, .recall_target = target}, Queries(k));
+        // Rows that were left out of training are near centroids that their copies made, all the
+        // more the more these are.
+        EXPECT_GE(answer.recall, target - (GetParam() > 3 ? 0.03 : 0.01))
+            << cell << ", breadth " << answer.breadth << ", expected " << answer.expected;
+        if (GetParam() <= 3) ExpectKept(promise, cell, answer);
+        // Of higher targets either may be right.
+        if (!kSanitized && k < 100 && target <= 0.9) {
+          EXPECT_GT(answer.breadth, 0) << cell << ": no list was looked at";
+        }
       }
     }
   }
 }
 
-// A walk finds its way by the copies, so the graph lacks these, too, while it is calibrated. (With
-// them, k = 10 at .9 gave .63.)
-TEST(PromiseOfCopies, IsKeptByGraphs) {
-  PromiseData data = PromiseData::Make(kSanitized ? 3'000 : 8'000, 1'000, 32, 32, 0, 5);
-  data.CopyRows(3, 0.95f, 6);
-  Promise promise(std::move(data));
+TEST_P(PromiseOfCopies, IsKeptByGraphs) {
+  Promise promise(Data(kSanitized ? 9'000 : 24'000));
   promise.BuildGraph();
   for (const int k : {1, 10}) {
     for (const double target : kPromiseTargets) {
-      const PromiseAnswer answer = promise.AskGraph({.k = k, .recall_target = target}, 1'000);
       const PromiseCell cell = {k, 1, target};
+      const PromiseAnswer answer = promise.AskGraph({.k = k, .recall_target = target}, Queries(k));
       EXPECT_GE(answer.recall, target - 0.01) << cell << ", ef " << answer.breadth;
-      EXPECT_NEAR(answer.recall, answer.expected, k == 1 ? 0.045 : 0.03) << cell;
+      if (!kSanitized) {
+        EXPECT_NEAR(answer.recall, answer.expected, k == 1 ? 0.045 : 0.03) << cell;
+        EXPECT_LT(answer.breadth, 300) << cell << ": a search that wide compares all rows";
+      }
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Times, PromiseOfCopies, testing::Values(3, 12));
 
 INSTANTIATE_TEST_SUITE_P(Kinds, PromiseTest,
                          testing::Values(Case{"clustered", 64, 12, 200, 0.99, 0.99},
