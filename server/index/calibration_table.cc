@@ -147,9 +147,9 @@ absl::Status TableMaker::Probe() {
   // A step is no slope.
   if (const int last = generation_.LastBreadthByCodes(); last > 0) {
     breadths_.insert(breadths_.end(), {last, last + 1});
-    std::sort(breadths_.begin(), breadths_.end());
-    breadths_.erase(std::unique(breadths_.begin(), breadths_.end()), breadths_.end());
   }
+  std::sort(breadths_.begin(), breadths_.end());
+  breadths_.erase(std::unique(breadths_.begin(), breadths_.end()), breadths_.end());
   const std::vector<uint32_t> list_of = all_.Lists();
   std::vector<uint32_t> list_rows(static_cast<size_t>(nlist));
   for (const uint32_t list : list_of) ++list_rows[list];

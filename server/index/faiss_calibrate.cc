@@ -129,10 +129,15 @@ absl::StatusOr<MeasuredBreadth> Measure(const FaissView& view, const Queries& qu
   for (size_t i = 0; i < queries.slots.size(); ++i) {
     if (absl::Status status = checkpoint(); !status.ok()) return status;
     const auto count = std::min(static_cast<size_t>(k), truth.scores[i].size());
-    TopK top(view.metric, breadth.k + static_cast<int>(queries.unasked[i].size()) - 1);
+    // Room for what is not asked for.
+    const int copies = static_cast<int>(queries.unasked[i].size()) - 1;
+    FaissBreadth of_query = breadth;
+    of_query.ef += copies;
+    of_query.rerank += copies;
+    TopK top(view.metric, breadth.k + copies);
     FaissWork work;
     absl::Status status =
-        SearchFaiss(view, queries.vectors.data() + i * view.rows.d, breadth, none,
+        SearchFaiss(view, queries.vectors.data() + i * view.rows.d, of_query, none,
                     truth.allowed.empty() ? nullptr : truth.allowed.data(), &top, &work);
     if (!status.ok()) return status;
     const float worst = count == 0 ? 0 : truth.scores[i][count - 1];

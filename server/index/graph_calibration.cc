@@ -205,7 +205,11 @@ absl::StatusOr<std::vector<uint32_t>> WithNearCopies(const GraphRows& rows, Chec
     for (size_t j = 0; j < is_copy.size(); ++j) {
       if (is_copy[j]) with.push_back(static_cast<uint32_t>(best[i * kKnown + j]));
     }
-    if (all.size() + with.size() > most) continue;
+    // Of many equal rows none is left out of the graph (Graph::Rehearsal::kMostTwins).
+    const auto& near = squares[i];
+    const auto equal = static_cast<size_t>(std::count(near.begin(), near.end(), 0.0f));
+    if (equal > Graph::Rehearsal::kMostTwins) continue;
+    if (!all.empty() && all.size() + with.size() > most) continue;
     asked.push_back((*sample)[i]);
     all.insert(all.end(), with.begin(), with.end());
   }

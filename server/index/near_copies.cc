@@ -10,6 +10,17 @@ namespace {
 
 // Of squared lengths, by which rows still are of one length.
 constexpr float kSameLength = 1.01f;
+// Beyond 1,386 dimensions all are about as far.
+constexpr double kLeastGrowth = 1e-3;
+
+// The logarithm of how much farther, squared, the neighbour of twice the rank is.
+double Growth(const std::vector<float>& squares) {
+  return std::log(squares[NearCopyRule::kKnown - 1] / squares[NearCopyRule::kRank - 1]);
+}
+
+double Dimension(double growth) {
+  return 2 * std::log(static_cast<double>(NearCopyRule::kKnown) / NearCopyRule::kRank) / growth;
+}
 
 }  // namespace
 
@@ -33,30 +44,29 @@ std::vector<float> SquaredDistances(Metric metric, const float* row,
 }
 
 NearCopyRule NearCopyRule::Fit(absl::Span<const std::vector<float>> squares) {
-  // Logarithms of how far the neighbour of twice the rank is.
   std::vector<double> growths;
   for (const std::vector<float>& of_row : squares) {
-    if (of_row.size() < kKnown || !(of_row[kRank - 1] > 0)) continue;
-    growths.push_back(std::log(of_row[kKnown - 1] / of_row[kRank - 1]));
+    if (of_row.size() >= kKnown && of_row[kRank - 1] > 0) growths.push_back(Growth(of_row));
   }
   NearCopyRule rule;
   if (growths.empty()) return rule;
   const auto middle = growths.begin() + static_cast<ptrdiff_t>(growths.size() / 2);
   std::nth_element(growths.begin(), middle, growths.end());
-  constexpr double kLeastGrowth = 1e-3;  // beyond 1,386 dimensions all are about as far
-  if (*middle >= kLeastGrowth && std::isfinite(*middle)) {
-    rule.dimension_ = 2 * std::log(static_cast<double>(kKnown) / kRank) / *middle;
-  }
+  if (*middle >= kLeastGrowth && std::isfinite(*middle)) rule.growth_ = *middle;
   return rule;
 }
 
+double NearCopyRule::dimension() const { return growth_ == 0 ? 0 : Dimension(growth_); }
+
 std::vector<bool> NearCopyRule::Find(const std::vector<float>& squares) const {
   std::vector<bool> copies(std::min(squares.size(), kMost));
-  if (dimension_ == 0 || squares.size() < kRank) return copies;
-  const double of_rank = squares[kRank - 1];
-  for (size_t i = 0; i < copies.size(); ++i) {
+  if (growth_ == 0 || squares.size() < kKnown || !(squares[kRank - 1] > 0)) return copies;
+  const double power = 2 / Dimension(std::max(growth_, Growth(squares)));
+  bool nearer = false;  // than one that is a copy
+  for (size_t i = copies.size(); i-- > 0;) {
     const double chance = kChance * static_cast<double>(i + 1) / kRank;
-    copies[i] = squares[i] < of_rank * std::pow(chance, 2 / dimension_);
+    nearer = nearer || squares[i] < squares[kRank - 1] * std::pow(chance, power);
+    copies[i] = nearer;
   }
   return copies;
 }

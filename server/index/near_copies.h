@@ -15,16 +15,19 @@ namespace vecino::index {
 std::vector<float> SquaredDistances(Metric metric, const float* row,
                                     absl::Span<const float* const> best, size_t d);
 
-// A *near copy* of a row is a neighbour so near that chance would put one there once in a thousand
-// times: another version of a text, a part that overlaps, the same words once more. Stored rows may
-// have some where what callers ask for has none, and they lie beside the row in every index, so a
-// recall that counts them flatters; a calibration leaves them out (docs/recall.md has the figures).
+// A *near copy* of a row is a neighbour so near that chance would hardly put one there, its nearest
+// once in a thousand times: another version of a text, a part that overlaps, the same words once
+// more. Stored rows may have some where what callers ask for has none, and they lie beside the row
+// in every index, so a recall that counts them flatters; a calibration leaves them out
+// (docs/recall.md has the figures).
 //
 // About a row the squared distance of the neighbour of rank i grows as i^(2 / dimension), with the
 // dimension that the data has there (Levina and Bickel 2004). So the neighbour of rank i is a near
-// copy when its squared distance is below (kChance · i / kRank)^(2 / dimension) of that of rank
-// kRank. More copies than kMost are not told from clusters: of 30 equal rows none is one.
-// Immutable; thread safe.
+// copy, and with it those that are nearer, when its squared distance is below
+// (kChance · i / kRank)^(2 / dimension) of that of rank kRank. The dimension is what the distances
+// of ranks kRank and kKnown tell of: the row's or the median of many rows, whichever is less. More
+// copies than kMost are not told from clusters: of 30 equal rows none is one. Immutable; thread
+// safe.
 class NearCopyRule {
  public:
   static constexpr size_t kRank = 30, kMost = kRank - 1;
@@ -36,13 +39,14 @@ class NearCopyRule {
   // dimension, which is the median of the others.
   static NearCopyRule Fit(absl::Span<const std::vector<float>> squares);
 
-  double dimension() const { return dimension_; }  // 0: not known
+  double dimension() const;  // 0: not known
   // squares: SquaredDistances of a row. For each of the best kMost, or as many as there are,
   // whether it is a near copy.
   std::vector<bool> Find(const std::vector<float>& squares) const;
 
  private:
-  double dimension_ = 0;
+  double growth_ =
+      0;  // of the squared distance from rank kRank to kKnown, its logarithm; 0: not known
 };
 
 }  // namespace vecino::index

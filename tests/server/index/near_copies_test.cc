@@ -39,6 +39,16 @@ TEST(NearCopies, AreNotWhatLiesEvenlyInAnyDimension) {
   }
 }
 
+// Where most rows lie in many dimensions, some that lie in few are judged by these.
+TEST(NearCopies, AreToldByTheLesserDimension) {
+  std::vector<std::vector<float>> squares(60, Even(20));
+  squares.resize(100, Even(3));
+  const NearCopyRule rule = NearCopyRule::Fit(squares);
+  EXPECT_NEAR(rule.dimension(), 20, 0.2);
+  EXPECT_EQ(Count(rule.Find(Even(3))), 0u);
+  EXPECT_EQ(Count(rule.Find(Even(3, 4, 1e-5f))), 4u);
+}
+
 // Drawn rows lie unevenly: by chance a neighbour in a thousand passes for a copy.
 TEST(NearCopies, AreHardlyAnyOfDrawnRows) {
   std::mt19937 random(4);
@@ -66,13 +76,16 @@ TEST(NearCopies, AreThoseThatAreNearerThanChancePutsThem) {
   std::vector<std::vector<float>> squares(50, Even(20));
   const NearCopyRule rule = NearCopyRule::Fit(squares);
   for (const size_t copies : {1, 2, 9, 12, 28}) {
-    for (const float at : {0.0f, 0.2f}) {
+    for (const float at : {0.0f, 0.2f, 0.33f}) {
       const std::vector<bool> found = rule.Find(Even(20, copies, at));
       ASSERT_EQ(found.size(), NearCopyRule::kMost);
       for (size_t i = 0; i < found.size(); ++i)
         EXPECT_EQ(found[i], i < copies) << copies << ' ' << i;
     }
   }
+  // Where the limit for the last of them is passed and that for the first is not.
+  const std::vector<bool> at_limit = rule.Find(Even(20, 5, 0.36f));
+  for (size_t i = 0; i < at_limit.size(); ++i) EXPECT_EQ(at_limit[i], i < 5) << i;
   // As near as the nearest of 60 may well be.
   EXPECT_EQ(Count(rule.Find(Even(20, 1, 0.6f))), 0u);
 }
