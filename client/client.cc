@@ -40,8 +40,10 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   arguments.SetMaxSendMessageSize(-1);
   // Attempts are counted here, under one deadline.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // gRPC waits 1 s and more before it dials again, longer than our own retries.
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // gRPC waits 1 s and more before it dials again, longer than our own retries. MIN is how long an
+  // attempt may take, and is told here as it is without it: with .1 s no server was reached that is
+  // .1 s away, or busy.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20'000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
   // Clients of one process do not share connections, nor each other's connection backoff.
