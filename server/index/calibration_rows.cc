@@ -4,6 +4,7 @@
 #include <random>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "server/index/kmeans.h"
 #include "server/index/near_copies.h"
 #include "server/index/top_k.h"
@@ -32,8 +33,8 @@ BestRows Take(std::vector<TopK>* tops) {
   return best;
 }
 
-bool Contains(const std::vector<int64_t>& rows, int64_t row) {
-  return std::find(rows.begin(), rows.end(), row) != rows.end();
+void Drop(const std::vector<int64_t>& some, std::vector<int64_t>* rows) {
+  std::erase_if(*rows, [&](int64_t row) { return absl::c_linear_search(some, row); });
 }
 
 }  // namespace
@@ -142,25 +143,22 @@ absl::StatusOr<BestRows> BestOfAll(const AllRows& all, absl::Span<const int64_t>
 }
 
 BestRows TakeNearCopies(const AllRows& all, absl::Span<const int64_t> rows, BestRows* best) {
-  const auto d = static_cast<size_t>(all.first().dimension());
-  std::vector<std::vector<float>> squares;
+  std::vector<Neighbours> neighbours;
   for (size_t i = 0; i < rows.size(); ++i) {
-    const std::vector<int64_t>& of_query = (*best)[i];
-    std::vector<const float*> vectors;
-    for (size_t j = 0; j < std::min(of_query.size(), NearCopyRule::kKnown); ++j) {
-      vectors.push_back(all.vector(of_query[j]));
+    Neighbours& of_query = neighbours.emplace_back(Neighbours{all.vector(rows[i]), {}});
+    const std::vector<int64_t>& ranked = (*best)[i];
+    for (size_t j = 0; j < std::min(ranked.size(), NearCopyRule::kKnown); ++j) {
+      of_query.best.push_back(all.vector(ranked[j]));
     }
-    squares.push_back(SquaredDistances(all.first().metric(), all.vector(rows[i]), vectors, d));
   }
-  const NearCopyRule rule = NearCopyRule::Fit(squares);
+  const auto is_copy = FindNearCopies(all.first().metric(), neighbours,
+                                      static_cast<size_t>(all.first().dimension()));
   BestRows copies(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) {
-    std::vector<int64_t>& of_query = (*best)[i];
-    const std::vector<bool> is_copy = rule.Find(squares[i]);
-    for (size_t j = 0; j < is_copy.size(); ++j) {
-      if (is_copy[j]) copies[i].push_back(of_query[j]);
+    for (size_t j = 0; j < is_copy[i].size(); ++j) {
+      if (is_copy[i][j]) copies[i].push_back((*best)[i][j]);
     }
-    std::erase_if(of_query, [&](int64_t row) { return Contains(copies[i], row); });
+    Drop(copies[i], &(*best)[i]);
   }
   return copies;
 }
@@ -217,7 +215,7 @@ absl::StatusOr<BestRows> BestOfShare(const AllRows& all, const RandomShare& shar
   }
   BestRows best_rows = Take(&tops);
   for (size_t i = 0; i < count; ++i) {
-    std::erase_if(best_rows[i], [&](int64_t found) { return Contains(without[i], found); });
+    Drop(without[i], &best_rows[i]);
     if (best_rows[i].size() > static_cast<size_t>(k)) best_rows[i].resize(static_cast<size_t>(k));
   }
   return best_rows;

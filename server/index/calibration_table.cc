@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "server/index/recall_table.h"
 
 namespace vecino::index {
@@ -80,8 +81,7 @@ class TableMaker {
   double LossAt(const Loss& loss, size_t k, size_t rerank, double place) const;
   // Whether it is the query's own row or a near copy of it.
   bool IsUnasked(size_t q, int64_t row) const {
-    return row == queries_[q] ||
-           std::find(copies_[q].begin(), copies_[q].end(), row) != copies_[q].end();
+    return row == queries_[q] || absl::c_linear_search(copies_[q], row);
   }
   RecallTable::Curve MakeCurve(const Share& share, const Coverage& coverage, const Loss* loss,
                                size_t k) const;

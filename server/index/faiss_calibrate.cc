@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "server/index/calibration_rows.h"
 #include "server/index/distance.h"
 #include "server/index/faiss_build.h"
@@ -40,27 +41,26 @@ struct Queries {
   std::vector<Truth> truths;
 
   bool Asks(size_t i, uint64_t slot) const {
-    const std::vector<int64_t>& of = unasked[i];
-    return std::find(of.begin(), of.end(), static_cast<int64_t>(slot)) == of.end();
+    return !absl::c_linear_search(unasked[i], static_cast<int64_t>(slot));
   }
 };
 
 // What each query is not asked for. best: of all other rows, labelled by slots.
 std::vector<std::vector<int64_t>> Unasked(const FaissView& view, absl::Span<const int64_t> queries,
                                           absl::Span<const std::vector<Hit>> best) {
-  std::vector<std::vector<float>> squares;
+  std::vector<Neighbours> neighbours;
   for (size_t i = 0; i < queries.size(); ++i) {
-    std::vector<const float*> rows;
-    for (const Hit& hit : best[i]) rows.push_back(view.rows[static_cast<int64_t>(hit.label)]);
-    squares.push_back(SquaredDistances(view.metric, view.rows[queries[i]], rows, view.rows.d));
+    Neighbours& of_query = neighbours.emplace_back(Neighbours{view.rows[queries[i]], {}});
+    for (const Hit& hit : best[i]) {
+      of_query.best.push_back(view.rows[static_cast<int64_t>(hit.label)]);
+    }
   }
-  const NearCopyRule rule = NearCopyRule::Fit(squares);
+  const auto is_copy = FindNearCopies(view.metric, neighbours, view.rows.d);
   std::vector<std::vector<int64_t>> unasked;
   for (size_t i = 0; i < queries.size(); ++i) {
     std::vector<int64_t>& of_query = unasked.emplace_back(std::vector<int64_t>{queries[i]});
-    const std::vector<bool> is_copy = rule.Find(squares[i]);
-    for (size_t j = 0; j < is_copy.size(); ++j) {
-      if (is_copy[j]) of_query.push_back(static_cast<int64_t>(best[i][j].label));
+    for (size_t j = 0; j < is_copy[i].size(); ++j) {
+      if (is_copy[i][j]) of_query.push_back(static_cast<int64_t>(best[i][j].label));
     }
   }
   return unasked;

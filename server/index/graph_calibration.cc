@@ -30,16 +30,22 @@ struct Truth {
   std::vector<std::vector<float>> scores;
 };
 
+std::vector<float> VectorsOf(const GraphRows& rows, const std::vector<uint32_t>& some) {
+  const size_t d = rows.rounded.d;
+  std::vector<float> vectors;
+  vectors.reserve(some.size() * d);
+  for (const uint32_t row : some) {
+    const float* vector = rows.vectors + static_cast<size_t>(row) * d;
+    vectors.insert(vectors.end(), vector, vector + d);
+  }
+  return vectors;
+}
+
 absl::StatusOr<Truth> FindTruth(const GraphRows& rows, const Tombstones& dead,
                                 const std::vector<uint32_t>& sample, int k, Checkpoint checkpoint) {
   const size_t d = rows.rounded.d, n = sample.size();
   const auto wanted = static_cast<size_t>(std::max(k, kKs.back()));
-  std::vector<float> queries;
-  queries.reserve(n * d);
-  for (const uint32_t row : sample) {
-    const float* vector = rows.vectors + static_cast<size_t>(row) * d;
-    queries.insert(queries.end(), vector, vector + d);
-  }
+  const std::vector<float> queries = VectorsOf(rows, sample);
   std::vector<int64_t> best(n * wanted);
   std::vector<float> scores(n * wanted);
   absl::Status status = BruteForceTopK(
@@ -173,12 +179,7 @@ constexpr int64_t kMissingOneIn = 16;
 absl::StatusOr<std::vector<uint32_t>> WithNearCopies(const GraphRows& rows, Checkpoint checkpoint,
                                                      std::vector<uint32_t>* sample) {
   const size_t d = rows.rounded.d, n = sample->size();
-  std::vector<float> queries;
-  queries.reserve(n * d);
-  for (const uint32_t row : *sample) {
-    const float* vector = rows.vectors + static_cast<size_t>(row) * d;
-    queries.insert(queries.end(), vector, vector + d);
-  }
+  const std::vector<float> queries = VectorsOf(rows, *sample);
   const std::vector<int64_t> self(sample->begin(), sample->end());
   constexpr size_t kKnown = NearCopyRule::kKnown;
   std::vector<int64_t> best(n * kKnown);
@@ -188,27 +189,26 @@ absl::StatusOr<std::vector<uint32_t>> WithNearCopies(const GraphRows& rows, Chec
                                        queries.data(), n, self.data(), static_cast<int>(kKnown),
                                        best.data(), scores.data(), checkpoint, /*threads=*/1);
   if (!status.ok()) return status;
-  std::vector<std::vector<float>> squares;
+  std::vector<Neighbours> neighbours;
   for (size_t i = 0; i < n; ++i) {
-    std::vector<const float*> vectors;
+    Neighbours& of_row = neighbours.emplace_back(Neighbours{queries.data() + i * d, {}});
     for (size_t j = i * kKnown; j < (i + 1) * kKnown && best[j] >= 0; ++j) {
-      vectors.push_back(rows.vectors + static_cast<size_t>(best[j]) * d);
+      of_row.best.push_back(rows.vectors + static_cast<size_t>(best[j]) * d);
     }
-    squares.push_back(SquaredDistances(metric, queries.data() + i * d, vectors, d));
   }
-  const NearCopyRule rule = NearCopyRule::Fit(squares);
-  const size_t most = std::max(static_cast<size_t>(rows.rows / kMissingOneIn), n);
+  const auto is_copy = FindNearCopies(metric, neighbours, d);
+  const auto most = static_cast<size_t>(rows.rows / kMissingOneIn);
   std::vector<uint32_t> all, asked;
   for (size_t i = 0; i < n; ++i) {
-    std::vector<uint32_t> with = {(*sample)[i]};
-    const std::vector<bool> is_copy = rule.Find(squares[i]);
-    for (size_t j = 0; j < is_copy.size(); ++j) {
-      if (is_copy[j]) with.push_back(static_cast<uint32_t>(best[i * kKnown + j]));
-    }
     // Of many equal rows none is left out of the graph (Graph::Rehearsal::kMostTwins).
-    const auto& near = squares[i];
-    const auto equal = static_cast<size_t>(std::count(near.begin(), near.end(), 0.0f));
-    if (equal > Graph::Rehearsal::kMostTwins) continue;
+    const auto equal = std::count_if(
+        neighbours[i].best.begin(), neighbours[i].best.end(),
+        [&](const float* other) { return std::equal(other, other + d, neighbours[i].row); });
+    if (static_cast<size_t>(equal) > Graph::Rehearsal::kMostTwins) continue;
+    std::vector<uint32_t> with = {(*sample)[i]};
+    for (size_t j = 0; j < is_copy[i].size(); ++j) {
+      if (is_copy[i][j]) with.push_back(static_cast<uint32_t>(best[i * kKnown + j]));
+    }
     if (!all.empty() && all.size() + with.size() > most) continue;
     asked.push_back((*sample)[i]);
     all.insert(all.end(), with.begin(), with.end());
@@ -227,7 +227,7 @@ absl::StatusOr<std::shared_ptr<Graph>> BuildGraph(const IvfSegment& segment,
   try {
     std::mt19937_64 random(seed);
     std::vector<uint32_t> sample;
-    for (int64_t i = 0; i < std::min<int64_t>(queries, segment.size() / 16); ++i) {
+    for (int64_t i = 0; i < std::min<int64_t>(queries, segment.size() / kMissingOneIn); ++i) {
       sample.push_back(static_cast<uint32_t>(random() % static_cast<uint64_t>(segment.size())));
     }
     std::sort(sample.begin(), sample.end());

@@ -71,4 +71,16 @@ std::vector<bool> NearCopyRule::Find(const std::vector<float>& squares) const {
   return copies;
 }
 
+std::vector<std::vector<bool>> FindNearCopies(Metric metric, absl::Span<const Neighbours> of,
+                                              size_t d) {
+  std::vector<std::vector<float>> squares;
+  for (const Neighbours& one : of) {
+    squares.push_back(SquaredDistances(metric, one.row, one.best, d));
+  }
+  const NearCopyRule rule = NearCopyRule::Fit(squares);
+  std::vector<std::vector<bool>> copies;
+  for (const std::vector<float>& of_one : squares) copies.push_back(rule.Find(of_one));
+  return copies;
+}
+
 }  // namespace vecino::index

@@ -45,8 +45,17 @@ class NearCopyRule {
   std::vector<bool> Find(const std::vector<float>& squares) const;
 
  private:
-  double growth_ =
-      0;  // of the squared distance from rank kRank to kKnown, its logarithm; 0: not known
+  // The logarithm of how much farther, squared, rank kKnown is than kRank; 0: not known.
+  double growth_ = 0;
 };
+
+// A row and its best others, best first: NearCopyRule::kKnown, as far as there are so many.
+struct Neighbours {
+  const float* row = nullptr;  // d floats, as are those
+  std::vector<const float*> best;
+};
+// By the rule that these rows tell of, its Find for each of them. Thread safe.
+std::vector<std::vector<bool>> FindNearCopies(Metric metric, absl::Span<const Neighbours> of,
+                                              size_t d);
 
 }  // namespace vecino::index
