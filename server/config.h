@@ -47,7 +47,7 @@ struct Config {
   int storage_document_streams = 16;
   absl::Duration storage_document_stream_age = absl::Hours(1);  // 0: no limit
 
-  int index_tail_capacity = 8192;
+  int index_tail_capacity = 2048;
   int64_t index_memory_bytes = 0;  // 0: no limit
   int index_locked_percent = 50;
   int64_t index_id_cache_bytes = 64 << 20;

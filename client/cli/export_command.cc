@@ -105,7 +105,9 @@ int Export(Context& context, const Arguments& arguments) {
   }
   for (std::thread& thread : threads) thread.join();
   if (Status status = exporter.End(); !status.ok()) {
-    return context.Fail("export " + arguments.collection + " (what came is not all of it)", status);
+    const bool came = exporter.documents() > 0;
+    return context.Fail(
+        "export " + arguments.collection + (came ? " (what came is not all of it)" : ""), status);
   }
   if (!arguments.digest) return 0;
   if (context.json) {

@@ -105,6 +105,8 @@ class Loader {
     int64_t number = 0;  // of the record, from 1: the same in every run
     while (!interrupted_.load() && reader.Next(&record)) {
       ++number;
+      // What stands before the first that fails is stored, not dropped with its group.
+      if (options_.fail_fast && !record.error.empty() && !Send(&group)) return false;
       {
         absl::MutexLock lock(&mutex_);
         if (Stopping()) return false;

@@ -18,11 +18,11 @@ std::string Item(size_t i, const char* field = "") {
   return absl::StrCat("documents[", i, "]", field);
 }
 
-// The encoder may be half full without anybody noticing; full tails are drained several at a time,
+// The encoder may be half full without anybody noticing; full tails are drained many at a time,
 // each search of one that waits costs as much as its rows.
 constexpr double kEasyEncoder = 0.5;
 constexpr double kEasyMemory = 0.8;
-constexpr double kEasyTails = 16, kMostTails = 64;
+constexpr double kEasyTails = 64, kMostTails = 256;
 
 double Between(double value, double easy, double most) {
   return std::clamp((value - easy) / (most - easy), 0.0, 1.0);

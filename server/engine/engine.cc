@@ -414,7 +414,7 @@ absl::Status EngineImpl::Load() {
   if (absl::Status status = operations_.Load(migrations_->Operations()); !status.ok())
     return status;
   migrations_->Run();
-  spdlog::info("loaded {} collections with {} documents in {}", collections.size(), documents,
+  spdlog::info("loaded: {} collection(s), {} document(s), in {}", collections.size(), documents,
                absl::FormatDuration(absl::Now() - start));
   return absl::OkStatus();
 }

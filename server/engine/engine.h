@@ -43,7 +43,7 @@ namespace vecino::engine {
 inline constexpr size_t kCallVectorBytes = size_t{256} << 20;
 
 struct EngineOptions {
-  int tail_capacity = 8192;     // rows of one tail; a full one is drained into a segment
+  int tail_capacity = 2048;     // rows of one tail; a full one is drained into a segment
   int maintenance_threads = 1;  // drains and merges, at low priority
   int load_threads = 0;         // shards loaded at once at start; 0: one per core
   // Where index files stand, a cache of the store; empty: indexes live in memory and are made again

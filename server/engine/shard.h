@@ -63,7 +63,7 @@ struct ShardOptions {
   int dimension = 0;
   bool unit = false;  // whether every vector has length 1 (COSINE)
   LabelScheme labels;
-  int tail_capacity = 8192;  // rows; lowered so that a tail of long vectors stays under 64 MiB
+  int tail_capacity = 2048;  // rows; lowered so that a tail of long vectors stays under 64 MiB
   index::IndexSpec index;    // when it is loaded; Shard::SetIndex changes it
   MaintenancePolicy maintenance;
   int build_threads = 1;  // of a training while nobody searches; half of them while somebody does

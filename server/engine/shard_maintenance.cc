@@ -18,9 +18,9 @@
 namespace vecino::engine {
 namespace {
 
-// Tails of one drain. More than one when drains lag behind; a build copies them, so not all at
-// once.
-constexpr int kMaxTailsPerDrain = 8;
+// Rows of one drain's tails. More than one tail when drains lag behind; a build copies them, so not
+// all at once.
+constexpr int kMaxRowsPerDrain = 65'536;
 
 // Rows whose merge takes about a second.
 constexpr int64_t kLongMergeRows = 200'000;
@@ -229,7 +229,7 @@ absl::Status Shard::Drain(Work* work) {
   std::optional<index::FrozenRows> rows;
   Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
-    rows = index_.FreezeForDrain(kMaxTailsPerDrain);
+    rows = index_.FreezeForDrain(kMaxRowsPerDrain / index_.options().tail_capacity);
   });
   if (!rows.has_value()) return absl::OkStatus();
   const int64_t live = rows->live();

@@ -153,6 +153,10 @@ void BoundedScan::Start(Metric metric, const float* query, size_t d, int k, CpuL
   close_at_ = 4 * kSortable;
 }
 
+void BoundedScan::LeaveOut(const TopK& top) {
+  if (top.full()) threshold_ = metric_ == Metric::kL2 ? -top.worst() : top.worst();
+}
+
 void BoundedScan::Scan(const Int8Rows& rows, const float* errors, const float* row_norms,
                        size_t first, size_t n, const uint64_t* live, uint64_t base) {
   const OpenFn open_rows = OpenOf(level_);
@@ -184,7 +188,7 @@ void BoundedScan::Scan(const Int8Rows& rows, const float* errors, const float* r
     for (size_t i = 0; i < count; i += 64) {
       const size_t word = std::min<size_t>(64, count - i), row = first + at + i;
       uint64_t bits = LiveBits(live, at + i, word);
-      // Until there are k, every row is needed.
+      // Until something is known, every row is needed.
       if (threshold_ != -kInfinity) {
         bits &=
             open_rows(margin_, sign, threshold_, &scores[i], errors + row, row_norms + row, word);

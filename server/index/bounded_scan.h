@@ -28,6 +28,10 @@ class BoundedScan {
   // query: d floats, kept by pointer until Finish. k ≥ 1: rows that may be needed.
   void Start(Metric metric, const float* query, size_t d, int k, CpuLevel level = BestCpuLevel());
 
+  // After Start, before Scan: leaves out rows that cannot get into `top`, which Finish will push to
+  // (of the same metric). So what was found before, in segments, spares a tail's rows.
+  void LeaveOut(const TopK& top);
+
   // Rows first to first + n − 1 of `rows`, except those whose bit in `live` is clear (bit i of word
   // i / 64 is row first + i; null: all live). errors: RowError of each of rows' rows. row_norms:
   // ‖x‖₂ of each, rounded up. The row numbers given here are what Finish hands to `row`, plus
@@ -69,7 +73,9 @@ class BoundedScan {
   Int8Query rounded_;
   Margin margin_;
   std::vector<float> worst_;  // the k best of the worst possible scores; a heap, the least in front
-  float threshold_ = 0;       // the front once there are k, until then −∞
+  // What the best possible score must reach: that front once there are k, at first −∞ or what
+  // LeaveOut was given.
+  float threshold_ = 0;
   std::vector<OpenRow> open_;
   size_t close_at_ = 0;  // size of open_ at which to look what can be closed
   size_t scored_exactly_ = 0;

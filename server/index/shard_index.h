@@ -21,7 +21,7 @@ namespace vecino::index {
 struct ShardIndexOptions {
   Metric metric = Metric::kInnerProduct;
   int dimension = 0;         // 1 or more
-  int tail_capacity = 8192;  // rows of one tail, 1 or more
+  int tail_capacity = 2048;  // rows of one tail, 1 or more
 };
 
 // What is inside at one moment.

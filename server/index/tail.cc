@@ -104,6 +104,7 @@ size_t Tail::SearchRounded(const float* query, const std::vector<uint64_t>& dead
                            TopK* top) const {
   BoundedScan scan;
   scan.Start(metric_, query, dimension_, static_cast<int>(top->k()));
+  scan.LeaveOut(*top);
   std::array<uint64_t, kChunkRows / 64> live;
   for (int first = 0; first < rows; first += kChunkRows) {
     const int n = std::min(kChunkRows, rows - first);

@@ -28,6 +28,8 @@ class TopK {
   }
 
   bool full() const { return heap_.size() == k_; }
+  // The score of the worst hit kept; not of an empty one.
+  float worst() const { return heap_.front().score; }
   size_t k() const { return k_; }
   Metric metric() const { return metric_; }
 

@@ -91,7 +91,8 @@ uint64_t ChecksumOf(std::string_view collection, const v1::SearchDocumentsReques
     case Request::QUERY_NOT_SET:
       break;
   }
-  sum.Add(static_cast<uint64_t>(request.truncate()));
+  const bool automatic = request.truncate() == v1::TRUNCATE_MODE_AUTO;  // as if it were not set
+  sum.Add(static_cast<uint64_t>(automatic ? v1::TRUNCATE_MODE_UNSPECIFIED : request.truncate()));
   sum.Add(static_cast<uint64_t>(request.effort_case()));
   if (request.has_recall_target()) sum.Add(std::bit_cast<uint64_t>(request.recall_target()));
   if (request.has_parameters()) sum.Add(request.parameters());

@@ -32,7 +32,7 @@ struct Options {
   size_t rows = 0, sample = 200;
   int shards = 2, writers = 4, batch = 500, top_k = 10, open_clients = 4, churn_batch = 100;
   int writer_nice = 19;
-  int64_t tail_capacity = 8192;
+  int64_t tail_capacity = 2048;
   double seconds = 60, quiet_seconds = 20, search_seconds = 5, churn_rate = 2000, rate = 0;
   double retrain_upserts = 200;
   bool graph = false;

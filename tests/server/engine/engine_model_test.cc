@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "absl/strings/numbers.h"
+#include "absl/time/clock.h"
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/server/engine/model.h"
 #include "tests/server/engine/test_support.h"
@@ -90,7 +91,7 @@ class ModelTest : public EngineTest, public testing::WithParamInterface<ModelCas
       const auto stats = engine_->GetCollectionStats("m");
       ASSERT_TRUE(stats.ok());
       if (std::none_of(stats->shards.begin(), stats->shards.end(), behind)) return;
-      std::this_thread::yield();
+      absl::SleepFor(absl::Milliseconds(1));  // maintenance needs the core
     }
   }
 
@@ -105,7 +106,7 @@ TEST_P(ModelTest, MatchesAPlainMap) {
   // Every kind of work was done, or is about to be: there are rows enough for all of it.
   while (metrics_.Value("vecino_maintenance_total,retrain") == 0 ||
          metrics_.Value("vecino_maintenance_total,graph") == 0) {
-    std::this_thread::yield();
+    absl::SleepFor(absl::Milliseconds(1));
   }
 }
 

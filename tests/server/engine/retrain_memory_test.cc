@@ -1,11 +1,14 @@
 // The memory that a retrain takes, counted at every allocation, beside what was predicted.
+// VECINO_MEMORY_ROWS=1000000 adds a case of so many rows of 384 dimensions: takes minutes.
 #include <malloc.h>
 
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "server/engine/operation_estimate.h"
 #include "tests/server/engine/retrain_fixture.h"
 #include "tests/server/engine/test_support.h"
@@ -60,6 +63,7 @@ class RetrainMemoryTest : public testing::TestWithParam<Case> {};
 // kernel may drop, counts from when its file is whole.
 TEST_P(RetrainMemoryTest, IsAsPredicted) {
   const Case& is = GetParam();
+  ASSERT_GE(is.rows, 10'000) << "VECINO_MEMORY_ROWS is no number from 10,000 on";
   const std::string folder = testing::TempDir() + "/retrain_memory_" + std::to_string(getpid());
   std::filesystem::remove_all(folder);
   MemoryStore store;
@@ -144,9 +148,16 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
   std::filesystem::remove_all(folder);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, RetrainMemoryTest,
-                         testing::Values(Case{40'000, 384, 1}, Case{40'000, 384, 2},
-                                         Case{80'000, 64, 1}, Case{15'000, 768, 2}),
+std::vector<Case> Cases() {
+  std::vector<Case> cases = {{40'000, 384, 1}, {40'000, 384, 2}, {80'000, 64, 1}, {15'000, 768, 2}};
+  if (const char* const text = std::getenv("VECINO_MEMORY_ROWS"); text != nullptr) {
+    int rows = 0;
+    cases.push_back({absl::SimpleAtoi(text, &rows) ? rows : 0, 384, 2});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, RetrainMemoryTest, testing::ValuesIn(Cases()),
                          [](const auto& info) {
                            return absl::StrCat(info.param.rows, "x", info.param.dimension, "by",
                                                info.param.threads);

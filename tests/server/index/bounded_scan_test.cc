@@ -62,6 +62,7 @@ std::vector<Hit> Bounded(BoundedScan* scan, CpuLevel level, Metric metric, const
   TopK top(metric, k);
   for (const Hit& hit : before) top.Push(hit.label, hit.score);
   scan->Start(metric, query, rows.d, k, level);
+  scan->LeaveOut(top);
   const bool all = std::all_of(live.begin(), live.end(), [](uint64_t w) { return ~w == 0; });
   for (size_t first = 0; first < rows.n; first += piece) {
     scan->Scan(rows.rounded(metric), rows.errors.data(), rows.norms.data(), first,
@@ -248,6 +249,13 @@ TEST_P(BoundedScanTest, HitsAreThoseOfAFullScan) {
                   expected);
               if (HasFatalFailure()) return;
             }
+            // What every second part found leaves out rows of the rest, and none that is needed.
+            std::vector<uint64_t> found = live, rest = live;
+            for (size_t word = 0; word < words; ++word) (word % 2 == 0 ? rest : found)[word] = 0;
+            ExpectSame(Bounded(&scan, BestCpuLevel(), metric, rows, &queries[q * d], k, rest, 64,
+                               FullScan(metric, rows, &queries[q * d], k, found)),
+                       expected);
+            if (HasFatalFailure()) return;
           }
         }
       }

@@ -136,15 +136,16 @@ TEST_F(IngestPressureTest, TailsThatWaitToBeDrainedShrinkTheWindow) {
   ASSERT_TRUE(held_) << "the retrain does not begin";
 
   const int tail = options_.tail_capacity;
-  Upsert("c", Rows(1000, 15 * tail));
-  EXPECT_EQ(Pressure("c").index, 0);  // as many are drained at once
-  Upsert("c", Rows(2000, 25 * tail));
+  Upsert("c", Rows(1000, 63 * tail));
+  EXPECT_EQ(Pressure("c").index, 0);
+  Upsert("c", Rows(2000, 97 * tail));
   const IngestPressure pressure = Pressure("c");
-  EXPECT_NEAR(pressure.index, (40.0 - 16) / (64 - 16), 1.5 / (64 - 16));  // 40 tails wait, or 39
+  EXPECT_NEAR(pressure.index, (160.0 - 64) / (256 - 64),
+              1.5 / (256 - 64));  // 160 tails wait, or 159
   EXPECT_EQ(pressure.encoder, 0);
   EXPECT_EQ(pressure.memory, 0);
   EXPECT_NEAR(Window(pressure), IngestWindow::kMaxDocuments / 2, 70);
-  Upsert("c", Rows(3000, 30 * tail));
+  Upsert("c", Rows(3000, 120 * tail));
   EXPECT_EQ(Pressure("c").index, 1);
   EXPECT_EQ(Window(Pressure("c")), 1);
 

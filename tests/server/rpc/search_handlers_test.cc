@@ -261,6 +261,7 @@ TEST_F(SearchHandlersTest, PageTokensComeBack) {
   request.set_page_token(token);
   // What does not change the order may change.
   request.set_top_k(77);
+  request.set_truncate(v1::TRUNCATE_MODE_AUTO);  // as when it was not set
   request.mutable_read_mask()->add_paths("id");
   request.add_write_tokens();
   ASSERT_TRUE(Search(request).ok());
