@@ -105,8 +105,9 @@ class Loader {
     int64_t number = 0;  // of the record, from 1: the same in every run
     while (!interrupted_.load() && reader.Next(&record)) {
       ++number;
-      // What stands before the first that fails is stored, not dropped with its group.
-      if (options_.fail_fast && !record.error.empty() && !Send(&group)) return false;
+      // What stands before the first that fails is stored, not dropped with its group; and when
+      // one of that fails, it is the first.
+      if (options_.fail_fast && !record.error.empty() && !(Send(&group) && Settled())) return false;
       {
         absl::MutexLock lock(&mutex_);
         if (Stopping()) return false;
@@ -146,6 +147,14 @@ class Loader {
   bool Stopping() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return interrupted_.load() || !report_.status.ok() ||
            (options_.fail_fast && report_.failed > 0);
+  }
+
+  // Waits until all that was sent is answered. False when the load is to stop.
+  bool Settled() ABSL_LOCKS_EXCLUDED(mutex_) {
+    const Status status = stream_->Flush();
+    absl::MutexLock lock(&mutex_);
+    if (!status.ok() && report_.status.ok() && !interrupted_.load()) report_.status = status;
+    return !Stopping();
   }
 
   // Sends what of the group is not stored, and empties it. False when the load is to stop.

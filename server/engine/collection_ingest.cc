@@ -22,7 +22,16 @@ std::string Item(size_t i, const char* field = "") {
 // each search of one that waits costs as much as its rows.
 constexpr double kEasyEncoder = 0.5;
 constexpr double kEasyMemory = 0.8;
-constexpr double kEasyTails = 64, kMostTails = 256;
+// Rows of full tails that wait, and their bytes; 16 to 64 tails. With four times as many the
+// pressure is 1.
+constexpr double kEasyRows = 131'072, kEasyBytes = 1 << 30;
+constexpr double kLeastEasyTails = 16, kMostEasyTails = 64;
+
+double EasyTails(int capacity, int dimension) {
+  const double row_bytes = static_cast<double>(sizeof(float)) * dimension;
+  const double rows = std::min(kEasyRows, kEasyBytes / row_bytes);
+  return std::clamp(rows / capacity, kLeastEasyTails, kMostEasyTails);
+}
 
 double Between(double value, double easy, double most) {
   return std::clamp((value - easy) / (most - easy), 0.0, 1.0);
@@ -244,9 +253,10 @@ IngestPressure Collection::Ingest::Pressure() const {
         static_cast<double>(context.budget->used()) / static_cast<double>(context.budget->limit()),
         kEasyMemory, 1);
   }
-  int tails = 0;
-  for (const auto& shard : collection_->shards_) tails = std::max(tails, shard->FrozenTails());
-  pressure.index = Between(tails, kEasyTails, kMostTails);
+  for (const auto& shard : collection_->shards_) {
+    const double easy = EasyTails(shard->tail_capacity(), collection_->info_.spec.dimension);
+    pressure.index = std::max(pressure.index, Between(shard->FrozenTails(), easy, 4 * easy));
+  }
   return pressure;
 }
 

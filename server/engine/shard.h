@@ -237,6 +237,7 @@ class Shard {
   ShardMarks& marks() { return marks_; }
   // Tails that are full and wait to be drained.
   int FrozenTails() const { return static_cast<int>(index_.Pin()->frozen.size()); }
+  int tail_capacity() const { return index_.options().tail_capacity; }  // in effect
   // Calls that wait for their turn to write.
   int WaitingCalls() const { return queue_.Waiting(); }
 

@@ -18,9 +18,22 @@
 namespace vecino::engine {
 namespace {
 
-// Rows of one drain's tails. More than one tail when drains lag behind; a build copies them, so not
-// all at once.
-constexpr int kMaxRowsPerDrain = 65'536;
+// Of one drain's tails. More than one tail when drains lag behind; a build copies them, so not all
+// at once.
+constexpr int64_t kMaxRowsPerDrain = 65'536, kMaxBytesPerDrain = int64_t{512} << 20;
+constexpr int64_t kMaxTailsPerDrain = 32;
+// Beside long work no small segments are merged, so they are not made of every tail.
+constexpr int kRowsPerPause = 8192, kTailsPerPause = 4;
+
+int TailsPerDrain(const index::ShardIndexOptions& options) {
+  const int64_t row_bytes = static_cast<int64_t>(sizeof(float)) * options.dimension;
+  const int64_t rows = std::min(kMaxRowsPerDrain, kMaxBytesPerDrain / row_bytes);
+  return static_cast<int>(std::clamp<int64_t>(rows / options.tail_capacity, 1, kMaxTailsPerDrain));
+}
+
+int TailsPerPause(const index::ShardIndexOptions& options) {
+  return std::clamp(kRowsPerPause / options.tail_capacity, 1, kTailsPerPause);
+}
 
 // Rows whose merge takes about a second.
 constexpr int64_t kLongMergeRows = 200'000;
@@ -80,7 +93,8 @@ absl::Status Shard::CheckStop(const Work& work) const {
 
 absl::Status Shard::Pause(Work* work) {
   if (absl::Status status = CheckStop(*work); !status.ok()) return status;
-  if (work->pausing || index_.Pin()->frozen.empty()) return absl::OkStatus();
+  const auto enough = static_cast<size_t>(TailsPerPause(index_.options()));
+  if (work->pausing || index_.Pin()->frozen.size() < enough) return absl::OkStatus();
   Work drain;
   drain.stop = work->stop;
   drain.pausing = true;
@@ -229,7 +243,7 @@ absl::Status Shard::Drain(Work* work) {
   std::optional<index::FrozenRows> rows;
   Swiftly([&] {
     absl::MutexLock lock(&index_mu_);
-    rows = index_.FreezeForDrain(kMaxRowsPerDrain / index_.options().tail_capacity);
+    rows = index_.FreezeForDrain(TailsPerDrain(index_.options()));
   });
   if (!rows.has_value()) return absl::OkStatus();
   const int64_t live = rows->live();

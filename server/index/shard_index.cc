@@ -99,8 +99,10 @@ bool ShardIndex::RemoveRange(uint64_t first, uint64_t last) {
     return rows > 0 && label(0) <= first;
   };
   if (remove_from(*view.tail)) return removed;
-  for (auto tail = view.frozen.rbegin(); tail != view.frozen.rend(); ++tail) {
-    if (remove_from(**tail)) return removed;
+  auto tail = std::upper_bound(view.frozen.begin(), view.frozen.end(), last,
+                               [](uint64_t l, const auto& one) { return l < one->label(0); });
+  while (tail != view.frozen.begin()) {
+    if (remove_from(**--tail)) return removed;
   }
   auto rows =
       std::upper_bound(view.segments.begin(), view.segments.end(), last,

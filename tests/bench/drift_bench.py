@@ -329,7 +329,7 @@ def fresh_build(server, data, truth):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, default=ann_data.DEFAULT / "demo" / "limit-100000")
-    parser.add_argument("--first", type=int, default=17_000, help="packages; two full tails, or nothing is trained")
+    parser.add_argument("--first", type=int, default=17_000, help="packages; above 10,000, or nothing is trained")
     parser.add_argument("--rate", type=float, default=520, help="rows a second of the load")
     parser.add_argument("--every", type=float, default=10, help="seconds between two lines")
     options = parser.parse_args()

@@ -96,7 +96,7 @@ int64_t PeakBytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
-constexpr size_t kSmall = 8192;  // rows of a drained tail
+constexpr size_t kSmall = 8192;  // rows of a segment of a few drained tails
 
 struct Bench {
   Matrix base, queries, truth;

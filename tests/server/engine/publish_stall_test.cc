@@ -31,7 +31,7 @@ TEST_F(PublishStallTest, StaysUnderAMillisecondWithThreeHundredThousandRows) {
   constexpr size_t kLeast = 250;
   SwapThread swaps;
   options_.dimension = kDim;
-  options_.tail_capacity = 8192;
+  options_.tail_capacity = ShardOptions().tail_capacity;
   options_.maintenance = {};
   OpenGate(&options_.maintenance);
   options_.budget = nullptr;

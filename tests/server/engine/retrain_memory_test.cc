@@ -77,7 +77,7 @@ TEST_P(RetrainMemoryTest, IsAsPredicted) {
   options.build_threads = is.threads;
   options.index.graph = false;
   options.maintenance.max_growth = 1e9;
-  options.maintenance.exact_rows = 5'000;  // less than a tail: the rows behind it count later
+  options.maintenance.exact_rows = 5'000;  // a drain has more: the rows behind it count later
   OpenGate(&options.maintenance);
   std::string stage;
   int64_t base = 0;
@@ -152,15 +152,15 @@ std::vector<Case> Cases() {
   std::vector<Case> cases = {{40'000, 384, 1}, {40'000, 384, 2}, {80'000, 64, 1}, {15'000, 768, 2}};
   if (const char* const text = std::getenv("VECINO_MEMORY_ROWS"); text != nullptr) {
     int rows = 0;
-    cases.push_back({absl::SimpleAtoi(text, &rows) ? rows : 0, 384, 2});
+    cases.push_back({absl::SimpleAtoi(text, &rows) && rows > 0 ? rows : 0, 384, 2});
   }
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, RetrainMemoryTest, testing::ValuesIn(Cases()),
                          [](const auto& info) {
-                           return absl::StrCat(info.param.rows, "x", info.param.dimension, "by",
-                                               info.param.threads);
+                           return absl::StrCat("Case", info.index, "of", info.param.rows, "x",
+                                               info.param.dimension, "by", info.param.threads);
                          });
 
 }  // namespace

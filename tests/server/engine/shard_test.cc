@@ -121,7 +121,10 @@ TEST_F(ShardTest, TellsHowLongFullTailsWait) {
 }
 
 TEST_F(ShardTest, MaintenanceDrainsMergesAndTrims) {
-  for (int i = 0; i < 400; ++i) Put(std::to_string(i), static_cast<float>(i));
+  for (int i = 0; i < 400; ++i) {
+    Put(std::to_string(i), static_cast<float>(i));
+    if (i % 40 == 39 && i < 399) MaintainFully();  // a segment each, more than may stay
+  }
   EXPECT_TRUE(shard_->MaintenanceDue());
   MaintainFully();
   EXPECT_FALSE(shard_->MaintenanceDue());
