@@ -22,7 +22,8 @@ namespace {
 // at once.
 constexpr int64_t kMaxRowsPerDrain = 65'536, kMaxBytesPerDrain = int64_t{512} << 20;
 constexpr int64_t kMaxTailsPerDrain = 32;
-// Beside long work no small segments are merged, so they are not made of every tail.
+// Beside long work no small segments are merged, so they are not made of every tail. Tails that are
+// small because vectors are long, or as a setting wants it, do not wait for others.
 constexpr int kRowsPerPause = 8192, kTailsPerPause = 4;
 
 int TailsPerDrain(const index::ShardIndexOptions& options) {
@@ -32,7 +33,8 @@ int TailsPerDrain(const index::ShardIndexOptions& options) {
 }
 
 int TailsPerPause(const index::ShardIndexOptions& options) {
-  return std::clamp(kRowsPerPause / options.tail_capacity, 1, kTailsPerPause);
+  const int tails = kRowsPerPause / options.tail_capacity;
+  return tails > kTailsPerPause ? 1 : std::max(tails, 1);
 }
 
 // Rows whose merge takes about a second.

@@ -11,6 +11,7 @@
 #include <future>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "tests/integration/server_process.h"
 #include "tests/server/rpc/health_client.h"
 
@@ -212,9 +213,18 @@ TEST_F(ServerLifecycleTest, FullQueueIsResourceExhausted) {
   ASSERT_TRUE(server->WaitUntilServing()) << server->log();
   Stubs stubs(server->Connect());
   auto first = std::async(std::launch::async, [&] { return Embed(stubs, 60, 120000); });
-  while (Metric(*server, "vecino_rpc_in_flight") < 1) std::this_thread::yield();
+  const auto wait = [&](int calls, int queued) {
+    const absl::Time end = absl::Now() + absl::Seconds(60);
+    while (Metric(*server, "vecino_rpc_in_flight") < calls ||
+           Metric(*server, "vecino_rpc_queue_depth") != queued) {
+      if (absl::Now() > end) return false;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return true;
+  };
+  ASSERT_TRUE(wait(1, 0)) << "the first is not run";  // else the second would find it in the queue
   auto second = std::async(std::launch::async, [&] { return Embed(stubs, 1, 120000); });
-  while (Metric(*server, "vecino_rpc_queue_depth") < 1) std::this_thread::yield();
+  ASSERT_TRUE(wait(2, 1)) << "the second does not wait";
   const grpc::Status full = Embed(stubs, 1, 120000);
   EXPECT_EQ(full.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(full.error_message(), HasSubstr("queue is full"));
