@@ -139,22 +139,19 @@ float RowNorm(const float* row, size_t d, float* squared) {
   return sum == 0 ? 0 : std::nextafter(static_cast<float>(std::sqrt(sum) * (1 + 1e-9)), kInfinity);
 }
 
-void BoundedScan::Start(Metric metric, const float* query, size_t d, int k, CpuLevel level) {
-  metric_ = metric;
+void BoundedScan::Start(const float* query, size_t d, const TopK& top, CpuLevel level) {
+  metric_ = top.metric();
   level_ = level;
   query_ = query;
   d_ = d;
-  k_ = static_cast<size_t>(std::max(k, 1));
+  k_ = top.k();
   rounded_.Assign(query, d);
-  margin_ = MarginOf(metric, RowNorm(query, d, nullptr), rounded_.error(), d);
+  margin_ = MarginOf(metric_, RowNorm(query, d, nullptr), rounded_.error(), d);
   worst_.clear();
   threshold_ = -kInfinity;
+  if (top.full()) threshold_ = metric_ == Metric::kL2 ? -top.worst() : top.worst();
   open_.clear();
   close_at_ = 4 * kSortable;
-}
-
-void BoundedScan::LeaveOut(const TopK& top) {
-  if (top.full()) threshold_ = metric_ == Metric::kL2 ? -top.worst() : top.worst();
 }
 
 void BoundedScan::Scan(const Int8Rows& rows, const float* errors, const float* row_norms,

@@ -25,12 +25,9 @@ class BoundedScan {
   // Whether it is quicker than to score the floats of all rows, not so below d = 32 or so.
   static constexpr bool Pays(size_t d) { return d >= 32 && d <= 32768; }
 
-  // query: d floats, kept by pointer until Finish. k ≥ 1: rows that may be needed.
-  void Start(Metric metric, const float* query, size_t d, int k, CpuLevel level = BestCpuLevel());
-
-  // After Start, before Scan: leaves out rows that cannot get into `top`, which Finish will push to
-  // (of the same metric). So what was found before, in segments, spares a tail's rows.
-  void LeaveOut(const TopK& top);
+  // query: d floats, kept by pointer until Finish. top: what Finish will push to; rows that cannot
+  // get in beside what it holds are left out, so what segments gave spares a tail's rows.
+  void Start(const float* query, size_t d, const TopK& top, CpuLevel level = BestCpuLevel());
 
   // Rows first to first + n − 1 of `rows`, except those whose bit in `live` is clear (bit i of word
   // i / 64 is row first + i; null: all live). errors: RowError of each of rows' rows. row_norms:
@@ -40,8 +37,8 @@ class BoundedScan {
             size_t n, const uint64_t* live, uint64_t base);
 
   // Scores what is left open exactly, the most promising first, as long as it can get in, and
-  // pushes it. row: gives d floats of base + row number; label: its label. top: of at most the k of
-  // Start; what it holds already only saves work.
+  // pushes it. row: gives d floats of base + row number; label: its label. top: that of Start; what
+  // it holds already only saves work.
   void Finish(absl::FunctionRef<const float*(uint64_t)> row,
               absl::FunctionRef<uint64_t(uint64_t)> label, TopK* top);
 
@@ -73,8 +70,8 @@ class BoundedScan {
   Int8Query rounded_;
   Margin margin_;
   std::vector<float> worst_;  // the k best of the worst possible scores; a heap, the least in front
-  // What the best possible score must reach: that front once there are k, at first −∞ or what
-  // LeaveOut was given.
+  // What the best possible score must reach: that front once there are k, at first −∞ or the worst
+  // of a full `top`.
   float threshold_ = 0;
   std::vector<OpenRow> open_;
   size_t close_at_ = 0;  // size of open_ at which to look what can be closed

@@ -114,8 +114,7 @@ class FlatSegmentBuilder::FlatSegment final : public Segment {
                        TopK* top) const {
     constexpr size_t kWords = RoundedRows::kRows / 64;
     BoundedScan scan;
-    scan.Start(metric_, query, rows_.d, static_cast<int>(top->k()));
-    scan.LeaveOut(*top);
+    scan.Start(query, rows_.d, *top);
     std::array<uint64_t, kWords> live;
     for (size_t i = 0; i < rounded_.size(); ++i) {
       const size_t first = i * RoundedRows::kRows;

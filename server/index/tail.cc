@@ -103,8 +103,7 @@ void Tail::Search(const float* query, const RowFilter* filter, TopK* top,
 size_t Tail::SearchRounded(const float* query, const std::vector<uint64_t>& dead, int rows,
                            TopK* top) const {
   BoundedScan scan;
-  scan.Start(metric_, query, dimension_, static_cast<int>(top->k()));
-  scan.LeaveOut(*top);
+  scan.Start(query, dimension_, *top);
   std::array<uint64_t, kChunkRows / 64> live;
   for (int first = 0; first < rows; first += kChunkRows) {
     const int n = std::min(kChunkRows, rows - first);

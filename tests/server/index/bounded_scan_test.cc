@@ -61,8 +61,7 @@ std::vector<Hit> Bounded(BoundedScan* scan, CpuLevel level, Metric metric, const
                          std::vector<Hit> before = {}) {
   TopK top(metric, k);
   for (const Hit& hit : before) top.Push(hit.label, hit.score);
-  scan->Start(metric, query, rows.d, k, level);
-  scan->LeaveOut(top);
+  scan->Start(query, rows.d, top, level);
   const bool all = std::all_of(live.begin(), live.end(), [](uint64_t w) { return ~w == 0; });
   for (size_t first = 0; first < rows.n; first += piece) {
     scan->Scan(rows.rounded(metric), rows.errors.data(), rows.norms.data(), first,
